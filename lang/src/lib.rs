@@ -1,0 +1,1 @@
+//! HSL syntax tree to register bytecode: resolver, compiler, linter.

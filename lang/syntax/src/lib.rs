@@ -1,0 +1,1 @@
+//! HSL source text to syntax tree: lexer, grammar, diagnostics.

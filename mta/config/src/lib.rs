@@ -1,0 +1,1 @@
+//! Configuration files: typed, validated with key paths, packed and unpacked.

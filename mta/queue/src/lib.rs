@@ -1,0 +1,1 @@
+//! Queue index, retry rules, destinations and the outcome of delivery attempts.

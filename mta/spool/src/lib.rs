@@ -1,0 +1,1 @@
+//! The durable spool: an append-only log with group commit.

@@ -1,0 +1,2 @@
+//! The Angarium mail transfer agent.
+fn main() {}

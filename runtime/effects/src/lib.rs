@@ -1,0 +1,1 @@
+//! Traits for every outside effect, over the system and simulated.

@@ -1,0 +1,1 @@
+//! HSL values, virtual machine, fibers and limits.

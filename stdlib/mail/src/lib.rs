@@ -1,0 +1,1 @@
+//! Mail messages: structure, header editing, delivery status notifications.

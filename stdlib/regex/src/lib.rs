@@ -1,0 +1,1 @@
+//! HSL regular expressions on the regex crate and on PCRE2.

@@ -1,0 +1,1 @@
+//! HSL functions and classes, declared in one table.
