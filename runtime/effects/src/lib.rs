@@ -1,1 +1,3 @@
 //! Traits for every outside effect, over the system and simulated.
+
+pub mod disk;
