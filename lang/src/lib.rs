@@ -1,1 +1,3 @@
 //! HSL syntax tree to register bytecode: resolver, compiler, linter.
+
+pub mod builtins;

@@ -1,1 +1,22 @@
 //! HSL values, virtual machine, fibers and limits.
+//!
+//! `lang` turns text into bytecode; this crate runs it. It knows no mail, no network and no files: what a
+//! script reaches outside itself is a built-in function of the [`native::Library`] that the host supplies.
+//!
+//! * [`value`]: the 16-byte [`value::Value`], strings, arrays and keys; copy on write, counted without atomics.
+//! * [`frozen`]: immutable values that threads share; reading one costs one atomic count per root.
+//! * [`convert`]: the conversions of the language (number, string, boolean, text form), equality and order.
+//! * [`memory`]: the memory budget of the execution that runs on this thread.
+//! * [`library`]: the indexed table of all built-ins; [`host`]: what an execution reaches outside itself.
+//! * [`native`]: how built-in functions and classes are declared and called.
+
+pub mod array;
+pub mod convert;
+pub mod frozen;
+pub mod host;
+pub mod library;
+pub mod memory;
+pub mod native;
+pub mod object;
+pub mod string;
+pub mod value;

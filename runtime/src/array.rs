@@ -1,0 +1,813 @@
+//! Arrays: ordered maps with a packed form for lists.
+//!
+//! A list (keys 0…n−1 in order) stores its values only; the first other key or hole turns it into an ordered
+//! hash. Deleting from the hash leaves a tombstone, so that taking entries out one by one is not quadratic; half
+//! full of tombstones it is compacted.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use indexmap::IndexMap;
+use indexmap::map::MutableKeys as _;
+
+use crate::frozen::{FrozenArray, FrozenKey, Pin};
+use crate::memory;
+use crate::string::{Str, hash_bytes};
+use crate::value::{ArrayRef, Value};
+
+/// Most entries of one array (language.md 13.5).
+pub const MAX_ENTRIES: usize = 16_777_216;
+
+/// Estimated bytes of one entry of the hash form: key, value, cached hash and index slot.
+const HASH_ENTRY: usize = 16 + 16 + 8 + 8;
+
+/// A cast key (language.md 3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// `none` is a key of its own.
+    None,
+    /// An integer.
+    Integer(i64),
+    /// Any string that is not the canonical spelling of an integer.
+    String(Str),
+    /// The place of a deleted entry; never equal to a key of a script.
+    #[doc(hidden)]
+    Tombstone(u32),
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Key::None => state.write_u64(1),
+            Key::Integer(number) => state.write_u64(*number as u64),
+            Key::String(string) => string.hash(state),
+            Key::Tombstone(number) => state.write_u64(u64::from(*number) ^ 0x5eed),
+        }
+    }
+}
+
+impl Key {
+    /// The key that `value` is cast to; `None` for arrays, functions, objects and resources.
+    #[must_use]
+    pub fn cast(value: &Value) -> Option<Key> {
+        Some(match value {
+            Value::None => Key::None,
+            Value::Boolean(boolean) => Key::Integer(i64::from(*boolean)),
+            // `as` truncates towards zero, saturates and maps NaN to 0, which is what 3.1 asks for.
+            Value::Number(number) => Key::Integer(*number as i64),
+            Value::String(string) => Key::from_string(string.clone()),
+            _ => return None,
+        })
+    }
+
+    /// Casts a string: the canonical spelling of an integer becomes that integer.
+    #[must_use]
+    pub fn from_string(string: Str) -> Key {
+        match canonical_integer(string.as_bytes()) {
+            Some(number) => Key::Integer(number),
+            None => Key::String(string),
+        }
+    }
+
+    /// The key as a value.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            Key::None | Key::Tombstone(_) => Value::None,
+            Key::Integer(number) => Value::Number(*number as f64),
+            Key::String(string) => Value::String(string.clone()),
+        }
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Key {
+        Key::from_string(Str::from(text))
+    }
+}
+
+impl From<usize> for Key {
+    fn from(index: usize) -> Key {
+        Key::Integer(index as i64)
+    }
+}
+
+/// The integer that `bytes` spells canonically: no sign but `-`, no leading zero, within 64 bits.
+#[must_use]
+pub fn canonical_integer(bytes: &[u8]) -> Option<i64> {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    if digits[0] == b'0' && (digits.len() > 1 || bytes.len() > 1) {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// The hash state of every array of the process.
+#[derive(Clone, Default)]
+pub struct KeyHash;
+
+impl BuildHasher for KeyHash {
+    type Hasher = KeyHasher;
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(0)
+    }
+}
+
+/// Mixes the one word that a [`Key`] writes; string words are seeded hashes already.
+pub struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= hash_bytes(bytes);
+    }
+    fn write_u64(&mut self, word: u64) {
+        // The multiplier is 2^64 divided by the golden ratio: neighbouring integers spread over all bits.
+        let mixed = (word ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+type Table = IndexMap<Key, Value, KeyHash>;
+
+#[derive(Clone)]
+enum Form {
+    List(Vec<Value>),
+    Hash {
+        table: Table,
+        tombstones: u32,
+        next_tombstone: u32,
+        next: Next,
+    },
+}
+
+/// What is known of the next automatic key: the highest integer key + 1, at least 0 (language.md 3.1).
+#[derive(Clone, Copy)]
+enum Next {
+    Known(i64),
+    /// The highest key was removed: found again by a scan when somebody asks.
+    Stale,
+}
+
+/// An array: keys in insertion order.
+pub struct Array {
+    form: Form,
+    /// Bytes reported to the memory account.
+    charged: usize,
+}
+
+impl Default for Array {
+    fn default() -> Array {
+        Array::new()
+    }
+}
+
+impl Clone for Array {
+    fn clone(&self) -> Array {
+        let mut copy = Array {
+            form: self.form.clone(),
+            charged: 0,
+        };
+        copy.recharge();
+        copy
+    }
+}
+
+impl Drop for Array {
+    fn drop(&mut self) {
+        memory::credit(self.charged);
+        // Nested arrays are taken apart by a loop, so that depth is bounded by memory and not by the stack.
+        let mut pending: Vec<Value> = Vec::new();
+        self.drain_containers(&mut pending);
+        while let Some(value) = pending.pop() {
+            if let Value::Array(array) = value
+                && let Ok(ArrayRef::Local(mut array)) = std::rc::Rc::try_unwrap(array)
+            {
+                array.drain_containers(&mut pending);
+            }
+        }
+    }
+}
+
+impl Array {
+    /// An empty array.
+    #[must_use]
+    pub fn new() -> Array {
+        Array {
+            form: Form::List(Vec::new()),
+            charged: 0,
+        }
+    }
+
+    /// An empty array with room for `capacity` values.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Array {
+        Array::from_list(Vec::with_capacity(capacity))
+    }
+
+    /// A list of `values` under the keys 0…n−1.
+    #[must_use]
+    pub fn from_list(values: Vec<Value>) -> Array {
+        let mut array = Array {
+            form: Form::List(values),
+            charged: 0,
+        };
+        array.recharge();
+        array
+    }
+
+    /// A local copy of a frozen array; its elements stay frozen until they are written.
+    #[must_use]
+    pub fn thaw(frozen: &FrozenArray, pin: &Pin) -> Array {
+        let view = View::Frozen(frozen, pin);
+        if frozen.is_list() {
+            return Array::from_list(view.values().collect());
+        }
+        let mut array = Array::new();
+        for (key, value) in view.iter() {
+            array.insert(key, value);
+        }
+        array
+    }
+
+    /// Number of entries.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.form {
+            Form::List(values) => values.len(),
+            Form::Hash {
+                table, tombstones, ..
+            } => table.len() - *tombstones as usize,
+        }
+    }
+
+    /// Whether there are no entries.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values when this is a packed list.
+    #[inline]
+    #[must_use]
+    pub fn as_list(&self) -> Option<&[Value]> {
+        match &self.form {
+            Form::List(values) => Some(values),
+            Form::Hash { .. } => None,
+        }
+    }
+
+    /// Write access to the values of a packed list; their number cannot change.
+    #[inline]
+    pub fn as_list_mut(&mut self) -> Option<&mut [Value]> {
+        match &mut self.form {
+            Form::List(values) => Some(values),
+            Form::Hash { .. } => None,
+        }
+    }
+
+    /// The value at `key`.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&Value> {
+        match (&self.form, key) {
+            (Form::List(values), Key::Integer(index)) => values.get(usize::try_from(*index).ok()?),
+            (Form::List(_), _) => None,
+            (Form::Hash { table, .. }, key) => table.get(key),
+        }
+    }
+
+    /// The value at an integer key.
+    #[inline]
+    #[must_use]
+    pub fn get_index(&self, index: i64) -> Option<&Value> {
+        match &self.form {
+            Form::List(values) => values.get(usize::try_from(index).ok()?),
+            Form::Hash { table, .. } => table.get(&Key::Integer(index)),
+        }
+    }
+
+    /// The value at the key that `text` is cast to.
+    #[must_use]
+    pub fn get_str(&self, text: &str) -> Option<&Value> {
+        self.get(&Key::from(text))
+    }
+
+    /// Write access to the value at `key`.
+    #[inline]
+    pub fn get_mut(&mut self, key: &Key) -> Option<&mut Value> {
+        match (&mut self.form, key) {
+            (Form::List(values), Key::Integer(index)) => {
+                values.get_mut(usize::try_from(*index).ok()?)
+            }
+            (Form::List(_), _) => None,
+            (Form::Hash { table, .. }, key) => table.get_mut(key),
+        }
+    }
+
+    /// Whether `key` exists.
+    #[must_use]
+    pub fn contains(&self, key: &Key) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Writes `value` at `key`: an existing key keeps its place, a new one goes to the end.
+    pub fn insert(&mut self, key: Key, value: Value) {
+        *self.slot(key) = value;
+    }
+
+    /// The place of `key`, made with `none` at the end when it is missing.
+    pub fn slot(&mut self, key: Key) -> &mut Value {
+        if let Form::List(values) = &self.form {
+            match key {
+                Key::Integer(index) if index == values.len() as i64 => return self.push_slot(),
+                Key::Integer(index) if (0..values.len() as i64).contains(&index) => {}
+                _ => self.make_hash(),
+            }
+        }
+        match &mut self.form {
+            Form::List(values) => {
+                let Key::Integer(index) = key else {
+                    unreachable!("other keys made the hash form above")
+                };
+                &mut values[index as usize]
+            }
+            Form::Hash { table, next, .. } => {
+                if let (Key::Integer(index), Next::Known(known)) = (&key, &mut *next) {
+                    *known = (*known).max(index.saturating_add(1));
+                }
+                let index = match table.entry(key) {
+                    indexmap::map::Entry::Occupied(entry) => entry.index(),
+                    indexmap::map::Entry::Vacant(entry) => {
+                        let index = entry.index();
+                        entry.insert(Value::None);
+                        index
+                    }
+                };
+                let bytes = table.capacity() * HASH_ENTRY;
+                if bytes > self.charged {
+                    memory::charge(bytes - self.charged);
+                    self.charged = bytes;
+                }
+                &mut table[index]
+            }
+        }
+    }
+
+    /// Appends `value` under the next automatic key.
+    #[inline]
+    pub fn push(&mut self, value: Value) {
+        *self.push_slot() = value;
+    }
+
+    /// The place of a new entry under the next automatic key.
+    pub fn push_slot(&mut self) -> &mut Value {
+        if matches!(&self.form, Form::Hash { .. }) {
+            let key = Key::Integer(self.next_index());
+            return self.slot(key);
+        }
+        match &mut self.form {
+            Form::List(values) => {
+                let before = values.capacity();
+                values.push(Value::None);
+                if values.capacity() != before {
+                    let bytes = (values.capacity() - before) * size_of::<Value>();
+                    memory::charge(bytes);
+                    self.charged += bytes;
+                }
+                let last = values.len() - 1;
+                &mut values[last]
+            }
+            Form::Hash { .. } => unreachable!("the hash form returned above"),
+        }
+    }
+
+    /// Removes the last entry and gives its value; keys of the others stay.
+    pub fn pop(&mut self) -> Option<Value> {
+        if let Form::List(values) = &mut self.form {
+            return values.pop();
+        }
+        let key = self.iter().next_back()?.0;
+        self.remove(&key)
+    }
+
+    /// Removes `key`, keeping the order and the keys of the others; the value it had.
+    pub fn remove(&mut self, key: &Key) -> Option<Value> {
+        if let Form::List(values) = &mut self.form {
+            let Key::Integer(index) = key else {
+                return None;
+            };
+            let index = usize::try_from(*index)
+                .ok()
+                .filter(|index| *index < values.len())?;
+            if index + 1 == values.len() {
+                return values.pop();
+            }
+            self.make_hash();
+        }
+        let Form::Hash {
+            table,
+            tombstones,
+            next_tombstone,
+            next,
+        } = &mut self.form
+        else {
+            return None;
+        };
+        let index = table.get_index_of(key)?;
+        if let (Key::Integer(removed), Next::Known(known)) = (key, *next)
+            && *removed >= 0
+            && removed + 1 == known
+        {
+            // Taking entries off the end of a run is common: then no scan is needed.
+            let below = *removed == 0 || table.contains_key(&Key::Integer(removed - 1));
+            *next = if below {
+                Next::Known(*removed)
+            } else {
+                Next::Stale
+            };
+        }
+        if index + 1 == table.len() {
+            return table.pop().map(|(_, value)| value);
+        }
+        // The key gives way to one that no script can spell: order and the indexes of the others stay.
+        let value = std::mem::take(&mut table[index]);
+        let _ = table.replace_index(index, Key::Tombstone(*next_tombstone));
+        *next_tombstone = next_tombstone.wrapping_add(1);
+        *tombstones += 1;
+        if *tombstones as usize > table.len() / 2 {
+            table.retain2(|key, _| !matches!(key, Key::Tombstone(_)));
+            *tombstones = 0;
+        }
+        Some(value)
+    }
+
+    /// The next automatic key.
+    #[must_use]
+    pub fn next_index(&self) -> i64 {
+        match &self.form {
+            Form::List(values) => values.len() as i64,
+            Form::Hash {
+                next: Next::Known(next),
+                ..
+            } => *next,
+            Form::Hash {
+                table,
+                next: Next::Stale,
+                ..
+            } => table
+                .keys()
+                .filter_map(|key| {
+                    if let Key::Integer(key) = key {
+                        Some(key.saturating_add(1))
+                    } else {
+                        None
+                    }
+                })
+                .max()
+                .unwrap_or(0)
+                .max(0),
+        }
+    }
+
+    /// The entries in order.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        match &self.form {
+            Form::List(values) => Iter::List(values.iter().enumerate()),
+            Form::Hash { table, .. } => Iter::Hash(table.iter()),
+        }
+    }
+
+    /// The entry at position `position` of the order, for iteration that survives suspension: the first live
+    /// entry at or after it, with the position after that.
+    #[must_use]
+    pub fn entry_at(&self, mut position: usize) -> Option<(Key, &Value, usize)> {
+        match &self.form {
+            Form::List(values) => values
+                .get(position)
+                .map(|value| (Key::from(position), value, position + 1)),
+            Form::Hash { table, .. } => loop {
+                let (key, value) = table.get_index(position)?;
+                position += 1;
+                if !matches!(key, Key::Tombstone(_)) {
+                    return Some((key.clone(), value, position));
+                }
+            },
+        }
+    }
+
+    /// Whether the keys are 0…n−1 in order.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        match &self.form {
+            Form::List(_) => true,
+            Form::Hash { .. } => self
+                .iter()
+                .enumerate()
+                .all(|(at, (key, _))| key == Key::from(at)),
+        }
+    }
+
+    fn make_hash(&mut self) {
+        let Form::List(values) = &mut self.form else {
+            return;
+        };
+        let values = std::mem::take(values);
+        let table: Table = values
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| (Key::from(index), value))
+            .collect();
+        let next = Next::Known(table.len() as i64);
+        self.form = Form::Hash {
+            table,
+            tombstones: 0,
+            next_tombstone: 0,
+            next,
+        };
+        self.recharge();
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        match &self.form {
+            Form::List(values) => values.capacity() * size_of::<Value>(),
+            Form::Hash { table, .. } => table.capacity() * HASH_ENTRY,
+        }
+    }
+
+    fn recharge(&mut self) {
+        let bytes = self.capacity_bytes();
+        memory::charge(bytes);
+        memory::credit(self.charged);
+        self.charged = bytes;
+    }
+
+    fn drain_containers(&mut self, into: &mut Vec<Value>) {
+        match &mut self.form {
+            Form::List(values) => into.extend(
+                values
+                    .iter_mut()
+                    .filter(|value| is_container(value))
+                    .map(Value::take),
+            ),
+            Form::Hash { table, .. } => {
+                into.extend(
+                    table
+                        .values_mut()
+                        .filter(|value| is_container(value))
+                        .map(Value::take),
+                );
+            }
+        }
+    }
+}
+
+fn is_container(value: &Value) -> bool {
+    matches!(value, Value::Array(_))
+}
+
+impl FromIterator<Value> for Array {
+    fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Array {
+        Array::from_list(values.into_iter().collect())
+    }
+}
+
+impl FromIterator<(Key, Value)> for Array {
+    fn from_iter<I: IntoIterator<Item = (Key, Value)>>(entries: I) -> Array {
+        let mut array = Array::new();
+        for (key, value) in entries {
+            array.insert(key, value);
+        }
+        array
+    }
+}
+
+/// Iterates over the entries of a local array.
+pub enum Iter<'a> {
+    #[doc(hidden)]
+    List(std::iter::Enumerate<std::slice::Iter<'a, Value>>),
+    #[doc(hidden)]
+    Hash(indexmap::map::Iter<'a, Key, Value>),
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (Key, &'a Value);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Iter::List(values) => values
+                .next()
+                .map(|(index, value)| (Key::from(index), value)),
+            Iter::Hash(entries) => entries
+                .find(|(key, _)| !matches!(key, Key::Tombstone(_)))
+                .map(|(key, value)| (key.clone(), value)),
+        }
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match self {
+            Iter::List(values) => values
+                .next_back()
+                .map(|(index, value)| (Key::from(index), value)),
+            Iter::Hash(entries) => entries
+                .rfind(|(key, _)| !matches!(key, Key::Tombstone(_)))
+                .map(|(key, value)| (key.clone(), value)),
+        }
+    }
+}
+
+/// A read-only view of an array, local or frozen. Elements come out as values of their own.
+#[derive(Clone, Copy)]
+pub enum View<'a> {
+    /// An array of this thread.
+    Local(&'a Array),
+    /// An array of a pinned frozen tree.
+    Frozen(&'a FrozenArray, &'a Pin),
+}
+
+impl<'a> View<'a> {
+    /// Number of entries.
+    #[must_use]
+    pub fn len(self) -> usize {
+        match self {
+            View::Local(array) => array.len(),
+            View::Frozen(array, _) => array.len(),
+        }
+    }
+
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value at `key`.
+    #[must_use]
+    pub fn get(self, key: &Key) -> Option<Value> {
+        match self {
+            View::Local(array) => array.get(key).cloned(),
+            View::Frozen(array, pin) => array.get(key).map(|value| pin.value(value)),
+        }
+    }
+
+    /// The value at the key that `text` is cast to.
+    #[must_use]
+    pub fn get_str(self, text: &str) -> Option<Value> {
+        self.get(&Key::from(text))
+    }
+
+    /// The entry at or after `position` of the order, and the position after it ([`Array::entry_at`]).
+    #[must_use]
+    pub fn entry_at(self, position: usize) -> Option<(Key, Value, usize)> {
+        match self {
+            View::Local(array) => array
+                .entry_at(position)
+                .map(|(key, value, next)| (key, value.clone(), next)),
+            View::Frozen(array, pin) => array
+                .entry_at(position)
+                .map(|(key, value)| (pin.key(key), pin.value(value), position + 1)),
+        }
+    }
+
+    /// The entries in order.
+    pub fn iter(self) -> impl Iterator<Item = (Key, Value)> + 'a {
+        let mut position = 0;
+        std::iter::from_fn(move || {
+            let (key, value, next) = self.entry_at(position)?;
+            position = next;
+            Some((key, value))
+        })
+    }
+
+    /// The values in order.
+    pub fn values(self) -> impl Iterator<Item = Value> + 'a {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// Whether the keys are 0…n−1 in order.
+    #[must_use]
+    pub fn is_list(self) -> bool {
+        match self {
+            View::Local(array) => array.is_list(),
+            View::Frozen(array, _) => array.is_list(),
+        }
+    }
+
+    /// An array of its own with the same entries.
+    #[must_use]
+    pub fn to_array(self) -> Array {
+        match self {
+            View::Local(array) => array.clone(),
+            View::Frozen(array, pin) => Array::thaw(array, pin),
+        }
+    }
+}
+
+/// The borrowed form of a frozen key, found with a local [`Key`].
+impl indexmap::Equivalent<FrozenKey> for Key {
+    fn equivalent(&self, other: &FrozenKey) -> bool {
+        match (self, other) {
+            (Key::None, FrozenKey::None) => true,
+            (Key::Integer(a), FrozenKey::Integer(b)) => a == b,
+            (Key::String(a), FrozenKey::String(b)) => a.as_bytes() == &**b,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(value: f64) -> Value {
+        Value::Number(value)
+    }
+
+    #[test]
+    fn only_the_canonical_spelling_of_an_integer_is_one() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("-7", Some(-7)),
+            ("0", Some(0)),
+            ("-0", None),
+            ("01", None),
+            ("+1", None),
+            ("1.0", None),
+            (" 1", None),
+            ("", None),
+            ("-", None),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+        ] {
+            assert_eq!(canonical_integer(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_becomes_a_hash_at_the_first_other_key_and_keeps_its_order() {
+        let mut array = Array::from_list(vec![number(1.0), number(2.0)]);
+        array.insert(Key::from("x"), number(3.0));
+        array.push(number(4.0));
+        assert_eq!(
+            format!("{:?}", Value::from(array)),
+            r#"[0=>1,1=>2,"x"=>3,2=>4]"#
+        );
+    }
+
+    #[test]
+    fn deleting_keeps_order_and_writing_again_moves_to_the_end() {
+        let mut array = Array::from_list((0..6).map(|n| number(f64::from(n))).collect());
+        assert!(array.remove(&Key::from(0)).is_some());
+        assert!(array.remove(&Key::from(3)).is_some());
+        assert!(array.remove(&Key::from(3)).is_none());
+        array.insert(Key::from(0), number(9.0));
+        assert_eq!(array.len(), 5);
+        assert_eq!(
+            format!("{:?}", Value::from(array)),
+            "[1=>1,2=>2,4=>4,5=>5,0=>9]"
+        );
+    }
+
+    #[test]
+    fn automatic_keys_follow_the_highest_and_start_at_zero_after_negative_ones() {
+        let mut array = Array::new();
+        array.insert(Key::Integer(-5), number(1.0));
+        array.push(number(2.0));
+        array.insert(Key::Integer(10), number(3.0));
+        array.push(number(4.0));
+        assert_eq!(
+            format!("{:?}", Value::from(array)),
+            "[-5=>1,0=>2,10=>3,11=>4]"
+        );
+    }
+
+    #[test]
+    fn popping_a_list_does_not_reuse_its_highest_key() {
+        let mut array = Array::from_list(vec![number(1.0), number(2.0)]);
+        array.remove(&Key::from(1));
+        array.push(number(3.0));
+        assert_eq!(
+            format!("{:?}", Value::from(array)),
+            "[0=>1,1=>3]",
+            "3.1: the highest key is 0 again"
+        );
+    }
+
+    #[test]
+    fn deep_nesting_is_dropped_without_recursion() {
+        let mut value = Value::None;
+        for _ in 0..1_000_000 {
+            value = Value::from(Array::from_list(vec![value]));
+        }
+        drop(value);
+    }
+}

@@ -1,0 +1,546 @@
+//! Conversions, equality and order of values (language.md 4 and 5), without recursion on the machine stack.
+
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use crate::array::{Key, View};
+use crate::object::Function;
+use crate::string::Str;
+use crate::value::Value;
+
+/// Truthiness (5.3).
+#[inline]
+#[must_use]
+pub fn truthy(value: &Value) -> bool {
+    match value {
+        Value::None => false,
+        Value::Boolean(boolean) => *boolean,
+        // NaN is not 0, hence true.
+        Value::Number(number) => *number != 0.0,
+        Value::String(string) => !string.is_empty(),
+        Value::Array(_) => value.as_array().is_some_and(|view| !view.is_empty()),
+        Value::Function(_) | Value::Object(_) | Value::Resource(_) => true,
+    }
+}
+
+/// Conversion to number (4.1): never fails, 0 for what is no number.
+#[inline]
+#[must_use]
+pub fn to_number(value: &Value) -> f64 {
+    match value {
+        Value::Number(number) => *number,
+        Value::Boolean(boolean) => f64::from(u8::from(*boolean)),
+        Value::String(string) => parse_number(string.as_bytes()).unwrap_or(0.0),
+        _ => 0.0,
+    }
+}
+
+/// The number that the whole of `text` spells (4.1): decimal with optional point and exponent, or `0x` hexadecimal.
+#[must_use]
+pub fn parse_number(text: &[u8]) -> Option<f64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let sign = if negative { -1.0 } else { 1.0 };
+    if let [b'0', b'x' | b'X', hex @ ..] = digits {
+        if hex.is_empty() || !hex.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        return Some(sign * parse_hex(hex));
+    }
+    if !is_decimal(digits) {
+        return None;
+    }
+    // Rust reads every such text as the nearest double, "5." and ".5" included.
+    let number: f64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(sign * number)
+}
+
+/// `digits (. digits?)? | . digits`, then an optional exponent.
+fn is_decimal(text: &[u8]) -> bool {
+    let skip = |mut at: usize| {
+        while text.get(at).is_some_and(u8::is_ascii_digit) {
+            at += 1;
+        }
+        at
+    };
+    let whole = skip(0);
+    let mut at = whole;
+    if text.get(at) == Some(&b'.') {
+        at = skip(at + 1);
+        if whole == 0 && at == 1 {
+            return false;
+        }
+    } else if whole == 0 {
+        return false;
+    }
+    if matches!(text.get(at), Some(b'e' | b'E')) {
+        at += 1;
+        if matches!(text.get(at), Some(b'+' | b'-')) {
+            at += 1;
+        }
+        let end = skip(at);
+        if end == at {
+            return false;
+        }
+        at = end;
+    }
+    at == text.len()
+}
+
+/// Hexadecimal digits to the nearest double, however many there are.
+fn parse_hex(digits: &[u8]) -> f64 {
+    let significant = &digits[digits.iter().take_while(|digit| **digit == b'0').count()..];
+    let (head, tail) = significant.split_at(significant.len().min(16));
+    let mut mantissa = head
+        .iter()
+        .fold(0_u64, |sum, digit| (sum << 4) | hex_digit(*digit));
+    if tail.iter().any(|digit| *digit != b'0') {
+        // Sticky bit: what was cut off must still break a tie. The low bit is far below the 53 kept ones.
+        mantissa |= 1;
+    }
+    let scale = i32::try_from(tail.len())
+        .unwrap_or(i32::MAX)
+        .saturating_mul(4);
+    mantissa as f64 * 2_f64.powi(scale)
+}
+
+fn hex_digit(digit: u8) -> u64 {
+    u64::from(char::from(digit).to_digit(16).unwrap_or(0))
+}
+
+/// Conversion to integer for indexes, counts and lengths: truncated, NaN gives 0, saturated to 64 bits (G8).
+#[inline]
+#[must_use]
+pub fn to_integer(value: &Value) -> i64 {
+    to_number(value) as i64
+}
+
+/// Conversion to a 32-bit integer for the bitwise operators (6.5): truncated and wrapped modulo 2^32.
+#[inline]
+#[must_use]
+pub fn to_int32(number: f64) -> i32 {
+    const TWO_32: f64 = 4_294_967_296.0;
+    if number.abs() < 2_147_483_648.0 {
+        return number as i32;
+    }
+    if !number.is_finite() {
+        return 0;
+    }
+    let wrapped = number.trunc() % TWO_32;
+    (if wrapped < 0.0 {
+        wrapped + TWO_32
+    } else {
+        wrapped
+    }) as u32 as i32
+}
+
+/// Appends the text of a number (4.2): the shortest that reads back, in ECMAScript's layout.
+pub fn write_number(out: &mut Vec<u8>, number: f64) {
+    if number == 0.0 {
+        out.push(b'0');
+    } else if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
+        let mut buffer = itoa::Buffer::new();
+        out.extend_from_slice(buffer.format(number as i64).as_bytes());
+    } else if number.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else if number.is_infinite() {
+        out.extend_from_slice(if number < 0.0 {
+            b"-Infinity"
+        } else {
+            b"Infinity"
+        });
+    } else {
+        let mut buffer = ryu_js::Buffer::new();
+        out.extend_from_slice(buffer.format_finite(number).as_bytes());
+    }
+}
+
+/// Conversion to string (4.2).
+#[must_use]
+pub fn to_str(value: &Value) -> Str {
+    match value {
+        Value::String(string) => string.clone(),
+        Value::None => Str::EMPTY,
+        Value::Boolean(true) => Str::from("true"),
+        Value::Boolean(false) => Str::from("false"),
+        other => {
+            let mut out = Vec::new();
+            write_str(&mut out, other);
+            Str::from_vec(out)
+        }
+    }
+}
+
+/// Appends the string conversion of `value` (4.2).
+pub fn write_str(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::None => {}
+        Value::Boolean(boolean) => out.extend_from_slice(if *boolean { b"true" } else { b"false" }),
+        Value::Number(number) => write_number(out, *number),
+        Value::String(string) => out.extend_from_slice(string.as_bytes()),
+        Value::Array(_) => write_dump(out, value),
+        Value::Function(_) => out.extend_from_slice(b"function"),
+        Value::Object(object) => out.extend_from_slice(&object.to_text()),
+        Value::Resource(_) => out.extend_from_slice(b"resource"),
+    }
+}
+
+/// The dump form of a value: as [`write_dump`].
+#[must_use]
+pub fn dump(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_dump(&mut out, value);
+    out
+}
+
+/// Appends the text form of 4.3: arrays as `[key=>value,…]`, strings quoted.
+pub fn write_dump(out: &mut Vec<u8>, value: &Value) {
+    // (array, position of the next entry)
+    let mut open: Vec<(Value, usize)> = Vec::new();
+    write_dump_leaf(out, value, &mut open);
+    while let Some((array, position)) = open.last_mut() {
+        let entry = array.as_array().and_then(|view| view.entry_at(*position));
+        let Some((key, value, next)) = entry else {
+            out.push(b']');
+            open.pop();
+            continue;
+        };
+        if *position > 0 && out.last() != Some(&b'[') {
+            out.push(b',');
+        }
+        *position = next;
+        match &key {
+            Key::Integer(number) => {
+                out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes())
+            }
+            Key::String(string) => write_quoted(out, string.as_bytes()),
+            Key::None | Key::Tombstone(_) => out.extend_from_slice(b"none"),
+        }
+        out.extend_from_slice(b"=>");
+        write_dump_leaf(out, &value, &mut open);
+    }
+}
+
+fn write_dump_leaf(out: &mut Vec<u8>, value: &Value, open: &mut Vec<(Value, usize)>) {
+    match value {
+        Value::None => out.extend_from_slice(b"none"),
+        Value::String(string) => write_quoted(out, string.as_bytes()),
+        Value::Array(_) => {
+            out.push(b'[');
+            open.push((value.clone(), 0));
+        }
+        Value::Object(_) => out.extend_from_slice(b"object"),
+        other => write_str(out, other),
+    }
+}
+
+/// Appends a string literal that reads back as `bytes` (4.3).
+pub fn write_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    let plain =
+        |byte: &u8| matches!(byte, 0x20..=0x7e | 0x80..) && !matches!(byte, b'"' | b'\\' | b'$');
+    if bytes.iter().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
+    // The shortest run of `#` that does not occur between quotes in the text; none when it has no `''` at all.
+    let mut delimiter = Vec::new();
+    loop {
+        let mut mark = vec![b'\''];
+        mark.extend_from_slice(&delimiter);
+        mark.push(b'\'');
+        // A final quote would join the closing mark when there is no delimiter.
+        let collides = memchr::memmem::find(bytes, &mark).is_some()
+            || (delimiter.is_empty() && bytes.ends_with(b"'"));
+        if !collides {
+            out.extend_from_slice(&mark);
+            out.extend_from_slice(bytes);
+            out.extend_from_slice(&mark);
+            return;
+        }
+        delimiter.push(b'#');
+    }
+}
+
+/// Strict equality, `===` (5.1).
+#[must_use]
+pub fn strict_equal(a: &Value, b: &Value) -> bool {
+    let mut pending: Vec<(Value, Value)> = Vec::new();
+    if !strict_leaf(a, b, &mut pending) {
+        return false;
+    }
+    while let Some((a, b)) = pending.pop() {
+        let (Some(a), Some(b)) = (a.as_array(), b.as_array()) else {
+            return false;
+        };
+        for (key, value) in a.iter() {
+            let Some(other) = b.get(&key) else {
+                return false;
+            };
+            if !strict_leaf(&value, &other, &mut pending) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+fn strict_leaf(a: &Value, b: &Value, pending: &mut Vec<(Value, Value)>) -> bool {
+    match (a, b) {
+        (Value::None, Value::None) => true,
+        (Value::Boolean(a), Value::Boolean(b)) => a == b,
+        (Value::Number(a), Value::Number(b)) => a == b,
+        (Value::String(a), Value::String(b)) => a == b,
+        (Value::Function(a), Value::Function(b)) => same_function(a, b),
+        (Value::Object(a), Value::Object(b)) => Rc::ptr_eq(a, b),
+        (Value::Resource(a), Value::Resource(b)) => Rc::ptr_eq(a, b) || a.same(b),
+        (Value::Array(x), Value::Array(y)) if Rc::ptr_eq(x, y) && !may_hold_nan(a) => true,
+        _ => match (a.as_array(), b.as_array()) {
+            (Some(x), Some(y)) if x.len() == y.len() => {
+                pending.push((a.clone(), b.clone()));
+                true
+            }
+            _ => false,
+        },
+    }
+}
+
+/// Whether a shared array can differ from itself: only a NaN (or a nested array, which may hold one) can do that.
+fn may_hold_nan(array: &Value) -> bool {
+    array.as_array().is_some_and(|view| {
+        view.values().any(|value| match value {
+            Value::Number(number) => number.is_nan(),
+            Value::Array(_) => true,
+            _ => false,
+        })
+    })
+}
+
+fn same_function(a: &Rc<Function>, b: &Rc<Function>) -> bool {
+    Rc::ptr_eq(a, b)
+        || match (&**a, &**b) {
+            (Function::Native(a), Function::Native(b)) => a == b,
+            (Function::NativeClass(a), Function::NativeClass(b)) => a == b,
+            (Function::BoundMethod(a, m), Function::BoundMethod(b, n)) => {
+                Rc::ptr_eq(a, b) && m == n
+            }
+            _ => false,
+        }
+}
+
+/// Loose equality, `==` (5.2).
+#[must_use]
+pub fn loose_equal(a: &Value, b: &Value) -> bool {
+    use Value::{Boolean, None, Number, String};
+    match (a, b) {
+        (None, None) => true,
+        (None, _) | (_, None) => false,
+        (Boolean(a), Boolean(b)) => a == b,
+        (Boolean(a), Number(b)) | (Number(b), Boolean(a)) => f64::from(u8::from(*a)) == *b,
+        (Boolean(a), other) | (other, Boolean(a)) => *a == truthy(other),
+        (Number(a), Number(b)) => a == b,
+        (Number(a), string @ String(_)) | (string @ String(_), Number(a)) => {
+            *a == to_number(string)
+        }
+        // An array, function, object or resource counts as its truth here.
+        (Number(a), other) | (other, Number(a)) => *a == f64::from(u8::from(truthy(other))),
+        (a, b) => a.kind() == b.kind() && strict_equal(a, b),
+    }
+}
+
+/// The operands of a comparison have no order: one is an array, function, object or resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoOrder;
+
+/// Order for `<`, `>`, `<=`, `>=` (5.4): none when the operands have no order (NaN).
+///
+/// # Errors
+/// When an operand is an array, function, object or resource.
+pub fn compare(a: &Value, b: &Value) -> Result<Option<Ordering>, NoOrder> {
+    if let (Value::Number(a), Value::Number(b)) = (a, b) {
+        return Ok(a.partial_cmp(b));
+    }
+    for value in [a, b] {
+        if !matches!(
+            value,
+            Value::None | Value::Boolean(_) | Value::Number(_) | Value::String(_)
+        ) {
+            return Err(NoOrder);
+        }
+    }
+    if let (Value::String(a), Value::String(b)) = (a, b) {
+        let (x, y) = (parse_number(a.as_bytes()), parse_number(b.as_bytes()));
+        if let (Some(x), Some(y)) = (x, y) {
+            return Ok(x.partial_cmp(&y));
+        }
+        return Ok(Some(a.as_bytes().cmp(b.as_bytes())));
+    }
+    Ok(to_number(a).partial_cmp(&to_number(b)))
+}
+
+/// The entries of a view as strings joined: a helper for messages.
+#[must_use]
+pub fn join(view: View<'_>, separator: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (at, value) in view.values().enumerate() {
+        if at > 0 {
+            out.extend_from_slice(separator);
+        }
+        write_str(&mut out, &value);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Array;
+
+    fn text(number: f64) -> String {
+        String::from_utf8(to_str(&Value::Number(number)).into_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_print_in_ecmascripts_layout() {
+        for (number, expected) in [
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (-0.0, "0"),
+            (1e21, "1e+21"),
+            (1e20, "100000000000000000000"),
+            (123456789012345680000.0, "123456789012345680000"),
+            (1e-6, "0.000001"),
+            (1e-7, "1e-7"),
+            (-1.5e-9, "-1.5e-9"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (9007199254740993.0, "9007199254740992"),
+            (5e-324, "5e-324"),
+        ] {
+            assert_eq!(text(number), expected);
+        }
+    }
+
+    #[test]
+    fn strings_read_as_numbers_only_when_wholly_numeric() {
+        for (input, expected) in [
+            ("12", Some(12.0)),
+            ("-1.5e3", Some(-1500.0)),
+            ("5.", Some(5.0)),
+            (".5", Some(0.5)),
+            ("+7", Some(7.0)),
+            ("007", Some(7.0)),
+            ("0x1f", Some(31.0)),
+            ("-0X1F", Some(-31.0)),
+            ("0x", None),
+            (" 1", None),
+            ("1 ", None),
+            ("1_0", None),
+            ("0b1", None),
+            (".", None),
+            ("", None),
+            ("-", None),
+            ("1e", None),
+            ("inf", None),
+            ("NaN", None),
+        ] {
+            assert_eq!(parse_number(input.as_bytes()), expected, "{input:?}");
+        }
+        assert_eq!(
+            parse_number(b"0x20000000000001"),
+            Some(9007199254740992.0),
+            "ties go to even"
+        );
+        assert_eq!(
+            parse_number(b"0xfffffffffffffffffff"),
+            Some(75557863725914323419135.0)
+        );
+    }
+
+    #[test]
+    fn arrays_print_with_their_keys_and_quoted_strings() {
+        let mut array = Array::from_list(vec![Value::from("how"), Value::from(5.0)]);
+        let inner: Array = [(Key::from("x"), Value::from(true))].into_iter().collect();
+        array.push(Value::from(inner));
+        array.push(Value::from(Array::new()));
+        array.push(Value::None);
+        assert_eq!(
+            dump(&Value::from(array)),
+            br#"[0=>"how",1=>5,2=>["x"=>true],3=>[],4=>none]"#
+        );
+    }
+
+    #[test]
+    fn strings_with_specials_are_dumped_raw_with_a_free_delimiter() {
+        for (input, expected) in [
+            ("plain", "\"plain\""),
+            ("a\"b", "''a\"b''"),
+            ("a\nb", "''a\nb''"),
+            ("cost $5", "''cost $5''"),
+            ("it's \\", "''it's \\''"),
+            ("\\ends'", "'#'\\ends''#'"),
+            ("\\a''b", "'#'\\a''b'#'"),
+            ("\\a''b'#'c", "'##'\\a''b'#'c'##'"),
+        ] {
+            let mut out = Vec::new();
+            write_quoted(&mut out, input.as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn loose_equality_follows_the_table() {
+        let f = Value::Boolean(false);
+        let t = Value::Boolean(true);
+        let empty = Value::from("");
+        assert!(!loose_equal(&Value::None, &f));
+        assert!(loose_equal(&Value::from(0.0), &Value::from("abc")));
+        assert!(loose_equal(&empty, &f));
+        assert!(!loose_equal(&Value::from(2.0), &t));
+        assert!(loose_equal(
+            &Value::from(1.0),
+            &Value::from(Array::from_list(vec![Value::None]))
+        ));
+        assert!(!loose_equal(&Value::from("x"), &Value::from(Array::new())));
+    }
+
+    #[test]
+    fn order_compares_numeric_strings_as_numbers_and_others_by_bytes() {
+        let less = |a: &str, b: &str| {
+            compare(&Value::from(a), &Value::from(b)) == Ok(Some(Ordering::Less))
+        };
+        assert!(less("9", "10"));
+        assert!(less("10", "9a"));
+        assert_eq!(
+            compare(&Value::None, &Value::from(400.0)),
+            Ok(Some(Ordering::Less))
+        );
+        assert!(compare(&Value::from(Array::new()), &Value::from(1.0)).is_err());
+    }
+
+    #[test]
+    fn bitwise_operands_wrap_like_ecmascript() {
+        assert_eq!(to_int32(4294967296.0 + 5.0), 5);
+        assert_eq!(to_int32(2147483648.0), i32::MIN);
+        assert_eq!(to_int32(-1.9), -1);
+        assert_eq!(to_int32(f64::NAN), 0);
+        assert_eq!(to_int32(-4294967297.0), -1);
+    }
+
+    #[test]
+    fn deep_arrays_are_compared_and_dumped_without_recursion() {
+        let deep = || {
+            (0..200_000).fold(Value::None, |value, _| {
+                Value::from(Array::from_list(vec![value]))
+            })
+        };
+        let (a, b) = (deep(), deep());
+        assert!(strict_equal(&a, &b));
+        assert_eq!(dump(&a).len(), 200_000 * 5 + 4);
+    }
+}

@@ -1,0 +1,358 @@
+//! Values that threads share: immutable trees without counts inside.
+//!
+//! What `memory_*`, `cache`, `barrier`, the literals of a compiled unit and data imports hold is a [`Tree`]: one
+//! allocation arena behind one `Arc`. An execution that touches a tree takes a [`Pin`] on it (one atomic count per
+//! tree and fetch); strings and arrays inside are then handed out as indexes into the tree beside the pin,
+//! counted without atomics, and become local on first write. So a fetch costs O(1), whatever the size.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use crate::array::{Key, KeyHash};
+use crate::string::{INLINE, Str, hash_bytes};
+use crate::value::{ArrayRef, Value};
+
+/// An immutable tree of values, shared by all threads.
+#[derive(Default)]
+pub struct Tree {
+    strings: Vec<Box<[u8]>>,
+    arrays: Vec<FrozenArray>,
+    objects: Vec<Arc<dyn FrozenObject>>,
+    /// The value that the tree stands for.
+    root: FrozenValue,
+    bytes: usize,
+}
+
+/// A library object in its frozen form (Map, Set, Regex, keys …).
+///
+/// `thaw` makes an independent object on the fetching thread in O(1): it may keep a reference to the shared data and
+/// copy it at the first write.
+pub trait FrozenObject: Send + Sync {
+    /// The value that a fetch gives.
+    fn thaw(&self, shared: &Arc<dyn FrozenObject>) -> Value;
+    /// Access to the concrete type.
+    fn as_any(&self) -> &dyn std::any::Any;
+    /// Estimated bytes held.
+    fn bytes(&self) -> usize;
+}
+
+/// A value inside a [`Tree`].
+#[derive(Clone, Copy, Debug, Default)]
+pub enum FrozenValue {
+    /// `none`
+    #[default]
+    None,
+    /// A boolean.
+    Boolean(bool),
+    /// A number.
+    Number(f64),
+    /// A short string in place.
+    Short(u8, [u8; INLINE]),
+    /// String `0` of the tree.
+    String(u32),
+    /// Array `0` of the tree.
+    Array(u32),
+    /// Object `0` of the tree.
+    Object(u32),
+}
+
+/// A key inside a [`Tree`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrozenKey {
+    /// `none`
+    None,
+    /// An integer.
+    Integer(i64),
+    /// A string.
+    String(Box<[u8]>),
+}
+
+impl std::hash::Hash for FrozenKey {
+    /// The same words as [`Key`] writes: a frozen array is searched with local keys.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            FrozenKey::None => state.write_u64(1),
+            FrozenKey::Integer(number) => state.write_u64(*number as u64),
+            FrozenKey::String(bytes) => state.write_u64(hash_bytes(bytes)),
+        }
+    }
+}
+
+/// An array inside a [`Tree`].
+pub enum FrozenArray {
+    /// Keys 0…n−1.
+    List(Box<[FrozenValue]>),
+    /// Any keys, in order.
+    Hash(IndexMap<FrozenKey, FrozenValue, KeyHash>),
+}
+
+impl FrozenArray {
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            FrozenArray::List(values) => values.len(),
+            FrozenArray::Hash(table) => table.len(),
+        }
+    }
+
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the keys are 0…n−1 in order.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        matches!(self, FrozenArray::List(_))
+    }
+
+    /// The value at `key`.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<FrozenValue> {
+        match (self, key) {
+            (FrozenArray::List(values), Key::Integer(index)) => {
+                values.get(usize::try_from(*index).ok()?).copied()
+            }
+            (FrozenArray::List(_), _) => None,
+            (FrozenArray::Hash(table), key) => table.get(key).copied(),
+        }
+    }
+
+    /// The entry at position `position` of the order.
+    #[must_use]
+    pub fn entry_at(&self, position: usize) -> Option<(FrozenKey, FrozenValue)> {
+        match self {
+            FrozenArray::List(values) => values
+                .get(position)
+                .map(|value| (FrozenKey::Integer(position as i64), *value)),
+            FrozenArray::Hash(table) => table
+                .get_index(position)
+                .map(|(key, value)| (key.clone(), *value)),
+        }
+    }
+}
+
+/// Why a value cannot be frozen.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FreezeError {
+    /// User objects, sockets, files, iterators and other things bound to their execution.
+    #[error("{0} cannot be stored in shared memory")]
+    NotStorable(&'static str),
+    /// A tree has at most 2^32 strings and arrays.
+    #[error("value too large to be stored in shared memory")]
+    TooLarge,
+}
+
+/// The frozen form of `value`, independent of this thread.
+///
+/// # Errors
+/// [`FreezeError::NotStorable`] when `value` holds something that is bound to its execution.
+pub fn freeze(value: &Value) -> Result<Arc<Tree>, FreezeError> {
+    let mut tree = Tree::default();
+    // An array's place is taken before its elements are known; the work list keeps deep nesting off the stack.
+    let mut pending: Vec<(u32, Value)> = Vec::new();
+    tree.root = tree.add(value, &mut pending)?;
+    while let Some((index, array)) = pending.pop() {
+        let Some(view) = array.as_array() else {
+            continue;
+        };
+        let frozen = if view.is_list() {
+            let mut values = Vec::with_capacity(view.len());
+            for value in view.values() {
+                values.push(tree.add(&value, &mut pending)?);
+            }
+            FrozenArray::List(values.into_boxed_slice())
+        } else {
+            let mut table = IndexMap::with_capacity_and_hasher(view.len(), KeyHash);
+            for (key, value) in view.iter() {
+                let key = match key {
+                    Key::Integer(number) => FrozenKey::Integer(number),
+                    Key::String(string) => FrozenKey::String(string.as_bytes().into()),
+                    Key::None | Key::Tombstone(_) => FrozenKey::None,
+                };
+                tree.bytes += 64;
+                table.insert(key, tree.add(&value, &mut pending)?);
+            }
+            FrozenArray::Hash(table)
+        };
+        tree.bytes += frozen.len() * size_of::<FrozenValue>();
+        tree.arrays[index as usize] = frozen;
+    }
+    Ok(Arc::new(tree))
+}
+
+impl Tree {
+    fn add(
+        &mut self,
+        value: &Value,
+        pending: &mut Vec<(u32, Value)>,
+    ) -> Result<FrozenValue, FreezeError> {
+        let index = |len: usize| u32::try_from(len).map_err(|_| FreezeError::TooLarge);
+        Ok(match value {
+            Value::None => FrozenValue::None,
+            Value::Boolean(boolean) => FrozenValue::Boolean(*boolean),
+            Value::Number(number) => FrozenValue::Number(*number),
+            Value::String(Str::Inline(len, bytes)) => FrozenValue::Short(*len, *bytes),
+            Value::String(string) => {
+                let index = index(self.strings.len())?;
+                self.bytes += string.len() + size_of::<Box<[u8]>>();
+                self.strings.push(string.as_bytes().into());
+                FrozenValue::String(index)
+            }
+            Value::Array(_) => {
+                let index = index(self.arrays.len())?;
+                self.arrays.push(FrozenArray::List(Box::default()));
+                pending.push((index, value.clone()));
+                FrozenValue::Array(index)
+            }
+            Value::Object(object) => {
+                let frozen = object.freeze()?;
+                let index = index(self.objects.len())?;
+                self.bytes += frozen.bytes();
+                self.objects.push(frozen);
+                FrozenValue::Object(index)
+            }
+            Value::Function(function) => {
+                let frozen = function.freeze()?;
+                let index = index(self.objects.len())?;
+                self.bytes += frozen.bytes();
+                self.objects.push(frozen);
+                FrozenValue::Object(index)
+            }
+            Value::Resource(resource) => {
+                let frozen = resource.freeze()?;
+                let index = index(self.objects.len())?;
+                self.bytes += frozen.bytes();
+                self.objects.push(frozen);
+                FrozenValue::Object(index)
+            }
+        })
+    }
+
+    /// Estimated bytes held by the tree.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// A counted hold on a [`Tree`] within one thread.
+#[derive(Clone)]
+#[expect(
+    clippy::redundant_allocation,
+    reason = "the outer count is the thread's own, without atomics"
+)]
+pub struct Pin(Rc<Arc<Tree>>);
+
+impl Pin {
+    /// Pins `tree`: the one atomic count of a fetch.
+    #[must_use]
+    pub fn new(tree: &Arc<Tree>) -> Pin {
+        Pin(Rc::new(Arc::clone(tree)))
+    }
+
+    /// The value that the tree stands for.
+    #[must_use]
+    pub fn root(&self) -> Value {
+        self.value(self.0.root)
+    }
+
+    /// The bytes of string `index`.
+    #[inline]
+    #[must_use]
+    pub fn string(&self, index: u32) -> &[u8] {
+        &self.0.strings[index as usize]
+    }
+
+    /// Array `index`.
+    #[inline]
+    #[must_use]
+    pub fn array(&self, index: u32) -> &FrozenArray {
+        &self.0.arrays[index as usize]
+    }
+
+    /// The value that a frozen value of this tree stands for.
+    #[inline]
+    #[must_use]
+    pub fn value(&self, value: FrozenValue) -> Value {
+        match value {
+            FrozenValue::None => Value::None,
+            FrozenValue::Boolean(boolean) => Value::Boolean(boolean),
+            FrozenValue::Number(number) => Value::Number(number),
+            FrozenValue::Short(len, bytes) => Value::String(Str::Inline(len, bytes)),
+            FrozenValue::String(index) => Value::String(Str::Frozen(index, self.clone())),
+            FrozenValue::Array(index) => {
+                Value::Array(Rc::new(ArrayRef::Frozen(index, self.clone())))
+            }
+            FrozenValue::Object(index) => {
+                let object = &self.0.objects[index as usize];
+                object.thaw(object)
+            }
+        }
+    }
+
+    /// The local form of a frozen key.
+    #[must_use]
+    pub fn key(&self, key: FrozenKey) -> Key {
+        match key {
+            FrozenKey::None => Key::None,
+            FrozenKey::Integer(number) => Key::Integer(number),
+            FrozenKey::String(bytes) => Key::String(Str::new(&bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Array;
+
+    fn sample() -> Value {
+        let inner = Array::from_list(vec![
+            Value::from("a string longer than the inline form"),
+            Value::from(1.5),
+        ]);
+        let mut outer = Array::new();
+        outer.insert(Key::from("list"), Value::from(inner));
+        outer.insert(Key::from("7"), Value::from(true));
+        outer.insert(Key::None, Value::None);
+        Value::from(outer)
+    }
+
+    #[test]
+    fn a_fetch_reads_like_the_stored_value() {
+        let tree = freeze(&sample()).unwrap();
+        let fetched = Pin::new(&tree).root();
+        assert_eq!(format!("{fetched:?}"), format!("{:?}", sample()));
+        assert!(
+            fetched.as_array().unwrap().get_str("7").is_some(),
+            "keys are cast alike"
+        );
+    }
+
+    #[test]
+    fn a_write_makes_the_value_local_and_leaves_the_tree_alone() {
+        let tree = freeze(&sample()).unwrap();
+        let mut fetched = Pin::new(&tree).root();
+        fetched
+            .array_mut()
+            .unwrap()
+            .insert(Key::from("new"), Value::from(1.0));
+        assert_eq!(fetched.as_array().unwrap().len(), 4);
+        assert_eq!(Pin::new(&tree).root().as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn deep_values_are_frozen_and_dropped_without_recursion() {
+        let mut value = Value::None;
+        for _ in 0..200_000 {
+            value = Value::from(Array::from_list(vec![value]));
+        }
+        let tree = freeze(&value).unwrap();
+        assert!(tree.bytes() > 200_000);
+    }
+}

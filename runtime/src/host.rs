@@ -1,0 +1,159 @@
+//! What an execution reaches outside itself: effects, shared services and the host's own state.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_effects::{Clock, Dns, Random};
+
+use crate::native::{Finish, Job, LocalFuture};
+
+/// Runs [`Job`]s on a bounded pool of threads.
+pub trait Pool: Send + Sync {
+    /// Runs `job` and gives its result; a full queue makes the future wait, never fail.
+    fn run(&self, job: Job) -> LocalFuture<Finish>;
+}
+
+/// Runs jobs at once, on the calling thread: for tests and one-shot tools.
+pub struct Inline;
+
+impl Pool for Inline {
+    fn run(&self, job: Job) -> LocalFuture<Finish> {
+        Box::pin(async move { job() })
+    }
+}
+
+/// Where `echo`, warnings of built-ins and `syslog()` go.
+pub trait Output {
+    /// One `echo`: the bytes, without line end.
+    fn echo(&self, text: &[u8]);
+    /// One line for the system log; `priority` as in syslog(3), 0 to 7 plus a facility.
+    fn syslog(&self, priority: u32, message: &[u8]);
+}
+
+/// Files that scripts may read: the bundle's virtual files and what lies below the script root.
+pub trait Files {
+    /// The content of `name` ([`stdlib G13`]: `NAME`, `file:NAME`, `file://NAME`); none when it is missing or
+    /// outside the root.
+    fn read(&self, name: &str) -> Option<Rc<[u8]>>;
+}
+
+/// No files at all.
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _name: &str) -> Option<Rc<[u8]>> {
+        None
+    }
+}
+
+/// The services of one execution. Cheap to make: everything in it is shared.
+pub struct Host {
+    /// Time and timers.
+    pub clock: Rc<dyn Clock>,
+    /// Random numbers fit for keys.
+    pub random: Rc<dyn Random>,
+    /// Name resolution.
+    pub dns: Rc<dyn Dns>,
+    /// Threads for heavy built-ins.
+    pub pool: Arc<dyn Pool>,
+    /// `echo` and the system log.
+    pub output: Rc<dyn Output>,
+    /// Readable files.
+    pub files: Rc<dyn Files>,
+    /// The regular expression engine (language.md 6.6); the language has operators for it, the library brings it.
+    pub regex: &'static dyn RegexEngine,
+    /// The system's host name.
+    pub hostname: Rc<str>,
+    /// Services that the library and the MTA add, by type (shared memory, the message of eod, the queue …).
+    extensions: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
+}
+
+impl Host {
+    /// A host over these services, without extensions.
+    #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one argument a service; called in two places"
+    )]
+    pub fn new(
+        clock: Rc<dyn Clock>,
+        random: Rc<dyn Random>,
+        dns: Rc<dyn Dns>,
+        pool: Arc<dyn Pool>,
+        output: Rc<dyn Output>,
+        files: Rc<dyn Files>,
+        regex: &'static dyn RegexEngine,
+        hostname: Rc<str>,
+    ) -> Host {
+        Host {
+            clock,
+            random,
+            dns,
+            pool,
+            output,
+            files,
+            regex,
+            hostname,
+            extensions: RefCell::default(),
+        }
+    }
+
+    /// Adds or replaces the service of type `T`.
+    pub fn extend<T: 'static>(&self, service: Rc<T>) {
+        self.extensions
+            .borrow_mut()
+            .insert(TypeId::of::<T>(), service);
+    }
+
+    /// The service of type `T`.
+    #[must_use]
+    pub fn extension<T: 'static>(&self) -> Option<Rc<T>> {
+        let service = Rc::clone(self.extensions.borrow().get(&TypeId::of::<T>())?);
+        service.downcast().ok()
+    }
+}
+
+/// A compiled regular expression, shared by threads.
+pub trait CompiledRegex: Send + Sync {
+    /// Access to the engine's own type.
+    fn as_any(&self) -> &dyn Any;
+    /// `/pattern/modifiers`
+    fn text(&self) -> &[u8];
+    /// Whether it matches somewhere in `subject`, within the small match limit.
+    fn is_match(&self, subject: &[u8]) -> Matched;
+    /// The same with the large limit, for the thread pool.
+    fn is_match_heavy(&self, subject: &[u8]) -> Matched;
+}
+
+/// The answer of [`CompiledRegex::is_match`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// It matches.
+    Yes,
+    /// It does not.
+    No,
+    /// The limit was hit before an answer was found.
+    Limit,
+}
+
+/// Compiles regular expressions.
+pub trait RegexEngine: Sync {
+    /// Compiles a pattern with modifiers (a literal `#/…/mods`).
+    ///
+    /// # Errors
+    /// What is wrong with the pattern and the byte offset in it.
+    fn compile(
+        &self,
+        pattern: &[u8],
+        modifiers: &[u8],
+    ) -> Result<Arc<dyn CompiledRegex>, (String, usize)>;
+
+    /// Compiles a string used as a pattern: `/…/mods` or a bare pattern; may cache.
+    ///
+    /// # Errors
+    /// As [`RegexEngine::compile`].
+    fn compile_text(&self, text: &[u8]) -> Result<Arc<dyn CompiledRegex>, (String, usize)>;
+}

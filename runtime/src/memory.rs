@@ -1,0 +1,89 @@
+//! The memory budget of the execution that runs on this thread.
+//!
+//! A fiber lives and dies on one worker thread and only one runs at a time, so the account of the running
+//! execution is a thread-local. Whatever owns heap memory for a script (string buffers, arrays, maps)
+//! reports growth with [`charge`] and release with [`credit`]; the VM calls [`swap`] when it enters and leaves an
+//! execution and asks [`exceeded`] at back edges, calls and after every built-in.
+//!
+//! The account is an estimate of live bytes, kept by whoever allocates: no global allocator hook. A native that
+//! is about to build something large asks [`would_exceed`] first, so that the budget bounds real memory too.
+
+use std::cell::Cell;
+
+/// Live bytes and the limit of one execution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Bytes charged and not credited yet.
+    pub used: usize,
+    /// Most bytes that `used` may reach; 0 means no limit.
+    pub limit: usize,
+}
+
+thread_local! {
+    static CURRENT: Cell<Account> = const { Cell::new(Account { used: 0, limit: 0 }) };
+}
+
+/// Installs `account` as the running execution's and returns the one that was installed before.
+pub fn swap(account: Account) -> Account {
+    CURRENT.with(|current| current.replace(account))
+}
+
+/// Reports that `bytes` more are held.
+#[inline]
+pub fn charge(bytes: usize) {
+    CURRENT.with(|current| {
+        let mut account = current.get();
+        account.used = account.used.saturating_add(bytes);
+        current.set(account);
+    });
+}
+
+/// Reports that `bytes` are no longer held.
+///
+/// A value may outlive the execution that made it (`$context`); the account never goes below zero.
+#[inline]
+pub fn credit(bytes: usize) {
+    // A value may be dropped while the thread's locals are being torn down: then there is no account to credit.
+    let _ = CURRENT.try_with(|current| {
+        let mut account = current.get();
+        account.used = account.used.saturating_sub(bytes);
+        current.set(account);
+    });
+}
+
+/// Whether the running execution holds more than its limit.
+#[inline]
+#[must_use]
+pub fn exceeded() -> bool {
+    would_exceed(0)
+}
+
+/// Whether `bytes` more would take the running execution over its limit.
+#[inline]
+#[must_use]
+pub fn would_exceed(bytes: usize) -> bool {
+    let account = CURRENT.with(Cell::get);
+    account.limit != 0 && account.used.saturating_add(bytes) > account.limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_beyond_the_limit_is_seen_and_release_ends_it() {
+        let before = swap(Account {
+            used: 0,
+            limit: 100,
+        });
+        charge(80);
+        assert!(!exceeded());
+        assert!(would_exceed(21));
+        charge(30);
+        assert!(exceeded());
+        credit(30);
+        assert!(!exceeded());
+        credit(1000);
+        assert_eq!(swap(before).used, 0);
+    }
+}

@@ -1,0 +1,157 @@
+//! What values refer to: functions, objects and resources.
+
+use std::any::Any;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::frozen::{FreezeError, FrozenObject};
+use crate::native::{ClassId, NativeFn};
+use crate::value::Value;
+
+/// What a function value points at.
+pub enum Function {
+    /// A built-in function.
+    Native(NativeFn),
+    /// A built-in class: calling it makes an instance.
+    NativeClass(ClassId),
+    /// A method of a library object, bound to it.
+    BoundMethod(Rc<Object>, NativeFn),
+}
+
+impl Function {
+    /// The frozen form, with captured variables as they are now.
+    ///
+    /// # Errors
+    /// [`FreezeError::NotStorable`] when something captured, or a bound object, is tied to its execution.
+    pub fn freeze(&self) -> Result<Arc<dyn FrozenObject>, FreezeError> {
+        Err(FreezeError::NotStorable("function"))
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("function")
+    }
+}
+
+/// An instance of a class.
+pub struct Object {
+    class: ClassId,
+    data: Box<dyn NativeObject>,
+}
+
+/// The data of a library object. State that methods change lives in cells of its own.
+pub trait NativeObject: Any {
+    /// Access to the concrete type.
+    fn as_any(&self) -> &dyn Any;
+
+    /// The form that other threads may hold.
+    ///
+    /// # Errors
+    /// [`FreezeError::NotStorable`] unless the class is one of the library's data objects.
+    fn freeze(&self) -> Result<Arc<dyn FrozenObject>, FreezeError> {
+        Err(FreezeError::NotStorable("object"))
+    }
+
+    /// An iterator over the object, if `foreach` and spread may walk it.
+    fn iterate(&self) -> Option<Rc<dyn NativeIterator>> {
+        None
+    }
+
+    /// The text that `string()` gives, `object` unless the class has its own (Exception, Regex).
+    fn to_text(&self) -> Vec<u8> {
+        b"object".to_vec()
+    }
+}
+
+/// A source of entries for `foreach` and `next()` that never suspends.
+pub trait NativeIterator {
+    /// The next key and value; none at the end.
+    fn next(&self) -> Option<(Value, Value)>;
+    /// Whether the source has keys of its own (Map entries): then `next()` gives `[key, value]`.
+    fn keyed(&self) -> bool;
+}
+
+impl Object {
+    /// An instance of the library class `class`.
+    #[must_use]
+    pub fn new(class: ClassId, data: impl NativeObject) -> Rc<Object> {
+        Rc::new(Object {
+            class,
+            data: Box::new(data),
+        })
+    }
+
+    /// The library class.
+    #[must_use]
+    pub fn class(&self) -> ClassId {
+        self.class
+    }
+
+    /// The instance's data when it is a `T`.
+    #[must_use]
+    pub fn downcast<T: 'static>(&self) -> Option<&T> {
+        self.data.as_any().downcast_ref()
+    }
+
+    /// See [`NativeObject::freeze`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn freeze(&self) -> Result<Arc<dyn FrozenObject>, FreezeError> {
+        self.data.freeze()
+    }
+
+    /// See [`NativeObject::iterate`].
+    #[must_use]
+    pub fn iterate(&self) -> Option<Rc<dyn NativeIterator>> {
+        self.data.iterate()
+    }
+
+    /// See [`NativeObject::to_text`].
+    #[must_use]
+    pub fn to_text(&self) -> Vec<u8> {
+        self.data.to_text()
+    }
+}
+
+/// An opaque handle of the library.
+pub struct Resource {
+    name: &'static str,
+    data: Arc<dyn Any + Send + Sync>,
+}
+
+impl Resource {
+    /// A handle whose type the library calls `name` (`X509Resource`, `FileResource` …).
+    #[must_use]
+    pub fn new(name: &'static str, data: Arc<dyn Any + Send + Sync>) -> Resource {
+        Resource { name, data }
+    }
+
+    /// The resource type's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether both are handles of one thing.
+    #[must_use]
+    pub fn same(&self, other: &Resource) -> bool {
+        Arc::ptr_eq(&self.data, &other.data)
+    }
+
+    /// The handle's data when it is a `T`.
+    #[must_use]
+    pub fn downcast<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        Arc::clone(&self.data).downcast().ok()
+    }
+
+    /// The form that other threads may hold.
+    ///
+    /// # Errors
+    /// [`FreezeError::NotStorable`] for handles that belong to one execution.
+    pub fn freeze(&self) -> Result<Arc<dyn FrozenObject>, FreezeError> {
+        Err(FreezeError::NotStorable(self.name))
+    }
+}

@@ -1,0 +1,248 @@
+//! Byte strings: up to 14 bytes inline, longer ones counted with copy on write, or a pinned frozen string.
+
+use std::cell::Cell;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+use crate::frozen::Pin;
+use crate::memory;
+
+/// Longest string that is stored inside the value itself.
+pub const INLINE: usize = 14;
+
+/// Longest string that a script may build (language.md 13.5).
+pub const MAX_STRING: usize = 256 * 1024 * 1024;
+
+/// A byte string, 16 bytes wide.
+///
+/// Cloning copies at most the inline bytes or counts a reference up. [`Str::push`] appends in place while nobody
+/// else holds the buffer.
+#[derive(Clone)]
+pub enum Str {
+    /// Bytes stored in place.
+    Inline(u8, [u8; INLINE]),
+    /// A counted buffer of this thread.
+    Heap(Rc<StrBuf>),
+    /// String `0` of a pinned frozen tree.
+    Frozen(u32, Pin),
+}
+
+/// A heap buffer that reports its size to the memory account and caches its hash.
+#[derive(Default)]
+pub struct StrBuf {
+    bytes: Vec<u8>,
+    hash: Cell<u64>,
+}
+
+impl StrBuf {
+    fn new(bytes: Vec<u8>) -> StrBuf {
+        memory::charge(bytes.capacity());
+        StrBuf {
+            bytes,
+            hash: Cell::new(0),
+        }
+    }
+
+    fn append(&mut self, more: &[u8]) {
+        let before = self.bytes.capacity();
+        self.bytes.extend_from_slice(more);
+        self.hash.set(0);
+        memory::charge(self.bytes.capacity() - before);
+    }
+}
+
+impl Drop for StrBuf {
+    fn drop(&mut self) {
+        memory::credit(self.bytes.capacity());
+    }
+}
+
+impl Str {
+    /// The empty string.
+    pub const EMPTY: Str = Str::Inline(0, [0; INLINE]);
+
+    /// A string with a copy of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Str {
+        if bytes.len() <= INLINE {
+            let mut inline = [0; INLINE];
+            inline[..bytes.len()].copy_from_slice(bytes);
+            Str::Inline(bytes.len() as u8, inline)
+        } else {
+            Str::Heap(Rc::new(StrBuf::new(bytes.to_vec())))
+        }
+    }
+
+    /// A string that takes over `bytes` without copying when they do not fit inline.
+    #[must_use]
+    pub fn from_vec(bytes: Vec<u8>) -> Str {
+        if bytes.len() <= INLINE {
+            Str::new(&bytes)
+        } else {
+            Str::Heap(Rc::new(StrBuf::new(bytes)))
+        }
+    }
+
+    /// The bytes.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Str::Inline(len, bytes) => &bytes[..usize::from(*len).min(INLINE)],
+            Str::Heap(buffer) => &buffer.bytes,
+            Str::Frozen(index, pin) => pin.string(*index),
+        }
+    }
+
+    /// Number of bytes.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Str::Inline(len, _) => usize::from(*len),
+            Str::Heap(buffer) => buffer.bytes.len(),
+            Str::Frozen(index, pin) => pin.string(*index).len(),
+        }
+    }
+
+    /// Whether there are no bytes.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends `more`, in place when this is the only holder of the buffer.
+    pub fn push(&mut self, more: &[u8]) {
+        if let Str::Heap(buffer) = self
+            && let Some(buffer) = Rc::get_mut(buffer)
+        {
+            buffer.append(more);
+            return;
+        }
+        let old = self.as_bytes();
+        let total = old.len() + more.len();
+        if total <= INLINE {
+            let mut inline = [0; INLINE];
+            inline[..old.len()].copy_from_slice(old);
+            inline[old.len()..total].copy_from_slice(more);
+            *self = Str::Inline(total as u8, inline);
+        } else {
+            // Twice the size: a string that is appended to once is usually appended to again.
+            let mut bytes = Vec::with_capacity(total * 2);
+            bytes.extend_from_slice(old);
+            bytes.extend_from_slice(more);
+            *self = Str::Heap(Rc::new(StrBuf::new(bytes)));
+        }
+    }
+
+    /// The bytes as an owned vector; moves the buffer out when this is its only holder.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<u8> {
+        match self {
+            Str::Heap(buffer) => match Rc::try_unwrap(buffer) {
+                Ok(mut buffer) => {
+                    let bytes = std::mem::take(&mut buffer.bytes);
+                    memory::credit(bytes.capacity());
+                    bytes
+                }
+                Err(shared) => shared.bytes.clone(),
+            },
+            other => other.as_bytes().to_vec(),
+        }
+    }
+
+    /// The text with invalid UTF-8 replaced, for messages that people read.
+    #[must_use]
+    pub fn to_text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(self.as_bytes())
+    }
+}
+
+impl Default for Str {
+    fn default() -> Str {
+        Str::EMPTY
+    }
+}
+
+impl From<&str> for Str {
+    fn from(text: &str) -> Str {
+        Str::new(text.as_bytes())
+    }
+}
+
+impl From<String> for Str {
+    fn from(text: String) -> Str {
+        Str::from_vec(text.into_bytes())
+    }
+}
+
+impl PartialEq for Str {
+    fn eq(&self, other: &Str) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Str {}
+
+impl Hash for Str {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Str::Heap(buffer) => {
+                if buffer.hash.get() == 0 {
+                    buffer.hash.set(hash_bytes(&buffer.bytes));
+                }
+                state.write_u64(buffer.hash.get());
+            }
+            other => state.write_u64(hash_bytes(other.as_bytes())),
+        }
+    }
+}
+
+impl fmt::Debug for Str {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_text(), f)
+    }
+}
+
+/// The hash of a string's bytes, the same for every representation; never 0, which means "not computed yet".
+///
+/// Seeded per process, so that a peer cannot choose keys that collide.
+#[must_use]
+pub fn hash_bytes(bytes: &[u8]) -> u64 {
+    use std::hash::BuildHasher;
+    static SEED: std::sync::OnceLock<foldhash::fast::FixedState> = std::sync::OnceLock::new();
+    let state = SEED.get_or_init(|| {
+        let random = foldhash::quality::RandomState::default().hash_one(1_u8);
+        foldhash::fast::FixedState::with_seed(random)
+    });
+    state.hash_one(bytes).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appending_is_in_place_for_the_only_holder_and_copies_for_others() {
+        let mut a = Str::from("fifteen bytes!!");
+        a.push(b" and more");
+        let b = a.clone();
+        a.push(b"!");
+        assert_eq!(a.as_bytes(), b"fifteen bytes!! and more!");
+        assert_eq!(b.as_bytes(), b"fifteen bytes!! and more");
+    }
+
+    #[test]
+    fn equal_strings_hash_alike_in_every_representation() {
+        let long = b"0123456789abcdef";
+        assert_eq!(
+            hash_bytes(long),
+            hash_bytes(&[long.as_slice(), b""].concat())
+        );
+        let mut inline = Str::from("ab");
+        inline.push(b"cd");
+        assert_eq!(inline, Str::from("abcd"));
+    }
+}
