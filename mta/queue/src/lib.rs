@@ -1,1 +1,12 @@
 //! Queue index, retry rules, destinations and the outcome of delivery attempts.
+
+pub mod attempt;
+pub mod codec;
+pub mod destination;
+pub mod dsn;
+pub mod item;
+mod random;
+pub mod retry;
+pub mod text;
+pub mod time;
+pub mod transport;
