@@ -1,1 +1,25 @@
 //! Mail messages: structure, header editing, delivery status notifications.
+//!
+//! A pure library: it knows nothing of scripts, sockets or files. Time, randomness and the
+//! bytes of a message are handed in.
+//!
+//! Start reading at [`message`]: a [`message::Message`] is parsed from a [`source::Source`],
+//! answers questions about the original, and collects changes that become
+//! [`edits::Edits`]. [`dsn`] builds the reports that the queue sends.
+//!
+//! Invariants: no input makes a function panic; parsing never fails on content; a byte that no
+//! change names is never changed; no name, value or address that is put into a header can end
+//! its field.
+
+pub mod charset;
+pub mod content_type;
+pub mod date;
+pub mod editor;
+pub mod edits;
+pub mod encoded_word;
+pub mod field;
+pub mod header;
+pub mod message;
+pub mod parts;
+pub mod source;
+pub mod transfer;

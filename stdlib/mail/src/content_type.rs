@@ -1,0 +1,325 @@
+//! Fields with parameters: Content-Type and Content-Disposition (RFC 2045 §5.1, RFC 2183),
+//! with continuations, charsets (RFC 2231) and the encoded words that programs put there.
+
+use crate::{charset, encoded_word};
+
+/// A parsed `Content-Type` or `Content-Disposition` value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContentType {
+    /// What stands before the first `;`, in lower case, without white space and comments:
+    /// `text/plain`, `attachment`. May be anything in broken mail.
+    pub value: String,
+    /// Parameters as they stand: name in lower case, value without quotes.
+    parameters: Vec<(String, Vec<u8>)>,
+}
+
+/// Parameters beyond this are not looked at.
+const MAX_PARAMETERS: usize = 1000;
+
+impl ContentType {
+    /// Parses an unfolded field value. Never fails: what is broken is skipped.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Self {
+        let mut scan = Scanner { rest: value };
+        let mut this = Self {
+            value: String::from_utf8_lossy(&scan.word(b";")).to_ascii_lowercase(),
+            parameters: Vec::new(),
+        };
+        while scan.skip(b';') && this.parameters.len() < MAX_PARAMETERS {
+            let name = String::from_utf8_lossy(&scan.word(b"=;")).to_ascii_lowercase();
+            if scan.skip(b'=') {
+                let value = scan.parameter_value();
+                if !name.is_empty() {
+                    this.parameters.push((name, value));
+                }
+            }
+        }
+        this
+    }
+
+    /// The type and subtype, if the value has both: `("text", "plain")`.
+    #[must_use]
+    pub fn type_and_subtype(&self) -> Option<(&str, &str)> {
+        let (main, sub) = self.value.split_once('/')?;
+        (!main.is_empty() && !sub.is_empty()).then_some((main, sub))
+    }
+
+    /// Whether it is `multipart/…`.
+    #[must_use]
+    pub fn is_multipart(&self) -> bool {
+        self.value.starts_with("multipart/")
+    }
+
+    /// The bytes of a parameter that has no RFC 2231 form; what `boundary` needs.
+    #[must_use]
+    pub fn raw_parameter(&self, name: &str) -> Option<&[u8]> {
+        self.parameters
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_slice())
+    }
+
+    /// A parameter as UTF-8. `name` is in lower case.
+    ///
+    /// The RFC 2231 forms (`name*`, `name*0`, `name*0*`) win over a plain one, which is
+    /// decoded as encoded words (against RFC 2047 §5, but everywhere in practice).
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        self.extended(name)
+            .or_else(|| self.raw_parameter(name).map(encoded_word::decode))
+    }
+
+    fn extended(&self, name: &str) -> Option<String> {
+        let mut sections: Vec<(u32, bool, &[u8])> = self
+            .parameters
+            .iter()
+            .filter_map(|(full, value)| {
+                let suffix = full.strip_prefix(name)?.strip_prefix('*')?;
+                let (number, encoded) = match suffix.strip_suffix('*') {
+                    Some(number) => (number, true),
+                    None => (suffix, suffix.is_empty()),
+                };
+                let number = if number.is_empty() {
+                    0
+                } else {
+                    number.parse().ok()?
+                };
+                Some((number, encoded, value.as_slice()))
+            })
+            .collect();
+        sections.sort_by_key(|&(number, ..)| number);
+        sections.dedup_by_key(|section| section.0);
+        let mut bytes = Vec::new();
+        let mut charset = None;
+        for (expected, (number, encoded, value)) in (0_u32..).zip(sections) {
+            // A missing section ends the value (RFC 2231 §3).
+            if number != expected {
+                break;
+            }
+            let mut value = value;
+            if encoded && number == 0 {
+                let mut pieces = value.splitn(3, |&b| b == b'\'');
+                if let (Some(label), Some(_), Some(text)) =
+                    (pieces.next(), pieces.next(), pieces.next())
+                {
+                    charset = charset::for_label(label);
+                    value = text;
+                }
+            }
+            if encoded {
+                percent_decode(value, &mut bytes);
+            } else {
+                bytes.extend_from_slice(value);
+            }
+        }
+        if bytes.is_empty() && charset.is_none() {
+            let none = !self.parameters.iter().any(|(full, _)| {
+                full.strip_prefix(name)
+                    .is_some_and(|rest| matches!(rest, "*" | "*0" | "*0*"))
+            });
+            if none {
+                return None;
+            }
+        }
+        Some(match charset {
+            Some(charset) => charset.decode(&bytes).into_owned(),
+            // Split encoded words in plain sections are a habit of some programs.
+            None => encoded_word::decode(&bytes),
+        })
+    }
+}
+
+fn percent_decode(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let [byte, tail @ ..] = rest {
+        let hex = |b: u8| char::from(b).to_digit(16);
+        let decoded = match tail {
+            [high, low, ..] if *byte == b'%' => hex(*high)
+                .zip(hex(*low))
+                .and_then(|(high, low)| u8::try_from(high * 16 + low).ok()),
+            _ => None,
+        };
+        out.push(decoded.unwrap_or(*byte));
+        rest = match decoded {
+            Some(_) => tail.get(2..).unwrap_or_default(),
+            None => tail,
+        };
+    }
+}
+
+/// Reads the tokens of a structured value.
+struct Scanner<'a> {
+    rest: &'a [u8],
+}
+
+impl Scanner<'_> {
+    fn skip(&mut self, byte: u8) -> bool {
+        match self.rest {
+            [first, tail @ ..] if *first == byte => {
+                self.rest = tail;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Everything up to one of `stop`, without white space and comments.
+    fn word(&mut self, stop: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        while let [byte, tail @ ..] = self.rest {
+            if stop.contains(byte) {
+                break;
+            }
+            self.rest = tail;
+            match byte {
+                b'(' => self.comment(),
+                b' ' | b'\t' | b'\r' | b'\n' => {}
+                _ => out.push(*byte),
+            }
+        }
+        out
+    }
+
+    /// Skips the rest of a comment; an unclosed one takes all.
+    fn comment(&mut self) {
+        let mut depth = 1_u32;
+        while let [byte, tail @ ..] = self.rest {
+            self.rest = tail;
+            match byte {
+                b'(' => depth = depth.saturating_add(1),
+                b')' => depth = depth.saturating_sub(1),
+                b'\\' => self.rest = tail.get(1..).unwrap_or_default(),
+                _ => {}
+            }
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+
+    /// A quoted string, or whatever stands before the next `;`.
+    fn parameter_value(&mut self) -> Vec<u8> {
+        while let [b' ' | b'\t' | b'\r' | b'\n', tail @ ..] = self.rest {
+            self.rest = tail;
+        }
+        let mut out = Vec::new();
+        if !self.skip(b'"') {
+            // Unquoted values with spaces are common: only a comment or `;` ends them.
+            while let [byte, tail @ ..] = self.rest {
+                match byte {
+                    b';' => break,
+                    b'(' if out.last().is_none_or(u8::is_ascii_whitespace) => {
+                        self.rest = tail;
+                        self.comment();
+                    }
+                    _ => {
+                        out.push(*byte);
+                        self.rest = tail;
+                    }
+                }
+            }
+            out.truncate(out.trim_ascii_end().len());
+            return out;
+        }
+        while let [byte, tail @ ..] = self.rest {
+            self.rest = tail;
+            match byte {
+                b'"' => break,
+                b'\\' => {
+                    if let [escaped, tail @ ..] = tail {
+                        // Windows paths: a backslash before a letter is itself.
+                        if !matches!(escaped, b'"' | b'\\') {
+                            out.push(b'\\');
+                        }
+                        out.push(*escaped);
+                        self.rest = tail;
+                    }
+                }
+                _ => out.push(*byte),
+            }
+        }
+        self.word(b";");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parameter(value: &str, name: &str) -> Option<String> {
+        ContentType::parse(value.as_bytes()).parameter(name)
+    }
+
+    #[test]
+    fn types_are_lower_case_without_comments() {
+        for (from, to) in [
+            ("Text/Plain; charset=x", "text/plain"),
+            (" message / rfc822 (c) ", "message/rfc822"),
+            ("inline", "inline"),
+            ("", ""),
+            ("(only a comment", ""),
+        ] {
+            assert_eq!(ContentType::parse(from.as_bytes()).value, to);
+        }
+        assert_eq!(ContentType::parse(b"text").type_and_subtype(), None);
+    }
+
+    #[test]
+    fn parameters_may_be_quoted_spaced_or_broken() {
+        for (value, expected) in [
+            ("a/b; name=x", "x"),
+            ("a/b; NAME = \"x y\" ; z=1", "x y"),
+            ("a/b; name=\"a\\\"b\"", "a\"b"),
+            ("a/b; name=\"C:\\dir\"", "C:\\dir"),
+            ("a/b; name=my file.txt; z=1", "my file.txt"),
+            ("a/b; name=x (comment)", "x"),
+            ("a/b; ; =; name=x", "x"),
+            ("a/b; name=\"unclosed", "unclosed"),
+            ("a/b; name==?utf-8?Q?=C3=A5?=", "å"),
+            ("a/b; name=\"=?utf-8?Q?=C3=A5?=\"", "å"),
+        ] {
+            assert_eq!(
+                parameter(value, "name").as_deref(),
+                Some(expected),
+                "{value}"
+            );
+        }
+        assert_eq!(parameter("a/b; x=y", "name"), None);
+    }
+
+    #[test]
+    fn rfc_2231_values_are_joined_and_decoded() {
+        for (value, expected) in [
+            (
+                "a/b; name*=us-ascii'en-us'This%20is%20%2A%2A%2Afun%2A%2A%2A",
+                "This is ***fun***",
+            ),
+            ("a/b; name*=UTF-8''%C3%A5", "å"),
+            ("a/b; name*0=a; name*1=b; name*3=d", "ab"),
+            (
+                "a/b; name*1*=%20even%20more; name*0*=iso-8859-1''%E5; name*2=\"%41\"",
+                "å even more%41",
+            ),
+            ("a/b; name=plain; name*=utf-8''better", "better"),
+            ("a/b; name*=%41", "A"),
+            ("a/b; name*=x-no''%C3%A5", "å"),
+        ] {
+            assert_eq!(
+                parameter(value, "name").as_deref(),
+                Some(expected),
+                "{value}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_parses(data in "[a-z*0-9'%;=\"\\\\()/ åß]{0,100}") {
+            let parsed = ContentType::parse(data.as_bytes());
+            let _ = parsed.parameter("name");
+            let _ = parsed.parameter("a");
+        }
+    }
+}

@@ -1,0 +1,672 @@
+//! The tree of MIME parts (RFC 2045, RFC 2046 §5.1).
+//!
+//! Found in one pass over the message, with spans instead of copies. The parser never fails on
+//! content: an unclosed boundary ends where an outer one goes on or where the message ends. A
+//! `message/rfc822` part is a leaf.
+
+use crate::{
+    content_type::ContentType,
+    header::HeaderBlock,
+    source::{Source, Window},
+    transfer::TransferEncoding,
+};
+use memchr::memmem;
+use std::{io, ops::Range};
+
+/// A part of a message: its index in document order, 0 being the message itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PartId(pub usize);
+
+impl PartId {
+    /// The message itself.
+    pub const ROOT: Self = Self(0);
+}
+
+/// What the parser stops at.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A multipart this deep is not opened any more.
+    pub depth: usize,
+    /// Once there are so many parts, what follows belongs to the last one.
+    pub parts: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            depth: 100,
+            parts: 10_000,
+        }
+    }
+}
+
+/// One part.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its header.
+    pub header: HeaderBlock,
+    /// Where header and body lie, without the line end that belongs to the next boundary.
+    pub span: Range<u64>,
+    /// The multipart around it; `None` for the message itself.
+    pub parent: Option<PartId>,
+    /// The parts directly below it.
+    pub children: Vec<PartId>,
+    multipart: Option<Multipart>,
+}
+
+/// The text around the parts of a multipart.
+#[derive(Debug, Clone)]
+struct Multipart {
+    preamble: Range<u64>,
+    epilogue: Option<Range<u64>>,
+}
+
+/// Names that `getErrors` gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartError {
+    /// The header holds lines that are no fields, or does not end.
+    BadHeader,
+    /// The closing boundary of the multipart is missing.
+    UnclosedBoundary,
+}
+
+impl PartError {
+    /// The name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadHeader => "bad_header",
+            Self::UnclosedBoundary => "unclosed_boundary",
+        }
+    }
+}
+
+impl Part {
+    /// Where the body lies.
+    #[must_use]
+    pub fn body(&self) -> Range<u64> {
+        self.header.body_offset().min(self.span.end)..self.span.end
+    }
+
+    /// Bytes of header and body (`getSize`).
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.span.end.saturating_sub(self.span.start)
+    }
+
+    /// The type and subtype in lower case; `None` without a Content-Type field (`getType`).
+    #[must_use]
+    pub fn content_type(&self) -> Option<String> {
+        self.header.content_type().map(|t| t.value)
+    }
+
+    /// A parameter of the Content-Type as UTF-8 (`getTypeParameter`).
+    #[must_use]
+    pub fn type_parameter(&self, name: &str) -> Option<String> {
+        self.header
+            .content_type()?
+            .parameter(&name.to_ascii_lowercase())
+    }
+
+    /// The file name: of the Content-Disposition, else the Content-Type (`getFileName`).
+    #[must_use]
+    pub fn file_name(&self) -> Option<String> {
+        let disposition = self.header.nth(b"Content-Disposition", 0);
+        disposition
+            .and_then(|field| ContentType::parse(&field.value()).parameter("filename"))
+            .or_else(|| self.type_parameter("name"))
+    }
+
+    /// Whether the part was opened as a multipart.
+    #[must_use]
+    pub fn is_multipart(&self) -> bool {
+        self.multipart.is_some()
+    }
+
+    /// The text before the first part of a multipart.
+    #[must_use]
+    pub fn preamble(&self) -> Option<Range<u64>> {
+        self.multipart.as_ref().map(|m| m.preamble.clone())
+    }
+
+    /// The text after the closing boundary of a multipart.
+    #[must_use]
+    pub fn epilogue(&self) -> Option<Range<u64>> {
+        self.multipart.as_ref().and_then(|m| m.epilogue.clone())
+    }
+
+    /// What is wrong with the part.
+    #[must_use]
+    pub fn errors(&self) -> Vec<PartError> {
+        let unclosed = self
+            .multipart
+            .as_ref()
+            .is_some_and(|m| m.epilogue.is_none());
+        let mut errors = Vec::new();
+        if self.header.is_bad() {
+            errors.push(PartError::BadHeader);
+        }
+        if unclosed {
+            errors.push(PartError::UnclosedBoundary);
+        }
+        errors
+    }
+
+    /// The body; with `decode` its transfer encoding is undone and a multipart has none
+    /// (`getBody`).
+    ///
+    /// # Errors
+    /// What the medium reports.
+    pub fn read_body<S: Source + ?Sized>(
+        &self,
+        source: &S,
+        decode: bool,
+    ) -> io::Result<Option<Vec<u8>>> {
+        if decode && self.is_multipart() {
+            return Ok(None);
+        }
+        let body = source.read_range(self.body())?;
+        let encoding = self.header.nth(b"Content-Transfer-Encoding", 0);
+        Ok(Some(match encoding {
+            Some(field) if decode => TransferEncoding::from_value(&field.value()).decode(&body),
+            _ => body,
+        }))
+    }
+}
+
+/// All parts of a message in document order.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    list: Vec<Part>,
+}
+
+impl Parts {
+    /// A tree of the message itself only, not opened.
+    pub(crate) fn root(header: HeaderBlock, len: u64) -> Self {
+        let root = Part {
+            header,
+            span: 0..len,
+            parent: None,
+            children: Vec::new(),
+            multipart: None,
+        };
+        Self { list: vec![root] }
+    }
+
+    /// Finds all parts.
+    ///
+    /// # Errors
+    /// Only what the medium reports.
+    pub fn parse<S: Source + ?Sized>(source: &S, limits: Limits) -> io::Result<Self> {
+        let mut this = Self::root(HeaderBlock::read(source)?, source.len());
+        this.open(source, limits)?;
+        Ok(this)
+    }
+
+    /// Finds the parts below the root, whose header is known.
+    pub(crate) fn open<S: Source + ?Sized>(
+        &mut self,
+        source: &S,
+        limits: Limits,
+    ) -> io::Result<()> {
+        let Some(root) = self.list.first_mut() else {
+            return Ok(());
+        };
+        root.children.clear();
+        self.list.truncate(1);
+        Parser {
+            window: Window::new(source),
+            end: source.len(),
+            limits,
+            parts: &mut self.list,
+            open: Vec::new(),
+        }
+        .run()
+    }
+
+    /// The part `id`.
+    #[must_use]
+    pub fn get(&self, id: PartId) -> Option<&Part> {
+        self.list.get(id.0)
+    }
+
+    /// All parts in document order, the message first.
+    pub fn iter(&self) -> impl Iterator<Item = (PartId, &Part)> {
+        self.list
+            .iter()
+            .enumerate()
+            .map(|(i, part)| (PartId(i), part))
+    }
+
+    /// The parts below `id`, depth first, in document order; not `id` itself.
+    pub fn descendants(&self, id: PartId) -> impl Iterator<Item = (PartId, &Part)> {
+        let end = self.get(id).map_or(0, |part| part.span.end);
+        self.iter()
+            .skip(id.0.saturating_add(1))
+            .take_while(move |(_, part)| part.parent >= Some(id) && part.span.start <= end)
+    }
+
+    /// The id that scripts see: `0` for the message, `0.2.1` for the first part of the second.
+    #[must_use]
+    pub fn path(&self, id: PartId) -> String {
+        let mut numbers = Vec::new();
+        let mut at = id;
+        while let Some(parent) = self.get(at).and_then(|part| part.parent) {
+            let siblings = self.get(parent).map(|p| p.children.as_slice());
+            let number = siblings.and_then(|list| list.iter().position(|&child| child == at));
+            numbers.push(number.map_or(0, |n| n + 1).to_string());
+            at = parent;
+        }
+        numbers.push("0".to_owned());
+        numbers.reverse();
+        numbers.join(".")
+    }
+
+    /// The part whose [`Parts::path`] is `path`.
+    #[must_use]
+    pub fn by_path(&self, path: &str) -> Option<PartId> {
+        let mut numbers = path.split('.');
+        if numbers.next() != Some("0") {
+            return None;
+        }
+        numbers.try_fold(PartId::ROOT, |id, number| {
+            // Only the form that `path` writes.
+            let n: usize = number
+                .parse()
+                .ok()
+                .filter(|n: &usize| n.to_string() == number)?;
+            self.get(id)?.children.get(n.checked_sub(1)?).copied()
+        })
+    }
+}
+
+/// A boundary longer than this is taken for damage (RFC 2046 allows 70).
+const MAX_BOUNDARY: usize = 1000;
+
+/// A multipart whose end is not found yet.
+struct Open {
+    part: usize,
+    boundary: Vec<u8>,
+    /// The closing boundary was seen; what follows is epilogue.
+    closed: bool,
+}
+
+struct Parser<'a, 's, S: ?Sized> {
+    window: Window<'s, S>,
+    end: u64,
+    limits: Limits,
+    parts: &'a mut Vec<Part>,
+    open: Vec<Open>,
+}
+
+/// A boundary line.
+struct Delimiter {
+    /// Index into [`Parser::open`].
+    level: usize,
+    close: bool,
+    /// First byte of the line and of what follows it.
+    line: Range<u64>,
+}
+
+impl<S: Source + ?Sized> Parser<'_, '_, S> {
+    fn run(mut self) -> io::Result<()> {
+        let mut at = self.begin_multipart(0);
+        while let Some(delimiter) = self.next_delimiter(at)? {
+            at = delimiter.line.end;
+            let content_end = self.before_line_end(delimiter.line.start)?;
+            self.close_above(delimiter.level, content_end);
+            let Some(open) = self.open.get_mut(delimiter.level) else {
+                break;
+            };
+            let parent = open.part;
+            if delimiter.close {
+                open.closed = true;
+                if let Some(Part {
+                    multipart: Some(m), ..
+                }) = self.parts.get_mut(parent)
+                {
+                    m.epilogue = Some(at..at);
+                }
+            } else if self.parts.len() >= self.limits.parts {
+                break;
+            } else {
+                at = self.begin_part(parent, at)?;
+            }
+        }
+        self.close_all();
+        Ok(())
+    }
+
+    /// Reads the header of a new part and returns where its body starts.
+    fn begin_part(&mut self, parent: usize, start: u64) -> io::Result<u64> {
+        let open = &self.open;
+        let header = HeaderBlock::read_part(&mut self.window, start..self.end, |line| {
+            match_boundary(open, line).is_some()
+        })?;
+        let id = self.parts.len();
+        self.parts.push(Part {
+            header,
+            span: start..self.end,
+            parent: Some(PartId(parent)),
+            children: Vec::new(),
+            multipart: None,
+        });
+        if let Some(part) = self.parts.get_mut(parent) {
+            part.children.push(PartId(id));
+        }
+        Ok(self.begin_multipart(id))
+    }
+
+    /// Opens the part if it is a multipart; returns where its body starts.
+    fn begin_multipart(&mut self, id: usize) -> u64 {
+        let depth = self.open.len();
+        let Some(part) = self.parts.get_mut(id) else {
+            return self.end;
+        };
+        let body = part.header.body_offset();
+        if depth >= self.limits.depth {
+            return body;
+        }
+        let boundary = part
+            .header
+            .content_type()
+            .filter(ContentType::is_multipart)
+            .and_then(|t| {
+                let raw = t.raw_parameter("boundary").map(<[u8]>::to_vec);
+                raw.or_else(|| t.parameter("boundary").map(String::into_bytes))
+            });
+        if let Some(boundary) = boundary {
+            let boundary = boundary.trim_ascii_end().to_vec();
+            if !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY {
+                part.multipart = Some(Multipart {
+                    preamble: body..self.end,
+                    epilogue: None,
+                });
+                self.open.push(Open {
+                    part: id,
+                    boundary,
+                    closed: false,
+                });
+            }
+        }
+        body
+    }
+
+    /// The next boundary line of any open multipart. `at` is the start of a line.
+    fn next_delimiter(&mut self, at: u64) -> io::Result<Option<Delimiter>> {
+        let mut at = at;
+        if self.open.iter().all(|open| open.closed) {
+            return Ok(None);
+        }
+        let mut line_start = true;
+        while at < self.end {
+            let view = self.window.at(at, 4096)?;
+            let dashes = if line_start && view.starts_with(b"--") {
+                0
+            } else if let Some(found) = memmem::find(view, b"\n--") {
+                found as u64 + 1
+            } else {
+                // A line end and dashes may straddle two views.
+                let seen = (view.len() as u64).saturating_sub(2).max(1);
+                at += seen;
+                line_start = false;
+                continue;
+            };
+            let start = at + dashes;
+            let line = self.window.line(start, self.end, MAX_BOUNDARY + 100)?;
+            if let Some((level, close)) = match_boundary(&self.open, line) {
+                let end = start + line.len() as u64;
+                return Ok(Some(Delimiter {
+                    level,
+                    close,
+                    line: start..end,
+                }));
+            }
+            at = start + 2;
+            line_start = false;
+        }
+        Ok(None)
+    }
+
+    /// The offset of the line end before a line: it belongs to the boundary (RFC 2046 §5.1.1).
+    fn before_line_end(&mut self, line: u64) -> io::Result<u64> {
+        let from = line.saturating_sub(2);
+        let size = line - from;
+        let before = self.window.at(from, 2)?;
+        let before = before
+            .get(..usize::try_from(size).unwrap_or(0))
+            .unwrap_or_default();
+        Ok(match before {
+            b"\r\n" => line - 2,
+            [.., b'\n'] => line - 1,
+            _ => line,
+        })
+    }
+
+    /// Ends what is open inside the multipart at `level`, and its own last part or preamble.
+    fn close_above(&mut self, level: usize, content_end: u64) {
+        while self.open.len() > level + 1 {
+            if let Some(inner) = self.open.pop() {
+                self.end_multipart(inner.part, content_end);
+            }
+        }
+        if let Some(open) = self.open.get(level) {
+            let part = open.part;
+            self.end_last_child(part, content_end);
+        }
+    }
+
+    fn close_all(&mut self) {
+        while let Some(open) = self.open.pop() {
+            let end = self.end;
+            self.end_multipart(open.part, end);
+        }
+    }
+
+    fn end_multipart(&mut self, id: usize, end: u64) {
+        let closed = match self.parts.get_mut(id) {
+            Some(part) => {
+                part.span.end = end.max(part.span.start);
+                match part.multipart.as_mut().and_then(|m| m.epilogue.as_mut()) {
+                    Some(epilogue) => {
+                        epilogue.end = end.max(epilogue.start);
+                        // The line end before the outer boundary is shared with the closing one.
+                        part.span.end = part.span.end.max(epilogue.end);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            None => return,
+        };
+        if !closed {
+            self.end_last_child(id, end);
+        }
+    }
+
+    /// The last part of a multipart ends, or its preamble if it has no part yet.
+    fn end_last_child(&mut self, id: usize, end: u64) {
+        let Some(part) = self.parts.get_mut(id) else {
+            return;
+        };
+        match part.children.last() {
+            Some(&PartId(child)) => {
+                if let Some(child) = self.parts.get_mut(child) {
+                    child.span.end = end.max(child.span.start);
+                }
+            }
+            None => {
+                if let Some(multipart) = &mut part.multipart {
+                    let start = multipart.preamble.start;
+                    multipart.preamble.end = end.max(start);
+                }
+            }
+        }
+    }
+}
+
+/// The innermost open multipart whose boundary `line` is, and whether it is the closing one.
+fn match_boundary(open: &[Open], line: &[u8]) -> Option<(usize, bool)> {
+    let rest = line.strip_prefix(b"--")?;
+    open.iter().enumerate().rev().find_map(|(level, open)| {
+        let tail = rest.strip_prefix(open.boundary.as_slice())?;
+        let (close, tail) = match tail.strip_prefix(b"--") {
+            Some(tail) => (true, tail),
+            None => (false, tail),
+        };
+        (!open.closed && tail.trim_ascii().is_empty()).then_some((level, close))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::tests::Slow;
+    use proptest::prelude::*;
+
+    fn tree(text: &str) -> Parts {
+        Parts::parse(text.as_bytes(), Limits::default()).unwrap()
+    }
+
+    fn outline(text: &str) -> Vec<(String, String)> {
+        let parts = tree(text);
+        parts
+            .iter()
+            .map(|(id, part)| {
+                let body = part.read_body(text.as_bytes(), true).unwrap();
+                let body =
+                    body.map_or("-".to_owned(), |b| String::from_utf8_lossy(&b).into_owned());
+                (parts.path(id), body)
+            })
+            .collect()
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
+    }
+
+    const NESTED: &str = "Content-Type: multipart/mixed; boundary=a\r\n\r\npre\r\n--a\r\n\r\none\r\n\
+        --a\r\nContent-Type: multipart/alternative; boundary=\"b b\"\r\n\r\n--b b\r\nX: y\r\n\r\ntwo\r\n\
+        --b b\r\nContent-Type: Text/HTML; name=\"x.html\"\r\nContent-Transfer-Encoding: base64\r\n\r\ndGhyZWU=\r\n--b b--\r\nepi b\r\n\
+        --a--\r\nepi";
+
+    #[test]
+    fn a_nested_message_has_its_parts_in_order() {
+        assert_eq!(
+            outline(NESTED),
+            pairs(&[
+                ("0", "-"),
+                ("0.1", "one"),
+                ("0.2", "-"),
+                ("0.2.1", "two"),
+                ("0.2.2", "three")
+            ])
+        );
+        let parts = tree(NESTED);
+        let text =
+            |range: Option<Range<u64>>| range.map(|r| &NESTED[r.start as usize..r.end as usize]);
+        let root = parts.get(PartId::ROOT).unwrap();
+        assert_eq!(text(root.preamble()), Some("pre"));
+        assert_eq!(text(root.epilogue()), Some("epi"));
+        let inner = parts.get(parts.by_path("0.2").unwrap()).unwrap();
+        assert_eq!(text(inner.preamble()), Some(""));
+        assert_eq!(text(inner.epilogue()), Some("epi b"));
+        assert!(parts.iter().all(|(_, part)| part.errors().is_empty()));
+        let html = parts.get(parts.by_path("0.2.2").unwrap()).unwrap();
+        assert_eq!(html.content_type().as_deref(), Some("text/html"));
+        assert_eq!(html.file_name().as_deref(), Some("x.html"));
+        assert_eq!(parts.by_path("0.3"), None);
+        assert_eq!(parts.by_path("0.02"), None);
+        assert_eq!(parts.descendants(PartId::ROOT).count(), 4);
+        assert_eq!(parts.descendants(PartId(2)).count(), 2);
+        assert_eq!(parts.descendants(PartId(1)).count(), 0);
+    }
+
+    #[test]
+    fn an_unclosed_boundary_is_reported_where_it_is() {
+        let text = "Content-Type: multipart/mixed; boundary=a\n\n--a\n\
+            Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--a\n\ny\n--a--\n";
+        assert_eq!(
+            outline(text),
+            pairs(&[("0", "-"), ("0.1", "-"), ("0.1.1", "x"), ("0.2", "y")])
+        );
+        let parts = tree(text);
+        let errors: Vec<_> = parts.iter().map(|(_, p)| p.errors()).collect();
+        assert_eq!(
+            errors,
+            [vec![], vec![PartError::UnclosedBoundary], vec![], vec![]]
+        );
+    }
+
+    #[test]
+    fn a_boundary_inside_a_header_ends_it() {
+        let text =
+            "Content-Type: multipart/mixed; boundary=\"a:b\"\n\n--a:b\nX: 1\n--a:b\n\nz\n--a:b--";
+        assert_eq!(
+            outline(text),
+            pairs(&[("0", "-"), ("0.1", ""), ("0.2", "z")])
+        );
+    }
+
+    #[test]
+    fn depth_and_number_of_parts_are_bounded() {
+        let mut deep = String::new();
+        for i in 0..3000 {
+            deep += &format!("Content-Type: multipart/mixed; boundary=b{i}\n\n--b{i}\n");
+        }
+        let limits = Limits {
+            depth: 50,
+            parts: 10_000,
+        };
+        assert_eq!(
+            Parts::parse(deep.as_bytes(), limits)
+                .unwrap()
+                .iter()
+                .count(),
+            51
+        );
+        let wide =
+            "Content-Type: multipart/mixed; boundary=b\n".to_owned() + &"\n--b\n".repeat(500);
+        let limits = Limits {
+            depth: 50,
+            parts: 100,
+        };
+        assert_eq!(
+            Parts::parse(wide.as_bytes(), limits)
+                .unwrap()
+                .iter()
+                .count(),
+            100
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_parts_inside_their_parents(words in proptest::collection::vec(
+            prop_oneof![
+                Just("--a\n"), Just("--a--\n"), Just("--b\r\n"), Just("--b--\r\n"), Just("\n"), Just("\r\n"),
+                Just("Content-Type: multipart/x; boundary=b\r\n"), Just("text\n"), Just("X: y\n"), Just("--"), Just(" "),
+                Just("Content-Type: multipart/x; boundary=a\n"),
+            ], 0..40))
+        {
+            let text = "Content-Type: multipart/mixed; boundary=a\n".to_owned() + &words.concat();
+            let parts = tree(&text);
+            let slow = Parts::parse(&Slow(text.as_bytes()), Limits::default()).unwrap();
+            prop_assert_eq!(parts.iter().count(), slow.iter().count());
+            let mut last = 0;
+            for ((id, part), (_, other)) in parts.iter().zip(slow.iter()) {
+                prop_assert_eq!(&part.span, &other.span);
+                prop_assert!(part.span.start >= last && part.span.end <= text.len() as u64);
+                last = part.span.start;
+                prop_assert!(part.body().end <= part.span.end);
+                if let Some(parent) = part.parent {
+                    let parent = parts.get(parent).unwrap();
+                    prop_assert!(parent.span.start <= part.span.start && part.span.end <= parent.span.end);
+                }
+                prop_assert_eq!(parts.by_path(&parts.path(id)), Some(id));
+            }
+        }
+    }
+}
