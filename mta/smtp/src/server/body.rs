@@ -1,0 +1,297 @@
+//! DATA: content in, chunks out (RFC 5321 §4.1.1.4).
+
+use std::mem;
+use std::time::Duration;
+
+use super::command::has_none;
+use super::config::Config;
+use super::event::{Hook, Output, StoreFailure};
+use super::machine::{Pending, Server, State};
+use crate::Time;
+use crate::content::{Decoder, HeaderLimits, HeaderScan};
+use crate::reply::Reply;
+use crate::verdict::{Function, Phase, Verdict, compose};
+
+/// Size of a chunk, and of the block that `timeouts.data` bounds.
+const CHUNK: usize = 64 * 1024;
+/// `limits.min_rate` is measured over this time.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// A message that is being received.
+pub(super) struct Body {
+    decoder: Decoder,
+    scan: HeaderScan,
+    chunk: Vec<u8>,
+    /// Bytes of normalised content.
+    size: u64,
+    failure: Option<Failure>,
+    /// Since when the store works on a chunk; the client is not to blame for this time.
+    storing_since: Option<Time>,
+    block: Span,
+    window: Span,
+}
+
+/// Bytes received since a moment.
+struct Span {
+    since: Time,
+    bytes: u64,
+}
+
+/// Why a message is refused after its end.
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    Size,
+    Header,
+    Hops,
+    Store(StoreFailure),
+}
+
+impl Body {
+    fn new(config: &Config, now: Time) -> Self {
+        let span = || Span {
+            since: now,
+            bytes: 0,
+        };
+        Self {
+            decoder: Decoder::new(),
+            scan: HeaderScan::new(HeaderLimits {
+                field: config.limits.header,
+                total: config.limits.headers,
+            }),
+            chunk: Vec::new(),
+            size: 0,
+            failure: None,
+            storing_since: None,
+            block: span(),
+            window: span(),
+        }
+    }
+
+    pub(super) fn is_storing(&self) -> bool {
+        self.storing_since.is_some()
+    }
+
+    /// Whether the store holds a message that nobody has dropped yet.
+    pub(super) fn is_open(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    pub(super) fn deadline(&self, config: &Config) -> Option<Time> {
+        if self.is_storing() {
+            return None;
+        }
+        let block = self.block.since.checked_add(config.timeouts.data);
+        let window = self.window.since.checked_add(RATE_WINDOW);
+        if config.limits.min_rate == 0 {
+            return block;
+        }
+        block.into_iter().chain(window).min()
+    }
+
+    /// Decodes up to a chunk; returns how many bytes were used.
+    fn decode(&mut self, bytes: &[u8], config: &Config, now: Time) -> usize {
+        let room = CHUNK.saturating_sub(self.chunk.len()).max(1);
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        let before = self.chunk.len();
+        let used = self.decoder.decode(bytes, &mut self.chunk);
+        let content = self.chunk.get(before..).unwrap_or_default();
+        self.scan.feed(content);
+        self.size = self.size.saturating_add(as_u64(content.len()));
+        self.block.bytes = self.block.bytes.saturating_add(as_u64(used));
+        self.window.bytes = self.window.bytes.saturating_add(as_u64(used));
+        if self.block.bytes >= as_u64(CHUNK) {
+            self.block = Span {
+                since: now,
+                bytes: self.block.bytes % as_u64(CHUNK),
+            };
+        }
+        if self.failure.is_none() {
+            self.failure = self.check(config);
+        }
+        used
+    }
+
+    fn check(&self, config: &Config) -> Option<Failure> {
+        let limits = &config.limits;
+        if limits.size > 0 && self.size > limits.size {
+            Some(Failure::Size)
+        } else if self.scan.too_big() {
+            Some(Failure::Header)
+        } else if self.scan.hops() > limits.hops {
+            Some(Failure::Hops)
+        } else {
+            None
+        }
+    }
+
+    /// Says whether the client is too slow; starts the next window when one is over.
+    pub(super) fn too_slow(&mut self, config: &Config, now: Time) -> bool {
+        if self.block.since.saturating_add(config.timeouts.data) <= now {
+            return true;
+        }
+        if config.limits.min_rate > 0 && self.window.since.saturating_add(RATE_WINDOW) <= now {
+            if self.window.bytes < config.limits.min_rate.saturating_mul(RATE_WINDOW.as_secs()) {
+                return true;
+            }
+            self.window = Span {
+                since: now,
+                bytes: 0,
+            };
+        }
+        false
+    }
+
+    /// The store has answered: its time does not count against the client.
+    fn resume(&mut self, now: Time) {
+        if let Some(since) = self.storing_since.take() {
+            let pause = now.saturating_sub(since);
+            self.block.since = self.block.since.saturating_add(pause);
+            self.window.since = self.window.since.saturating_add(pause);
+        }
+    }
+}
+
+fn as_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+impl Server {
+    /// DATA
+    pub(super) fn data(&mut self, arguments: &str) {
+        let recipients = self
+            .session
+            .transaction
+            .envelope
+            .as_ref()
+            .map(|envelope| envelope.recipients.len());
+        match recipients {
+            _ if !has_none(arguments) => self.fault(501, (5, 5, 4), "DATA takes no argument"),
+            None => self.fault(503, (5, 5, 1), "MAIL comes first"),
+            Some(0) if self.refused > 0 => self.fault(554, (5, 5, 1), "No valid recipients"),
+            Some(0) => self.fault(503, (5, 5, 1), "RCPT comes first"),
+            Some(_) => {
+                self.state = State::Opening;
+                self.outputs.push_back(Output::OpenBody);
+            }
+        }
+    }
+
+    /// Takes content; the state is `Data`.
+    pub(super) fn read_content(&mut self, bytes: &[u8]) -> usize {
+        let State::Data(body) = &mut self.state else {
+            return 0;
+        };
+        if body.too_slow(&self.config, self.now) {
+            self.overdue();
+            return 0;
+        }
+        let was_open = body.is_open();
+        let used = body.decode(bytes, &self.config, self.now);
+        if !body.is_open() {
+            body.chunk = Vec::new();
+            if was_open {
+                self.outputs.push_back(Output::AbortBody);
+            }
+        }
+        if body.decoder.is_done() {
+            if body.chunk.is_empty() {
+                self.content_done();
+            } else {
+                self.emit_chunk();
+            }
+        } else if body.chunk.len() >= CHUNK {
+            self.emit_chunk();
+        }
+        used
+    }
+
+    fn emit_chunk(&mut self) {
+        if let State::Data(body) = &mut self.state {
+            body.storing_since = Some(self.now);
+            self.outputs
+                .push_back(Output::Body(mem::take(&mut body.chunk)));
+        }
+    }
+
+    /// The end of data was read and all of it is stored, or refused.
+    fn content_done(&mut self) {
+        let State::Data(body) = &self.state else {
+            return;
+        };
+        self.verb = "EOD";
+        let size = body.size;
+        match body.failure {
+            None => {
+                self.state = State::Hook(Pending::Eod);
+                self.outputs.push_back(Output::Hook(Hook::Eod { size }));
+            }
+            Some(failure) => {
+                self.state = State::Command;
+                match failure {
+                    Failure::Size => self.reply(552, (5, 3, 4), "Message size exceeds limit"),
+                    Failure::Header => self.reply(552, (5, 3, 4), "Message header exceeds limit"),
+                    Failure::Hops => self.reply(554, (5, 4, 6), "Too many hops"),
+                    Failure::Store(failure) => self.store_reply(failure),
+                }
+                self.renew_transaction();
+            }
+        }
+    }
+
+    /// The driver has opened a message or stored a chunk.
+    pub(super) fn stored(&mut self) {
+        match &mut self.state {
+            State::Opening => {
+                self.state = State::Data(Box::new(Body::new(&self.config, self.now)));
+                self.send(
+                    Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>"),
+                    false,
+                );
+            }
+            State::Data(body) if body.is_storing() => {
+                body.resume(self.now);
+                if body.decoder.is_done() {
+                    self.content_done();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The driver could not; it holds nothing of the message any more.
+    pub(super) fn store_failed(&mut self, failure: StoreFailure) {
+        match &mut self.state {
+            State::Opening => {
+                self.state = State::Command;
+                self.store_reply(failure);
+                self.renew_transaction();
+            }
+            State::Data(body) if body.is_storing() => {
+                body.failure = Some(Failure::Store(failure));
+                self.stored();
+            }
+            _ => {}
+        }
+    }
+
+    fn store_reply(&mut self, failure: StoreFailure) {
+        match failure {
+            StoreFailure::Full => self.reply(452, (4, 3, 1), "Insufficient system storage"),
+            StoreFailure::Broken => self.reply(451, (4, 3, 0), "Local error, try again later"),
+        }
+    }
+
+    pub(super) fn eod_verdict(&mut self, verdict: Verdict) {
+        let utf8 = self.session.utf8();
+        let text = format!("Ok: queued as {}", self.session.transaction.id);
+        if let Some(accept) = self.refusal(Phase::Eod, verdict, utf8) {
+            self.send(
+                compose(Phase::Eod, Function::Accept, accept.reply, Some(text)),
+                utf8,
+            );
+        }
+        if !self.is_closed() {
+            self.renew_transaction();
+        }
+    }
+}

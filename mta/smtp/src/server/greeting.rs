@@ -1,0 +1,155 @@
+//! Connect and HELO/EHLO: banner, extensions.
+
+use std::borrow::Cow;
+
+use super::config::Config;
+use super::event::{Hook, Output};
+use super::machine::{Pending, Server, State};
+use crate::address::is_greeting_name;
+use crate::param::Extensions;
+use crate::session::{CloseBy, Helo, HeloVerb};
+use crate::verdict::{Function, Phase, Verdict, compose};
+
+impl Server {
+    pub(super) fn connect_verdict(&mut self, verdict: Verdict) {
+        let Some(accept) = self.refusal(Phase::Connect, verdict, false) else {
+            return;
+        };
+        if let Some(ip) = accept.remote_ip {
+            self.session.connection.remote_ip = ip;
+        }
+        if let Some(ptr) = accept.remote_ptr {
+            self.session.connection.remote_ptr = Some(ptr);
+        }
+        let banner = format!("{} ESMTP", self.config.hostname);
+        let reply = compose(Phase::Connect, Function::Accept, accept.reply, Some(banner));
+        self.send(reply, false);
+    }
+
+    /// HELO or EHLO (RFC 5321 §4.1.1.1).
+    pub(super) fn helo(&mut self, verb: HeloVerb, arguments: &str) {
+        let host = arguments.trim();
+        if !is_greeting_name(host) {
+            return self.fault(501, (5, 5, 4), "A greeting takes one host name");
+        }
+        let extensions = match verb {
+            HeloVerb::Helo => Vec::new(),
+            HeloVerb::Ehlo | HeloVerb::Lhlo => announce(&self.config, self.session.tls.is_some()),
+        };
+        let host = host.to_owned();
+        if self.config.hooks.helo {
+            self.outputs.push_back(Output::Hook(Hook::Helo {
+                verb,
+                host: host.clone(),
+                extensions: (verb != HeloVerb::Helo).then(|| extensions.clone()),
+            }));
+            self.state = State::Hook(Pending::Helo {
+                verb,
+                host,
+                extensions,
+            });
+        } else {
+            self.helo_verdict(Verdict::NoHook, verb, host, extensions);
+        }
+    }
+
+    pub(super) fn helo_verdict(
+        &mut self,
+        verdict: Verdict,
+        verb: HeloVerb,
+        host: String,
+        extensions: Vec<String>,
+    ) {
+        // A refused greeting leaves the session as it was (RFC 5321 §4.1.4).
+        let Some(accept) = self.refusal(Phase::Helo, verdict, false) else {
+            return;
+        };
+        let lines = match accept.extensions {
+            Some(lines) if verb != HeloVerb::Helo => lines,
+            _ => extensions.into_iter().map(String::into_bytes).collect(),
+        };
+        let built_in = offered(&self.config, self.session.tls.is_some());
+        self.session.extensions = in_force(&lines, built_in);
+        self.plain_codes = verb != HeloVerb::Helo && !self.session.extensions.enhancedstatuscodes;
+        self.session.helo = Some(Helo {
+            verb,
+            host: accept.host.unwrap_or(host),
+        });
+        self.renew_transaction();
+        let hostname = self.config.hostname.clone();
+        let mut reply = compose(Phase::Helo, Function::Accept, accept.reply, Some(hostname));
+        reply.lines.extend(lines.into_iter().map(Cow::Owned));
+        self.send(reply, false);
+    }
+
+    /// STARTTLS (RFC 3207 §4).
+    pub(super) fn starttls(&mut self, arguments: &str) {
+        let greeted = matches!(&self.session.helo, Some(helo) if helo.verb != HeloVerb::Helo);
+        if self.session.tls.is_some() {
+            self.fault(503, (5, 5, 1), "TLS is already active");
+        } else if !self.config.extensions.starttls || (greeted && !self.session.extensions.starttls)
+        {
+            self.fault(502, (5, 5, 1), "TLS is not available");
+        } else if !arguments.trim().is_empty() {
+            self.fault(501, (5, 5, 4), "STARTTLS takes no argument");
+        } else {
+            self.start_tls();
+        }
+    }
+
+    /// QUIT
+    pub(super) fn quit(&mut self) {
+        self.reply(221, (2, 0, 0), "Bye");
+        self.close(CloseBy::Local, None);
+    }
+}
+
+/// The built-in extensions that can be used now.
+fn offered(config: &Config, tls: bool) -> Extensions {
+    Extensions {
+        starttls: config.extensions.starttls && !tls,
+        auth: false,
+        chunking: false,
+        dsn: false,
+        ..config.extensions
+    }
+}
+
+/// The lines of the EHLO reply.
+fn announce(config: &Config, tls: bool) -> Vec<String> {
+    let offered = offered(config, tls);
+    let mut lines = Vec::new();
+    let mut add = |on: bool, line: &str| {
+        if on {
+            lines.push(line.to_owned());
+        }
+    };
+    add(offered.pipelining, "PIPELINING");
+    add(offered.size, &format!("SIZE {}", config.limits.size));
+    add(offered.eightbitmime, "8BITMIME");
+    add(offered.smtputf8, "SMTPUTF8");
+    add(offered.enhancedstatuscodes, "ENHANCEDSTATUSCODES");
+    add(offered.starttls, "STARTTLS");
+    lines
+}
+
+/// What an announced list switches on: of the built-in extensions those that it names, and DSN.
+fn in_force(lines: &[Vec<u8>], built_in: Extensions) -> Extensions {
+    let names = |name: &str| {
+        lines.iter().any(|line| {
+            let keyword = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+            keyword.eq_ignore_ascii_case(name.as_bytes())
+        })
+    };
+    Extensions {
+        pipelining: built_in.pipelining && names("PIPELINING"),
+        size: built_in.size && names("SIZE"),
+        eightbitmime: built_in.eightbitmime && names("8BITMIME"),
+        smtputf8: built_in.smtputf8 && names("SMTPUTF8"),
+        enhancedstatuscodes: built_in.enhancedstatuscodes && names("ENHANCEDSTATUSCODES"),
+        starttls: built_in.starttls && names("STARTTLS"),
+        auth: built_in.auth && names("AUTH"),
+        chunking: built_in.chunking && names("CHUNKING"),
+        dsn: names("DSN"),
+    }
+}

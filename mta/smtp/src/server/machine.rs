@@ -1,0 +1,495 @@
+//! The machine itself: input, output, replies, time.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+use super::body::Body;
+use super::config::Config;
+use super::event::{Closing, Hook, Input, Output};
+use super::line::{Line, LineReader};
+use crate::Time;
+use crate::param::Extensions;
+use crate::reply::{EnhancedStatus, Reply};
+use crate::session::{
+    CloseBy, Connection, Envelope, HeloVerb, LastReply, Recipient, Session, TlsInfo, Transaction,
+    TransportError,
+};
+use crate::verdict::{Function, Phase, ReplyOptions, SCRIPT_ERROR, Verdict, compose};
+
+/// Makes the ids of transactions (UUID text). It is the one outside effect that a machine needs
+/// at once, so it is handed in.
+pub type IdSource = Box<dyn FnMut() -> String + Send>;
+
+/// One SMTP session of the receiving side. See the [module](super) for how to drive it.
+pub struct Server {
+    pub(super) config: Arc<Config>,
+    pub(super) session: Session,
+    pub(super) state: State,
+    pub(super) now: Time,
+    /// The command being answered, for the disconnect hook.
+    pub(super) verb: &'static str,
+    /// RCPT commands refused in this transaction.
+    pub(super) refused: u32,
+    /// Accepted MAIL commands.
+    pub(super) messages: u32,
+    pub(super) storage_full: bool,
+    /// The client may not use enhanced status codes: a helo hook took them away.
+    pub(super) plain_codes: bool,
+    /// The proxy hook asked to see the next line.
+    pub(super) proxy_next: bool,
+    pub(super) outputs: VecDeque<Output>,
+    ids: IdSource,
+    line: LineReader,
+    replies: Vec<u8>,
+    last_reply: Option<(Reply, &'static str)>,
+    /// When the wait for the next command (or for TLS) began.
+    waiting_since: Time,
+    commands: u32,
+    errors: u32,
+    stopping: bool,
+}
+
+/// Where the session stands.
+pub(super) enum State {
+    /// A hook runs.
+    Hook(Pending),
+    /// A command line is awaited.
+    Command,
+    /// The store opens a message.
+    Opening,
+    /// Content is awaited or being stored.
+    Data(Box<Body>),
+    /// The handshake is under way.
+    Tls,
+    /// Over.
+    Closed,
+}
+
+/// What the verdict of the running hook will complete.
+pub(super) enum Pending {
+    Connect,
+    Proxy(Vec<u8>),
+    Helo {
+        verb: HeloVerb,
+        host: String,
+        extensions: Vec<String>,
+    },
+    MailFrom(Box<Envelope>),
+    RcptTo(Box<Recipient>),
+    Eod,
+}
+
+impl Server {
+    /// Starts a session. `tls` is set on an implicit-TLS port.
+    ///
+    /// The first output is the connect hook if there is one, else the banner is ready.
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        connection: Connection,
+        tls: Option<TlsInfo>,
+        mut ids: IdSource,
+        now: Time,
+    ) -> Self {
+        let id = ids();
+        let mut server = Self {
+            config,
+            session: Session {
+                connection,
+                helo: None,
+                tls,
+                auth: None,
+                extensions: Extensions::default(),
+                transaction: Transaction { id, envelope: None },
+            },
+            state: State::Hook(Pending::Connect),
+            now,
+            verb: "CONNECT",
+            refused: 0,
+            messages: 0,
+            storage_full: false,
+            plain_codes: false,
+            proxy_next: false,
+            outputs: VecDeque::new(),
+            ids,
+            line: LineReader::default(),
+            replies: Vec::new(),
+            last_reply: None,
+            waiting_since: now,
+            commands: 0,
+            errors: 0,
+            stopping: false,
+        };
+        if server.config.hooks.connect {
+            server.outputs.push_back(Output::Hook(Hook::Connect));
+        } else {
+            server.verdict(Verdict::NoHook);
+        }
+        server
+    }
+
+    /// Feeds one event. For [`Input::Bytes`] returns how many bytes were used; the rest has to be
+    /// fed again later. For all other events returns 0.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) -> usize {
+        self.now = self.now.max(now);
+        let used = match input {
+            Input::Bytes(bytes) => self.receive(bytes),
+            other => {
+                self.event(other);
+                0
+            }
+        };
+        self.stop_when_idle();
+        used
+    }
+
+    /// Takes the next request, if any.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Reply bytes that are not yet written.
+    #[must_use]
+    pub fn replies(&self) -> &[u8] {
+        &self.replies
+    }
+
+    /// Says that the first `count` bytes of [`Self::replies`] are written.
+    pub fn written(&mut self, count: usize) {
+        self.replies.drain(..count.min(self.replies.len()));
+        // A burst of pipelined commands leaves no big buffer behind.
+        if self.replies.is_empty() && self.replies.capacity() > 4096 {
+            self.replies = Vec::new();
+        }
+    }
+
+    /// Whether bytes of the client can be fed now.
+    #[must_use]
+    pub fn wants_input(&self) -> bool {
+        self.outputs.is_empty()
+            && match &self.state {
+                State::Hook(_) | State::Opening => false,
+                State::Data(body) => !body.is_storing(),
+                State::Command | State::Tls | State::Closed => true,
+            }
+    }
+
+    /// When [`Input::Tick`] is due next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let timeouts = &self.config.timeouts;
+        let (since, limit) = match &self.state {
+            State::Hook(_) | State::Opening | State::Closed => return None,
+            State::Data(body) => return body.deadline(&self.config),
+            State::Tls => (self.waiting_since, timeouts.command),
+            State::Command => match self.line.started {
+                Some(started) => (started, timeouts.command),
+                None => (self.waiting_since, timeouts.idle),
+            },
+        };
+        since.checked_add(limit)
+    }
+
+    /// What is known about the connection; the variables of a hook are made of this.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The configuration that this session runs under.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Says whether the store can take new messages; while it cannot, MAIL answers 452 4.3.1.
+    pub fn set_storage_full(&mut self, full: bool) {
+        self.storage_full = full;
+    }
+
+    fn event(&mut self, input: Input<'_>) {
+        match input {
+            Input::Bytes(_) => {}
+            Input::Verdict(verdict) => self.verdict(verdict),
+            Input::Stored => self.stored(),
+            Input::StoreFailed(failure) => self.store_failed(failure),
+            Input::TlsDone(info) => self.tls_done(info),
+            Input::Tick => self.tick(),
+            Input::Gone(error) => self.close(CloseBy::Remote, error),
+            Input::Shutdown => self.stopping = true,
+        }
+    }
+
+    fn tick(&mut self) {
+        let due = self.deadline().is_some_and(|deadline| deadline <= self.now);
+        let late = match &mut self.state {
+            // The end of a rate window is due even when the rate was good.
+            State::Data(body) if due => body.too_slow(&self.config, self.now),
+            _ => due,
+        };
+        if late {
+            self.overdue();
+        }
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        while self.wants_input() {
+            let rest = bytes.get(used..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            used += match self.state {
+                State::Command => self.read_line(rest),
+                State::Data(_) => self.read_content(rest),
+                // Before the handshake is done whatever comes in clear is thrown away: a command
+                // behind STARTTLS must never run under TLS (RFC 3207 §6, CVE-2011-0411).
+                State::Tls | State::Closed | State::Hook(_) | State::Opening => rest.len(),
+            };
+        }
+        used
+    }
+
+    fn read_line(&mut self, bytes: &[u8]) -> usize {
+        let late = |started: Time| started.saturating_add(self.config.timeouts.command) <= self.now;
+        if self.line.started.is_some_and(late) {
+            self.overdue();
+            return 0;
+        }
+        let mut reader = mem::take(&mut self.line);
+        let (used, line) = reader.read(bytes, self.config.limits.line, self.config.bare_lf);
+        match line {
+            Line::Partial => {
+                reader.started.get_or_insert(self.now);
+                self.line = reader;
+                return used;
+            }
+            Line::Complete(line) => self.line_complete(line),
+            Line::TooLong => {
+                self.verb = "";
+                if self.count_command() {
+                    self.fault(500, (5, 5, 2), "Line too long");
+                }
+            }
+            Line::BareLf => {
+                self.verb = "";
+                self.reply(500, (5, 5, 2), "Bare LF is not a line end");
+                self.close(CloseBy::Local, None);
+            }
+        }
+        reader.reset();
+        self.line = reader;
+        used
+    }
+
+    fn line_complete(&mut self, line: &[u8]) {
+        if !self.count_command() {
+            return;
+        }
+        if mem::take(&mut self.proxy_next) || self.config.hooks.proxy.applies(line) {
+            self.state = State::Hook(Pending::Proxy(line.to_vec()));
+            self.outputs.push_back(Output::Hook(Hook::Proxy {
+                command: line.to_vec(),
+            }));
+        } else {
+            self.command(line);
+        }
+    }
+
+    fn count_command(&mut self) -> bool {
+        self.commands = self.commands.saturating_add(1);
+        let allowed = self.commands <= self.config.limits.commands;
+        if !allowed {
+            self.reply(421, (4, 7, 0), "Too many commands");
+            self.close(CloseBy::Local, None);
+        }
+        allowed
+    }
+
+    /// Applies the answer of a hook, or that there is none.
+    pub(super) fn verdict(&mut self, verdict: Verdict) {
+        match mem::replace(&mut self.state, State::Command) {
+            State::Hook(Pending::Connect) => self.connect_verdict(verdict),
+            State::Hook(Pending::Proxy(line)) => self.proxy_verdict(verdict, line),
+            State::Hook(Pending::Helo {
+                verb,
+                host,
+                extensions,
+            }) => self.helo_verdict(verdict, verb, host, extensions),
+            State::Hook(Pending::MailFrom(envelope)) => self.mail_verdict(verdict, *envelope),
+            State::Hook(Pending::RcptTo(recipient)) => self.rcpt_verdict(verdict, *recipient),
+            State::Hook(Pending::Eod) => self.eod_verdict(verdict),
+            other => self.state = other,
+        }
+    }
+
+    /// Answers a verdict that is no acceptance. Returns the options of Accept otherwise.
+    pub(super) fn refusal(
+        &mut self,
+        phase: Phase,
+        verdict: Verdict,
+        utf8: bool,
+    ) -> Option<Box<crate::verdict::Accept>> {
+        let (function, options) = match verdict {
+            Verdict::Accept(accept) => return Some(accept),
+            Verdict::NoHook | Verdict::Pass { .. } => return Some(Box::default()),
+            Verdict::End if phase != Phase::Eod => return Some(Box::default()),
+            Verdict::End => (Function::Defer, ReplyOptions::default()),
+            Verdict::Reject(options) => (Function::Reject, options),
+            Verdict::Defer(options) => (Function::Defer, options),
+            // Reply exists in proxy and auth only.
+            Verdict::Error | Verdict::Reply { .. } => (
+                Function::Defer,
+                ReplyOptions::reason(SCRIPT_ERROR.as_bytes()),
+            ),
+        };
+        let disconnect = options.disconnect || phase == Phase::Connect;
+        self.send(compose(phase, function, options, None), utf8);
+        if disconnect {
+            self.close(CloseBy::Local, None);
+        }
+        None
+    }
+
+    fn proxy_verdict(&mut self, verdict: Verdict, line: Vec<u8>) {
+        match verdict {
+            Verdict::Pass { command, next } => {
+                self.proxy_next = next;
+                self.command(command.as_deref().unwrap_or(&line));
+            }
+            Verdict::Reply { reply, next } => {
+                self.proxy_next = next;
+                let disconnect = reply.disconnect;
+                let utf8 = self.session.utf8();
+                self.send(compose(Phase::Proxy, Function::Reply, reply, None), utf8);
+                if disconnect {
+                    self.close(CloseBy::Local, None);
+                }
+            }
+            Verdict::Error | Verdict::Reject(_) | Verdict::Defer(_) => {
+                let options = ReplyOptions::reason(SCRIPT_ERROR.as_bytes());
+                self.send(compose(Phase::Proxy, Function::Defer, options, None), false);
+            }
+            Verdict::End | Verdict::NoHook | Verdict::Accept(_) => self.command(&line),
+        }
+    }
+
+    /// Sends a reply of ours that is no error of the client.
+    pub(super) fn reply(&mut self, code: u16, enhanced: (u8, u16, u16), text: &'static str) {
+        let (class, subject, detail) = enhanced;
+        let enhanced = EnhancedStatus::new(class, subject, detail);
+        let utf8 = self.session.utf8();
+        self.send(Reply::fixed(code, Some(enhanced), text), utf8);
+    }
+
+    /// Sends an error reply and counts it; one too many ends the session.
+    pub(super) fn fault(&mut self, code: u16, enhanced: (u8, u16, u16), text: &'static str) {
+        self.errors = self.errors.saturating_add(1);
+        if self.errors > self.config.limits.errors {
+            self.reply(421, (4, 7, 0), "Too many errors");
+            self.close(CloseBy::Local, None);
+        } else {
+            self.reply(code, enhanced, text);
+        }
+    }
+
+    /// Queues a reply for writing.
+    pub(super) fn send(&mut self, mut reply: Reply, utf8: bool) {
+        if self.plain_codes || !self.config.extensions.enhancedstatuscodes {
+            reply.enhanced = None;
+        }
+        reply.write(&mut self.replies, utf8);
+        self.last_reply = Some((reply, self.verb));
+        self.waiting_since = self.now;
+    }
+
+    /// Forgets the transaction and gives the next one its id.
+    pub(super) fn renew_transaction(&mut self) {
+        self.refused = 0;
+        self.session.transaction = Transaction {
+            id: (self.ids)(),
+            envelope: None,
+        };
+    }
+
+    /// STARTTLS was accepted.
+    pub(super) fn start_tls(&mut self) {
+        self.send(Reply::fixed(220, None, "Ready to start TLS"), false);
+        self.state = State::Tls;
+        self.outputs.push_back(Output::StartTls);
+    }
+
+    /// RFC 3207 §4.2: all knowledge from before the handshake is forgotten.
+    fn tls_done(&mut self, info: TlsInfo) {
+        if !matches!(self.state, State::Tls) {
+            return;
+        }
+        self.session.tls = Some(info);
+        self.session.helo = None;
+        self.session.auth = None;
+        self.session.extensions = Extensions::default();
+        self.plain_codes = false;
+        self.renew_transaction();
+        self.state = State::Command;
+        self.waiting_since = self.now;
+    }
+
+    /// A time limit has passed.
+    pub(super) fn overdue(&mut self) {
+        match &self.state {
+            // In the middle of a handshake a reply in clear would be garbage.
+            State::Tls => {}
+            State::Data(_) => self.reply(421, (4, 4, 2), "Timeout while receiving the message"),
+            State::Command if self.line.is_partial() => {
+                self.reply(421, (4, 4, 2), "Timeout while receiving a command");
+            }
+            _ => self.reply(421, (4, 4, 2), "Timeout, closing the connection"),
+        }
+        self.close(CloseBy::Local, None);
+    }
+
+    /// Ends the session; the first call counts.
+    pub(super) fn close(&mut self, by: CloseBy, error: Option<TransportError>) {
+        let open = match mem::replace(&mut self.state, State::Closed) {
+            State::Closed => return,
+            State::Opening | State::Hook(Pending::Eod) => true,
+            State::Data(body) => body.is_open(),
+            _ => false,
+        };
+        // A request that nobody has taken yet is void.
+        self.outputs.clear();
+        if open {
+            self.outputs.push_back(Output::AbortBody);
+        }
+        let reply = self.last_reply.take().map(|(reply, state)| LastReply {
+            code: reply.code,
+            enhanced: reply.enhanced,
+            reason: reply
+                .lines
+                .into_iter()
+                .map(|line| line.into_owned())
+                .collect(),
+            state,
+        });
+        self.outputs
+            .push_back(Output::Close(Closing { by, reply, error }));
+    }
+
+    /// A stopping server lets go of a session between transactions.
+    fn stop_when_idle(&mut self) {
+        if self.stopping
+            && matches!(self.state, State::Command)
+            && self.session.transaction.envelope.is_none()
+        {
+            self.reply(421, (4, 3, 2), "Service is shutting down");
+            self.close(CloseBy::Local, None);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Whole sessions against the machine.
+
+mod dialogue;
+mod hooks;
+mod limits;
+mod split;
+mod suites;
