@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_effects::{Clock, Dns, Random};
+use angarium_effects::{Clock, Dns, Monotonic, Random};
 
 use crate::native::{Finish, Job, LocalFuture};
+use crate::shared::ExecutionId;
 
 /// Runs [`Job`]s on a bounded pool of threads.
 pub trait Pool: Send + Sync {
@@ -35,7 +36,7 @@ pub trait Output {
 
 /// Files that scripts may read: the bundle's virtual files and what lies below the script root.
 pub trait Files {
-    /// The content of `name` ([`stdlib G13`]: `NAME`, `file:NAME`, `file://NAME`); none when it is missing or
+    /// The content of `name` (`NAME`, `file:NAME`, `file://NAME`); none when it is missing or
     /// outside the root.
     fn read(&self, name: &str) -> Option<Rc<[u8]>>;
 }
@@ -51,6 +52,10 @@ impl Files for NoFiles {
 
 /// The services of one execution. Cheap to make: everything in it is shared.
 pub struct Host {
+    /// Names this execution where locks are held.
+    pub execution: ExecutionId,
+    /// When this execution began, for `executiontime()`.
+    pub started: Monotonic,
     /// Time and timers.
     pub clock: Rc<dyn Clock>,
     /// Random numbers fit for keys.
@@ -88,7 +93,10 @@ impl Host {
         regex: &'static dyn RegexEngine,
         hostname: Rc<str>,
     ) -> Host {
+        let (execution, started) = (ExecutionId::next(), clock.monotonic());
         Host {
+            execution,
+            started,
             clock,
             random,
             dns,

@@ -6,6 +6,7 @@
 //! * [`value`]: the 16-byte [`value::Value`], strings, arrays and keys; copy on write, counted without atomics.
 //! * [`frozen`]: immutable values that threads share; reading one costs one atomic count per root.
 //! * [`convert`]: the conversions of the language (number, string, boolean, text form), equality and order.
+//! * [`shared`]: the process-wide store of `memory_*` and `barrier`, with its locks.
 //! * [`memory`]: the memory budget of the execution that runs on this thread.
 //! * [`library`]: the indexed table of all built-ins; [`host`]: what an execution reaches outside itself.
 //! * [`native`]: how built-in functions and classes are declared and called.
@@ -18,5 +19,6 @@ pub mod library;
 pub mod memory;
 pub mod native;
 pub mod object;
+pub mod shared;
 pub mod string;
 pub mod value;

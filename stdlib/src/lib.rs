@@ -1,1 +1,50 @@
-//! HSL functions and classes, declared in one table.
+//! HSL's functions and classes, declared in one table.
+//!
+//! Each module is a family: its declarations first, then the functions. [`CORE`] puts the families together into
+//! the context that every script sees; hooks add theirs (the MTA's tables).
+
+pub mod array;
+pub mod calendar;
+pub mod dns;
+pub mod encoding;
+pub mod hash;
+pub mod heavy;
+pub mod json;
+pub mod legacy;
+pub mod math;
+pub mod memory;
+pub mod string;
+pub mod time;
+pub mod types;
+
+use angarium_runtime::native::ContextDecl;
+
+/// The core library: what scripts see in every context.
+pub static CORE: ContextDecl = ContextDecl {
+    name: "core",
+    functions: &[
+        array::FUNCTIONS,
+        dns::FUNCTIONS,
+        encoding::FUNCTIONS,
+        hash::FUNCTIONS,
+        json::FUNCTIONS,
+        math::FUNCTIONS,
+        memory::FUNCTIONS,
+        string::FUNCTIONS,
+        time::FUNCTIONS,
+        types::FUNCTIONS,
+        legacy::FUNCTIONS,
+    ],
+    classes: &[],
+    variables: &[],
+};
+
+#[cfg(test)]
+mod tests {
+    use angarium_runtime::library::Library;
+
+    #[test]
+    fn the_table_is_well_formed() {
+        Library::new(&[&super::CORE]).unwrap();
+    }
+}

@@ -1,0 +1,327 @@
+//! The process-wide store behind `memory_*` and `barrier`: values by key, and one lock per key.
+//!
+//! Values are frozen trees, so a fetch costs one count. A lock belongs to an execution, which may take it again;
+//! others wait without holding their thread, first come first served. A wait that would close a circle fails at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use crate::frozen::Tree;
+use crate::native::LocalFuture;
+
+/// Names one execution of a script; unique in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExecutionId(u64);
+
+impl ExecutionId {
+    /// The next unused id.
+    #[must_use]
+    pub fn next() -> ExecutionId {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        ExecutionId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Waiting for this lock would close a circle of waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlock;
+
+/// The store. Clones share it.
+#[derive(Clone, Default)]
+pub struct SharedMemory {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    values: HashMap<Box<[u8]>, Arc<Tree>>,
+    locks: HashMap<Box<[u8]>, Lock>,
+    /// The key that an execution waits for: it waits for one at most.
+    waits: HashMap<ExecutionId, Box<[u8]>>,
+}
+
+struct Lock {
+    owner: ExecutionId,
+    depth: u32,
+    waiters: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    execution: ExecutionId,
+    waker: Waker,
+}
+
+/// A held lock; released when dropped, also when its script is ended.
+pub struct Guard {
+    memory: SharedMemory,
+    key: Box<[u8]>,
+    execution: ExecutionId,
+}
+
+impl SharedMemory {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while the state is half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The value at `key`.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Arc<Tree>> {
+        self.state().values.get(key).cloned()
+    }
+
+    /// Stores or removes the value at `key`; the one that was there.
+    pub fn set(&self, key: &[u8], value: Option<Arc<Tree>>) -> Option<Arc<Tree>> {
+        let mut state = self.state();
+        match value {
+            Some(value) => match state.values.get_mut(key) {
+                Some(slot) => Some(std::mem::replace(slot, value)),
+                None => state.values.insert(key.into(), value),
+            },
+            None => state.values.remove(key),
+        }
+    }
+
+    /// All keys, in no order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Box<[u8]>> {
+        self.state().values.keys().cloned().collect()
+    }
+
+    /// Takes the lock of `key` if that needs no wait.
+    #[must_use]
+    pub fn try_lock(&self, key: &[u8], execution: ExecutionId) -> Option<Guard> {
+        let mut state = self.state();
+        match state.locks.get_mut(key) {
+            None => {
+                let lock = Lock {
+                    owner: execution,
+                    depth: 1,
+                    waiters: VecDeque::new(),
+                };
+                state.locks.insert(key.into(), lock);
+            }
+            Some(lock) if lock.owner == execution => lock.depth += 1,
+            Some(_) => return None,
+        }
+        Some(Guard {
+            memory: self.clone(),
+            key: key.into(),
+            execution,
+        })
+    }
+
+    /// Takes the lock of `key`, waiting for its turn.
+    ///
+    /// The future fails with [`Deadlock`] when the owner, directly or through others, waits for this execution.
+    #[must_use]
+    pub fn lock(&self, key: &[u8], execution: ExecutionId) -> LocalFuture<Result<Guard, Deadlock>> {
+        let memory = self.clone();
+        let key: Box<[u8]> = key.into();
+        let mut waiting: Option<Waiting> = None;
+        Box::pin(poll_fn(move |context| {
+            if waiting.is_none()
+                && let Some(guard) = memory.try_lock(&key, execution)
+            {
+                return Poll::Ready(Ok(guard));
+            }
+            let mut state = memory.state();
+            let owned = state
+                .locks
+                .get(&key)
+                .is_some_and(|lock| lock.owner == execution);
+            if owned && let Some(mut waiting) = waiting.take() {
+                // The one who released it made us the owner.
+                waiting.done = true;
+                drop(state);
+                return Poll::Ready(Ok(Guard {
+                    memory: memory.clone(),
+                    key: key.clone(),
+                    execution,
+                }));
+            }
+            if waiting.is_none() && state.would_deadlock(&key, execution) {
+                return Poll::Ready(Err(Deadlock));
+            }
+            let waker = context.waker().clone();
+            let Some(lock) = state.locks.get_mut(&key) else {
+                // Released between the two looks.
+                drop(state);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            match lock
+                .waiters
+                .iter_mut()
+                .find(|waiter| waiter.execution == execution)
+            {
+                Some(waiter) => waiter.waker = waker,
+                None => {
+                    lock.waiters.push_back(Waiter { execution, waker });
+                    state.waits.insert(execution, key.clone());
+                    waiting = Some(Waiting {
+                        memory: memory.clone(),
+                        key: key.clone(),
+                        execution,
+                        done: false,
+                    });
+                }
+            }
+            Poll::Pending
+        }))
+    }
+}
+
+impl State {
+    fn would_deadlock(&self, key: &[u8], execution: ExecutionId) -> bool {
+        let mut key = key;
+        // Every execution waits for one key at most, so the chain of owners has no branches.
+        for _ in 0..=self.waits.len() {
+            let Some(lock) = self.locks.get(key) else {
+                return false;
+            };
+            if lock.owner == execution {
+                return true;
+            }
+            match self.waits.get(&lock.owner) {
+                Some(next) => key = next,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// Gives the lock to the first waiter, or removes it.
+    fn hand_on(&mut self, key: &[u8]) {
+        let Some(lock) = self.locks.get_mut(key) else {
+            return;
+        };
+        match lock.waiters.pop_front() {
+            Some(waiter) => {
+                lock.owner = waiter.execution;
+                lock.depth = 1;
+                self.waits.remove(&waiter.execution);
+                waiter.waker.wake();
+            }
+            None => {
+                self.locks.remove(key);
+            }
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut state = self.memory.state();
+        let Some(lock) = state.locks.get_mut(&self.key) else {
+            return;
+        };
+        if lock.owner != self.execution {
+            return;
+        }
+        lock.depth -= 1;
+        if lock.depth == 0 {
+            state.hand_on(&self.key);
+        }
+    }
+}
+
+/// A place in a queue of waiters; given up when the waiting script is ended.
+struct Waiting {
+    memory: SharedMemory,
+    key: Box<[u8]>,
+    execution: ExecutionId,
+    done: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut state = self.memory.state();
+        state.waits.remove(&self.execution);
+        let Some(lock) = state.locks.get_mut(&self.key) else {
+            return;
+        };
+        if lock.owner == self.execution {
+            // The lock came while nobody looked any more.
+            state.hand_on(&self.key);
+        } else {
+            lock.waiters
+                .retain(|waiter| waiter.execution != self.execution);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use super::*;
+
+    fn poll<T>(future: &mut LocalFuture<T>) -> Poll<T> {
+        future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_lock_is_reentrant_and_passes_to_waiters_in_order() {
+        let memory = SharedMemory::default();
+        let (a, b, c) = (
+            ExecutionId::next(),
+            ExecutionId::next(),
+            ExecutionId::next(),
+        );
+        let first = memory.try_lock(b"k", a).unwrap();
+        let again = memory.try_lock(b"k", a).unwrap();
+        assert!(memory.try_lock(b"k", b).is_none());
+        let mut wait_b = memory.lock(b"k", b);
+        let mut wait_c = memory.lock(b"k", c);
+        assert!(poll(&mut wait_b).is_pending());
+        assert!(poll(&mut wait_c).is_pending());
+        drop(first);
+        assert!(poll(&mut wait_b).is_pending(), "held once more");
+        drop(again);
+        assert!(poll(&mut wait_c).is_pending(), "first come, first served");
+        let Poll::Ready(Ok(held)) = poll(&mut wait_b) else {
+            panic!("b is next")
+        };
+        drop(held);
+        assert!(matches!(poll(&mut wait_c), Poll::Ready(Ok(_))));
+        drop(wait_c);
+        assert!(memory.try_lock(b"k", a).is_some(), "all released");
+    }
+
+    #[test]
+    fn a_circle_of_waits_is_refused() {
+        let memory = SharedMemory::default();
+        let (a, b) = (ExecutionId::next(), ExecutionId::next());
+        let _x = memory.try_lock(b"x", a).unwrap();
+        let _y = memory.try_lock(b"y", b).unwrap();
+        let mut a_waits = memory.lock(b"y", a);
+        assert!(poll(&mut a_waits).is_pending());
+        let mut b_waits = memory.lock(b"x", b);
+        assert!(matches!(poll(&mut b_waits), Poll::Ready(Err(Deadlock))));
+    }
+
+    #[test]
+    fn an_ended_waiter_leaves_the_queue_even_after_the_lock_came_to_it() {
+        let memory = SharedMemory::default();
+        let (a, b, c) = (
+            ExecutionId::next(),
+            ExecutionId::next(),
+            ExecutionId::next(),
+        );
+        let held = memory.try_lock(b"k", a).unwrap();
+        let mut wait_b = memory.lock(b"k", b);
+        assert!(poll(&mut wait_b).is_pending());
+        drop(held);
+        drop(wait_b);
+        assert!(memory.try_lock(b"k", c).is_some());
+    }
+}

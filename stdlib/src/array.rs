@@ -1,0 +1,587 @@
+//! Arrays.
+
+use std::rc::Rc;
+
+use angarium_runtime::array::{Array, Key};
+use angarium_runtime::convert::{strict_equal, truthy, write_str};
+use angarium_runtime::native::{Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
+use angarium_runtime::object::Function;
+use angarium_runtime::value::Value;
+use smallvec::smallvec;
+
+/// The functions of this family.
+pub const FUNCTIONS: &[FnDecl] = &[
+    FnDecl::plain(
+        "array_combine(keys: array, values: array, default_value?: any): array",
+        "Makes an array from a list of keys and a list of values. A repeated key keeps its first place and gets the \
+         last value. Keys without a value get `default_value`, or none; values without a key are left out.",
+        array_combine,
+    )
+    .since(">5.5")
+    .example(r#"array_combine(["a", "b"], [1, 2]) // ["a"=>1,"b"=>2]"#),
+    FnDecl::task(
+        "array_every(callback: function, array: array): boolean",
+        "Tells whether `callback(value)` is true for every value. True for an empty array; stops at the first value \
+         that fails.",
+        array_every,
+    )
+    .since("5.3")
+    .example("array_every(is_number, [1, 2, 3]) // true"),
+    FnDecl::task(
+        "array_filter(callback: function, array: array): array",
+        "Keeps the entries for whose value `callback(value)` is true, with their keys.",
+        array_filter,
+    )
+    .example(r#"array_filter(is_number, [0, "x", 2]) // [0=>0,2=>2]"#),
+    FnDecl::task(
+        "array_find(callback: function, array: array): any",
+        "Gives the first value for which `callback(value)` is true, else none.",
+        array_find,
+    )
+    .example("array_find(function ($x) { return $x > 1; }, [1, 2, 3]) // 2"),
+    FnDecl::task(
+        "array_includes(needle: any, array: array): boolean",
+        "Tells whether a value is in the array, compared with `===`. A function as `needle` is called with each value \
+         instead, until it answers true.",
+        array_includes,
+    )
+    .example(r#"array_includes(false, [0, none, ""]) // false"#),
+    FnDecl::plain(
+        "array_join(array: array, separator?: string = \"\"): string",
+        "Joins the values, each converted to string, with `separator` between them.",
+        join,
+    )
+    .example(r#"array_join(["a", 1, true], "-") // "a-1-true""#),
+    FnDecl::plain("array_keys(array: array): array", "Gives the keys as a list, in order.", array_keys)
+        .example(r#"array_keys(["a" => 1, 2]) // [0=>"a",1=>0]"#),
+    FnDecl::task(
+        "array_map(callback: function, array: array): array",
+        "Replaces each value by `callback(value)`; keys stay.",
+        array_map,
+    )
+    .example(r#"array_map(str_upper, ["x" => "a"]) // ["x"=>"A"]"#),
+    FnDecl::plain(
+        "array_random(array: array): array|none",
+        "Gives the key and the value of an entry chosen at random, each with the same chance; none for an empty array.",
+        array_random,
+    )
+    .since(">5.5")
+    .example(r#"array_random(["k" => 1]) // [0=>"k",1=>1]"#),
+    FnDecl::plain(
+        "array_range(start: number, stop: number, step?: number = 1): array",
+        "Lists the numbers from `start` by `step`, without `stop`. Empty when `step` leads away from `stop`. A step \
+         of 0 raises an Exception.",
+        array_range,
+    )
+    .example("array_range(0, 3) // [0=>0,1=>1,2=>2]\narray_range(3, 0, -1) // [0=>3,1=>2,2=>1]"),
+    FnDecl::task(
+        "array_reduce(callback: function, array: array, initial?: any): any",
+        "Folds the values from left to right with `callback(carry, value)`. Without `initial` the first value is the \
+         start, and an empty array raises an Exception.",
+        array_reduce,
+    )
+    .example("array_reduce(function ($a, $b) { return $a + $b; }, [1, 2, 3]) // 6"),
+    FnDecl::plain(
+        "array_reverse(array: array): array",
+        "Reverses the order. Number keys are counted anew from 0, string keys stay with their values.",
+        array_reverse,
+    )
+    .example(r#"array_reverse([1, "k" => 2, 3]) // [0=>3,"k"=>2,1=>1]"#),
+    FnDecl::plain(
+        "array_shuffle(array: array): array",
+        "Puts the entries into a random order, every order with the same chance. Number keys are counted anew from \
+         0, string keys stay with their values.",
+        array_shuffle,
+    )
+    .since(">5.5")
+    .example("length(array_shuffle([1, 2, 3])) // 3"),
+    FnDecl::task(
+        "array_sort(callback: function, array: array, options?: array): array",
+        "Sorts by `callback(a, b)`, which tells whether `a` comes before `b`. Keys stay with their values (slice with \
+         `[:]` to count them anew). Entries that the callback does not order keep their order.",
+        array_sort,
+    )
+    .options(&[opt("keys", "boolean", "false", "compare keys instead of values")])
+    .example("array_sort(function ($a, $b) { return $a < $b; }, [2, 3, 1]) // [2=>1,0=>2,1=>3]"),
+    FnDecl::plain(
+        "array_unique(array: array): array",
+        "Drops values that came before, compared with `===`; the first one keeps its key.",
+        array_unique,
+    )
+    .since(">5.5")
+    .example("array_unique([1, 2, 1, 3]) // [0=>1,1=>2,3=>3]"),
+];
+
+fn array_combine(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let (Some(keys), Some(values)) = (args.get(0).as_array(), args.get(1).as_array()) else {
+        return Ok(Value::None);
+    };
+    cx.reserve_entries(keys.len())?;
+    let mut result = Array::new();
+    let mut values = values.values();
+    for key in keys.values() {
+        let value = values.next().unwrap_or_else(|| args.get(2).clone());
+        let Some(key) = Key::cast(&key) else {
+            return Err(Throw::error(format!(
+                "array_combine: {} cannot be a key",
+                key.kind().name()
+            )));
+        };
+        result.insert(key, value);
+    }
+    Ok(result.into())
+}
+
+/// `array_join` and, with swapped arguments, `implode`.
+pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(array) = args.get(0).as_array() else {
+        return Ok(Value::None);
+    };
+    let separator = args.bytes(1);
+    let mut out = Vec::new();
+    for (at, value) in array.values().enumerate() {
+        if at > 0 {
+            out.extend_from_slice(separator);
+        }
+        write_str(&mut out, &value);
+        if at % 1024 == 0 || out.len() > 1 << 20 {
+            cx.reserve(out.len())?;
+        }
+    }
+    cx.charge(array.len());
+    cx.reserve(out.len())?;
+    Ok(out.into())
+}
+
+fn array_keys(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(array) = args.get(0).as_array() else {
+        return Ok(Value::None);
+    };
+    cx.reserve_entries(array.len())?;
+    Ok(array
+        .iter()
+        .map(|(key, _)| key.to_value())
+        .collect::<Array>()
+        .into())
+}
+
+fn array_random(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(array) = args.get(0).as_array().filter(|array| !array.is_empty()) else {
+        return Ok(Value::None);
+    };
+    let chosen = cx.host.random.below(array.len() as u64) as usize;
+    if !array.is_list() {
+        cx.charge(chosen);
+    }
+    Ok(array
+        .iter()
+        .nth(chosen)
+        .map(|(key, value)| Array::from_list(vec![key.to_value(), value]))
+        .into())
+}
+
+fn array_range(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let (start, stop, step) = (
+        args.number(0, 0.0),
+        args.number(1, 0.0),
+        args.number(2, 1.0),
+    );
+    if step == 0.0 || step.is_nan() {
+        return Err(Throw::error("array_range: step must not be 0"));
+    }
+    range(cx, start, stop, step, false)
+}
+
+/// Numbers from `start` by `step` up to `stop`, which belongs to them when `inclusive`.
+pub(crate) fn range(cx: &mut Cx<'_>, start: f64, stop: f64, step: f64, inclusive: bool) -> Outcome {
+    let steps = (stop - start) / step;
+    let count = if inclusive {
+        steps.floor() + 1.0
+    } else {
+        steps.ceil()
+    };
+    // NaN and negative counts become 0, infinite ones fail the size check.
+    let count = count as usize;
+    cx.reserve_entries(count)?;
+    Ok((0..count)
+        .map(|index| Value::Number(start + index as f64 * step))
+        .collect::<Array>()
+        .into())
+}
+
+/// Entries in a new order: number keys counted anew, string keys kept.
+fn reordered(entries: impl Iterator<Item = (Key, Value)>) -> Array {
+    let mut result = Array::new();
+    for (key, value) in entries {
+        match key {
+            Key::Integer(_) => result.push(value),
+            key => result.insert(key, value),
+        }
+    }
+    result
+}
+
+fn array_reverse(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(array) = args.get(0).as_array() else {
+        return Ok(Value::None);
+    };
+    cx.reserve_entries(array.len())?;
+    let mut entries: Vec<_> = array.iter().collect();
+    entries.reverse();
+    Ok(reordered(entries.into_iter()).into())
+}
+
+fn array_shuffle(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(array) = args.get(0).as_array() else {
+        return Ok(Value::None);
+    };
+    cx.reserve_entries(array.len())?;
+    let mut entries: Vec<_> = array.iter().collect();
+    for last in (1..entries.len()).rev() {
+        entries.swap(last, cx.host.random.below(last as u64 + 1) as usize);
+    }
+    Ok(reordered(entries.into_iter()).into())
+}
+
+fn array_unique(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(array) = args.get(0).as_array() else {
+        return Ok(Value::None);
+    };
+    cx.reserve_entries(array.len())?;
+    let mut result = Array::new();
+    // Scalars are found by hash; the rest, rare here, by comparing with each other.
+    let mut scalars = std::collections::HashSet::with_hasher(angarium_runtime::array::KeyHash);
+    let mut others: Vec<Value> = Vec::new();
+    for (key, value) in array.iter() {
+        let new = match &value {
+            Value::None => scalars.insert((0_u8, Key::None)),
+            Value::Boolean(boolean) => scalars.insert((1, Key::Integer(i64::from(*boolean)))),
+            // NaN differs from itself; 0 equals −0.
+            Value::Number(number) => {
+                number.is_nan()
+                    || scalars.insert((2, Key::Integer((number + 0.0).to_bits() as i64)))
+            }
+            Value::String(string) => scalars.insert((3, Key::String(string.clone()))),
+            other => {
+                cx.charge(others.len() * 4);
+                let new = !others.iter().any(|seen| strict_equal(seen, other));
+                if new {
+                    others.push(other.clone());
+                }
+                new
+            }
+        };
+        if new {
+            result.insert(key, value);
+        }
+    }
+    Ok(result.into())
+}
+
+/// Calls a function with each value of an array and folds the answers into a state.
+struct Walk<S> {
+    callback: Rc<Function>,
+    array: Value,
+    position: usize,
+    current: Option<(Key, Value)>,
+    state: S,
+    /// Takes an answer; a value ends the walk with that result.
+    answer: fn(&mut S, Key, Value, Value) -> Option<Value>,
+    /// The result when every value was asked.
+    done: fn(&mut S) -> Value,
+}
+
+impl<S> Task for Walk<S> {
+    fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
+        if let (Input::Value(answer), Some((key, value))) = (input, self.current.take())
+            && let Some(result) = (self.answer)(&mut self.state, key, value, answer)
+        {
+            return Ok(Step::Done(result));
+        }
+        cx.charge(1);
+        let entry = self
+            .array
+            .as_array()
+            .and_then(|array| array.entry_at(self.position));
+        let Some((key, value, next)) = entry else {
+            return Ok(Step::Done((self.done)(&mut self.state)));
+        };
+        self.position = next;
+        self.current = Some((key, value.clone()));
+        Ok(Step::Call(Rc::clone(&self.callback), smallvec![value]))
+    }
+}
+
+/// The callback and the array of a call `f(callback, array)`.
+fn callback_and_array(mut args: Args<'_>) -> Result<(Rc<Function>, Value), Throw> {
+    let Value::Function(callback) = args.take(0) else {
+        return Err(Throw::error("a function is needed"));
+    };
+    Ok((callback, args.take(1)))
+}
+
+fn walk<S: 'static>(
+    args: Args<'_>,
+    state: S,
+    answer: fn(&mut S, Key, Value, Value) -> Option<Value>,
+    done: fn(&mut S) -> Value,
+) -> Result<Box<dyn Task>, Throw> {
+    let (callback, array) = callback_and_array(args)?;
+    Ok(Box::new(Walk {
+        callback,
+        array,
+        position: 0,
+        current: None,
+        state,
+        answer,
+        done,
+    }))
+}
+
+fn array_every(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    walk(
+        args,
+        (),
+        |(), _, _, answer| (!truthy(&answer)).then_some(Value::from(false)),
+        |()| Value::from(true),
+    )
+}
+
+fn array_filter(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    walk(
+        args,
+        Array::new(),
+        |kept, key, value, answer| {
+            if truthy(&answer) {
+                kept.insert(key, value);
+            }
+            None
+        },
+        |kept| std::mem::take(kept).into(),
+    )
+}
+
+fn array_find(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    walk(
+        args,
+        (),
+        |(), _, value, answer| truthy(&answer).then_some(value),
+        |()| Value::None,
+    )
+}
+
+fn array_map(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    walk(
+        args,
+        Array::new(),
+        |mapped, key, _, answer| {
+            mapped.insert(key, answer);
+            None
+        },
+        |mapped| std::mem::take(mapped).into(),
+    )
+}
+
+/// A task that is done before it starts.
+struct Ready(Value);
+
+impl Task for Ready {
+    fn resume(&mut self, _: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
+        Ok(Step::Done(self.0.take()))
+    }
+}
+
+fn array_includes(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    includes(cx, args, strict_equal)
+}
+
+/// `array_includes` and, with loose equality, `in_array`.
+pub(crate) fn includes(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    equal: fn(&Value, &Value) -> bool,
+) -> Result<Box<dyn Task>, Throw> {
+    if args.get(0).as_function().is_some() {
+        return walk(
+            args,
+            (),
+            |(), _, _, answer| truthy(&answer).then_some(Value::from(true)),
+            |()| Value::from(false),
+        );
+    }
+    let needle = args.get(0);
+    let found = args.get(1).as_array().is_some_and(|array| {
+        cx.charge(array.len());
+        array.values().any(|value| equal(needle, &value))
+    });
+    Ok(Box::new(Ready(found.into())))
+}
+
+struct Reduce {
+    callback: Rc<Function>,
+    array: Value,
+    position: usize,
+    carry: Option<Value>,
+}
+
+impl Task for Reduce {
+    fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
+        if let Input::Value(carry) = input {
+            self.carry = Some(carry);
+        }
+        cx.charge(1);
+        loop {
+            let entry = self
+                .array
+                .as_array()
+                .and_then(|array| array.entry_at(self.position));
+            let Some((_, value, next)) = entry else {
+                return match self.carry.take() {
+                    Some(carry) => Ok(Step::Done(carry)),
+                    None => Err(Throw::error(
+                        "array_reduce: empty array without an initial value",
+                    )),
+                };
+            };
+            self.position = next;
+            match self.carry.take() {
+                Some(carry) => {
+                    return Ok(Step::Call(
+                        Rc::clone(&self.callback),
+                        smallvec![carry, value],
+                    ));
+                }
+                None => self.carry = Some(value),
+            }
+        }
+    }
+}
+
+fn array_reduce(_: &mut Cx<'_>, mut args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    let carry = args.has(2).then(|| args.take(2));
+    let (callback, array) = callback_and_array(args)?;
+    Ok(Box::new(Reduce {
+        callback,
+        array,
+        position: 0,
+        carry,
+    }))
+}
+
+/// A bottom-up merge sort that asks for one comparison at a time. Stable, and any callback ends it: each step
+/// moves one entry, whatever the answer.
+struct Sort {
+    callback: Rc<Function>,
+    by_key: bool,
+    from: Vec<Option<(Key, Value)>>,
+    into: Vec<Option<(Key, Value)>>,
+    /// Length of the sorted runs of `from`.
+    width: usize,
+    /// The runs being merged: `left..middle` and `right..end`.
+    left: usize,
+    middle: usize,
+    right: usize,
+    end: usize,
+}
+
+impl Sort {
+    /// Starts on the next pair of runs; false when everything is sorted.
+    fn next_pair(&mut self) -> bool {
+        let len = self.from.len();
+        let mut start = self.end;
+        if start >= len {
+            std::mem::swap(&mut self.from, &mut self.into);
+            self.into.clear();
+            self.width *= 2;
+            if self.width >= len {
+                return false;
+            }
+            start = 0;
+        }
+        self.left = start;
+        self.middle = (start + self.width).min(len);
+        self.right = self.middle;
+        self.end = (self.middle + self.width).min(len);
+        true
+    }
+
+    fn move_left(&mut self) {
+        let entry = self.from[self.left].take();
+        self.into.push(entry);
+        self.left += 1;
+    }
+
+    fn move_right(&mut self) {
+        let entry = self.from[self.right].take();
+        self.into.push(entry);
+        self.right += 1;
+    }
+
+    fn operand(&self, index: usize) -> Value {
+        match &self.from[index] {
+            Some((key, _)) if self.by_key => key.to_value(),
+            Some((_, value)) => value.clone(),
+            None => Value::None,
+        }
+    }
+}
+
+impl Task for Sort {
+    fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
+        if let Input::Value(right_is_first) = input {
+            if truthy(&right_is_first) {
+                self.move_right();
+            } else {
+                self.move_left();
+            }
+        }
+        cx.charge(1);
+        loop {
+            if self.left < self.middle && self.right < self.end {
+                // Asking whether the right one comes first keeps equal entries in their order.
+                let arguments = smallvec![self.operand(self.right), self.operand(self.left)];
+                return Ok(Step::Call(Rc::clone(&self.callback), arguments));
+            }
+            while self.left < self.middle {
+                self.move_left();
+            }
+            while self.right < self.end {
+                self.move_right();
+            }
+            if !self.next_pair() {
+                let sorted: Array = std::mem::take(&mut self.from)
+                    .into_iter()
+                    .flatten()
+                    .collect();
+                return Ok(Step::Done(sorted.into()));
+            }
+        }
+    }
+}
+
+fn array_sort(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    let by_key = args.options(2).boolean("keys", false);
+    let (callback, array) = callback_and_array(args)?;
+    let entries: Vec<_> = array
+        .as_array()
+        .map(|array| array.iter().map(Some).collect())
+        .unwrap_or_default();
+    cx.reserve_entries(entries.len() * 4)?;
+    if entries.len() < 2 {
+        return Ok(Box::new(Ready(array)));
+    }
+    let into = Vec::with_capacity(entries.len());
+    let mut sort = Sort {
+        callback,
+        by_key,
+        from: entries,
+        into,
+        width: 1,
+        left: 0,
+        middle: 1,
+        right: 1,
+        end: 2,
+    };
+    sort.end = sort.end.min(sort.from.len());
+    Ok(Box::new(sort))
+}

@@ -1,0 +1,329 @@
+//! Strings. All of them count bytes and know no character set.
+
+use angarium_runtime::array::Array;
+use angarium_runtime::native::{Args, Cx, FnDecl, Outcome, Throw};
+use angarium_runtime::value::Value;
+use memchr::memmem;
+
+/// The functions of this family.
+pub const FUNCTIONS: &[FnDecl] = &[
+    FnDecl::plain("chr(number: number): string", "Gives the byte with that number, counted modulo 256.", chr)
+        .example("chr(65) // \"A\""),
+    FnDecl::plain("ord(character: string): number", "Gives the number of the first byte; 0 for an empty string.", ord)
+        .example("ord(\"A\") // 65"),
+    FnDecl::plain(
+        "str_repeat(string: string, multiplier: number): string",
+        "Repeats a string. Empty when `multiplier` is below 1.",
+        str_repeat,
+    )
+    .example(r#"str_repeat("ab", 2) // "abab""#),
+    FnDecl::plain(
+        "str_replace(search: string, replace: string, subject: string): string",
+        "Replaces every occurrence of `search` in `subject`, from left to right without overlap. An empty `search` \
+         changes nothing.",
+        str_replace,
+    )
+    .example(r#"str_replace("a", "b", "banana") // "bbnbnb""#),
+    FnDecl::plain(
+        "str_split(string: string, delimiter: string, limit?: number = 0): array",
+        "Splits at `delimiter`. With `limit` n at most n parts, the last of which keeps the rest; with -n at most n \
+         parts counted from the right, the first of which keeps the rest. An empty `delimiter` gives one part a byte.",
+        str_split,
+    )
+    .example("str_split(\"a b c\", \" \") // [0=>\"a\",1=>\"b\",2=>\"c\"]\nstr_split(\"how are you\", \" \", -2) // [0=>\"how are\",1=>\"you\"]"),
+    FnDecl::plain(
+        "str_find(string: string, substring: string, offset?: number = 0): number",
+        "Gives the first position of `substring` at or after `offset`, or -1. A negative offset counts from the end.",
+        str_find,
+    )
+    .example(r#"str_find("banana", "an", 2) // 3"#),
+    FnDecl::plain(
+        "str_rfind(string: string, substring: string, offset?: number = 0): number",
+        "Gives the last position of `substring`, or -1. With `offset` the match ends that many bytes before the end \
+         or earlier.",
+        str_rfind,
+    )
+    .example("str_rfind(\"a.b.c\", \".\") // 3\nstr_rfind(\"a.b.c\", \".\", 2) // 1"),
+    FnDecl::plain("str_lower(string: string): string", "Turns A to Z into lower case; other bytes stay.", |cx, args| {
+        mapped(cx, args, <[u8]>::make_ascii_lowercase)
+    })
+    .example(r#"str_lower("ABC") // "abc""#),
+    FnDecl::plain("str_upper(string: string): string", "Turns a to z into upper case; other bytes stay.", |cx, args| {
+        mapped(cx, args, <[u8]>::make_ascii_uppercase)
+    })
+    .example(r#"str_upper("abc") // "ABC""#),
+    FnDecl::plain(
+        "str_slice(string: string, offset: number, length?: number): string",
+        "Gives `length` bytes from `offset`, or all from there. A negative offset counts from the end; a negative \
+         length leaves that many bytes off the end. Out of range gives an empty string.",
+        str_slice,
+    )
+    .example("str_slice(\"abcdef\", 1, 3) // \"bcd\"\nstr_slice(\"abcdef\", -2) // \"ef\""),
+    FnDecl::plain(
+        "str_strip(string: string, characters?: string = \" \\t\\r\\n\"): string",
+        "Removes the given bytes (white space) from both ends.",
+        |cx, args| strip(cx, args, true, true),
+    )
+    .example(r#"str_strip("  x ") // "x""#),
+    FnDecl::plain(
+        "str_lstrip(string: string, characters?: string = \" \\t\\r\\n\"): string",
+        "Removes the given bytes (white space) from the start.",
+        |cx, args| strip(cx, args, true, false),
+    )
+    .example(r#"str_lstrip("  x ") // "x ""#),
+    FnDecl::plain(
+        "str_rstrip(string: string, characters?: string = \" \\t\\r\\n\"): string",
+        "Removes the given bytes (white space) from the end.",
+        |cx, args| strip(cx, args, false, true),
+    )
+    .example(r#"str_rstrip("xyz", "zy") // "x""#),
+    FnDecl::plain(
+        "str_chunk(string: string, length: number, firstlength?: number): array",
+        "Cuts into pieces of `length` bytes, the first one of `firstlength` bytes if given. A length below 1 raises an \
+         Exception.",
+        str_chunk,
+    )
+    .since(">5.5")
+    .example(r#"str_chunk("abcde", 2) // [0=>"ab",1=>"cd",2=>"e"]"#),
+];
+
+fn chr(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    Ok(Value::bytes(&[args.integer(0, 0).rem_euclid(256) as u8]))
+}
+
+fn ord(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    Ok(f64::from(args.bytes(0).first().copied().unwrap_or(0)).into())
+}
+
+fn str_repeat(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let string = args.bytes(0);
+    let times = usize::try_from(args.integer(1, 0)).unwrap_or(0);
+    cx.reserve(string.len().saturating_mul(times))?;
+    Ok(string.repeat(times).into())
+}
+
+fn str_replace(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let (search, replace, subject) = (args.bytes(0), args.bytes(1), args.bytes(2));
+    cx.charge(subject.len() / 64);
+    if search.is_empty() {
+        return Ok(args.get(2).clone());
+    }
+    let mut out = Vec::new();
+    let mut copied = 0;
+    for at in memmem::find_iter(subject, search) {
+        out.extend_from_slice(&subject[copied..at]);
+        out.extend_from_slice(replace);
+        copied = at + search.len();
+        if replace.len() > search.len() {
+            cx.reserve(out.len() + subject.len() - copied)?;
+        }
+    }
+    if copied == 0 {
+        return Ok(args.get(2).clone());
+    }
+    out.extend_from_slice(&subject[copied..]);
+    Ok(out.into())
+}
+
+fn str_split(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    split(cx, args.bytes(0), args.bytes(1), args.integer(2, 0))
+}
+
+/// `str_split` and, with swapped arguments, `explode`.
+pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64) -> Outcome {
+    cx.charge(string.len() / 64);
+    let most = usize::try_from(limit.unsigned_abs()).unwrap_or(usize::MAX);
+    let most = if most == 0 { usize::MAX } else { most };
+    if string.is_empty() {
+        return Ok(Array::from_list(vec![Value::bytes(b"")]).into());
+    }
+    // Positions of the cuts: each is the end of one part and the start of the next.
+    let mut parts: Vec<Value> = Vec::new();
+    let mut add = |cx: &mut Cx<'_>, part: &[u8]| {
+        if parts.len() % 1024 == 1023 {
+            cx.reserve_entries(parts.len() * 2)?;
+        }
+        parts.push(Value::bytes(part));
+        Ok::<(), Throw>(())
+    };
+    if delimiter.is_empty() {
+        let len = string.len();
+        if len > most {
+            if limit > 0 {
+                for byte in &string[..most - 1] {
+                    add(cx, &[*byte])?;
+                }
+                add(cx, &string[most - 1..])?;
+            } else {
+                add(cx, &string[..len - (most - 1)])?;
+                for byte in &string[len - (most - 1)..] {
+                    add(cx, &[*byte])?;
+                }
+            }
+        } else {
+            for byte in string {
+                add(cx, &[*byte])?;
+            }
+        }
+    } else if limit >= 0 {
+        let mut start = 0;
+        for (count, at) in memmem::find_iter(string, delimiter).enumerate() {
+            if count + 1 >= most {
+                break;
+            }
+            add(cx, &string[start..at])?;
+            start = at + delimiter.len();
+        }
+        add(cx, &string[start..])?;
+    } else {
+        let mut end = string.len();
+        for (count, at) in memmem::rfind_iter(string, delimiter).enumerate() {
+            if count + 1 >= most {
+                break;
+            }
+            add(cx, &string[at + delimiter.len()..end])?;
+            end = at;
+        }
+        add(cx, &string[..end])?;
+        parts.reverse();
+    }
+    Ok(Array::from_list(parts).into())
+}
+
+fn str_find(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let (string, substring) = (args.bytes(0), args.bytes(1));
+    let offset = args.integer(2, 0);
+    let offset = if offset < 0 {
+        (string.len() as i64).saturating_add(offset).max(0)
+    } else {
+        offset
+    };
+    let Some(rest) = usize::try_from(offset)
+        .ok()
+        .and_then(|offset| string.get(offset..))
+    else {
+        return Ok((-1.0).into());
+    };
+    cx.charge(rest.len() / 64);
+    Ok(match memmem::find(rest, substring) {
+        Some(at) => (offset as usize + at).into(),
+        None => (-1.0).into(),
+    })
+}
+
+fn str_rfind(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let (string, substring) = (args.bytes(0), args.bytes(1));
+    let offset = args.integer(2, 0);
+    // A negative offset counts from the start: the match ends within that many bytes.
+    let end = if offset < 0 {
+        offset.saturating_neg()
+    } else {
+        string.len() as i64 - offset
+    };
+    let Some(head) = usize::try_from(end)
+        .ok()
+        .map(|end| &string[..end.min(string.len())])
+    else {
+        return Ok((-1.0).into());
+    };
+    cx.charge(head.len() / 64);
+    Ok(match memmem::rfind(head, substring) {
+        Some(at) => at.into(),
+        None => (-1.0).into(),
+    })
+}
+
+/// Changes a string byte by byte, in place when the script gave up its copy.
+fn mapped(cx: &mut Cx<'_>, mut args: Args<'_>, change: fn(&mut [u8])) -> Outcome {
+    let Value::String(string) = args.take(0) else {
+        return Ok(Value::None);
+    };
+    cx.reserve(string.len())?;
+    let mut bytes = string.into_vec();
+    change(&mut bytes);
+    Ok(bytes.into())
+}
+
+fn str_slice(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let string = args.bytes(0);
+    let len = string.len() as i64;
+    let offset = args.integer(1, 0);
+    let start = if offset < 0 {
+        len.saturating_add(offset).max(0)
+    } else {
+        offset
+    };
+    let end = if args.has(2) {
+        let length = args.integer(2, 0);
+        if length < 0 {
+            len.saturating_add(length)
+        } else {
+            start.saturating_add(length).min(len)
+        }
+    } else {
+        len
+    };
+    if start >= len || end <= start {
+        return Ok(Value::bytes(b""));
+    }
+    cx.charge((end - start) as usize / 64);
+    Ok(Value::bytes(&string[start as usize..end as usize]))
+}
+
+fn strip(cx: &mut Cx<'_>, args: Args<'_>, left: bool, right: bool) -> Outcome {
+    let string = args.bytes(0);
+    let set = if args.has(1) {
+        args.bytes(1)
+    } else {
+        b" \t\r\n"
+    };
+    let mut member = [false; 256];
+    for byte in set {
+        member[usize::from(*byte)] = true;
+    }
+    let is_member = |byte: &u8| member[usize::from(*byte)];
+    let start = if left {
+        string
+            .iter()
+            .position(|byte| !is_member(byte))
+            .unwrap_or(string.len())
+    } else {
+        0
+    };
+    let end = if right {
+        string
+            .iter()
+            .rposition(|byte| !is_member(byte))
+            .map_or(start, |last| last + 1)
+            .max(start)
+    } else {
+        string.len()
+    };
+    cx.charge(string.len() / 64);
+    Ok(if start == 0 && end == string.len() {
+        args.get(0).clone()
+    } else {
+        Value::bytes(&string[start..end])
+    })
+}
+
+fn str_chunk(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let string = args.bytes(0);
+    let length = args.integer(1, 0);
+    let first = args.integer(2, length);
+    let (Ok(length), Ok(first)) = (usize::try_from(length), usize::try_from(first)) else {
+        return Err(Throw::error("str_chunk: length must be at least 1"));
+    };
+    if length == 0 || first == 0 {
+        return Err(Throw::error("str_chunk: length must be at least 1"));
+    }
+    cx.reserve_entries(string.len() / length + 1)?;
+    let (head, rest) = string.split_at(first.min(string.len()));
+    let head = (!head.is_empty()).then_some(head);
+    Ok(head
+        .into_iter()
+        .chain(rest.chunks(length))
+        .map(Value::bytes)
+        .collect::<Array>()
+        .into())
+}
