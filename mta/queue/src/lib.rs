@@ -5,6 +5,7 @@ pub mod codec;
 pub mod destination;
 pub mod dsn;
 pub mod item;
+pub mod outcome;
 mod random;
 pub mod retry;
 pub mod text;
