@@ -477,6 +477,6 @@ mod tests {
         let each = footprint(&items) / items.len();
         // The index adds its entry and its places in the maps by id, time and age.
         assert!(size_of::<Item>() <= 640, "struct of {}", size_of::<Item>());
-        assert!(each + 256 < 1024, "{each} bytes an item");
+        assert!(each + crate::index::OVERHEAD < 1024, "{each} bytes an item");
     }
 }

@@ -1,0 +1,282 @@
+//! The door between ACTIVE and SENDING: where pick-up policies and suspends are asked.
+//!
+//! The index groups items by the [`Fields`] that the gate looks at, so that all items of a
+//! sub-queue get the same answer. A blocked sub-queue is set aside under the [`LimitId`] that
+//! blocks it and is not looked at again until the gate frees that limit or its time comes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::destination::Candidate;
+use crate::text::Text;
+use crate::time::Timestamp;
+use crate::transport::{SourceIp, Sources};
+
+/// One of the fields that a policy may limit by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the policy file")]
+pub enum Field {
+    TenantId,
+    JobId,
+    TransportId,
+    LocalIp,
+    Grouping,
+    RemoteIp,
+    RemoteMx,
+    RecipientDomain,
+}
+
+/// A set of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FieldSet(u8);
+
+impl FieldSet {
+    /// The set with `field` added.
+    #[must_use]
+    pub fn with(self, field: Field) -> Self {
+        FieldSet(self.0 | 1 << field as u8)
+    }
+
+    /// Whether the set has `field`.
+    pub fn has(self, field: Field) -> bool {
+        self.0 & 1 << field as u8 != 0
+    }
+}
+
+/// The values that decide whether an item may be picked up.
+///
+/// Transport, job and the destination (the grouping, else the MX) are always set, because pick-up
+/// takes turns over them; the others only if the gate looks at them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Fields {
+    /// The transport.
+    pub transportid: Text,
+    /// The job.
+    pub jobid: Option<Text>,
+    /// The grouping.
+    pub grouping: Option<Text>,
+    /// The host's name.
+    pub remotemx: Option<Text>,
+    /// The host's address.
+    pub remoteip: Option<IpAddr>,
+    /// The tenant.
+    pub tenantid: Option<Text>,
+    /// The recipient's domain in lower case.
+    pub recipientdomain: Option<Text>,
+    /// The source addresses to choose from.
+    pub sources: Sources,
+}
+
+impl Fields {
+    /// The values with those removed that `looked_at` does not need.
+    #[must_use]
+    pub fn projected(mut self, looked_at: FieldSet) -> Fields {
+        if self.grouping.is_some() && !looked_at.has(Field::RemoteMx) {
+            self.remotemx = None;
+        }
+        if !looked_at.has(Field::RemoteIp) {
+            self.remoteip = None;
+        }
+        if !looked_at.has(Field::TenantId) {
+            self.tenantid = None;
+        }
+        if !looked_at.has(Field::RecipientDomain) {
+            self.recipientdomain = None;
+        }
+        if !looked_at.has(Field::LocalIp) {
+            self.sources = Sources::default();
+        }
+        self
+    }
+}
+
+/// The name that a gate gives to one limit of one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LimitId(pub u64);
+
+/// The name that a gate gives to what one pick-up took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Ticket(pub u64);
+
+/// Leave to pick up one item.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// To be given back when the delivery is over.
+    pub ticket: Ticket,
+    /// The source address, if the gate chose one.
+    pub source: Option<SourceIp>,
+    /// Tags of the policies that apply.
+    pub tags: Vec<Text>,
+}
+
+/// Which kind of limit blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockKind {
+    /// A suspend of the configuration.
+    Suspend,
+    /// A suspend that was added at run time.
+    DynamicSuspend,
+    /// A concurrency limit.
+    Concurrency,
+    /// A rate limit.
+    Rate,
+    /// The time between new connections.
+    ConnectInterval,
+}
+
+/// Why an item may not be picked up now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The limit in the way.
+    pub limit: LimitId,
+    /// When to ask again; none: the gate will name the limit in [`Gate::release`], or the
+    /// scheduler is told that policies changed.
+    pub until: Option<Timestamp>,
+    /// Its kind.
+    pub kind: BlockKind,
+}
+
+/// How a pick-up ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The attempt was made.
+    Finished,
+    /// The item goes back; tokens that were taken are returned.
+    PutBack,
+}
+
+/// The policies, as the scheduler sees them.
+pub trait Gate {
+    /// The fields that the answer of [`Gate::admit`] depends on.
+    fn fields(&self) -> FieldSet;
+
+    /// The grouping of a destination: the value of the field `grouping`.
+    fn grouping(&self, _candidate: &Candidate, _recipientdomain: &Text) -> Option<Text> {
+        None
+    }
+
+    /// Asks for leave to pick up an item with these values; leave takes what it needs.
+    ///
+    /// # Errors
+    /// A limit is in the way.
+    fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked>;
+
+    /// Gives back what a pick-up took, and adds to `freed` every limit that may now let another
+    /// item pass.
+    fn release(&mut self, ticket: Ticket, how: Release, now: Timestamp, freed: &mut Vec<LimitId>);
+}
+
+/// A gate without policies.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenGate;
+
+impl Gate for OpenGate {
+    fn fields(&self) -> FieldSet {
+        FieldSet::default()
+    }
+
+    fn admit(&mut self, _: &Fields, _: Timestamp) -> Result<Grant, Blocked> {
+        Ok(Grant::default())
+    }
+
+    fn release(&mut self, _: Ticket, _: Release, _: Timestamp, _: &mut Vec<LimitId>) {}
+}
+
+/// A gate with one concurrency limit for every destination (grouping or MX) of a transport.
+#[derive(Clone, Debug)]
+pub struct DestinationGate {
+    limit: usize,
+    names: BTreeMap<(Text, Option<Text>), u64>,
+    in_use: BTreeMap<u64, usize>,
+}
+
+impl DestinationGate {
+    /// Makes a gate that lets `limit` deliveries to each destination go on at once.
+    pub fn new(limit: usize) -> Self {
+        DestinationGate {
+            limit,
+            names: BTreeMap::new(),
+            in_use: BTreeMap::new(),
+        }
+    }
+
+    /// The greatest number of deliveries to one destination that go on now.
+    pub fn busiest(&self) -> usize {
+        self.in_use.values().copied().max().unwrap_or(0)
+    }
+}
+
+impl Gate for DestinationGate {
+    fn fields(&self) -> FieldSet {
+        FieldSet::default()
+    }
+
+    fn admit(&mut self, fields: &Fields, _: Timestamp) -> Result<Grant, Blocked> {
+        let destination = fields.grouping.clone().or_else(|| fields.remotemx.clone());
+        let next = self.names.len() as u64;
+        let name = *self
+            .names
+            .entry((fields.transportid.clone(), destination))
+            .or_insert(next);
+        let in_use = self.in_use.entry(name).or_default();
+        if *in_use >= self.limit {
+            let limit = LimitId(name);
+            return Err(Blocked {
+                limit,
+                until: None,
+                kind: BlockKind::Concurrency,
+            });
+        }
+        *in_use += 1;
+        Ok(Grant {
+            ticket: Ticket(name),
+            ..Grant::default()
+        })
+    }
+
+    fn release(&mut self, ticket: Ticket, _: Release, _: Timestamp, freed: &mut Vec<LimitId>) {
+        if let Some(in_use) = self.in_use.get_mut(&ticket.0) {
+            *in_use = in_use.saturating_sub(1);
+            freed.push(LimitId(ticket.0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_nobody_looks_at_do_not_divide_the_queue() {
+        let fields = Fields {
+            transportid: "mx".into(),
+            jobid: Some("job".into()),
+            grouping: Some("&big".into()),
+            remotemx: Some("mx.test".into()),
+            remoteip: Some("192.0.2.1".parse().unwrap()),
+            tenantid: Some("t".into()),
+            recipientdomain: Some("d.test".into()),
+            sources: Sources {
+                addresses: [].into(),
+                ordered: true,
+            },
+        };
+        let plain = fields.clone().projected(FieldSet::default());
+        let want = Fields {
+            transportid: "mx".into(),
+            jobid: Some("job".into()),
+            grouping: Some("&big".into()),
+            ..Fields::default()
+        };
+        assert_eq!(plain, want);
+        let all = [
+            Field::RemoteMx,
+            Field::RemoteIp,
+            Field::TenantId,
+            Field::RecipientDomain,
+        ]
+        .into_iter()
+        .fold(FieldSet::default().with(Field::LocalIp), FieldSet::with);
+        assert_eq!(fields.clone().projected(all), fields);
+    }
+}
