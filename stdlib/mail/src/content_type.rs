@@ -22,11 +22,11 @@ impl ContentType {
     pub fn parse(value: &[u8]) -> Self {
         let mut scan = Scanner { rest: value };
         let mut this = Self {
-            value: String::from_utf8_lossy(&scan.word(b";")).to_ascii_lowercase(),
+            value: String::from_utf8_lossy(&scan.word(b";", true)).to_ascii_lowercase(),
             parameters: Vec::new(),
         };
-        while scan.skip(b';') && this.parameters.len() < MAX_PARAMETERS {
-            let name = String::from_utf8_lossy(&scan.word(b"=;")).to_ascii_lowercase();
+        while (scan.skip(b';') || scan.at_parameter()) && this.parameters.len() < MAX_PARAMETERS {
+            let name = String::from_utf8_lossy(&scan.word(b"=;", false)).to_ascii_lowercase();
             if scan.skip(b'=') {
                 let value = scan.parameter_value();
                 if !name.is_empty() {
@@ -163,11 +163,23 @@ impl Scanner<'_> {
         }
     }
 
-    /// Everything up to one of `stop`, without white space and comments.
-    fn word(&mut self, stop: &[u8]) -> Vec<u8> {
+    /// Whether white space and then `token=` follow: a parameter whose `;` was forgotten.
+    fn at_parameter(&self) -> bool {
+        let token = self.rest.trim_ascii_start();
+        let end = token
+            .iter()
+            .take(100)
+            .position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'*' | b'-' | b'_' | b'.')));
+        token.len() < self.rest.len()
+            && end.is_some_and(|end| end > 0 && token.get(end) == Some(&b'='))
+    }
+
+    /// Everything up to one of `stop`, without white space and comments; with `or_parameter`
+    /// up to a parameter whose `;` was forgotten, too.
+    fn word(&mut self, stop: &[u8], or_parameter: bool) -> Vec<u8> {
         let mut out = Vec::new();
         while let [byte, tail @ ..] = self.rest {
-            if stop.contains(byte) {
+            if stop.contains(byte) || (or_parameter && self.at_parameter()) {
                 break;
             }
             self.rest = tail;
@@ -208,6 +220,7 @@ impl Scanner<'_> {
             while let [byte, tail @ ..] = self.rest {
                 match byte {
                     b';' => break,
+                    _ if self.at_parameter() => break,
                     b'(' if out.last().is_none_or(u8::is_ascii_whitespace) => {
                         self.rest = tail;
                         self.comment();
@@ -238,7 +251,7 @@ impl Scanner<'_> {
                 _ => out.push(*byte),
             }
         }
-        self.word(b";");
+        self.word(b";", true);
         out
     }
 }
@@ -276,6 +289,8 @@ mod tests {
             ("a/b; name=my file.txt; z=1", "my file.txt"),
             ("a/b; name=x (comment)", "x"),
             ("a/b; ; =; name=x", "x"),
+            ("a/b charset=y name=x", "x"),
+            ("a/b; charset=\"y\" name=x", "x"),
             ("a/b; name=\"unclosed", "unclosed"),
             ("a/b; name==?utf-8?Q?=C3=A5?=", "å"),
             ("a/b; name=\"=?utf-8?Q?=C3=A5?=\"", "å"),

@@ -11,14 +11,17 @@
 //! change names is never changed; no name, value or address that is put into a header can end
 //! its field.
 
+pub mod address;
 pub mod charset;
 pub mod content_type;
 pub mod date;
+pub mod dsn;
 pub mod editor;
 pub mod edits;
 pub mod encoded_word;
 pub mod field;
 pub mod header;
+pub mod ident;
 pub mod message;
 pub mod parts;
 pub mod source;

@@ -240,10 +240,9 @@ impl Parts {
 
     /// The parts below `id`, depth first, in document order; not `id` itself.
     pub fn descendants(&self, id: PartId) -> impl Iterator<Item = (PartId, &Part)> {
-        let end = self.get(id).map_or(0, |part| part.span.end);
         self.iter()
             .skip(id.0.saturating_add(1))
-            .take_while(move |(_, part)| part.parent >= Some(id) && part.span.start <= end)
+            .take_while(move |(_, part)| part.parent >= Some(id))
     }
 
     /// The id that scripts see: `0` for the message, `0.2.1` for the first part of the second.
@@ -445,63 +444,65 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
 
     /// Ends what is open inside the multipart at `level`, and its own last part or preamble.
     fn close_above(&mut self, level: usize, content_end: u64) {
+        let mut end = content_end;
         while self.open.len() > level + 1 {
             if let Some(inner) = self.open.pop() {
-                self.end_multipart(inner.part, content_end);
+                end = self.end_multipart(inner.part, end);
             }
         }
-        if let Some(open) = self.open.get(level) {
-            let part = open.part;
-            self.end_last_child(part, content_end);
+        if let Some(part) = self.open.get(level).map(|open| open.part) {
+            self.end_last_child(part, end);
         }
     }
 
     fn close_all(&mut self) {
+        let mut end = self.end;
         while let Some(open) = self.open.pop() {
-            let end = self.end;
-            self.end_multipart(open.part, end);
+            end = self.end_multipart(open.part, end);
         }
     }
 
-    fn end_multipart(&mut self, id: usize, end: u64) {
-        let closed = match self.parts.get_mut(id) {
-            Some(part) => {
-                part.span.end = end.max(part.span.start);
-                match part.multipart.as_mut().and_then(|m| m.epilogue.as_mut()) {
-                    Some(epilogue) => {
-                        epilogue.end = end.max(epilogue.start);
-                        // The line end before the outer boundary is shared with the closing one.
-                        part.span.end = part.span.end.max(epilogue.end);
-                        true
-                    }
-                    None => false,
-                }
-            }
-            None => return,
+    /// Ends a multipart that an outer boundary or the end of the message cuts off. Returns the
+    /// end that it got.
+    ///
+    /// The line end before the outer boundary may also be that of a boundary line before it.
+    /// The part or epilogue that starts there is empty, and what is around it still covers it.
+    fn end_multipart(&mut self, id: usize, end: u64) -> u64 {
+        let epilogue = self.parts.get_mut(id).and_then(|part| {
+            let epilogue = part.multipart.as_mut()?.epilogue.as_mut()?;
+            epilogue.end = end.max(epilogue.start);
+            Some(epilogue.end)
+        });
+        let end = match epilogue {
+            Some(end) => end,
+            None => self.end_last_child(id, end),
         };
-        if !closed {
-            self.end_last_child(id, end);
+        if let Some(part) = self.parts.get_mut(id) {
+            part.span.end = end;
         }
+        end
     }
 
-    /// The last part of a multipart ends, or its preamble if it has no part yet.
-    fn end_last_child(&mut self, id: usize, end: u64) {
-        let Some(part) = self.parts.get_mut(id) else {
-            return;
+    /// The last part of a multipart ends, or its preamble if it has no part yet. Returns the
+    /// end that it got.
+    fn end_last_child(&mut self, id: usize, end: u64) -> u64 {
+        let last = self
+            .parts
+            .get(id)
+            .and_then(|part| part.children.last().copied());
+        let span = match last {
+            Some(PartId(child)) => self.parts.get_mut(child).map(|child| &mut child.span),
+            None => self
+                .parts
+                .get_mut(id)
+                .and_then(|part| part.multipart.as_mut())
+                .map(|m| &mut m.preamble),
         };
-        match part.children.last() {
-            Some(&PartId(child)) => {
-                if let Some(child) = self.parts.get_mut(child) {
-                    child.span.end = end.max(child.span.start);
-                }
-            }
-            None => {
-                if let Some(multipart) = &mut part.multipart {
-                    let start = multipart.preamble.start;
-                    multipart.preamble.end = end.max(start);
-                }
-            }
-        }
+        let Some(span) = span else {
+            return end;
+        };
+        span.end = end.max(span.start);
+        span.end
     }
 }
 

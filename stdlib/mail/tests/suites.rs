@@ -1,0 +1,492 @@
+//! The message suites: round trips, edits, and agreement with other parsers.
+
+use angarium_mail::{
+    address,
+    content_type::ContentType,
+    encoded_word,
+    field::ValueForm,
+    message::Message,
+    parts::{PartId, Parts},
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use serde_json::Value;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+const MESSAGE_SUITES: [&str; 6] = [
+    "mime-mailparser",
+    "mime-mime4j",
+    "mime-misc",
+    "mime-python",
+    "dsn",
+    "dsn-sisimai",
+];
+
+/// The folder of a suite; `None` (and a line that says so) if it is not there.
+fn suite(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("ANGARIUM_SUITES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/suites"),
+        PathBuf::from,
+    );
+    let folder = root.join(name);
+    if !folder.is_dir() {
+        println!("skipped: no suite at {}", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+/// All messages of a suite, by path.
+#[allow(clippy::disallowed_methods, reason = "a test reads its data")]
+fn messages(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = suite(name).into_iter().collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let file = path.file_name().unwrap().to_string_lossy().into_owned();
+            let extension = path
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if ["eml", "msg", "txt", ""].contains(&extension.as_str())
+                && !file.contains("_decoded")
+                && file != "LICENSE"
+            {
+                let bytes = std::fs::read(&path).unwrap();
+                found.push((path, bytes));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn all_messages() -> Vec<(PathBuf, Vec<u8>)> {
+    MESSAGE_SUITES
+        .iter()
+        .flat_map(|name| messages(name))
+        .collect()
+}
+
+#[test]
+fn every_message_round_trips_byte_for_byte() {
+    let all = all_messages();
+    for (path, bytes) in &all {
+        let mut message = Message::new(bytes).unwrap();
+        message.open_parts().unwrap();
+        assert!(message.edits().is_empty());
+        assert_eq!(&message.to_vec(0).unwrap(), bytes, "{}", path.display());
+    }
+    println!("{} of {} messages", all.len(), all.len());
+}
+
+#[test]
+fn the_fields_of_every_message_cover_its_header() {
+    for (path, bytes) in all_messages() {
+        let message = Message::new(&bytes).unwrap();
+        let header = message.header();
+        let joined: Vec<u8> = header.fields().flat_map(|f| f.raw().to_vec()).collect();
+        if header.is_bad() || header.insert_offset() > 0 {
+            println!("not only fields: {}", path.display());
+        } else {
+            assert_eq!(joined, header.bytes(), "{}", path.display());
+        }
+        for name in header.names() {
+            for decode in [true, false] {
+                assert!(!header.values(name.as_bytes(), decode).is_empty());
+            }
+        }
+    }
+}
+
+/// One edit of a script: which field (by number), how.
+#[derive(Debug, Clone)]
+enum Step {
+    Add(String, String),
+    Set(usize, String),
+    Delete(usize),
+    Rename(usize, String),
+    Restore,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let value = "[a-zå \r\n:]{0,90}";
+    prop_oneof![
+        ("X-[a-z]{1,9}", value).prop_map(|(n, v)| Step::Add(n, v)),
+        (any::<usize>(), value).prop_map(|(i, v)| Step::Set(i, v)),
+        any::<usize>().prop_map(Step::Delete),
+        (any::<usize>(), "Y-[a-z]{1,9}").prop_map(|(i, n)| Step::Rename(i, n)),
+        Just(Step::Restore),
+    ]
+}
+
+/// What the edited message must be, from a list of the original's fields.
+struct Model {
+    /// Lead, name, colon and value, line end of each field that is left.
+    fields: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>,
+}
+
+#[test]
+fn random_edits_touch_nothing_else() {
+    let all: Vec<_> = all_messages()
+        .into_iter()
+        .filter(|(_, bytes)| {
+            let message = Message::new(bytes).unwrap();
+            let header = message.header();
+            header.fields().len() > 0 && !header.is_bad()
+        })
+        .collect();
+    if all.is_empty() {
+        return;
+    }
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let strategy = (0..all.len(), proptest::collection::vec(step(), 0..8));
+    let result = runner.run(&strategy, |(index, steps)| {
+        let (_, bytes) = &all[index];
+        let mut message = Message::new(bytes).unwrap();
+        let original: Vec<(Vec<u8>, Vec<u8>)> = message
+            .header()
+            .fields()
+            .map(|f| (f.name().to_vec(), f.raw().to_vec()))
+            .collect();
+        let eol = message.header().line_end().as_bytes().to_vec();
+        let count = original.len();
+        let mut model = Model {
+            fields: original
+                .iter()
+                .map(|(name, raw)| (name.clone(), raw[name.len()..].to_vec(), Vec::new()))
+                .collect(),
+        };
+        let mut added: Vec<Vec<u8>> = Vec::new();
+        let mut alive = vec![true; count];
+        let form = ValueForm::default();
+        // The index of a field among those of its name.
+        let nth = |i: usize| -> i64 {
+            let name = &original[i].0;
+            let before = original[..i]
+                .iter()
+                .filter(|(n, _)| n.eq_ignore_ascii_case(name));
+            i64::try_from(before.count()).unwrap()
+        };
+        for step in steps {
+            match step {
+                Step::Add(name, value) => {
+                    message
+                        .add_header(PartId::ROOT, name.as_bytes(), value.as_bytes(), form)
+                        .unwrap();
+                    let field = angarium_mail::field::compose(
+                        name.as_bytes(),
+                        value.as_bytes(),
+                        form,
+                        message.header().line_end(),
+                    )
+                    .unwrap();
+                    added.push(field);
+                }
+                Step::Set(i, value) => {
+                    let i = i % count;
+                    let renamed = model.fields[i].0 != original[i].0;
+                    if !alive[i] || renamed {
+                        continue;
+                    }
+                    let name = original[i].0.clone();
+                    let changed = message
+                        .set_header(PartId::ROOT, &name, value.as_bytes(), Some(nth(i)), form)
+                        .unwrap();
+                    prop_assert_eq!(changed, 1);
+                    let field = angarium_mail::field::compose(
+                        &name,
+                        value.as_bytes(),
+                        form,
+                        message.header().line_end(),
+                    )
+                    .unwrap();
+                    // White space before the colon is part of the name's spelling.
+                    let rest = &original[i].1[name.len()..];
+                    let colon = rest.iter().position(|&b| b == b':').unwrap();
+                    if colon > 0 {
+                        return Err(TestCaseError::reject("spaced colon"));
+                    }
+                    let mut value = field[name.len()..].to_vec();
+                    value.truncate(value.len() - eol.len());
+                    let end: &[u8] = if rest.ends_with(b"\r\n") {
+                        b"\r\n"
+                    } else if rest.ends_with(b"\n") {
+                        b"\n"
+                    } else {
+                        b""
+                    };
+                    value.extend_from_slice(end);
+                    model.fields[i].1 = value;
+                }
+                Step::Delete(i) => {
+                    let i = i % count;
+                    let renamed = model.fields[i].0 != original[i].0;
+                    if !alive[i] || renamed {
+                        continue;
+                    }
+                    prop_assert_eq!(
+                        message
+                            .del_header(PartId::ROOT, &original[i].0, Some(nth(i)))
+                            .unwrap(),
+                        1
+                    );
+                    alive[i] = false;
+                }
+                Step::Rename(i, new) => {
+                    let now = model.fields[i % count].0.clone();
+                    let same =
+                        |i: &usize| alive[*i] && model.fields[*i].0.eq_ignore_ascii_case(&now);
+                    let hit: Vec<usize> = (0..count).filter(same).collect();
+                    let changed = message
+                        .rename_header(PartId::ROOT, &now, new.as_bytes())
+                        .unwrap();
+                    prop_assert_eq!(
+                        changed,
+                        hit.len()
+                            + added
+                                .iter()
+                                .filter(|f| f.len() > now.len()
+                                    && f[now.len()] == b':'
+                                    && f[..now.len()].eq_ignore_ascii_case(&now))
+                                .count()
+                    );
+                    if changed != hit.len() {
+                        return Err(TestCaseError::reject("also an added field"));
+                    }
+                    for i in hit {
+                        model.fields[i].0 = new.clone().into_bytes();
+                    }
+                }
+                Step::Restore => {
+                    let snapshot = message.snapshot();
+                    message
+                        .add_header(PartId::ROOT, b"X-Gone", b"1", form)
+                        .unwrap();
+                    message
+                        .del_header(PartId::ROOT, &original[0].0, None)
+                        .unwrap();
+                    prop_assert!(message.restore(snapshot));
+                }
+            }
+        }
+        let header = message.header();
+        let start = usize::try_from(header.insert_offset()).unwrap();
+        let fields_end = header.bytes().len();
+        let mut expected = bytes[..start].to_vec();
+        added
+            .iter()
+            .rev()
+            .for_each(|f| expected.extend_from_slice(f));
+        for (i, (name, rest, _)) in model.fields.iter().enumerate() {
+            if alive[i] {
+                expected.extend_from_slice(name);
+                expected.extend_from_slice(rest);
+            }
+        }
+        expected.extend_from_slice(&bytes[fields_end..]);
+        prop_assert_eq!(message.edits().modified_size(), expected.len() as u64);
+        prop_assert_eq!(message.to_vec(0).unwrap(), expected);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+const PYTHON: &str = r#"
+import email, json, sys
+def walk(m):
+    t = m.get_content_type() if m["content-type"] is not None else None
+    if m.get_content_maintype() == "message" or not m.is_multipart():
+        return [t, None]
+    return [t, [walk(p) for p in m.get_payload()]]
+for line in sys.stdin:
+    path = line.rstrip("\n")
+    m = email.message_from_binary_file(open(path, "rb"))
+    print(json.dumps(walk(m)))
+"#;
+
+/// The tree in the form that the script above prints.
+fn outline(parts: &Parts, id: PartId) -> Value {
+    let part = parts.get(id).unwrap();
+    let content_type = part.content_type();
+    let opened = part.is_multipart() && !part.children.is_empty();
+    let children = opened.then(|| {
+        part.children
+            .iter()
+            .map(|&c| outline(parts, c))
+            .collect::<Vec<_>>()
+    });
+    serde_json::json!([content_type, children])
+}
+
+/// Whether the trees agree; a type that Python replaces by its default is not compared.
+fn same(ours: &Value, theirs: &Value) -> bool {
+    let empty = Vec::new();
+    let list = |v: &Value| v[1].as_array().unwrap_or(&empty).clone();
+    let (a, b) = (list(ours), list(theirs));
+    a.len() == b.len()
+        && a.iter().zip(&b).all(|(a, b)| same(a, b))
+        && (ours[0] == theirs[0]
+            || theirs[0] == "text/plain"
+            || ours[0].is_null()
+            || theirs[0].is_null())
+}
+
+#[test]
+fn the_part_tree_agrees_with_pythons_email() {
+    let all: Vec<_> = all_messages()
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("stack-overflow.txt"))
+        .collect();
+    let child = Command::new("python3")
+        .args(["-c", PYTHON])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        println!("skipped: python3 is not installed");
+        return;
+    };
+    let mut input = child.stdin.take().unwrap();
+    let paths: Vec<String> = all
+        .iter()
+        .map(|(path, _)| format!("{}\n", path.display()))
+        .collect();
+    let writer = std::thread::spawn(move || input.write_all(paths.concat().as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    let mut agree = 0;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), all.len(), "python failed");
+    for ((path, bytes), line) in all.iter().zip(text.lines()) {
+        let theirs: Value = serde_json::from_str(line).unwrap();
+        let mut message = Message::new(bytes).unwrap();
+        let ours = outline(message.open_parts().unwrap(), PartId::ROOT);
+        if same(&ours, &theirs) {
+            agree += 1;
+        } else {
+            println!(
+                "differs: {}\n  ours   {ours}\n  python {theirs}",
+                path.display()
+            );
+        }
+    }
+    println!("part trees: {agree} of {} as Python's email", all.len());
+    assert!(agree * 100 >= all.len() * 97);
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test reads its data")]
+fn rows(name: &str) -> Vec<Value> {
+    let Some(folder) = suite("headers-mailparser") else {
+        return Vec::new();
+    };
+    let text = std::fs::read_to_string(folder.join(name)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Counts the rows for which `check` is true, prints the others.
+fn score(name: &str, percent: usize, check: impl Fn(&str, &Value) -> Option<bool>) {
+    let (mut good, mut total) = (0, 0);
+    for row in rows(name) {
+        let header = row["header"].as_str().unwrap();
+        match check(header, &row["expected"]) {
+            Some(true) => {
+                good += 1;
+                total += 1;
+            }
+            Some(false) => {
+                total += 1;
+                println!("{name}: {header:?} expected {}", row["expected"]);
+            }
+            None => {}
+        }
+    }
+    println!("{name}: {good} of {total}");
+    assert!(good * 100 >= total * percent, "{name}: {good} of {total}");
+}
+
+/// The value of the first line of a row: rows end with the next field or a line end.
+fn first_value(header: &str) -> Vec<u8> {
+    let text = format!("X:{header}");
+    let message = Message::new(text.as_bytes()).unwrap();
+    message.header().nth(b"X", 0).unwrap().value()
+}
+
+fn squeeze(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn unstructured_text_is_decoded_as_others_do() {
+    score("unstructured.json", 90, |header, expected| {
+        let text = encoded_word::decode(&first_value(header));
+        Some(squeeze(&text) == squeeze(expected.as_str()?))
+    });
+}
+
+#[test]
+fn content_types_are_read_as_others_do() {
+    score("content_type.json", 90, |header, expected| {
+        let parsed = ContentType::parse(&first_value(header));
+        let main = expected["c_type"].as_str()?;
+        let full = match expected["c_subtype"].as_str() {
+            Some(sub) => format!("{main}/{sub}"),
+            None => main.to_owned(),
+        };
+        let attributes = expected["attributes"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        Some(
+            parsed.value == full
+                && attributes.iter().all(|pair| {
+                    // The language tag of RFC 2231 is not part of the interface.
+                    if pair[0]
+                        .as_str()
+                        .is_some_and(|name| name.ends_with("-language"))
+                    {
+                        return true;
+                    }
+                    let name = pair[0].as_str().unwrap_or_default();
+                    parsed.parameter(name).map(|v| squeeze(&v)) == pair[1].as_str().map(squeeze)
+                }),
+        )
+    });
+}
+
+#[test]
+fn addresses_are_read_as_others_do() {
+    score("address.json", 60, |header, expected| {
+        let mut addresses = Vec::new();
+        let mut pending: Vec<Value> = expected.as_array()?.clone();
+        pending.reverse();
+        while let Some(item) = pending.pop() {
+            if let Some(members) = item["group"]["members"]
+                .as_array()
+                .or(item["group"]["addresses"].as_array())
+            {
+                pending.extend(members.iter().rev().cloned());
+            } else if let Some(address) = item["mailbox"]["address"]
+                .as_str()
+                .or(item["address"].as_str())
+            {
+                addresses.push(address.to_owned());
+            }
+        }
+        let ours = address::parse_list(&first_value(header))?;
+        Some(ours.into_iter().map(|m| m.address).collect::<Vec<_>>() == addresses)
+    });
+}
