@@ -6,18 +6,35 @@
 //!
 //! This crate does no input or output of its own: files come through [`FileSource`].
 
+mod check;
+mod document;
 pub mod emit;
+pub mod error;
+mod ignore;
+mod load;
+pub mod pack;
+pub mod path;
 pub mod pki;
 pub mod running;
+pub mod schema;
 pub mod script;
 pub mod server;
+pub mod source;
 pub mod startup;
+pub mod support;
 pub mod transport;
+mod tree;
 pub mod types;
+mod validate;
 pub mod yaml;
 
+pub use error::{ConfigError, ConfigErrors, Problem};
+pub use load::{Config, Loaded, Options, Override, load, reload};
+pub use pack::{PackOptions, Packed, Unpacked, pack, unpack};
 pub use running::Running;
+pub use schema::{FileKind, json_schema};
 pub use script::{HookType, Script, VirtualFile};
 pub use server::Server;
+pub use source::{FileSource, Listed, MemoryFiles, Source, Tree};
 pub use startup::Startup;
 pub use transport::Transport;

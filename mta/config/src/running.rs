@@ -13,7 +13,7 @@ use crate::pki::{KeyPair, PrivateKey};
 use crate::script::{HookType, Script, VirtualFile};
 use crate::server::{RcptHook, Server};
 use crate::transport::{ProxyServer, Transport, TransportGroup};
-use crate::types::{Address, HostName, Id, OneLine, Seconds, SocketTarget, Version};
+use crate::types::{Address, FileId, HostName, Id, OneLine, Seconds, SocketTarget, Version};
 
 /// Everything that `smtpd-app.yaml` says, as it is written.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -72,15 +72,22 @@ impl Default for RunningScripting {
 /// The hooks of each type. The session's are attached to servers by id, the queue has one of each.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[allow(missing_docs, reason = "the fields are the hook types")]
 pub struct Hooks {
+    /// Scripts for the connect phase.
     pub connect: Vec<HookEntry>,
+    /// Scripts for the disconnect phase.
     pub disconnect: Vec<HookEntry>,
+    /// Scripts for the proxy phase.
     pub proxy: Vec<HookEntry>,
+    /// Scripts for the helo phase.
     pub helo: Vec<HookEntry>,
+    /// Scripts for the auth phase.
     pub auth: Vec<HookEntry>,
+    /// Scripts for the mailfrom phase.
     pub mailfrom: Vec<HookEntry>,
+    /// Scripts for the rcptto phase.
     pub rcptto: Vec<HookEntry>,
+    /// Scripts for the eod phase.
     pub eod: Vec<HookEntry>,
     /// Script that runs before each delivery attempt.
     pub predelivery: String,
@@ -121,7 +128,7 @@ pub struct HookEntry {
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
     /// Path of the file, with `/` between folders.
-    pub id: Id,
+    pub id: FileId,
     /// Content: text, or base64 with `binary`.
     pub data: String,
     /// `data` is base64.

@@ -156,17 +156,26 @@ impl Default for ScriptLimits {
 /// Limits for single hook types.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[allow(missing_docs, reason = "the fields are the hook types")]
 pub struct HookLimits {
+    /// Limits of the connect hooks.
     pub connect: HookLimit,
+    /// Limits of the disconnect hooks.
     pub disconnect: HookLimit,
+    /// Limits of the proxy hooks.
     pub proxy: HookLimit,
+    /// Limits of the helo hooks.
     pub helo: HookLimit,
+    /// Limits of the auth hooks.
     pub auth: HookLimit,
+    /// Limits of the mailfrom hooks.
     pub mailfrom: HookLimit,
+    /// Limits of the rcptto hooks.
     pub rcptto: HookLimit,
+    /// Limits of the eod hooks.
     pub eod: HookLimit,
+    /// Limits of the predelivery hooks.
     pub predelivery: HookLimit,
+    /// Limits of the postdelivery hooks.
     pub postdelivery: HookLimit,
 }
 

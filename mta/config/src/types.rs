@@ -29,6 +29,7 @@ pub const LONGEST_SECONDS: f64 = 3_153_600_000.0;
 pub fn check_format(format: &str, text: &str) -> Result<(), String> {
     match format {
         "id" => text.parse::<Id>().map(drop),
+        "file-id" => text.parse::<FileId>().map(drop),
         "version" => text.parse::<Version>().map(drop),
         "ip" => parse_ip(text).map(drop),
         "ip-or-network" => text.parse::<Network>().map(drop),
@@ -138,6 +139,39 @@ impl FromStr for Id {
     }
 }
 
+/// The path of a file inside the bundle: parts with `/` between, none of them empty, `.` or `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct FileId(String);
+
+text_type!(FileId, "file-id");
+text_newtype!(FileId);
+
+impl FromStr for FileId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > 1024 {
+            return Err("must be at most 1024 bytes long".to_owned());
+        }
+        if text.chars().any(|c| c.is_control() || c == '\\') {
+            return Err("must not hold control characters or `\\`".to_owned());
+        }
+        if !is_inside(text) {
+            return Err(
+                "must be a path such as `lists/domains.txt`, without empty, `.` or `..` parts"
+                    .to_owned(),
+            );
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Says whether a relative path with `/` between its parts stays inside its folder and is written
+/// in its one plain form.
+#[must_use]
+pub fn is_inside(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
 /// The `version` of a configuration file, `5.0` to `6.99`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Version {
@@ -152,7 +186,7 @@ text_type!(Version, "version");
 impl FromStr for Version {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || "Unknown version: must be \"5.0\" to \"6.99\"".to_owned();
+        let unknown = || "must be \"5.0\" to \"6.99\"".to_owned();
         let number = |part: &str| {
             let plain =
                 !part.is_empty() && part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit());

@@ -1,0 +1,624 @@
+//! What no schema can say: ids that must differ, ids that must exist, keys that need each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde_json::{Map, Value as Json};
+
+use crate::document::Document;
+use crate::error::Problem;
+use crate::load::{Loader, script};
+use crate::path::KeyPath;
+use crate::pki::{KeyPair, PrivateKey};
+use crate::running::RunningDocument;
+use crate::script::{HookType, Script};
+use crate::server::{Implicit, Server};
+use crate::startup::{ServerKind, Startup};
+use crate::transport::Transport;
+use crate::tree::{Sources, hook_references};
+use crate::types::{Id, is_inside};
+use crate::validate::nearest;
+use crate::yaml::Node;
+
+/// Checks one document; what is wrong goes to the loader.
+pub(crate) struct Checker<'a, 'b> {
+    pub document: &'a Document,
+    pub loader: &'a mut Loader<'b>,
+}
+
+/// Lists whose entries must have ids that differ: path and kind.
+const UNIQUE: &[(&[&str], &str)] = &[
+    (&["servers"], "the ids of servers"),
+    (&["addresses"], "the ids of addresses"),
+    (&["pki", "private"], "the ids of key pairs"),
+    (&["plugins"], "the ids of plugins"),
+    (&["queues", "grouping", "groupings"], "the ids of groupings"),
+    (&["scripting", "files"], "the ids of files"),
+    (
+        &["scripting", "hooks", "connect"],
+        "the ids of hooks of a type",
+    ),
+    (
+        &["scripting", "hooks", "disconnect"],
+        "the ids of hooks of a type",
+    ),
+    (
+        &["scripting", "hooks", "proxy"],
+        "the ids of hooks of a type",
+    ),
+    (
+        &["scripting", "hooks", "helo"],
+        "the ids of hooks of a type",
+    ),
+    (
+        &["scripting", "hooks", "auth"],
+        "the ids of hooks of a type",
+    ),
+    (
+        &["scripting", "hooks", "mailfrom"],
+        "the ids of hooks of a type",
+    ),
+    (
+        &["scripting", "hooks", "rcptto"],
+        "the ids of hooks of a type",
+    ),
+    (&["scripting", "hooks", "eod"], "the ids of hooks of a type"),
+];
+
+impl Checker<'_, '_> {
+    fn error(&mut self, path: &KeyPath, problem: Problem) {
+        let error = self.document.error(path, problem);
+        self.loader.errors.push(error);
+    }
+
+    fn warn(&mut self, path: &KeyPath, text: &str) {
+        let error = self.document.error(path, Problem::Invalid(text.to_owned()));
+        self.loader.warnings.push(error);
+    }
+
+    /// Reports a reference to what does not exist, with the nearest id that does.
+    fn unresolved<'k>(
+        &mut self,
+        path: &KeyPath,
+        what: &'static str,
+        id: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) {
+        let mut error = self.document.error(
+            path,
+            Problem::Unresolved {
+                what,
+                id: id.to_owned(),
+            },
+        );
+        error.hint = nearest(id, known).map(|name| format!("did you mean {name:?}?"));
+        self.loader.errors.push(error);
+    }
+
+    /// Ids that stand twice in one of the lists.
+    pub fn duplicates(&mut self) {
+        for (keys, what) in UNIQUE {
+            let list = self
+                .document
+                .root
+                .at(keys)
+                .map(|list| list.items().collect::<Vec<&Node>>());
+            let mut seen = BTreeSet::new();
+            for (index, item) in list.unwrap_or_default().into_iter().enumerate() {
+                let Some(id) = item.get("id").and_then(Node::text) else {
+                    continue;
+                };
+                if !seen.insert(id) {
+                    let path = KeyPath::root().keys(keys).index(index).key("id");
+                    self.error(
+                        &path,
+                        Problem::Duplicate {
+                            id: id.to_owned(),
+                            what,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    /// The startup file by itself.
+    pub fn startup(&mut self, startup: &Startup) {
+        self.duplicates();
+        let mut sockets = BTreeMap::new();
+        for (index, server) in startup.servers.iter().enumerate() {
+            let path = KeyPath::root().key("servers").index(index);
+            let listeners = path.key("listeners");
+            match (server.kind, server.listeners.len()) {
+                (ServerKind::Plugin, 0) | (ServerKind::Http | ServerKind::Https, 1) => {}
+                (ServerKind::Smtp, count) if count > 0 => {}
+                (ServerKind::Plugin, _) => {
+                    self.error(
+                        &listeners,
+                        Problem::Invalid("must be left out for type `plugin`".to_owned()),
+                    );
+                }
+                (ServerKind::Http | ServerKind::Https, _) => {
+                    let text = "must have exactly one entry for this type of server".to_owned();
+                    self.error(&listeners, Problem::Invalid(text));
+                }
+                (ServerKind::Smtp, _) => {
+                    self.error(
+                        &listeners,
+                        Problem::Invalid("must name at least one port to listen on".to_owned()),
+                    );
+                }
+            }
+            let mut ids = BTreeSet::new();
+            for (number, listener) in server.listeners.iter().enumerate() {
+                let path = listeners.index(number);
+                // A socket that was refused or passed over is there all the same.
+                let refused = self.document.has(&path.key("path"));
+                if listener.port.is_some() == (listener.path.is_some() || refused) {
+                    self.error(
+                        &path,
+                        Problem::Invalid("must have either `port` or `path`".to_owned()),
+                    );
+                }
+                if let Some(id) = &listener.id
+                    && !ids.insert(id)
+                {
+                    let what = "the ids of a server's listeners";
+                    self.error(
+                        &path.key("id"),
+                        Problem::Duplicate {
+                            id: id.to_string(),
+                            what,
+                        },
+                    );
+                }
+                let Some(port) = listener.port else { continue };
+                let address = listener.address.map(|address| address.0);
+                if let Some(other) = sockets.insert((port, address), server.id.clone()) {
+                    let text = format!(
+                        "is the port {port} that server {:?} listens on already",
+                        &*other
+                    );
+                    self.error(&path.key("port"), Problem::Invalid(text));
+                }
+            }
+        }
+        if startup.spool.path == startup.spool.tmp {
+            let path = KeyPath::root().keys(&["spool", "tmp"]);
+            self.error(
+                &path,
+                Problem::Invalid("must differ from `spool.path`".to_owned()),
+            );
+        }
+        self.key_parts(&startup.pki.private);
+    }
+
+    fn key_parts(&mut self, keys: &[PrivateKey]) {
+        for (index, key) in keys.iter().enumerate() {
+            for (part, problem) in key.faults() {
+                let path = KeyPath::root()
+                    .keys(&["pki", "private"])
+                    .index(index)
+                    .key(part);
+                self.error(&path, problem);
+            }
+        }
+    }
+
+    /// The key pairs of both files. An incomplete one is no error until something refers to it.
+    pub fn key_pairs(
+        &mut self,
+        startup: &Startup,
+        running: &[PrivateKey],
+    ) -> BTreeMap<Id, KeyPair> {
+        self.key_parts(running);
+        let mut pairs = BTreeMap::new();
+        for key in running.iter().chain(&startup.pki.private) {
+            let same = || {
+                running
+                    .iter()
+                    .chain(&startup.pki.private)
+                    .filter(|other| other.id == key.id)
+            };
+            let parts = (
+                same().find_map(PrivateKey::key_source),
+                same().find_map(PrivateKey::certificate_source),
+            );
+            if let (Some(privatekey), Some(certificate)) = parts {
+                pairs.insert(
+                    key.id.clone(),
+                    KeyPair {
+                        privatekey,
+                        certificate,
+                    },
+                );
+            }
+        }
+        for (index, key) in running.iter().enumerate() {
+            if !pairs.contains_key(&key.id) && key.faults().is_empty() {
+                let path = KeyPath::root().keys(&["pki", "private"]).index(index);
+                self.warn(
+                    &path,
+                    "has no private key or no certificate, here and in smtpd.yaml together",
+                );
+            }
+        }
+        pairs
+    }
+
+    fn pki_reference(&mut self, path: &KeyPath, id: &str, pki: &BTreeMap<Id, KeyPair>) {
+        if !pki.contains_key(id) {
+            self.unresolved(path, "key pair", id, pki.keys().map(|id| &**id));
+        }
+    }
+
+    /// All hooks that can run: those in the file, then those of the tree in place of the same ids.
+    pub fn scripts(
+        &mut self,
+        document: &RunningDocument,
+        sources: &Sources,
+    ) -> BTreeMap<(HookType, Id), Script> {
+        let mut scripts = BTreeMap::new();
+        let wanted = hook_references(&self.document.root);
+        let hooks = &document.scripting.hooks;
+        for hook in HookType::SESSION {
+            for entry in hooks.of(hook) {
+                if wanted
+                    .iter()
+                    .any(|(kind, id, _)| *kind == hook && **id == *entry.id)
+                {
+                    scripts.insert(
+                        (hook, entry.id.clone()),
+                        script(hook, &entry.id, &entry.data, None),
+                    );
+                }
+            }
+        }
+        for (hook, text) in [
+            (HookType::PreDelivery, &hooks.predelivery),
+            (HookType::PostDelivery, &hooks.postdelivery),
+        ] {
+            if let (false, Ok(id)) = (text.is_empty(), hook.name().parse::<Id>()) {
+                scripts.insert((hook, id.clone()), script(hook, &id, text, None));
+            }
+        }
+        for source in &sources.hooks {
+            if let Ok(id) = source.id.parse::<Id>() {
+                let one = script(source.hook, &id, &source.text, Some(&source.path));
+                scripts.insert((source.hook, id), one);
+            }
+        }
+        scripts
+    }
+
+    /// Everything that a server refers to.
+    pub fn servers(
+        &mut self,
+        document: &RunningDocument,
+        startup: &Startup,
+        transports: &BTreeMap<Id, Transport>,
+        scripts: &BTreeMap<(HookType, Id), Script>,
+        pki: &BTreeMap<Id, KeyPair>,
+    ) {
+        for (hook, id, path) in hook_references(&self.document.root) {
+            let known = || {
+                scripts
+                    .keys()
+                    .filter(|(kind, _)| *kind == hook)
+                    .map(|(_, id)| &**id)
+            };
+            // What cannot be a file's name was reported when the tree was read.
+            if !known().any(|name| name == id) && is_inside(&id) && !self.reported(&path) {
+                let what = match hook {
+                    HookType::Connect => "connect hook",
+                    HookType::Proxy => "proxy hook",
+                    HookType::Helo => "helo hook",
+                    HookType::Auth => "auth hook",
+                    HookType::MailFrom => "mailfrom hook",
+                    HookType::RcptTo => "rcptto hook",
+                    HookType::Eod => "eod hook",
+                    _ => "disconnect hook",
+                };
+                self.unresolved(
+                    &path,
+                    what,
+                    &id,
+                    document
+                        .scripting
+                        .hooks
+                        .of(hook)
+                        .iter()
+                        .map(|entry| &*entry.id),
+                );
+            }
+        }
+        for (index, server) in document.servers.iter().enumerate() {
+            self.server(
+                &KeyPath::root().key("servers").index(index),
+                server,
+                startup,
+                transports,
+                pki,
+            );
+        }
+        for sockets in &startup.servers {
+            let named = |server: &Node| server.get("id").and_then(Node::text) == Some(&*sockets.id);
+            if !self.document.all("servers").any(named) {
+                let known = document.servers.iter().map(|server| &*server.id);
+                let hint =
+                    nearest(&sockets.id, known).map(|name| format!("did you mean {name:?}?"));
+                let text = format!(
+                    "must have an entry with the id {:?}, since smtpd.yaml has",
+                    &*sockets.id
+                );
+                let mut error = self
+                    .document
+                    .error(&KeyPath::root().key("servers"), Problem::Invalid(text));
+                error.hint = hint;
+                self.loader.errors.push(error);
+            }
+        }
+    }
+
+    /// Says whether there is an error at a path already.
+    fn reported(&self, path: &KeyPath) -> bool {
+        let text = self.document.error(path, Problem::Missing);
+        self.loader
+            .errors
+            .iter()
+            .any(|error| error.file == text.file && error.path == text.path)
+    }
+
+    fn server(
+        &mut self,
+        path: &KeyPath,
+        server: &Server,
+        startup: &Startup,
+        transports: &BTreeMap<Id, Transport>,
+        pki: &BTreeMap<Id, KeyPair>,
+    ) {
+        let sockets = startup
+            .servers
+            .iter()
+            .find(|sockets| sockets.id == server.id);
+        match sockets {
+            Some(sockets) if sockets.kind != server.kind => {
+                let text = "must be the same as in smtpd.yaml".to_owned();
+                self.error(&path.key("type"), Problem::Invalid(text));
+            }
+            Some(_) => {}
+            None => self.warn(
+                &path.key("id"),
+                "is a server without sockets: smtpd.yaml does not name it",
+            ),
+        }
+        match &server.transport {
+            Some(id) if !transports.contains_key(id) => {
+                self.unresolved(
+                    &path.key("transport"),
+                    "transport",
+                    id,
+                    transports.keys().map(|id| &**id),
+                );
+            }
+            None if server.phases.eod.hook.is_none() && server.phases.rcptto.hook.is_none() => {
+                let text = "must be given, since no hook chooses a transport".to_owned();
+                self.error(&path.key("transport"), Problem::Invalid(text));
+            }
+            _ => {}
+        }
+        let tls = path.key("tls");
+        let certs = tls.key("certs");
+        if let Some(id) = &server.tls.certs.cert {
+            self.pki_reference(&certs.key("cert"), id, pki);
+        }
+        for (index, sni) in server.tls.certs.sni.iter().enumerate() {
+            self.pki_reference(&certs.key("sni").index(index).key("cert"), &sni.cert, pki);
+        }
+        let needs = "needs a certificate: `tls.certs.cert` is not set";
+        if server.tls.starttls == Some(true) && server.tls.certs.cert.is_none() {
+            self.error(&tls.key("starttls"), Problem::Invalid(needs.to_owned()));
+        }
+        let implicit = tls.key("implicit");
+        match &server.tls.implicit {
+            Implicit::All(false) => {}
+            _ if server.tls.certs.cert.is_none() => {
+                self.error(&implicit, Problem::Invalid(needs.to_owned()))
+            }
+            Implicit::All(true) => {}
+            Implicit::Listeners(ids) => {
+                let known: Vec<&str> = sockets
+                    .into_iter()
+                    .flat_map(|sockets| &sockets.listeners)
+                    .filter_map(|listener| listener.id.as_deref())
+                    .collect();
+                for (index, id) in ids.iter().enumerate() {
+                    if !known.contains(&&**id) {
+                        self.unresolved(
+                            &implicit.index(index),
+                            "listener",
+                            id,
+                            known.iter().copied(),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// The transports of all groups, each with what it inherits.
+    pub fn transports(&mut self) -> BTreeMap<Id, Transport> {
+        let mut found = Vec::new();
+        let mut groups = BTreeSet::new();
+        let list = self.document.root.get("transportgroups");
+        let path = KeyPath::root().key("transportgroups");
+        for (index, group) in list.into_iter().flat_map(Node::items).enumerate() {
+            self.group(
+                group,
+                &path.index(index),
+                &Map::new(),
+                &mut groups,
+                &mut found,
+            );
+        }
+        let mut transports = BTreeMap::new();
+        for (path, settings) in found {
+            match serde_json::from_value::<Transport>(Json::Object(settings)) {
+                Ok(transport) => {
+                    let id = transport.id.clone();
+                    if transports.insert(id.clone(), transport).is_some() {
+                        let what = "the ids of transports, in all groups together,";
+                        self.error(
+                            &path.key("id"),
+                            Problem::Duplicate {
+                                id: id.to_string(),
+                                what,
+                            },
+                        );
+                    }
+                }
+                Err(error) => self.error(&path, Problem::Invalid(error.to_string())),
+            }
+        }
+        transports
+    }
+
+    /// Collects the transports of a group and of the groups in it. The depth of a tree is bounded.
+    fn group(
+        &mut self,
+        group: &Node,
+        path: &KeyPath,
+        inherited: &Map<String, Json>,
+        groups: &mut BTreeSet<String>,
+        found: &mut Vec<(KeyPath, Map<String, Json>)>,
+    ) {
+        if let Some(id) = group.get("id").and_then(Node::text)
+            && !groups.insert(id.to_owned())
+        {
+            let what = "the ids of groups";
+            self.error(
+                &path.key("id"),
+                Problem::Duplicate {
+                    id: id.to_owned(),
+                    what,
+                },
+            );
+        }
+        let common = inherit(inherited, group);
+        for (index, transport) in group
+            .get("transports")
+            .into_iter()
+            .flat_map(Node::items)
+            .enumerate()
+        {
+            let mut settings = inherit(&common, transport);
+            if let Some(id) = transport.get("id").and_then(Node::text) {
+                settings.insert("id".to_owned(), id.into());
+            }
+            found.push((path.key("transports").index(index), settings));
+        }
+        let below = path.key("transportgroups");
+        for (index, inner) in group
+            .get("transportgroups")
+            .into_iter()
+            .flat_map(Node::items)
+            .enumerate()
+        {
+            self.group(inner, &below.index(index), &common, groups, found);
+        }
+    }
+
+    /// Everything that groups and transports refer to, each where it is written.
+    pub fn transport_references(
+        &mut self,
+        document: &RunningDocument,
+        transports: &BTreeMap<Id, Transport>,
+        pki: &BTreeMap<Id, KeyPair>,
+    ) {
+        let mut open: Vec<(&Node, KeyPath)> = Vec::new();
+        let root = &self.document.root;
+        children(root, &KeyPath::root(), &["transportgroups"], &mut open);
+        while let Some((node, path)) = open.pop() {
+            children(node, &path, &["transports", "transportgroups"], &mut open);
+            if let Some(id) = node.at(&["dsn", "transport"]).and_then(Node::text)
+                && !transports.contains_key(id)
+            {
+                let at = path.keys(&["dsn", "transport"]);
+                self.unresolved(&at, "transport", id, transports.keys().map(|id| &**id));
+            }
+            for keys in [["session", "tls", "clientcert"], ["dsn", "dkim", "key"]] {
+                if let Some(id) = node.at(&keys).and_then(Node::text) {
+                    self.pki_reference(&path.keys(&keys), id, pki);
+                }
+            }
+            let pool = path.keys(&["connection", "sourceip", "addresses"]);
+            let sources = node.at(&["connection", "sourceip", "addresses"]);
+            for (index, source) in sources.into_iter().flat_map(Node::items).enumerate() {
+                let Some(id) = source.text() else { continue };
+                let known = document.addresses.iter().any(|address| &*address.id == id);
+                if !known && id.parse::<IpAddr>().is_err() {
+                    let names = document.addresses.iter().map(|address| &*address.id);
+                    self.unresolved(&pool.index(index), "address", id, names);
+                }
+            }
+        }
+        for transport in transports.values() {
+            let source = &transport.connection.sourceip;
+            if !source.ipv4 && !source.ipv6 {
+                let text = format!(
+                    "leaves transport {:?} no address family: IPv4 and IPv6 are both off",
+                    &*transport.id
+                );
+                self.error(
+                    &KeyPath::root().key("transportgroups"),
+                    Problem::Invalid(text),
+                );
+            }
+        }
+    }
+}
+
+/// Adds the items of lists of a node.
+fn children<'n>(
+    node: &'n Node,
+    path: &KeyPath,
+    lists: &[&str],
+    open: &mut Vec<(&'n Node, KeyPath)>,
+) {
+    for list in lists {
+        for (index, item) in node.get(list).into_iter().flat_map(Node::items).enumerate() {
+            open.push((item, path.key(list).index(index)));
+        }
+    }
+}
+
+/// The settings of a group or transport, over those that it inherits.
+fn inherit(inherited: &Map<String, Json>, node: &Node) -> Map<String, Json> {
+    let mut settings = inherited.clone();
+    let Json::Object(own) = node.to_json() else {
+        return settings;
+    };
+    let structure = ["id", "transports", "transportgroups"];
+    for (key, value) in own
+        .into_iter()
+        .filter(|(key, _)| !structure.contains(&key.as_str()))
+    {
+        // `hold: true` is short for a map, and maps are put together key by key.
+        let value = match (key.as_str(), value) {
+            ("hold", Json::Bool(on)) => serde_json::json!({ "enabled": on }),
+            (_, value) => value,
+        };
+        overlay(&mut settings, key, value);
+    }
+    settings
+}
+
+fn overlay(settings: &mut Map<String, Json>, key: String, value: Json) {
+    match (settings.get_mut(&key), value) {
+        (Some(Json::Object(below)), Json::Object(own)) => {
+            own.into_iter()
+                .for_each(|(key, value)| overlay(below, key, value));
+        }
+        (_, value) => drop(settings.insert(key, value)),
+    }
+}
