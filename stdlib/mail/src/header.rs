@@ -285,10 +285,15 @@ impl HeaderBlock {
     }
 
     /// Offset in the message where a field that becomes the first one is put: after an mbox
-    /// `From ` line, which must stay first.
+    /// `From ` line, which must stay first, and after stray lines that would continue it.
     #[must_use]
     pub fn insert_offset(&self) -> u64 {
-        self.start.saturating_add(self.insert_at as u64)
+        let indented = matches!(self.bytes.get(self.insert_at), Some(b' ' | b'\t'));
+        let at = match self.fields.first() {
+            Some(first) if indented => first.start,
+            _ => self.insert_at,
+        };
+        self.start.saturating_add(at as u64)
     }
 
     /// How the lines of the block end: as its first one, CRLF when there is none.

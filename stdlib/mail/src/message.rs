@@ -210,6 +210,39 @@ impl<S: Source> Message<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_field_added_to_any_bytes_is_the_first_and_changes_nothing_else(
+            words in proptest::collection::vec(prop_oneof![
+                Just(b"A: 1\r\n".to_vec()), Just(b"B: 2\n".to_vec()), Just(b" more\r\n".to_vec()),
+                Just(b"\r\n".to_vec()), Just(b"\n".to_vec()), Just(b"junk\n".to_vec()),
+                Just(b"From me\n".to_vec()), Just(b"\tx".to_vec()), Just(b"C :".to_vec()),
+                proptest::collection::vec(any::<u8>(), 0..6),
+            ], 0..12),
+            value in "[a-zå: \r\n\t\0]{0,60}",
+            verbatim in any::<bool>())
+        {
+            let text = words.concat();
+            let mut m = Message::new(&text).unwrap();
+            let form = if verbatim { ValueForm::Verbatim } else { ValueForm::default() };
+            m.add_header(PartId::ROOT, b"X-New", value.as_bytes(), form).unwrap();
+            let edited = m.to_vec(0).unwrap();
+            let again = Message::new(&edited).unwrap();
+            let mut names = vec!["x-new".to_owned()];
+            names.extend(m.header().names());
+            prop_assert_eq!(again.header().names(), names);
+            let fields = |m: &Message<&Vec<u8>>| {
+                m.header().fields().map(|f| f.raw().to_vec()).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(&fields(&again)[1..], &fields(&m)[..]);
+            let body = |m: &Message<&Vec<u8>>| m.source()[m.header().body_offset() as usize..].to_vec();
+            prop_assert_eq!(body(&again), body(&m));
+            prop_assert_eq!(m.reset(), 1);
+            prop_assert_eq!(&m.to_vec(0).unwrap(), &text);
+        }
+    }
 
     #[test]
     fn getters_show_the_original_whatever_was_changed() {

