@@ -15,12 +15,14 @@ use std::any::Any;
 use std::future::Future;
 use std::pin::Pin as StdPin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use angarium_lang::builtins::Signature;
 
 use crate::host::Host;
+use crate::library::Library;
 use crate::object::{Function, Object};
 use crate::value::Value;
 
@@ -199,6 +201,8 @@ impl Options<'_> {
 pub struct Cx<'a> {
     /// The outside world and the services of this execution.
     pub host: &'a Rc<Host>,
+    /// The table that the running unit was linked with: classes are found there by name.
+    pub library: &'a Arc<Library>,
     /// Fuel left; a native charges what it costs beyond the call itself.
     pub fuel: &'a mut u64,
 }

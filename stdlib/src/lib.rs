@@ -7,6 +7,7 @@ pub mod array;
 pub mod calendar;
 pub mod dns;
 pub mod encoding;
+pub mod file;
 pub mod hash;
 pub mod heavy;
 pub mod json;
@@ -35,7 +36,7 @@ pub static CORE: ContextDecl = ContextDecl {
         types::FUNCTIONS,
         legacy::FUNCTIONS,
     ],
-    classes: &[],
+    classes: &[file::FILE],
     variables: &[],
 };
 

@@ -1,0 +1,27 @@
+//! The script contexts of the MTA: what each hook sees, may call and causes (the reference calls them phases).
+//!
+//! [`CONTEXTS`] are the tables of the hooks, beside the core library's. A terminating function ends its script with a
+//! verdict of the layer that acts on it: [`angarium_smtp::verdict::Verdict`] for the phases of a session,
+//! [`queue::Predelivery`] and [`queue::Postdelivery`] for the queue's hooks.
+
+pub mod envelope;
+pub mod eod;
+pub mod options;
+pub mod queue;
+pub mod reply;
+pub mod smtp;
+pub mod variables;
+
+use angarium_runtime::native::ContextDecl;
+
+/// The hooks' contexts, in the order of a message's way.
+pub static CONTEXTS: &[&ContextDecl] = &[
+    &smtp::CONNECT,
+    &smtp::HELO,
+    &smtp::MAILFROM,
+    &smtp::RCPTTO,
+    &eod::EOD,
+    &smtp::DISCONNECT,
+    &queue::PREDELIVERY,
+    &queue::POSTDELIVERY,
+];

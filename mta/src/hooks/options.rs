@@ -1,0 +1,276 @@
+//! Option arrays of the queue's functions, read into the types of the queue.
+
+use std::time::Duration;
+
+use angarium_queue::dsn::{DsnOptions, DsnRequest};
+use angarium_queue::item::{Address, Pairs};
+use angarium_queue::retry::Again;
+use angarium_queue::text::Text;
+use angarium_runtime::array::View;
+use angarium_runtime::convert::{to_number, to_str, truthy};
+use angarium_runtime::native::{OptDecl, Throw, opt};
+use angarium_runtime::value::{Kind, Value};
+
+use super::envelope;
+
+/// Reads options and names the function in every complaint.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    function: &'static str,
+    array: Option<View<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the options array `value`; anything else counts as empty.
+    #[must_use]
+    pub fn new(function: &'static str, value: &'a Value) -> Reader<'a> {
+        Reader {
+            function,
+            array: value.as_array(),
+        }
+    }
+
+    /// The value of an option; a none counts as absent.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<Value> {
+        self.array?.get_str(name).filter(|value| !value.is_none())
+    }
+
+    fn wrong(self, name: &str, expected: &str, got: &Value) -> Throw {
+        Throw::error(format!(
+            "{}: option {name}: expected {expected}, got {}",
+            self.function,
+            got.kind().name()
+        ))
+    }
+
+    /// An Exception about an option.
+    #[must_use]
+    pub fn refuse(self, name: &str, why: &str) -> Throw {
+        Throw::error(format!("{}: option {name}: {why}", self.function))
+    }
+
+    /// A string option as text.
+    ///
+    /// # Errors
+    /// For arrays, functions, objects and resources.
+    pub fn text(self, name: &str) -> Result<Option<Text>, Throw> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) if matches!(value.kind(), Kind::String | Kind::Number | Kind::Boolean) => {
+                Ok(Some(Text::from(to_str(&value).into_vec())))
+            }
+            Some(value) => Err(self.wrong(name, "string", &value)),
+        }
+    }
+
+    /// A boolean option.
+    #[must_use]
+    pub fn boolean(self, name: &str) -> Option<bool> {
+        self.get(name).map(|value| truthy(&value))
+    }
+
+    /// A number of seconds.
+    ///
+    /// # Errors
+    /// For what is no finite number of at least 0.
+    pub fn seconds(self, name: &str) -> Result<Option<Duration>, Throw> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let seconds = to_number(&value);
+        if !seconds.is_finite() || seconds < 0.0 {
+            return Err(self.refuse(name, "expected a number of seconds"));
+        }
+        // A century is more than any schedule needs and keeps all sums in range.
+        Ok(Some(Duration::from_secs_f64(seconds.min(3_153_600_000.0))))
+    }
+
+    /// A list or map option.
+    ///
+    /// # Errors
+    /// For what is no array.
+    pub fn array(self, name: &str) -> Result<Option<Value>, Throw> {
+        match self.get(name) {
+            Some(value) if value.as_array().is_none() => Err(self.wrong(name, "array", &value)),
+            other => Ok(other),
+        }
+    }
+
+    /// A list of texts.
+    ///
+    /// # Errors
+    /// For what is no array.
+    pub fn texts(self, name: &str) -> Result<Vec<Text>, Throw> {
+        Ok(self
+            .array(name)?
+            .and_then(|value| {
+                let list = value.as_array()?;
+                Some(
+                    list.values()
+                        .map(|item| Text::from(to_str(&item).into_vec()))
+                        .collect(),
+                )
+            })
+            .unwrap_or_default())
+    }
+
+    /// String pairs.
+    ///
+    /// # Errors
+    /// When a value is no string or number, or they are too large.
+    pub fn pairs(self, name: &str) -> Result<Option<Pairs>, Throw> {
+        match self.array(name)? {
+            None => Ok(None),
+            Some(value) => pairs(self.function, &value).map(Some),
+        }
+    }
+
+    /// A mailbox.
+    ///
+    /// # Errors
+    /// For what is no address.
+    pub fn mailbox(self, name: &str) -> Result<Option<Address>, Throw> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let mailbox = envelope::mailbox(&value, &format!("{}: option {name}", self.function))?;
+        Ok(Some(Address::new(mailbox.localpart(), mailbox.domain())))
+    }
+}
+
+/// Metadata: string keys, string values (numbers and booleans are converted).
+///
+/// # Errors
+/// An Exception for other keys or values, or when they are too large.
+pub fn pairs(function: &str, value: &Value) -> Result<Pairs, Throw> {
+    let Some(array) = value.as_array() else {
+        return Err(Throw::error(format!("{function}: expected an array")));
+    };
+    let mut list = Vec::with_capacity(array.len());
+    for (key, value) in array.iter() {
+        // A key such as "1" is an integer to the language, but a name to metadata.
+        let key = to_str(&key.to_value());
+        if !matches!(value.kind(), Kind::String | Kind::Number | Kind::Boolean) {
+            return Err(Throw::error(format!(
+                "{function}: metadata {key:?} must be a string, not {}",
+                value.kind().name()
+            )));
+        }
+        list.push((
+            Text::from(key.into_vec()),
+            Text::from(to_str(&value).into_vec()),
+        ));
+    }
+    Pairs::new(list).map_err(|error| Throw::error(format!("{function}: {error}")))
+}
+
+/// The `dsn` member that carries RFC 3461 data (`queue()`, `Try()`).
+///
+/// # Errors
+/// For values that RFC 3461 does not know.
+pub fn dsn_request(function: &'static str, value: &Value) -> Result<DsnRequest, Throw> {
+    let reader = Reader::new(function, value);
+    let parse = |name: &str, error: angarium_queue::dsn::BadDsnValue| {
+        reader.refuse(&format!("dsn.{name}"), &error.to_string())
+    };
+    let ret = reader.text("ret")?.filter(|text| !text.is_empty());
+    let notify = reader.text("notify")?.filter(|text| !text.is_empty());
+    Ok(DsnRequest {
+        envid: reader.text("envid")?.filter(|text| !text.is_empty()),
+        ret: ret
+            .map(|text| text.to_str().parse().map_err(|error| parse("ret", error)))
+            .transpose()?,
+        notify: notify
+            .map(|text| {
+                text.to_str()
+                    .parse()
+                    .map_err(|error| parse("notify", error))
+            })
+            .transpose()?,
+        orcpt: reader.text("orcpt")?.filter(|text| !text.is_empty()),
+    })
+}
+
+/// The `dsn` member that says how a notification looks (group DSNGEN).
+///
+/// # Errors
+/// For values of a wrong type, and for `dkim`, which is not available yet.
+pub fn dsn_options(function: &'static str, value: Option<Value>) -> Result<DsnOptions, Throw> {
+    let Some(value) = value else {
+        return Ok(DsnOptions::default());
+    };
+    let reader = Reader::new(function, &value);
+    if reader.get("dkim").is_some() {
+        return Err(reader.refuse("dsn.dkim", "signing of notifications is not available yet"));
+    }
+    Ok(DsnOptions {
+        transportid: reader.text("transportid")?,
+        recipient: reader.mailbox("recipient")?,
+        from: reader.mailbox("from")?,
+        from_name: reader.text("from_name")?,
+        metadata: reader.pairs("metadata")?,
+        jobid: reader.text("jobid")?,
+        tenantid: reader.text("tenantid")?,
+        dkim: None,
+        readable_mimepart: reader.text("readable_mimepart")?,
+        original_headers: reader.boolean("original_headers"),
+        original_message: reader.boolean("original_message"),
+        subject: reader.text("subject")?,
+        subject_prepend: reader.text("subject_prepend")?,
+        headers: reader.texts("headers")?,
+    })
+}
+
+/// Declarations of group QUEUEAGAIN.
+pub const QUEUEAGAIN: &[OptDecl] = &[
+    opt(
+        "delay",
+        "number",
+        "",
+        "seconds until the next attempt; the transport's interval when absent",
+    ),
+    opt("reason", "string", "", "text for the log"),
+    opt("hold", "boolean", "false", "move to the hold queue instead"),
+    opt(
+        "increment_retry",
+        "boolean",
+        "true",
+        "count this as a retry",
+    ),
+    opt(
+        "reset_retry",
+        "boolean",
+        "false",
+        "start counting retries again from 0",
+    ),
+    opt("transportid", "string", "", "change the transport"),
+    opt("jobid", "string", "", "change the job"),
+    opt(
+        "dsn_delayed",
+        "boolean",
+        "false",
+        "send a notice of the delay now",
+    ),
+    opt("dsn", "array", "", "how that notice looks"),
+];
+
+/// Reads the options of `Queue()`.
+///
+/// # Errors
+/// For values of a wrong type.
+pub fn again(value: &Value) -> Result<Again, Throw> {
+    let reader = Reader::new("Queue", value);
+    Ok(Again {
+        delay: reader.seconds("delay")?,
+        reason: reader.text("reason")?,
+        hold: reader.boolean("hold").unwrap_or(false),
+        increment_retry: reader.boolean("increment_retry").unwrap_or(true),
+        reset_retry: reader.boolean("reset_retry").unwrap_or(false),
+        transportid: reader.text("transportid")?,
+        jobid: reader.text("jobid")?,
+        dsn_delayed: reader.boolean("dsn_delayed").unwrap_or(false),
+        dsn: dsn_options("Queue", reader.array("dsn")?)?,
+        explicit: true,
+    })
+}

@@ -1,0 +1,383 @@
+//! The predefined variables of the session's hooks: their declarations and their values.
+
+use angarium_runtime::array::{Array, Key};
+use angarium_runtime::native::VarDecl;
+use angarium_runtime::value::Value;
+use angarium_smtp::address::{Mailbox, ReversePath};
+use angarium_smtp::reply::EnhancedStatus;
+use angarium_smtp::server::Closing;
+use angarium_smtp::session::{Session, TlsInfo};
+
+use super::smtp::params;
+
+/// A read-only variable that is always there.
+#[must_use]
+pub const fn always(path: &'static str, types: &'static str, doc: &'static str) -> VarDecl {
+    when(path, types, "always", doc)
+}
+
+/// A read-only variable whose key may be missing.
+#[must_use]
+pub const fn sometimes(path: &'static str, types: &'static str, doc: &'static str) -> VarDecl {
+    when(path, types, "(not always)", doc)
+}
+
+/// A read-only variable with words of its own for when it is there.
+#[must_use]
+pub const fn when(
+    path: &'static str,
+    types: &'static str,
+    available: &'static str,
+    doc: &'static str,
+) -> VarDecl {
+    VarDecl {
+        path,
+        types,
+        available,
+        doc,
+        writable: false,
+    }
+}
+
+/// `$context`, the one variable that scripts write.
+pub const CONTEXT: VarDecl = VarDecl {
+    path: "$context",
+    types: "any",
+    available: "always",
+    doc: "whatever the scripts of this connection want to remember",
+    writable: true,
+};
+
+/// `$connection` of every hook after connect (group CONN).
+pub const CONNECTION: &[VarDecl] = &[
+    always("$connection.id", "string", "id of the connection"),
+    always(
+        "$connection.priority",
+        "number",
+        "priority of the connection",
+    ),
+    always("$connection.remoteip", "string", "address of the client"),
+    always("$connection.remoteport", "number", "port of the client"),
+    sometimes(
+        "$connection.remoteptr",
+        "string",
+        "name of the client, confirmed forwards",
+    ),
+    sometimes(
+        "$connection.remoteuid",
+        "number",
+        "user id of the client of a Unix socket",
+    ),
+    always("$connection.localip", "string", "address of the server"),
+    always("$connection.localport", "number", "port of the server"),
+    always("$connection.serverid", "string", "id of the server"),
+    when(
+        "$connection.tls.protocol",
+        "string",
+        "(if TLS started)",
+        "version, such as TLSv1.3",
+    ),
+    when(
+        "$connection.tls.cipher",
+        "string",
+        "(if TLS started)",
+        "OpenSSL's name of the cipher",
+    ),
+    when(
+        "$connection.tls.keysize",
+        "number",
+        "(if TLS started)",
+        "128 or 256 bits",
+    ),
+    sometimes(
+        "$connection.tls.sni",
+        "string",
+        "name that the client asked for",
+    ),
+];
+
+/// The greeting in `$connection` (group HELO).
+pub const HELO: &[VarDecl] = &[
+    sometimes("$connection.helo.verb", "string", "HELO or EHLO"),
+    sometimes(
+        "$connection.helo.host",
+        "string",
+        "name that the client gave",
+    ),
+];
+
+/// The log-in in `$connection` (group AUTH).
+pub const AUTH: &[VarDecl] = &[
+    when(
+        "$connection.auth.mechanism",
+        "string",
+        "(if authenticated)",
+        "SASL mechanism",
+    ),
+    sometimes("$connection.auth.username", "string", "user name"),
+];
+
+/// `$transaction` of rcptto and eod (group TXN).
+pub const TRANSACTION: &[VarDecl] = &[
+    always("$transaction.id", "string", "id of the transaction"),
+    when(
+        "$transaction.sender",
+        "string",
+        "after MAIL",
+        "sender in lower case; empty for the null sender",
+    ),
+    when(
+        "$transaction.senderaddress.localpart",
+        "string",
+        "after MAIL",
+        "its local part, unquoted, in its own case",
+    ),
+    when(
+        "$transaction.senderaddress.domain",
+        "string",
+        "after MAIL",
+        "its domain, in its own case",
+    ),
+    when(
+        "$transaction.senderparams",
+        "array",
+        "after MAIL",
+        "parameters of MAIL, names in upper case",
+    ),
+    when(
+        "$transaction.recipients",
+        "array",
+        "after MAIL",
+        "recipients accepted so far: recipient, address, params, transportid",
+    ),
+];
+
+/// Joins variable lists at compile time.
+macro_rules! join {
+    ($($list:expr),+ $(,)?) => {{
+        const PARTS: &[&[angarium_runtime::native::VarDecl]] = &[$($list),+];
+        const LEN: usize = {
+            let mut len = 0;
+            let mut at = 0;
+            while at < PARTS.len() {
+                len += PARTS[at].len();
+                at += 1;
+            }
+            len
+        };
+        const JOINED: [angarium_runtime::native::VarDecl; LEN] = {
+            let mut joined = [PARTS[0][0]; LEN];
+            let (mut part, mut to) = (0, 0);
+            while part < PARTS.len() {
+                let mut at = 0;
+                while at < PARTS[part].len() {
+                    joined[to] = PARTS[part][at];
+                    at += 1;
+                    to += 1;
+                }
+                part += 1;
+            }
+            joined
+        };
+        JOINED
+    }};
+}
+pub(crate) use join;
+
+/// Builds an array from names and values.
+#[derive(Default)]
+pub struct Map(Array);
+
+impl Map {
+    /// Adds an entry.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Map {
+        self.0.insert(Key::from(name), value.into());
+        self
+    }
+
+    /// Adds an entry unless there is nothing to add.
+    #[must_use]
+    pub fn maybe<T: Into<Value>>(self, name: &str, value: Option<T>) -> Map {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+}
+
+impl From<Map> for Value {
+    fn from(map: Map) -> Value {
+        map.0.into()
+    }
+}
+
+fn list(values: impl IntoIterator<Item = Value>) -> Value {
+    values.into_iter().collect::<Array>().into()
+}
+
+/// The three numbers of an enhanced status.
+#[must_use]
+pub fn enhanced(status: EnhancedStatus) -> Value {
+    list([
+        u32::from(status.class).into(),
+        u32::from(status.subject).into(),
+        u32::from(status.detail).into(),
+    ])
+}
+
+/// Group ADDRESS.
+#[must_use]
+pub fn address(localpart: &str, domain: &str) -> Value {
+    Map::default()
+        .with("localpart", localpart)
+        .with("domain", domain)
+        .into()
+}
+
+/// Group ADDRESS of a sender.
+#[must_use]
+pub fn sender_address(sender: &ReversePath) -> Value {
+    address(sender.localpart(), sender.domain())
+}
+
+/// Group ADDRESS of a recipient.
+#[must_use]
+pub fn recipient_address(recipient: &Mailbox) -> Value {
+    address(recipient.localpart(), recipient.domain())
+}
+
+fn tls(info: &TlsInfo) -> Value {
+    Map::default()
+        .with("protocol", info.protocol.as_str())
+        .with("cipher", info.cipher.as_str())
+        .with("keysize", info.keysize)
+        .maybe("sni", info.sni.as_deref())
+        .into()
+}
+
+/// `$arguments` of the connect hook.
+#[must_use]
+pub fn connect_arguments(session: &Session, ptr_result: Option<Value>) -> Value {
+    let connection = &session.connection;
+    Map::default()
+        .with("remoteip", connection.remote_ip.to_string())
+        .with("remoteport", u32::from(connection.remote_port))
+        .maybe("remoteptr", connection.remote_ptr.as_deref())
+        .maybe("remoteptrresult", ptr_result)
+        .maybe("remoteuid", connection.remote_uid)
+        .with("localip", connection.local_ip.to_string())
+        .with("localport", u32::from(connection.local_port))
+        .with("serverid", connection.server_id.as_str())
+        .maybe(
+            "proxyip",
+            connection.proxy_ip.map(|address| address.to_string()),
+        )
+        .maybe("proxytlv", connection.proxy_tlv.as_deref())
+        .into()
+}
+
+/// `$connection` of the connect hook.
+#[must_use]
+pub fn early_connection(session: &Session) -> Value {
+    Map::default()
+        .with("id", session.connection.id.as_str())
+        .with("priority", session.connection.priority as f64)
+        .into()
+}
+
+/// `$connection` (group CONN); without the greeting for the helo hook itself.
+#[must_use]
+pub fn connection(session: &Session, with_helo: bool) -> Value {
+    let connection = &session.connection;
+    let helo = session.helo.as_ref().filter(|_| with_helo).map(|helo| {
+        Value::from(
+            Map::default()
+                .with("verb", helo.verb.as_str())
+                .with("host", helo.host.as_str()),
+        )
+    });
+    let auth = session.auth.as_ref().map(|auth| {
+        Value::from(
+            Map::default()
+                .with("mechanism", auth.mechanism.as_str())
+                .maybe("username", auth.username.as_deref()),
+        )
+    });
+    Map::default()
+        .with("id", connection.id.as_str())
+        .with("priority", connection.priority as f64)
+        .with("remoteip", connection.remote_ip.to_string())
+        .with("remoteport", u32::from(connection.remote_port))
+        .maybe("remoteptr", connection.remote_ptr.as_deref())
+        .maybe("remoteuid", connection.remote_uid)
+        .with("localip", connection.local_ip.to_string())
+        .with("localport", u32::from(connection.local_port))
+        .with("serverid", connection.server_id.as_str())
+        .maybe("helo", helo)
+        .maybe("tls", session.tls.as_ref().map(tls))
+        .maybe("auth", auth)
+        .into()
+}
+
+/// `$transaction` with nothing but its id.
+#[must_use]
+pub fn transaction_id(session: &Session) -> Value {
+    Map::default()
+        .with("id", session.transaction.id.as_str())
+        .into()
+}
+
+/// `$transaction` (group TXN); `began` is the eod hook's `ts`.
+#[must_use]
+pub fn transaction(session: &Session, began: Option<f64>) -> Value {
+    let map = Map::default()
+        .with("id", session.transaction.id.as_str())
+        .maybe("ts", began);
+    let Some(envelope) = &session.transaction.envelope else {
+        return map.into();
+    };
+    let recipients = envelope.recipients.iter().map(|recipient| {
+        Map::default()
+            .with("recipient", recipient.address.lower())
+            .with("address", recipient_address(&recipient.address))
+            .with("params", params(&recipient.params))
+            .with("transportid", recipient.transport_id.as_str())
+            .into()
+    });
+    map.with("sender", envelope.sender.lower())
+        .with("senderaddress", sender_address(&envelope.sender))
+        .with("senderparams", params(&envelope.params))
+        .with("recipients", list(recipients))
+        .into()
+}
+
+/// `$arguments` of the disconnect hook.
+#[must_use]
+pub fn disconnect_arguments(closing: &Closing) -> Value {
+    let reply = closing.reply.as_ref().map(|reply| {
+        Value::from(
+            Map::default()
+                .with("code", u32::from(reply.code))
+                .maybe("enhanced", reply.enhanced.map(enhanced))
+                .with(
+                    "reason",
+                    list(reply.reason.iter().map(|line| Value::bytes(line))),
+                )
+                .with("state", reply.state),
+        )
+    });
+    let error = closing.error.as_ref().map(|error| {
+        Value::from(
+            Map::default()
+                .with("reason", error.reason.as_str())
+                .with("type", error.kind.as_str())
+                .maybe("code", error.code.map(|code| code as f64)),
+        )
+    });
+    Map::default()
+        .with("close", closing.by.as_str())
+        .maybe("reply", reply)
+        .maybe("error", error)
+        .into()
+}

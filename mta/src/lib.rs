@@ -1,0 +1,3 @@
+//! The Angarium mail transfer agent.
+
+pub mod hooks;
