@@ -1,5 +1,7 @@
 //! Header edits and parsing on a message of 100 KB.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may stop")]
+
 use angarium_mail::{
     edits::Modified,
     field::ValueForm,

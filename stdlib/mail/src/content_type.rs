@@ -164,6 +164,8 @@ impl Scanner<'_> {
     }
 
     /// Whether white space and then `token=` follow: a parameter whose `;` was forgotten.
+    ///
+    /// Asked once for each run of white space, so that a long run is not read again and again.
     fn at_parameter(&self) -> bool {
         let token = self.rest.trim_ascii_start();
         let end = token
@@ -174,18 +176,33 @@ impl Scanner<'_> {
             && end.is_some_and(|end| end > 0 && token.get(end) == Some(&b'='))
     }
 
+    /// Takes the white space that follows.
+    fn white_space(&mut self) -> &[u8] {
+        let rest = self.rest.trim_ascii_start();
+        let run = self.rest.len() - rest.len();
+        let (space, rest) = self.rest.split_at_checked(run).unwrap_or((&[], rest));
+        self.rest = rest;
+        space
+    }
+
     /// Everything up to one of `stop`, without white space and comments; with `or_parameter`
     /// up to a parameter whose `;` was forgotten, too.
     fn word(&mut self, stop: &[u8], or_parameter: bool) -> Vec<u8> {
         let mut out = Vec::new();
         while let [byte, tail @ ..] = self.rest {
-            if stop.contains(byte) || (or_parameter && self.at_parameter()) {
+            if stop.contains(byte) {
                 break;
+            }
+            if byte.is_ascii_whitespace() {
+                if or_parameter && self.at_parameter() {
+                    break;
+                }
+                self.white_space();
+                continue;
             }
             self.rest = tail;
             match byte {
                 b'(' => self.comment(),
-                b' ' | b'\t' | b'\r' | b'\n' => {}
                 _ => out.push(*byte),
             }
         }
@@ -211,19 +228,22 @@ impl Scanner<'_> {
 
     /// A quoted string, or whatever stands before the next `;`.
     fn parameter_value(&mut self) -> Vec<u8> {
-        while let [b' ' | b'\t' | b'\r' | b'\n', tail @ ..] = self.rest {
-            self.rest = tail;
-        }
+        self.white_space();
         let mut out = Vec::new();
         if !self.skip(b'"') {
-            // Unquoted values with spaces are common: only a comment or `;` ends them.
+            // Unquoted values with spaces are common: a comment, `;` or a parameter ends them.
             while let [byte, tail @ ..] = self.rest {
                 match byte {
                     b';' => break,
-                    _ if self.at_parameter() => break,
                     b'(' if out.last().is_none_or(u8::is_ascii_whitespace) => {
                         self.rest = tail;
                         self.comment();
+                    }
+                    _ if byte.is_ascii_whitespace() => {
+                        if self.at_parameter() {
+                            break;
+                        }
+                        out.extend_from_slice(self.white_space());
                     }
                     _ => {
                         out.push(*byte);
@@ -326,6 +346,17 @@ mod tests {
                 Some(expected),
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn long_white_space_costs_linear_time() {
+        let spaces = " ".repeat(1 << 20);
+        for value in [
+            format!("text/plain{spaces}x"),
+            format!("a/b; name=x{spaces}y; z=1"),
+        ] {
+            assert!(!ContentType::parse(value.as_bytes()).value.is_empty());
         }
     }
 

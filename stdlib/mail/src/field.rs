@@ -113,24 +113,28 @@ pub(crate) fn compose_value(
 fn verbatim(value: &[u8], line_end: LineEnd) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len() + 1);
     out.push(b' ');
+    let value: Vec<u8> = value
+        .iter()
+        .map(|&b| if b == 0 { b' ' } else { b })
+        .collect();
     let value = value.trim_ascii_end();
     let mut lines = value.split(|&b| matches!(b, b'\n' | b'\r')).peekable();
+    let mut blank = true;
     while let Some(line) = lines.next() {
-        out.extend(line.iter().map(|&b| if b == 0 { b' ' } else { b }));
+        blank &= line.trim_ascii().is_empty();
+        out.extend_from_slice(line);
         // CRLF gives an empty line between CR and LF.
         while lines.next_if(|next| next.is_empty()).is_some() {}
         match lines.peek() {
             // A folded line of white space alone could be taken for the end of the header.
-            Some([b' ' | b'\t', rest @ ..])
-                if !rest.trim_ascii().is_empty() && !out.trim_ascii().is_empty() =>
-            {
+            Some([b' ' | b'\t', rest @ ..]) if !rest.trim_ascii().is_empty() && !blank => {
                 out.extend_from_slice(line_end.as_bytes());
             }
             Some([b' ' | b'\t', ..]) | None => {}
             Some(_) => out.push(b' '),
         }
     }
-    if out.trim_ascii().is_empty() {
+    if blank {
         out.clear();
     }
     out
@@ -472,6 +476,7 @@ mod tests {
         assert_eq!(raw("a\r\n \r\nBcc: b"), "X: a  Bcc: b\r\n");
         assert_eq!(raw("a\r\n \r\n b"), "X: a \r\n b\r\n");
         assert_eq!(raw("a\rb\0c"), "X: a b c\r\n");
+        assert_eq!(raw("a\r\n \0\r\n b"), "X: a  \r\n b\r\n");
         assert_eq!(raw("\r\n"), "X:\r\n");
     }
 

@@ -5,7 +5,7 @@
 //! stray line) stays in the bytes and is simply no field.
 
 use crate::{
-    charset,
+    charset::{self, Charset},
     content_type::ContentType,
     encoded_word,
     source::{Source, Window},
@@ -331,16 +331,14 @@ impl HeaderBlock {
     /// The value of `getHeader`: unfolded, as UTF-8, with encoded words decoded if `decode`.
     #[must_use]
     pub fn value(&self, name: &[u8], index: i64, decode: bool) -> Option<String> {
-        self.nth(name, index)
-            .map(|field| self.text(&field.value(), decode))
+        let field = self.nth(name, index)?;
+        Some(self.texts([field], decode).concat())
     }
 
     /// The values of `getHeaders`, from the top; as [`HeaderBlock::value`].
     #[must_use]
     pub fn values(&self, name: &[u8], decode: bool) -> Vec<String> {
-        self.named(name)
-            .map(|field| self.text(&field.value(), decode))
-            .collect()
+        self.texts(self.named(name), decode)
     }
 
     /// The names of all fields from the top, in lower case.
@@ -358,21 +356,34 @@ impl HeaderBlock {
             .map(|field| ContentType::parse(&field.value()))
     }
 
-    /// Turns an unfolded value into UTF-8.
-    fn text(&self, value: &[u8], decode: bool) -> String {
-        // Nearly every field is ASCII: the part's charset is looked up for the others only.
-        let charset = if value.is_ascii() {
-            None
-        } else {
-            self.content_type()
-                .and_then(|t| t.parameter("charset"))
-                .and_then(|label| charset::for_label(label.as_bytes()))
+    /// The values of fields as UTF-8.
+    fn texts<'a>(
+        &self,
+        fields: impl IntoIterator<Item = FieldRef<'a>>,
+        decode: bool,
+    ) -> Vec<String> {
+        // Nearly every field is ASCII: the part's charset is looked up for others, once.
+        let mut part = None;
+        let text = |field: FieldRef<'_>| {
+            let value = field.value();
+            let charset = if value.is_ascii() {
+                None
+            } else {
+                *part.get_or_insert_with(|| self.charset())
+            };
+            if decode {
+                encoded_word::decode_with(&value, charset)
+            } else {
+                charset::header_text(&value, charset).into_owned()
+            }
         };
-        if decode {
-            encoded_word::decode_with(value, charset)
-        } else {
-            charset::header_text(value, charset).into_owned()
-        }
+        fields.into_iter().map(text).collect()
+    }
+
+    /// The charset that the Content-Type names.
+    fn charset(&self) -> Option<Charset> {
+        let label = self.content_type()?.parameter("charset")?;
+        charset::for_label(label.as_bytes())
     }
 }
 
@@ -545,7 +556,7 @@ mod tests {
                 prop_assert!(span.name_end < span.value && span.value <= span.value_end);
                 prop_assert!(span.value_end <= span.end);
                 end = span.end;
-                let _ = a.text(&f.value(), true);
+                let _ = a.values(f.name(), true);
             }
             prop_assert!(end <= a.body_offset());
         }

@@ -1,13 +1,20 @@
-//! Python's `email` reads the notifications that we write.
+//! Programs that others wrote read the notifications that we write: Python's `email` and
+//! flufl.bounce (PyPI). `PYTHON` names the interpreter, default `python3`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests stop and report this way"
+)]
 
 use angarium_mail::dsn::{Action, DiagnosticType, Options, Original, Recipient, Report};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     io::Write,
     process::{Command, Stdio},
 };
 
-const PYTHON: &str = r#"
+const EMAIL: &str = r#"
 import email, email.policy, json, sys
 m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.SMTP)
 parts = m.get_payload()
@@ -26,9 +33,22 @@ print(json.dumps({
 }))
 "#;
 
-fn read(message: &[u8]) -> Option<Value> {
-    let child = Command::new("python3")
-        .args(["-c", PYTHON])
+const FLUFL: &str = r#"
+import email, json, sys
+try:
+    from flufl.bounce import all_failures
+except ImportError:
+    print("null"); sys.exit()
+temporary, permanent = all_failures(email.message_from_bytes(sys.stdin.buffer.read()))
+names = lambda found: sorted(a.decode() for a in found)
+print(json.dumps([names(temporary), names(permanent)]))
+"#;
+
+/// Runs a script with the message as its input; `None` if there is no Python.
+fn read(script: &str, message: &[u8]) -> Option<Value> {
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let child = Command::new(python)
+        .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();
@@ -36,7 +56,8 @@ fn read(message: &[u8]) -> Option<Value> {
         println!("skipped: python3 is not installed");
         return None;
     };
-    child.stdin.take().unwrap().write_all(message).unwrap();
+    // A script that needs no input may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(message);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     Some(serde_json::from_slice(&output.stdout).unwrap())
@@ -88,10 +109,10 @@ fn pythons_email_finds_every_field_of_every_action() {
             };
             let built = report.build();
             assert_eq!(built.eight_bit, full);
-            let Some(read) = read(&built.message) else {
+            let Some(read) = read(EMAIL, &built.message) else {
                 return;
             };
-            assert_eq!(read["defects"], serde_json::json!([]));
+            assert_eq!(read["defects"], json!([]));
             assert_eq!(read["type"], "multipart/report");
             assert_eq!(read["report"], "delivery-status");
             assert_eq!(read["from"], "MAILER-DAEMON@mx.test");
@@ -110,7 +131,7 @@ fn pythons_email_finds_every_field_of_every_action() {
             } else {
                 "text/rfc822-headers"
             };
-            let types = serde_json::json!(["text/plain", "message/delivery-status", third]);
+            let types = json!(["text/plain", "message/delivery-status", third]);
             assert_eq!(read["types"], types);
             let text = read["text"].as_str().unwrap();
             assert!(text.contains("<bob@rcpt.test>") && text.contains("mx.rcpt.test"));
@@ -139,5 +160,52 @@ fn pythons_email_finds_every_field_of_every_action() {
             let delayed = action == Action::Delayed;
             assert_eq!(!recipient["will-retry-until"].is_null(), delayed);
         }
+    }
+}
+
+#[test]
+fn flufl_bounce_finds_the_recipient_and_the_class() {
+    for (action, status) in [
+        (Action::Failed, [5, 1, 1]),
+        (Action::Delayed, [4, 4, 1]),
+        (Action::Delivered, [2, 0, 0]),
+        (Action::Relayed, [2, 0, 0]),
+    ] {
+        let recipients = [Recipient {
+            address: "bob@rcpt.test",
+            original: None,
+            status,
+            diagnostic: Some((DiagnosticType::Smtp, "a reply")),
+            remote_mta: Some("mx.rcpt.test"),
+            command: Some("RCPT"),
+            last_attempt: Some(1_700_000_300),
+            will_retry_until: Some(1_700_432_000),
+        }];
+        let report = Report {
+            action,
+            recipients: &recipients,
+            original: Original {
+                header: HEADER.as_bytes(),
+                ..Original::default()
+            },
+            to: "ann@sender.test",
+            hostname: "mx.test",
+            now: 1_700_000_400,
+            random: [3; 16],
+            options: Options::default(),
+        };
+        let Some(found) = read(FLUFL, &report.build().message) else {
+            return;
+        };
+        if found.is_null() {
+            println!("skipped: flufl.bounce is not installed");
+            return;
+        }
+        let expected = match action {
+            Action::Failed => json!([[], ["bob@rcpt.test"]]),
+            Action::Delayed => json!([["bob@rcpt.test"], []]),
+            _ => json!([[], []]),
+        };
+        assert_eq!(found, expected, "{action:?}");
     }
 }

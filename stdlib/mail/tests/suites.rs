@@ -1,5 +1,11 @@
 //! The message suites: round trips, edits, and agreement with other parsers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests stop and report this way"
+)]
+
 use angarium_mail::{
     address,
     content_type::ContentType,
@@ -127,10 +133,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the edited message must be, from a list of the original's fields.
+/// What the edited header must be, apart from what was added and deleted.
 struct Model {
-    /// Lead, name, colon and value, line end of each field that is left.
-    fields: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)>,
+    /// Name, and everything after it, of each field of the original.
+    fields: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 #[test]
@@ -165,7 +171,7 @@ fn random_edits_touch_nothing_else() {
         let mut model = Model {
             fields: original
                 .iter()
-                .map(|(name, raw)| (name.clone(), raw[name.len()..].to_vec(), Vec::new()))
+                .map(|(name, raw)| (name.clone(), raw[name.len()..].to_vec()))
                 .collect(),
         };
         let mut added: Vec<Vec<u8>> = Vec::new();
@@ -289,7 +295,7 @@ fn random_edits_touch_nothing_else() {
             .iter()
             .rev()
             .for_each(|f| expected.extend_from_slice(f));
-        for (i, (name, rest, _)) in model.fields.iter().enumerate() {
+        for (i, (name, rest)) in model.fields.iter().enumerate() {
             if alive[i] {
                 expected.extend_from_slice(name);
                 expected.extend_from_slice(rest);
