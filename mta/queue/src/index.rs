@@ -229,12 +229,12 @@ impl Index {
 
     /// `attempted`: SENDING to UNKNOWN.
     pub fn attempted(&mut self, slot: Slot) -> Result<(), WrongState> {
-        self.to_unknown(slot, "end an attempt", State::Sending)
+        self.enter_unknown(slot, "end an attempt", State::Sending)
     }
 
     /// `withdraw`: ACTIVE to UNKNOWN.
     pub fn withdraw(&mut self, slot: Slot) -> Result<(), WrongState> {
-        self.to_unknown(slot, "be withdrawn", State::Active)
+        self.enter_unknown(slot, "be withdrawn", State::Active)
     }
 
     /// `defer`: UNKNOWN to DEFER.
@@ -253,7 +253,7 @@ impl Index {
 
     /// `due`: DEFER to UNKNOWN.
     pub fn due(&mut self, slot: Slot) -> Result<(), WrongState> {
-        self.to_unknown(slot, "become due", State::Defer)
+        self.enter_unknown(slot, "become due", State::Defer)
     }
 
     /// `hold`: UNKNOWN to HOLD.
@@ -266,7 +266,7 @@ impl Index {
 
     /// `release`: HOLD to UNKNOWN.
     pub fn release(&mut self, slot: Slot) -> Result<(), WrongState> {
-        self.to_unknown(slot, "be released", State::Hold)
+        self.enter_unknown(slot, "be released", State::Hold)
     }
 
     /// `freeze`: any state without a running task, and UNKNOWN, to UPDATE.
@@ -282,7 +282,7 @@ impl Index {
 
     /// `thaw`: UPDATE to UNKNOWN.
     pub fn thaw(&mut self, slot: Slot) -> Result<(), WrongState> {
-        self.to_unknown(slot, "be thawed", State::Update)
+        self.enter_unknown(slot, "be thawed", State::Update)
     }
 
     /// The slot of an item.
@@ -523,7 +523,7 @@ impl Index {
         self.set_expiry(slot, Some(expires));
     }
 
-    fn to_unknown(
+    fn enter_unknown(
         &mut self,
         slot: Slot,
         arrow: &'static str,

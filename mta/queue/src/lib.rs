@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod pool;
 mod random;
 pub mod retry;
+pub mod scheduler;
 pub mod text;
 pub mod time;
 pub mod transport;

@@ -30,6 +30,11 @@ pub enum Cause {
         /// How the notification looks.
         dsn: DsnOptions,
     },
+    /// The predelivery script said `Queue`; postdelivery does not run.
+    Postponed {
+        /// Its reason.
+        reason: Option<Text>,
+    },
     /// An operator removed the message.
     Manual {
         /// How.
@@ -211,7 +216,7 @@ pub fn situation(cause: &Cause, context: &Context<'_>) -> Situation {
     let options = cause.options();
     let wanted = match cause {
         Cause::Attempt(attempt) if attempt.outcome.is_permanent() || expired => Action::Bounce,
-        Cause::Attempt(_) => Action::Queue,
+        Cause::Attempt(_) | Cause::Postponed { .. } => Action::Queue,
         Cause::Script { removal, .. } | Cause::Manual { removal, .. } => match removal {
             Removal::Bounce => Action::Bounce,
             Removal::Delete => Action::Delete,
@@ -423,6 +428,7 @@ fn status(cause: &Cause, expired: bool) -> EnhancedStatus {
             },
         },
         Cause::Script { .. } | Cause::Retention => by_class(5),
+        Cause::Postponed { .. } => by_class(4),
         Cause::Manual { status, .. } => status.unwrap_or_else(|| by_class(5)),
         Cause::Aged => EXPIRED,
     }
@@ -468,6 +474,9 @@ fn diagnostic(cause: &Cause, reason: Option<&Text>) -> Option<Diagnostic> {
             ..
         } => given(diagnostic, "deleted by the administrator"),
         Cause::Aged => own("the message could not be delivered in time"),
+        Cause::Postponed { reason } => reason
+            .as_ref()
+            .map(|reason| Diagnostic::Error(reason.to_string())),
         Cause::Retention => own("the message was held for its longest time"),
     }
 }

@@ -131,7 +131,7 @@ impl fmt::Debug for Text {
 ///
 /// Strings that nobody else holds any more are swept out when the table has doubled since the last
 /// sweep, so its size follows the queue's and a look-up stays O(1) on average.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Interner {
     texts: HashSet<Text>,
     after_sweep: usize,

@@ -109,6 +109,11 @@ impl Resolution {
         }
     }
 
+    /// The result, once no look-up is needed any more.
+    pub fn result(&self) -> Option<&Result<Vec<Candidate>, AttemptError>> {
+        self.done.as_ref()
+    }
+
     /// Takes the answer to a look-up. One that was not asked for is ignored.
     pub fn answer(&mut self, lookup: &Lookup, answer: Result<Answer, LookupError>) {
         if self.done.is_some() || !self.asked.remove(lookup) {

@@ -20,7 +20,7 @@ pub enum WalkStep {
     /// Try the candidate with this number.
     Next(usize),
     /// The attempt is over, with this result.
-    End(Attempt),
+    End(Box<Attempt>),
 }
 
 impl Walk {
@@ -33,7 +33,7 @@ impl Walk {
     ///
     /// If every host was passed over, the result is that of the last one which may serve later,
     /// so that no message bounces while a host is merely down; without such a one, the last.
-    pub fn failed(&mut self, attempt: Attempt, candidates: usize) -> WalkStep {
+    pub fn failed(&mut self, attempt: Box<Attempt>, candidates: usize) -> WalkStep {
         if !passes_over(&attempt) {
             return WalkStep::End(attempt);
         }
@@ -44,12 +44,12 @@ impl Walk {
             |failure: &Attempt| !failure.outcome.is_permanent() && attempt.outcome.is_permanent();
         let mut failure = match self.failure.take() {
             Some(failure) if keeps(&failure) => failure,
-            _ => Box::new(attempt),
+            _ => attempt,
         };
         failure.duration = spent;
         self.next = self.next.saturating_add(1);
         if self.next >= candidates {
-            return WalkStep::End(*failure);
+            return WalkStep::End(failure);
         }
         self.failure = Some(failure);
         WalkStep::Next(self.next)
@@ -73,7 +73,7 @@ mod tests {
     use crate::attempt::{AttemptError, Connection, ErrorKind, Reply};
     use std::time::Duration;
 
-    fn reply(code: u16, state: SmtpState) -> Attempt {
+    fn reply(code: u16, state: SmtpState) -> Box<Attempt> {
         let outcome = Outcome::Result(Reply {
             code,
             enhanced: None,
@@ -83,16 +83,16 @@ mod tests {
         attempt(outcome)
     }
 
-    fn attempt(outcome: Outcome) -> Attempt {
-        Attempt {
+    fn attempt(outcome: Outcome) -> Box<Attempt> {
+        Box::new(Attempt {
             outcome,
             connection: Some(Connection::default()),
             duration: Duration::from_secs(1),
             final_delivery: false,
-        }
+        })
     }
 
-    fn network(temporary: bool) -> Attempt {
+    fn network(temporary: bool) -> Box<Attempt> {
         attempt(Outcome::Error(AttemptError::new(
             ErrorKind::Network,
             temporary,

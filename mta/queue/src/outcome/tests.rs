@@ -308,7 +308,8 @@ fn who_is_notified_of_what() {
         bench
     };
     // (sender's wish, notice of failure, of delay, of success)
-    let rows: [(&str, Box<dyn Fn() -> Bench>, [bool; 3]); 8] = [
+    type Make = Box<dyn Fn() -> Bench>;
+    let rows: [(&str, Make, [bool; 3]); 8] = [
         ("nothing said", Box::new(Bench::new), [true, true, false]),
         (
             "NEVER",

@@ -1,0 +1,264 @@
+//! What an operator may do with one item: the tasks of `queue update`.
+
+use super::flow::put_on_hold;
+use super::{InputError, Scheduler, Work};
+use crate::attempt::EnhancedStatus;
+use crate::gate::Gate;
+use crate::index::{Slot, State, WrongState};
+use crate::item::{Address, Item, ItemId, Pairs, Priority};
+use crate::outcome::{Cause, Removal};
+use crate::text::Text;
+use crate::time::Timestamp;
+
+/// An operator's wish for one item.
+///
+/// An item in transition answers [`InputError::Busy`], except to [`Control::Freeze`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Move to HOLD.
+    Hold,
+    /// Move from HOLD or UPDATE to the queue. Time in HOLD does not count as age.
+    Release,
+    /// Try now.
+    Retry,
+    /// Try at this time.
+    Defer(Timestamp),
+    /// Remove and tell the sender.
+    Bounce {
+        /// The status to tell.
+        status: Option<EnhancedStatus>,
+        /// The diagnostic to tell.
+        diagnostic: Option<Text>,
+    },
+    /// Remove.
+    Delete,
+    /// Move to UPDATE, at once or when the running task is over.
+    Freeze,
+    /// Move from UPDATE to where the item belongs, or forget a [`Control::Freeze`] to come.
+    Thaw,
+    /// Change the item, then put it where it belongs.
+    Update(Box<ItemUpdate>),
+}
+
+/// Changes to an item; what is none stays.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ItemUpdate {
+    /// The transport.
+    pub transportid: Option<Text>,
+    /// Metadata to merge; an empty value deletes.
+    pub metadata: Vec<(Text, Text)>,
+    /// The sender's local part.
+    pub sender_localpart: Option<Text>,
+    /// The sender's domain.
+    pub sender_domain: Option<Text>,
+    /// The recipient's local part.
+    pub recipient_localpart: Option<Text>,
+    /// The recipient's domain.
+    pub recipient_domain: Option<Text>,
+    /// The count of attempts.
+    pub retrycount: Option<u32>,
+    /// The pick-up class.
+    pub priority: Option<Priority>,
+    /// The job; empty: none.
+    pub jobid: Option<Text>,
+    /// The tenant; empty: none.
+    pub tenantid: Option<Text>,
+}
+
+impl ItemUpdate {
+    /// The item with the changes made; none if it could not be stored.
+    fn applied(&self, item: &Item) -> Option<Item> {
+        let mut item = item.clone();
+        let set = |to: &mut Text, from: &Option<Text>| {
+            if let Some(text) = from {
+                *to = text.clone();
+            }
+        };
+        let set_optional = |to: &mut Option<Text>, from: &Option<Text>| {
+            if let Some(text) = from {
+                *to = (!text.is_empty()).then(|| text.clone());
+            }
+        };
+        let path = |to: &mut Address, localpart: &Option<Text>, domain: &Option<Text>| {
+            set(&mut to.localpart, localpart);
+            set(&mut to.domain, domain);
+        };
+        set(&mut item.transportid, &self.transportid);
+        path(
+            &mut item.sender,
+            &self.sender_localpart,
+            &self.sender_domain,
+        );
+        path(
+            &mut item.recipient,
+            &self.recipient_localpart,
+            &self.recipient_domain,
+        );
+        set_optional(&mut item.jobid, &self.jobid);
+        set_optional(&mut item.tenantid, &self.tenantid);
+        item.retrycount = self.retrycount.unwrap_or(item.retrycount);
+        item.priority = self.priority.unwrap_or(item.priority);
+        let pair = |(name, value): (&Text, &Text)| (name.clone(), value.clone());
+        let merged =
+            Pairs::new(item.metadata.iter().map(pair).chain(self.metadata.clone())).ok()?;
+        let kept = merged.iter().filter(|(name, value)| {
+            !value.is_empty() || !self.metadata.iter().any(|(deleted, _)| deleted == *name)
+        });
+        item.metadata = Pairs::new(kept.map(pair)).ok()?;
+        item.encode().is_ok().then_some(item)
+    }
+}
+
+impl<G: Gate> Scheduler<G> {
+    pub(super) fn control(
+        &mut self,
+        now: Timestamp,
+        id: ItemId,
+        action: Control,
+    ) -> Result<(), InputError> {
+        let slot = self.index.slot(id).ok_or(InputError::NotFound(id))?;
+        let wrong = |arrow| {
+            let state = self.index.state(slot);
+            InputError::WrongState(WrongState { id, state, arrow })
+        };
+        match action {
+            Control::Freeze => return self.freeze(slot),
+            Control::Thaw if self.index.state(slot) != State::Update => {
+                if !self.index.is_freezing(slot) {
+                    return Err(wrong("be thawed"));
+                }
+                self.index.set_freezing(slot, false);
+            }
+            Control::Thaw => {
+                self.take_waiting(slot)?;
+                self.settle(now, slot);
+            }
+            Control::Hold => self.rewrite(slot, |item| put_on_hold(item, now))?,
+            Control::Release => match self.index.state(slot) {
+                State::Hold | State::Update => self.rewrite(slot, |item| release(item, now))?,
+                _ => return Err(wrong("be released")),
+            },
+            Control::Retry => match (self.index.state(slot), self.work.get(&slot)) {
+                // Already as near to an attempt as it can be.
+                (State::Active, _) | (_, Some(Work::Arriving(_))) => {}
+                _ => self.rewrite(slot, |item| release(item, now))?,
+            },
+            Control::Defer(at) => self.rewrite(slot, |item| {
+                release(item, now);
+                item.retryts = Some(at);
+            })?,
+            Control::Bounce { status, diagnostic } => {
+                self.take_waiting(slot)?;
+                let removal = Removal::Bounce;
+                self.await_postdelivery(
+                    slot,
+                    Cause::Manual {
+                        removal,
+                        status,
+                        diagnostic,
+                    },
+                );
+            }
+            Control::Delete => {
+                self.take_waiting(slot)?;
+                let removal = Removal::Delete;
+                let cause = Cause::Manual {
+                    removal,
+                    status: None,
+                    diagnostic: None,
+                };
+                self.await_postdelivery(slot, cause);
+            }
+            Control::Update(update) => {
+                let changed = update.applied(self.index.item(slot));
+                let changed = changed.ok_or(InputError::TooLarge(id))?;
+                self.rewrite(slot, |item| *item = changed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn freeze(&mut self, slot: Slot) -> Result<(), InputError> {
+        let item = self.index.item(slot);
+        let expires = self.transport(&item.transportid).retry.deadline(item);
+        match self.take_waiting(slot) {
+            Ok(()) => self.index.freeze(slot, expires)?,
+            Err(_) => self.index.set_freezing(slot, true),
+        }
+        Ok(())
+    }
+
+    /// Changes a waiting item; it goes where it belongs once that is written.
+    fn rewrite(&mut self, slot: Slot, change: impl FnOnce(&mut Item)) -> Result<(), InputError> {
+        self.take_waiting(slot)?;
+        let interner = &mut self.interner;
+        self.index.change(slot, |item| {
+            change(item);
+            item.share(interner);
+        })?;
+        self.write_update(slot, None);
+        Ok(())
+    }
+}
+
+/// Ends hold and delay; the time in HOLD is not counted as age.
+fn release(item: &mut Item, now: Timestamp) {
+    if let Some(since) = item.held_since.take() {
+        item.aging_from = item.aging_from.after(now.since(since));
+    }
+    item.hold = false;
+    item.retryts = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn item() -> Item {
+        let id = ItemId {
+            transaction: uuid::Uuid::nil(),
+            queue: 1,
+        };
+        let (from, to) = (Address::new("a", "a.test"), Address::new("b", "b.test"));
+        Item::new(id, Timestamp::from_secs(1000), from, to, "mx".into())
+    }
+
+    #[test]
+    fn metadata_is_merged_and_an_empty_value_deletes() {
+        let pair = |name: &str, value: &str| (Text::from(name), Text::from(value));
+        let mut item = item();
+        item.metadata = Pairs::new([pair("a", "1"), pair("b", "2"), pair("c", "")]).unwrap();
+        let update = ItemUpdate {
+            metadata: vec![pair("a", ""), pair("b", "3"), pair("d", "4")],
+            recipient_domain: Some("c.test".into()),
+            jobid: Some("".into()),
+            ..ItemUpdate::default()
+        };
+        let after = update.applied(&item).unwrap();
+        let list: Vec<_> = after
+            .metadata
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect();
+        assert_eq!(list, ["b=3", "c=", "d=4"]);
+        assert_eq!(after.recipient.to_string(), "b@c.test");
+        let huge = ItemUpdate {
+            jobid: Some(vec![b'x'; crate::codec::MAX_ENCODED].into()),
+            ..ItemUpdate::default()
+        };
+        assert_eq!(huge.applied(&item), None);
+    }
+
+    #[test]
+    fn time_on_hold_is_not_age() {
+        let mut item = item();
+        put_on_hold(&mut item, Timestamp::from_secs(1100));
+        release(
+            &mut item,
+            Timestamp::from_secs(1100).after(Duration::from_secs(900)),
+        );
+        assert_eq!(item.aging_from, Timestamp::from_secs(1900));
+        assert_eq!((item.hold, item.held_since), (false, None));
+    }
+}

@@ -1,0 +1,287 @@
+//! From `Try` to the end of an attempt: destination, pick-up, candidates.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Bound, Ended, InputError, Output, Route, Scheduler, Work};
+use crate::attempt::{Attempt, AttemptError, DnsError, ErrorKind};
+use crate::destination::{Candidate, Request, Resolution, Walk, WalkStep};
+use crate::gate::{Fields, Gate, Grant, Release};
+use crate::index::{Slot, State};
+use crate::item::ItemId;
+use crate::outcome::Cause;
+use crate::text::Text;
+use crate::time::Timestamp;
+
+impl<G: Gate> Scheduler<G> {
+    pub(super) fn resolve(&mut self, slot: Slot, bound: Box<Bound>) {
+        let plan = &bound.plan;
+        let item = self.index.item(slot);
+        let Some(transport) = self.transports.get(&item.transportid) else {
+            let message = format!("there is no transport {}", item.transportid);
+            let error = AttemptError::new(ErrorKind::Config, false, message);
+            return self.not_found(slot, error, *bound);
+        };
+        let sources = plan.sources.as_ref().unwrap_or(&transport.sources);
+        let resolution = Resolution::new(Request {
+            target: transport.target(&item.recipient, plan),
+            port: plan.port.unwrap_or(transport.port),
+            families: transport.families.and(sources.families()),
+            mx_include: plan.mx_include.clone(),
+            mx_exclude: plan.mx_exclude.clone(),
+            ip_exclude: plan.ip_exclude.clone(),
+            own: Arc::clone(&self.own),
+            transaction: item.id.transaction,
+        });
+        let id = item.id;
+        match resolution.result() {
+            Some(result) => {
+                let result = result.clone();
+                self.candidates_found(slot, *bound, result);
+            }
+            None => {
+                self.running.preparing += 1;
+                self.work.insert(slot, Work::Resolving(bound));
+                let resolution = Box::new(resolution);
+                self.outputs.push_back(Output::Resolve { id, resolution });
+            }
+        }
+    }
+
+    pub(super) fn resolved(
+        &mut self,
+        id: ItemId,
+        result: Result<Vec<Candidate>, AttemptError>,
+    ) -> Result<(), InputError> {
+        let slot = self.awaited(id, "a resolution", |w| matches!(w, Work::Resolving(_)))?;
+        let Some(Work::Resolving(bound)) = self.work.remove(&slot) else {
+            return Ok(());
+        };
+        self.running.preparing -= 1;
+        self.candidates_found(slot, *bound, result);
+        Ok(())
+    }
+
+    fn candidates_found(
+        &mut self,
+        slot: Slot,
+        bound: Bound,
+        result: Result<Vec<Candidate>, AttemptError>,
+    ) {
+        let candidates = match result {
+            Ok(list) if !list.is_empty() => self.share_route(list),
+            Ok(_) => {
+                let kind = ErrorKind::Dns(DnsError::NoData);
+                let error = AttemptError::new(kind, false, "the destination has no address");
+                return self.not_found(slot, error, bound);
+            }
+            Err(error) => {
+                return self.not_found(slot, error, bound);
+            }
+        };
+        let walk = Walk::default();
+        let mut route = Route {
+            bound,
+            candidates,
+            walk,
+            grouping: None,
+            grant: None,
+        };
+        let fields = self.fields(slot, &mut route);
+        self.activate(slot, route, fields);
+    }
+
+    fn activate(&mut self, slot: Slot, route: Route, fields: Fields) {
+        let item = self.index.item(slot);
+        let expires = self.transport(&item.transportid).retry.deadline(item);
+        let moved = if self.index.is_freezing(slot) {
+            self.index.freeze(slot, expires)
+        } else {
+            self.work.insert(slot, Work::Routed(Box::new(route)));
+            self.index.activate(slot, fields, expires)
+        };
+        debug_assert_eq!(moved, Ok(()), "the item was in UNKNOWN");
+    }
+
+    /// One copy of each list of candidates: a million items to one destination share it.
+    fn share_route(&mut self, list: Vec<Candidate>) -> Arc<[Candidate]> {
+        if let Some(shared) = self.routes.get(list.as_slice()) {
+            return Arc::clone(shared);
+        }
+        if self.routes.len() >= (self.routes_swept * 2).max(1024) {
+            self.routes.retain(|route| Arc::strong_count(route) > 1);
+            self.routes_swept = self.routes.len();
+        }
+        let shared: Arc<[Candidate]> = list.into();
+        self.routes.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// The values that decide on the pick-up of an item with its current candidate.
+    fn fields(&mut self, slot: Slot, route: &mut Route) -> Fields {
+        let item = self.index.item(slot);
+        let domain = route
+            .bound
+            .plan
+            .domain
+            .as_ref()
+            .unwrap_or(&item.recipient.domain);
+        let mut domain = domain.to_ascii_lowercase();
+        self.interner.share(&mut domain);
+        let candidate = route.candidates.get(route.walk.place());
+        route.grouping = candidate.and_then(|to| self.gate.grouping(to, &domain));
+        let sources = match &route.bound.plan.sources {
+            Some(sources) => sources.clone(),
+            None => self.transport(&item.transportid).sources.clone(),
+        };
+        let over = |plan: &Option<Text>, own: &Option<Text>| match plan {
+            Some(text) => (!text.is_empty()).then(|| text.clone()),
+            None => own.clone(),
+        };
+        Fields {
+            transportid: item.transportid.clone(),
+            jobid: over(&route.bound.plan.jobid, &item.jobid),
+            grouping: route.grouping.clone(),
+            remotemx: candidate.map(|to| to.mx.clone()),
+            remoteip: candidate.map(|to| to.ip),
+            tenantid: over(&route.bound.plan.tenantid, &item.tenantid),
+            recipientdomain: Some(domain),
+            sources,
+        }
+        .projected(self.gate.fields())
+    }
+
+    pub(super) fn regroup(&mut self) {
+        let mut fields = BTreeMap::new();
+        let active: Vec<Slot> = (self.work.iter())
+            .filter(|(slot, _)| self.index.state(**slot) == State::Active)
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in active {
+            if let Some(Work::Routed(mut route)) = self.work.remove(&slot) {
+                fields.insert(slot, self.fields(slot, &mut route));
+                self.work.insert(slot, Work::Routed(route));
+            }
+        }
+        self.index.regroup(|slot, _| fields.remove(&slot));
+    }
+
+    /// Begins the attempt with the current candidate; the item is in SENDING.
+    pub(super) fn start_attempt(&mut self, slot: Slot, grant: Grant) {
+        let turn = self.random.next();
+        let Some(Work::Routed(mut route)) = self.work.remove(&slot) else {
+            return;
+        };
+        let Some(candidate) = route.candidates.get(route.walk.place()).cloned() else {
+            return;
+        };
+        self.running.deliveries += 1;
+        let item = self.index.item(slot);
+        let id = item.id;
+        let source = grant.source.clone().or_else(|| {
+            let transport = self.transport(&item.transportid);
+            let sources = route
+                .bound
+                .plan
+                .sources
+                .as_ref()
+                .unwrap_or(&transport.sources);
+            sources.choose(candidate.ip, turn).cloned()
+        });
+        route.grant = Some(grant);
+        let worker = route.bound.worker;
+        let grouping = route.grouping.clone();
+        self.work.insert(slot, Work::Routed(route));
+        self.outputs.push_back(Output::StartAttempt {
+            id,
+            worker,
+            candidate,
+            source,
+            grouping,
+        });
+    }
+
+    pub(super) fn attempt_done(
+        &mut self,
+        now: Timestamp,
+        id: ItemId,
+        attempt: Box<Attempt>,
+    ) -> Result<(), InputError> {
+        let how = Release::Finished;
+        let (slot, mut route, grant) = self.end_delivery(now, id, "the end of an attempt", how)?;
+        match route.walk.failed(attempt, route.candidates.len()) {
+            WalkStep::Next(_) => {
+                let fields = self.fields(slot, &mut route);
+                let granted = if self.draining {
+                    None
+                } else {
+                    self.gate.admit(&fields, now).ok()
+                };
+                self.work.insert(slot, Work::Routed(route));
+                match granted {
+                    Some(grant) => self.start_attempt(slot, grant),
+                    None => self.back_to_active(slot, fields)?,
+                }
+            }
+            WalkStep::End(attempt) => {
+                self.index.attempted(slot)?;
+                let cause = Arc::new(Cause::Attempt(*attempt));
+                let Route {
+                    bound, grouping, ..
+                } = *route;
+                let tags = grant.tags;
+                self.await_turn(
+                    slot,
+                    Ended {
+                        cause,
+                        bound,
+                        grouping,
+                        tags,
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_back(&mut self, now: Timestamp, id: ItemId) -> Result<(), InputError> {
+        let (slot, mut route, _) = self.end_delivery(now, id, "a put-back", Release::PutBack)?;
+        let fields = self.fields(slot, &mut route);
+        self.work.insert(slot, Work::Routed(route));
+        self.back_to_active(slot, fields)
+    }
+
+    fn back_to_active(&mut self, slot: Slot, fields: Fields) -> Result<(), InputError> {
+        self.counters.putbacks += 1;
+        let item = self.index.item(slot);
+        let expires = self.transport(&item.transportid).retry.deadline(item);
+        self.index.put_back(slot, fields, expires)?;
+        if self.index.is_freezing(slot) {
+            self.work.remove(&slot);
+            self.index.freeze(slot, expires)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the delivery of an item in SENDING and gives back what the gate granted.
+    fn end_delivery(
+        &mut self,
+        now: Timestamp,
+        id: ItemId,
+        what: &'static str,
+        how: Release,
+    ) -> Result<(Slot, Box<Route>, Grant), InputError> {
+        let sending = |work: &Work| matches!(work, Work::Routed(route) if route.grant.is_some());
+        let slot = self.awaited(id, what, sending)?;
+        let awaited = InputError::NotAwaited(id, what);
+        let Some(Work::Routed(mut route)) = self.work.remove(&slot) else {
+            return Err(awaited);
+        };
+        let grant = route.grant.take().unwrap_or_default();
+        self.running.deliveries -= 1;
+        let mut freed = Vec::new();
+        self.gate.release(grant.ticket, how, now, &mut freed);
+        freed.into_iter().for_each(|limit| self.index.wake(limit));
+        Ok((slot, route, grant))
+    }
+}
