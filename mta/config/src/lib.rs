@@ -6,6 +6,7 @@
 //!
 //! This crate does no input or output of its own: files come through [`FileSource`].
 
+pub mod bundle;
 mod check;
 mod document;
 pub mod emit;
@@ -15,6 +16,7 @@ mod load;
 pub mod pack;
 pub mod path;
 pub mod pki;
+pub mod reference;
 pub mod running;
 pub mod schema;
 pub mod script;
@@ -22,6 +24,7 @@ pub mod server;
 pub mod source;
 pub mod startup;
 pub mod support;
+mod survey;
 pub mod transport;
 mod tree;
 pub mod types;
@@ -37,4 +40,6 @@ pub use script::{HookType, Script, VirtualFile};
 pub use server::Server;
 pub use source::{FileSource, Listed, MemoryFiles, Source, Tree};
 pub use startup::Startup;
+pub use survey::{KeyReport, Survey, survey};
 pub use transport::Transport;
+pub use validate::KeyUse;

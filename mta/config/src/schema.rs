@@ -72,6 +72,20 @@ fn tidy(schema: &mut Value) {
     {
         object.remove("default");
     }
+    // A key that must be given has no default.
+    let required = object
+        .get("required")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        for key in required.iter().filter_map(Value::as_str) {
+            properties
+                .get_mut(key)
+                .and_then(Value::as_object_mut)
+                .map(|below| below.remove("default"));
+        }
+    }
     if object.contains_key("properties") {
         object.insert("additionalProperties".to_owned(), false.into());
         object.remove("unevaluatedProperties");

@@ -131,7 +131,7 @@ impl Tree {
         let has_config = |src: &Path| match files.list(&src.join("config")) {
             Ok(_) => Ok(true),
             Err(error) if is_absent(&error) => Ok(false),
-            Err(error) => Err(unreadable(&src.join("config"), &error)),
+            Err(error) => Err(ConfigErrors::from(unreadable(&src.join("config"), &error))),
         };
         if has_config(&inner)? {
             return Ok(Self {

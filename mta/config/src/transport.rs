@@ -296,48 +296,68 @@ pub struct Sasl {
 #[serde(default, deny_unknown_fields, rename_all = "UPPERCASE")]
 pub struct StateTimeouts {
     /// The greeting.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub banner: Seconds,
     /// The greeting, under another name. Absent: `BANNER`.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub connect: Option<Seconds>,
     /// HELO.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub helo: Seconds,
     /// EHLO.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub ehlo: Seconds,
     /// LHLO.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub lhlo: Seconds,
     /// STARTTLS.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub starttls: Seconds,
     /// AUTH.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub auth: Seconds,
     /// AUTH with CRAM-MD5.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(rename = "AUTH-CRAM-MD5")]
     pub auth_cram_md5: Seconds,
     /// AUTH with PLAIN.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(rename = "AUTH-PLAIN")]
     pub auth_plain: Seconds,
     /// AUTH with LOGIN.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(rename = "AUTH-LOGIN")]
     pub auth_login: Seconds,
     /// The user name of AUTH LOGIN.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(rename = "AUTH-LOGIN-USER")]
     pub auth_login_user: Seconds,
     /// XCLIENT.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub xclient: Seconds,
     /// MAIL.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub mail: Seconds,
     /// RCPT.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub rcpt: Seconds,
     /// DATA.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub data: Seconds,
     /// BDAT and each block of content.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub bdat: Seconds,
     /// The end of the content.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub eod: Seconds,
     /// RSET.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub rset: Seconds,
     /// NOOP.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub noop: Seconds,
     /// QUIT.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub quit: Seconds,
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn gather(
                 ));
                 errors.push(running.error(&path, problem));
             }
-            Err(error) => errors.push(error),
+            Err(error) => errors.push(*error),
         }
     }
     for hook in HookType::QUEUE {
@@ -95,7 +95,7 @@ pub(crate) fn gather(
                 });
             }
             Ok(None) => {}
-            Err(error) => errors.push(error),
+            Err(error) => errors.push(*error),
         }
     }
     let mut walk = Walk {
@@ -158,7 +158,7 @@ fn has_entry(running: &Node, hook: HookType, id: &str) -> bool {
 }
 
 /// Reads a script; `None` if there is no such file.
-fn read_script(files: &dyn FileSource, path: &Path) -> Result<Option<String>, ConfigError> {
+fn read_script(files: &dyn FileSource, path: &Path) -> Result<Option<String>, Box<ConfigError>> {
     match files.read(path) {
         Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|error| {
             let valid = error
@@ -171,10 +171,10 @@ fn read_script(files: &dyn FileSource, path: &Path) -> Result<Option<String>, Co
                 Problem::Syntax("the script is not UTF-8 text".to_owned()),
             );
             error.position = Some(Position { line, column: 1 });
-            error
+            Box::new(error)
         }),
         Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(unreadable(path, &error)),
+        Err(error) => Err(Box::new(unreadable(path, &error))),
     }
 }
 

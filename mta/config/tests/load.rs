@@ -462,7 +462,7 @@ fn policies_are_refused_until_they_work() {
 }
 
 fn tree() -> MemoryFiles {
-    let running = RUNNING.split("scripting:").next().unwrap();
+    let running = RUNNING.split("scripting:").next().expect("a first part");
     [
         ("b/src/config/smtpd.yaml", STARTUP),
         ("b/src/config/smtpd-app.yaml", running),

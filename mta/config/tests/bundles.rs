@@ -1,0 +1,138 @@
+//! The bundles of the repository load, and the report on a foreign bundle.
+
+use std::path::{Path, PathBuf};
+
+use angarium_config::{
+    FileSource, HookType, KeyUse, Listed, MemoryFiles, Options, PackOptions, Source, bundle, load,
+    pack, survey,
+};
+
+/// The files of the repository, for tests only.
+struct Repository;
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test reads the repository's own files"
+)]
+impl FileSource for Repository {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn list(&self, path: &Path) -> std::io::Result<Vec<Listed>> {
+        let entry = |entry: std::io::Result<std::fs::DirEntry>| {
+            let entry = entry?;
+            Ok(Listed {
+                name: entry.file_name(),
+                folder: entry.path().is_dir(),
+            })
+        };
+        std::fs::read_dir(path)?.map(entry).collect()
+    }
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
+#[test]
+fn the_examples_load_without_a_warning() {
+    for name in ["quickstart", "filtering-relay"] {
+        let source = Source::Tree(examples().join(name));
+        let loaded = load(&Repository, &source, &Options::default())
+            .unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.warnings, [], "{name}");
+        pack(&Repository, &examples().join(name), &PackOptions::default())
+            .unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+#[test]
+fn a_new_bundle_has_a_hook_at_every_step_and_is_the_example() {
+    let files = bundle::quickstart(Path::new("new"));
+    let config = load(&files, &Source::Tree("new".into()), &Options::default())
+        .unwrap()
+        .config;
+    let server = &config.running.servers["default"];
+    for hook in [
+        HookType::Connect,
+        HookType::Helo,
+        HookType::MailFrom,
+        HookType::RcptTo,
+        HookType::Eod,
+    ] {
+        assert!(
+            config
+                .running
+                .session_hook(server, hook, "example.com")
+                .is_some(),
+            "{hook}"
+        );
+    }
+    for hook in HookType::QUEUE {
+        assert!(config.running.queue_hook(hook).is_some(), "{hook}");
+    }
+    assert_eq!(&*config.startup.spool.path, Path::new("new/spool/queue"));
+
+    let mut on_disk = Vec::new();
+    let mut folders = vec![examples().join("quickstart")];
+    while let Some(folder) = folders.pop() {
+        for entry in Repository.list(&folder).unwrap() {
+            let path = folder.join(&entry.name);
+            if !entry.folder {
+                on_disk.push(
+                    path.strip_prefix(examples().join("quickstart"))
+                        .unwrap()
+                        .to_owned(),
+                );
+            } else if entry.name != "spool" && entry.name != "dist" {
+                folders.push(path);
+            }
+        }
+    }
+    on_disk.sort();
+    let mut embedded: Vec<PathBuf> = bundle::QUICKSTART
+        .iter()
+        .map(|(path, _)| PathBuf::from(path))
+        .collect();
+    embedded.sort();
+    assert_eq!(embedded, on_disk);
+}
+
+#[test]
+fn a_foreign_bundle_is_surveyed_key_by_key() {
+    let startup = "\
+version: '5.6'
+servers:
+  - id: default
+    protoprotocol: [10.0.0.1]
+    threads: {event: 4, stacksize: 1}
+    listeners: [{port: 25}]
+environment:
+  licensekey: /license
+  controlsocket: {path: /run/ctl}
+  colour: blue
+";
+    let running =
+        "version: '5.6'\nservers: [{id: default, transport: mx, phases: {eod: {hook: x}}}]\n";
+    let files: MemoryFiles = [("d/smtpd.yaml", startup), ("d/smtpd-app.yaml", running)]
+        .into_iter()
+        .collect();
+    let survey = survey(&files, &Source::Packed("d/smtpd.yaml".into())).unwrap();
+    let lines: Vec<String> = survey
+        .keys
+        .iter()
+        .map(|key| {
+            let key_use = match key.key_use {
+                KeyUse::Used => "used".to_owned(),
+                KeyUse::Ignored(reason) => format!("ignored: {reason}"),
+                KeyUse::NotYet(what) => format!("not available yet: {what}"),
+                KeyUse::Unknown => "unknown".to_owned(),
+            };
+            let line = key.position.map_or(0, |position| position.line);
+            format!("{}:{line} {} {key_use}", key.file, key.path)
+        })
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    assert_eq!(survey.errors, []);
+}
