@@ -1,3 +1,4 @@
 //! The Angarium mail transfer agent.
 
 pub mod hooks;
+pub mod listing;

@@ -19,6 +19,7 @@ pub mod library;
 pub mod memory;
 pub mod native;
 pub mod object;
+pub mod regex;
 pub mod shared;
 pub mod string;
 pub mod value;

@@ -14,6 +14,7 @@ pub mod json;
 pub mod legacy;
 pub mod math;
 pub mod memory;
+pub mod regexp;
 pub mod string;
 pub mod time;
 pub mod types;
@@ -31,12 +32,13 @@ pub static CORE: ContextDecl = ContextDecl {
         json::FUNCTIONS,
         math::FUNCTIONS,
         memory::FUNCTIONS,
+        regexp::FUNCTIONS,
         string::FUNCTIONS,
         time::FUNCTIONS,
         types::FUNCTIONS,
         legacy::FUNCTIONS,
     ],
-    classes: &[file::FILE],
+    classes: &[file::FILE, regexp::REGEX],
     variables: &[],
 };
 
