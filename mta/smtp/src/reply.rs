@@ -9,6 +9,8 @@ use std::fmt;
 
 /// Longest reply line without CRLF (RFC 5321 §4.5.3.1.5).
 pub const MAX_REPLY_LINE: usize = 510;
+/// Longest challenge of AUTH without CRLF (RFC 4954 §4).
+const MAX_CHALLENGE_LINE: usize = 12_286;
 
 /// A status code of three numbers such as `5.7.1` (RFC 3463).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,7 +123,15 @@ impl Reply {
                 }
             }
             push_text(out, line, utf8);
-            cut(out, start);
+            cut(
+                out,
+                start,
+                if self.code == 334 {
+                    MAX_CHALLENGE_LINE
+                } else {
+                    MAX_REPLY_LINE
+                },
+            );
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -171,8 +181,8 @@ fn push_text(out: &mut Vec<u8>, line: &[u8], utf8: bool) {
 }
 
 /// Cuts the line that begins at `start` to its limit, never inside a UTF-8 character.
-fn cut(out: &mut Vec<u8>, start: usize) {
-    let mut end = start + MAX_REPLY_LINE;
+fn cut(out: &mut Vec<u8>, start: usize, limit: usize) {
+    let mut end = start + limit;
     if out.len() <= end {
         return;
     }

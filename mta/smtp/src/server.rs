@@ -50,6 +50,7 @@
 //!
 //! [`Verdict::NoHook`]: crate::verdict::Verdict::NoHook
 
+mod auth;
 mod body;
 mod command;
 mod config;
@@ -63,6 +64,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, Hooks, Limits, ProxyCommands, Timeouts};
-pub use event::{Closing, Hook, Input, Output, StoreFailure};
+pub use config::{AuthConfig, Config, Hooks, Limits, ProxyCommands, Timeouts};
+pub use event::{AuthArguments, Closing, Hook, Input, Output, StoreFailure};
 pub use machine::{IdSource, Server};

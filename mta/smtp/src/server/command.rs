@@ -56,7 +56,7 @@ impl Server {
             "QUIT" if has_none(arguments) => self.quit(),
             "QUIT" => self.fault(501, (5, 5, 4), "QUIT takes no argument"),
             "STARTTLS" => self.starttls(arguments),
-            "AUTH" => self.auth(),
+            "AUTH" => self.auth(arguments),
             "EXPN" | "ETRN" | "TURN" | "BDAT" | "XCLIENT" | "LHLO" => {
                 self.fault(502, (5, 5, 1), "Command not implemented");
             }
@@ -86,13 +86,6 @@ impl Server {
             (2, 0, 0),
             "Cannot verify, but will take a message and try to deliver it",
         );
-    }
-
-    fn auth(&mut self) {
-        if self.session.transaction.envelope.is_some() {
-            return self.fault(503, (5, 5, 1), "AUTH inside a transaction");
-        }
-        self.fault(502, (5, 5, 1), "AUTH is not available");
     }
 }
 

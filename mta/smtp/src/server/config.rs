@@ -14,6 +14,8 @@ pub struct Config {
     pub hooks: Hooks,
     /// What EHLO announces. `starttls` means: a certificate is there.
     pub extensions: Extensions,
+    /// AUTH, if there is a hook for it.
+    pub auth: Option<AuthConfig>,
     /// MAIL needs HELO or EHLO first.
     pub helo_required: bool,
     /// A bare LF ends a command line.
@@ -34,12 +36,31 @@ impl Default for Config {
             hostname: "localhost".to_owned(),
             hooks: Hooks::default(),
             extensions: Extensions::standard(),
+            auth: None,
             helo_required: false,
             bare_lf: false,
             transport_id: String::new(),
             relay: Network::loopback(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// AUTH; its hook decides.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Mechanisms to announce. PLAIN and LOGIN are decoded by the machine.
+    pub mechanisms: Vec<String>,
+    /// Only under TLS.
+    pub tls_only: bool,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            mechanisms: vec!["PLAIN".to_owned(), "LOGIN".to_owned()],
+            tls_only: true,
         }
     }
 }
@@ -76,6 +97,8 @@ pub enum ProxyCommands {
 pub struct Limits {
     /// Bytes of a command line without CRLF.
     pub line: usize,
+    /// Bytes of an AUTH command or response without CRLF.
+    pub auth_line: usize,
     /// Commands of a connection.
     pub commands: u32,
     /// Protocol errors of a connection; the next one closes it.
@@ -100,6 +123,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             line: 2048,
+            auth_line: 12_288,
             commands: 10_000,
             errors: 20,
             header: 262_144,

@@ -71,6 +71,13 @@ pub enum Hook {
         /// The lines about to be announced; `None` for HELO.
         extensions: Option<Vec<String>>,
     },
+    /// auth
+    Auth {
+        /// Upper case.
+        mechanism: String,
+        /// What the client sent.
+        arguments: AuthArguments,
+    },
     /// mailfrom
     MailFrom {
         /// The sender.
@@ -92,6 +99,42 @@ pub enum Hook {
         /// Bytes of content, without what the store added.
         size: u64,
     },
+}
+
+/// `$arguments` of the auth hook.
+#[derive(Clone, PartialEq, Eq)]
+pub enum AuthArguments {
+    /// PLAIN and LOGIN.
+    Credentials {
+        /// The user name.
+        username: String,
+        /// The password.
+        password: String,
+    },
+    /// Other mechanisms.
+    Exchange {
+        /// 0 on AUTH, one more after each Reply.
+        state: u32,
+        /// The decoded response; `None` when AUTH had no initial one.
+        response: Option<Vec<u8>>,
+    },
+}
+
+impl std::fmt::Debug for AuthArguments {
+    /// Leaves the secrets out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Credentials { username, .. } => f
+                .debug_struct("Credentials")
+                .field("username", username)
+                .finish_non_exhaustive(),
+            Self::Exchange { state, response } => f
+                .debug_struct("Exchange")
+                .field("state", state)
+                .field("response", &response.as_ref().map(Vec::len))
+                .finish(),
+        }
+    }
 }
 
 /// How a session ended (`$arguments` of the disconnect hook).

@@ -108,7 +108,10 @@ impl Server {
 fn offered(config: &Config, tls: bool) -> Extensions {
     Extensions {
         starttls: config.extensions.starttls && !tls,
-        auth: false,
+        auth: config
+            .auth
+            .as_ref()
+            .is_some_and(|auth| tls || !auth.tls_only),
         chunking: false,
         dsn: false,
         ..config.extensions
@@ -130,6 +133,9 @@ fn announce(config: &Config, tls: bool) -> Vec<String> {
     add(offered.smtputf8, "SMTPUTF8");
     add(offered.enhancedstatuscodes, "ENHANCEDSTATUSCODES");
     add(offered.starttls, "STARTTLS");
+    if let Some(auth) = &config.auth {
+        add(offered.auth, &format!("AUTH {}", auth.mechanisms.join(" ")));
+    }
     lines
 }
 

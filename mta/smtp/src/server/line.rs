@@ -72,6 +72,16 @@ impl LineReader {
         (used, Line::Complete(line))
     }
 
+    /// Whether the line under way starts so, in any case.
+    pub(super) fn starts_with(&self, input: &[u8], prefix: &[u8]) -> bool {
+        let mut bytes = self.buffer.iter().chain(input);
+        prefix.iter().all(|wanted| {
+            bytes
+                .next()
+                .is_some_and(|byte| byte.eq_ignore_ascii_case(wanted))
+        })
+    }
+
     /// Whether a line is under way.
     pub(super) fn is_partial(&self) -> bool {
         self.started.is_some()

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
+use super::auth::{Attempt, Exchange};
 use super::body::Body;
 use super::config::Config;
 use super::event::{Closing, Hook, Input, Output};
@@ -56,6 +57,8 @@ pub(super) enum State {
     Hook(Pending),
     /// A command line is awaited.
     Command,
+    /// A line of an AUTH dialogue is awaited.
+    Auth(Exchange),
     /// The store opens a message.
     Opening,
     /// Content is awaited or being stored.
@@ -75,6 +78,7 @@ pub(super) enum Pending {
         host: String,
         extensions: Vec<String>,
     },
+    Auth(Attempt),
     MailFrom(Box<Envelope>),
     RcptTo(Box<Recipient>),
     Eod,
@@ -171,7 +175,7 @@ impl Server {
             && match &self.state {
                 State::Hook(_) | State::Opening => false,
                 State::Data(body) => !body.is_storing(),
-                State::Command | State::Tls | State::Closed => true,
+                State::Command | State::Auth(_) | State::Tls | State::Closed => true,
             }
     }
 
@@ -183,7 +187,7 @@ impl Server {
             State::Hook(_) | State::Opening | State::Closed => return None,
             State::Data(body) => return body.deadline(&self.config),
             State::Tls => (self.waiting_since, timeouts.command),
-            State::Command => match self.line.started {
+            State::Command | State::Auth(_) => match self.line.started {
                 Some(started) => (started, timeouts.command),
                 None => (self.waiting_since, timeouts.idle),
             },
@@ -247,7 +251,7 @@ impl Server {
                 break;
             }
             used += match self.state {
-                State::Command => self.read_line(rest),
+                State::Command | State::Auth(_) => self.read_line(rest),
                 State::Data(_) => self.read_content(rest),
                 // Before the handshake is done whatever comes in clear is thrown away: a command
                 // behind STARTTLS must never run under TLS (RFC 3207 §6, CVE-2011-0411).
@@ -264,7 +268,13 @@ impl Server {
             return 0;
         }
         let mut reader = mem::take(&mut self.line);
-        let (used, line) = reader.read(bytes, self.config.limits.line, self.config.bare_lf);
+        let limits = &self.config.limits;
+        let limit = if matches!(self.state, State::Auth(_)) || reader.starts_with(bytes, b"AUTH ") {
+            limits.auth_line
+        } else {
+            limits.line
+        };
+        let (used, line) = reader.read(bytes, limit, self.config.bare_lf);
         match line {
             Line::Partial => {
                 reader.started.get_or_insert(self.now);
@@ -274,6 +284,7 @@ impl Server {
             Line::Complete(line) => self.line_complete(line),
             Line::TooLong => {
                 self.verb = "";
+                self.state = State::Command;
                 if self.count_command() {
                     self.fault(500, (5, 5, 2), "Line too long");
                 }
@@ -293,7 +304,11 @@ impl Server {
         if !self.count_command() {
             return;
         }
-        if mem::take(&mut self.proxy_next) || self.config.hooks.proxy.applies(line) {
+        if let State::Auth(exchange) = &self.state {
+            let exchange = exchange.clone();
+            self.state = State::Command;
+            self.auth_line(line, exchange);
+        } else if mem::take(&mut self.proxy_next) || self.config.hooks.proxy.applies(line) {
             self.state = State::Hook(Pending::Proxy(line.to_vec()));
             self.outputs.push_back(Output::Hook(Hook::Proxy {
                 command: line.to_vec(),
@@ -323,6 +338,7 @@ impl Server {
                 host,
                 extensions,
             }) => self.helo_verdict(verdict, verb, host, extensions),
+            State::Hook(Pending::Auth(attempt)) => self.auth_verdict(verdict, attempt),
             State::Hook(Pending::MailFrom(envelope)) => self.mail_verdict(verdict, *envelope),
             State::Hook(Pending::RcptTo(recipient)) => self.rcpt_verdict(verdict, *recipient),
             State::Hook(Pending::Eod) => self.eod_verdict(verdict),

@@ -1,5 +1,6 @@
 //! Whole sessions against the machine.
 
+mod auth;
 mod dialogue;
 mod hooks;
 mod limits;
