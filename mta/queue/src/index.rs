@@ -16,7 +16,7 @@
 //! ```
 //!
 //! One method for each arrow; an arrow that is not there is a [`WrongState`]. An item is in
-//! exactly one state, and in the ordered list of that state and no other ([`Index::check`]).
+//! exactly one state, and in the ordered list of that state and no other (`Index::check`).
 //! Every item that waits outside a running task also has an expiry, unless its transport sets none
 //! (HOLD only).
 

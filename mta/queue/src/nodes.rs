@@ -19,6 +19,7 @@
 //! nodes for each item that moves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use slab::Slab;
 
@@ -51,7 +52,7 @@ pub(crate) struct Picked {
 
 #[derive(Debug)]
 struct Node {
-    key: NodeKey,
+    key: Arc<NodeKey>,
     items: BTreeMap<u64, u32>,
     state: NodeState,
     /// The limit that woke the node and is owed a wake-up, with the node's place behind it.
@@ -78,7 +79,7 @@ struct Waiters {
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     nodes: Slab<Node>,
-    by_key: BTreeMap<NodeKey, usize>,
+    by_key: BTreeMap<Arc<NodeKey>, usize>,
     /// Ready nodes by class: place to node.
     rings: [BTreeMap<u64, usize>; 2],
     waiting: BTreeMap<LimitId, Waiters>,
@@ -99,13 +100,12 @@ impl Nodes {
             Some(node) => *node,
             None => {
                 let place = next(&mut self.next_place);
-                let state = NodeState::Ready(place);
                 let class = key.class;
-                let items = BTreeMap::new();
+                let key = Arc::new(key);
                 let node = self.nodes.insert(Node {
-                    key: key.clone(),
-                    items,
-                    state,
+                    key: Arc::clone(&key),
+                    items: BTreeMap::new(),
+                    state: NodeState::Ready(place),
                     woken_by: None,
                 });
                 self.by_key.insert(key, node);

@@ -37,6 +37,11 @@ impl Timestamp {
         Timestamp((secs * 1e6) as u64)
     }
 
+    /// Makes a time from the time since the Unix epoch, as a clock gives it.
+    pub fn from_unix(time: Duration) -> Self {
+        Timestamp(micros(time))
+    }
+
     /// Microseconds since the Unix epoch.
     pub const fn as_micros(self) -> u64 {
         self.0

@@ -14,13 +14,13 @@ use crate::text::Text;
 use crate::time::Timestamp;
 
 impl<G: Gate> Scheduler<G> {
-    pub(super) fn resolve(&mut self, slot: Slot, bound: Box<Bound>) {
+    pub(super) fn resolve(&mut self, slot: Slot, bound: Bound) {
         let plan = &bound.plan;
         let item = self.index.item(slot);
         let Some(transport) = self.transports.get(&item.transportid) else {
             let message = format!("there is no transport {}", item.transportid);
             let error = AttemptError::new(ErrorKind::Config, false, message);
-            return self.not_found(slot, error, *bound);
+            return self.not_found(slot, error, bound);
         };
         let sources = plan.sources.as_ref().unwrap_or(&transport.sources);
         let resolution = Resolution::new(Request {
@@ -37,11 +37,11 @@ impl<G: Gate> Scheduler<G> {
         match resolution.result() {
             Some(result) => {
                 let result = result.clone();
-                self.candidates_found(slot, *bound, result);
+                self.candidates_found(slot, bound, result);
             }
             None => {
                 self.running.preparing += 1;
-                self.work.insert(slot, Work::Resolving(bound));
+                self.work.insert(slot, Work::Resolving(Box::new(bound)));
                 let resolution = Box::new(resolution);
                 self.outputs.push_back(Output::Resolve { id, resolution });
             }

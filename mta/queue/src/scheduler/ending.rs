@@ -13,7 +13,6 @@ use crate::item::{Item, ItemId, Pairs};
 use crate::outcome::{Cause, Context, Decision, Situation, Verdict, decide, situation};
 use crate::retry::Again;
 use crate::time::Timestamp;
-use crate::transport::Plan;
 
 /// The wait before a failed write is asked for again.
 const REWRITE: Duration = Duration::from_secs(30);
@@ -32,7 +31,7 @@ impl<G: Gate> Scheduler<G> {
     pub(super) fn await_postdelivery(&mut self, slot: Slot, cause: Cause) {
         let bound = Bound {
             worker: self.worker(slot),
-            plan: Plan::default(),
+            plan: Arc::clone(&self.no_plan),
         };
         self.ended(slot, cause, bound);
     }

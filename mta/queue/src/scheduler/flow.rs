@@ -1,6 +1,7 @@
 //! Events and time: arrival, waits, and what may start; predelivery's verdict.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use super::{Bound, Input, InputError, Output, Predelivery, Scheduler, Work, WorkerKey};
 use crate::destination::Target;
@@ -207,13 +208,14 @@ impl<G: Gate> Scheduler<G> {
         self.running.preparing -= 1;
         self.set_metadata(slot, metadata)?;
         match verdict {
-            Predelivery::Try(plan) => self.resolve(
-                slot,
-                Box::new(Bound {
-                    worker,
-                    plan: *plan,
-                }),
-            ),
+            Predelivery::Try(plan) => {
+                let plan = if *plan == *self.no_plan {
+                    Arc::clone(&self.no_plan)
+                } else {
+                    Arc::from(plan)
+                };
+                self.resolve(slot, Bound { worker, plan });
+            }
             Predelivery::Queue(again) => self.queue_again(now, slot, *again),
             Predelivery::Failed(message) => {
                 self.queue_again(now, slot, Again::after_script_error(&message))
@@ -229,7 +231,7 @@ impl<G: Gate> Scheduler<G> {
                     cause,
                     Bound {
                         worker,
-                        plan: Plan::default(),
+                        plan: Arc::clone(&self.no_plan),
                     },
                 );
             }
@@ -244,7 +246,7 @@ impl<G: Gate> Scheduler<G> {
                     cause,
                     Bound {
                         worker,
-                        plan: Plan::default(),
+                        plan: Arc::clone(&self.no_plan),
                     },
                 );
             }

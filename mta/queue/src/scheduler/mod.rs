@@ -316,6 +316,8 @@ pub struct Scheduler<G> {
     index: Index,
     transports: Transports,
     fallback: Arc<Transport>,
+    /// The plan of items for which `Try` set nothing: nearly all.
+    no_plan: Arc<Plan>,
     own: Arc<OwnHosts>,
     gate: G,
     limits: Limits,
@@ -366,7 +368,7 @@ struct Bound {
     /// The worker, where the scripts' `$context` lives.
     worker: WorkerKey,
     /// What `Try` set.
-    plan: Plan,
+    plan: Arc<Plan>,
 }
 
 /// The way to a destination, for one attempt.
@@ -410,6 +412,7 @@ impl<G: Gate> Scheduler<G> {
             index: Index::default(),
             transports,
             fallback: Arc::new(Transport::default()),
+            no_plan: Arc::new(Plan::default()),
             own,
             gate,
             limits,

@@ -255,6 +255,12 @@ fn plain() -> Service<OpenGate> {
 }
 
 #[test]
+fn an_active_item_adds_little_to_its_memory() {
+    let route = size_of::<Route>() + size_of::<Work>() + size_of::<Slot>();
+    assert!(route <= 256, "{route} bytes");
+}
+
+#[test]
 fn the_life_of_a_message() {
     let mut service = plain();
     service.give(Input::Committed(item(1)));
