@@ -52,6 +52,7 @@
 
 mod auth;
 mod body;
+mod chunk;
 mod command;
 mod config;
 mod envelope;

@@ -9,6 +9,8 @@ use memchr::memchr2;
 #[derive(Debug, Clone)]
 pub struct Decoder {
     state: State,
+    /// Dots at line starts mean something: DATA, not BDAT.
+    dots: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,24 @@ impl Decoder {
     pub const fn new() -> Self {
         Self {
             state: State::LineStart,
+            dots: true,
+        }
+    }
+
+    /// A decoder for counted content (BDAT), in which a dot is a dot.
+    #[must_use]
+    pub const fn counted() -> Self {
+        Self {
+            state: State::LineStart,
+            dots: false,
+        }
+    }
+
+    /// Ends counted content: a CR that waits for its LF is a lone one.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.state == State::Cr {
+            out.push(b' ');
+            self.state = State::Middle;
         }
     }
 
@@ -54,7 +74,7 @@ impl Decoder {
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
             match self.state {
-                State::LineStart if byte == b'.' => {
+                State::LineStart if byte == b'.' && self.dots => {
                     self.state = State::Dot;
                     at += 1;
                 }
@@ -178,6 +198,17 @@ mod tests {
                 "{input:?}"
             );
         }
+    }
+
+    #[test]
+    fn counted_content_has_no_end_of_its_own() {
+        let (mut decoder, mut out) = (Decoder::counted(), Vec::new());
+        let input = b".\r\na\r\n.\r\n..\n.\rb\r";
+        assert_eq!(decoder.decode(input, &mut out), input.len());
+        decoder.finish(&mut out);
+        decoder.finish(&mut out);
+        assert_eq!(out, b".\r\na\r\n.\r\n..\r\n. b ");
+        assert!(!decoder.is_done());
     }
 
     /// The rules once more, a byte at a time.

@@ -1,4 +1,4 @@
-//! DATA: content in, chunks out (RFC 5321 §4.1.1.4).
+//! DATA and what it has in common with BDAT: content in, chunks out (RFC 5321 §4.1.1.4).
 
 use std::mem;
 use std::time::Duration;
@@ -17,8 +17,18 @@ const CHUNK: usize = 64 * 1024;
 /// `limits.min_rate` is measured over this time.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 
+/// How the client marks the end of content.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Framing {
+    /// DATA: a line of one dot.
+    Dot,
+    /// BDAT: a count of octets.
+    Chunk { left: u64, last: bool },
+}
+
 /// A message that is being received.
 pub(super) struct Body {
+    framing: Framing,
     decoder: Decoder,
     scan: HeaderScan,
     chunk: Vec<u8>,
@@ -47,13 +57,17 @@ enum Failure {
 }
 
 impl Body {
-    fn new(config: &Config, now: Time) -> Self {
+    fn new(framing: Framing, config: &Config, now: Time) -> Self {
         let span = || Span {
             since: now,
             bytes: 0,
         };
         Self {
-            decoder: Decoder::new(),
+            framing,
+            decoder: match framing {
+                Framing::Dot => Decoder::new(),
+                Framing::Chunk { .. } => Decoder::counted(),
+            },
             scan: HeaderScan::new(HeaderLimits {
                 field: config.limits.header,
                 total: config.limits.headers,
@@ -76,6 +90,29 @@ impl Body {
         self.failure.is_none()
     }
 
+    /// Bytes of normalised content so far.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Goes on with another chunk; the time between chunks does not count.
+    pub(super) fn next_chunk(&mut self, framing: Framing, now: Time) {
+        self.framing = framing;
+        self.block.since = now;
+        self.window = Span {
+            since: now,
+            bytes: 0,
+        };
+    }
+
+    /// Whether all that the present command brings has come.
+    fn is_received(&self) -> bool {
+        match self.framing {
+            Framing::Dot => self.decoder.is_done(),
+            Framing::Chunk { left, .. } => left == 0,
+        }
+    }
+
     pub(super) fn deadline(&self, config: &Config) -> Option<Time> {
         if self.is_storing() {
             return None;
@@ -90,13 +127,19 @@ impl Body {
 
     /// Decodes up to a chunk; returns how many bytes were used.
     fn decode(&mut self, bytes: &[u8], config: &Config, now: Time) -> usize {
-        let room = CHUNK.saturating_sub(self.chunk.len()).max(1);
+        let mut room = CHUNK.saturating_sub(self.chunk.len()).max(1);
+        if let Framing::Chunk { left, .. } = self.framing {
+            room = usize::try_from(left).map_or(room, |left| left.min(room));
+        }
         let bytes = bytes.get(..room).unwrap_or(bytes);
         let before = self.chunk.len();
         let used = self.decoder.decode(bytes, &mut self.chunk);
         let content = self.chunk.get(before..).unwrap_or_default();
         self.scan.feed(content);
         self.size = self.size.saturating_add(as_u64(content.len()));
+        if let Framing::Chunk { left, .. } = &mut self.framing {
+            *left = left.saturating_sub(as_u64(used));
+        }
         self.block.bytes = self.block.bytes.saturating_add(as_u64(used));
         self.window.bytes = self.window.bytes.saturating_add(as_u64(used));
         if self.block.bytes >= as_u64(CHUNK) {
@@ -167,10 +210,11 @@ impl Server {
         match recipients {
             _ if !has_none(arguments) => self.fault(501, (5, 5, 4), "DATA takes no argument"),
             None => self.fault(503, (5, 5, 1), "MAIL comes first"),
+            Some(_) if self.partial.is_some() => self.fault(503, (5, 5, 1), "DATA after BDAT"),
             Some(0) if self.refused > 0 => self.fault(554, (5, 5, 1), "No valid recipients"),
             Some(0) => self.fault(503, (5, 5, 1), "RCPT comes first"),
             Some(_) => {
-                self.state = State::Opening;
+                self.state = State::Opening(Framing::Dot);
                 self.outputs.push_back(Output::OpenBody);
             }
         }
@@ -187,22 +231,46 @@ impl Server {
         }
         let was_open = body.is_open();
         let used = body.decode(bytes, &self.config, self.now);
+        if was_open && !body.is_open() {
+            self.outputs.push_back(Output::AbortBody);
+        }
+        self.advance();
+        used
+    }
+
+    /// Gives a full chunk away and ends what has ended.
+    pub(super) fn advance(&mut self) {
+        let State::Data(body) = &mut self.state else {
+            return;
+        };
         if !body.is_open() {
             body.chunk = Vec::new();
-            if was_open {
-                self.outputs.push_back(Output::AbortBody);
-            }
         }
-        if body.decoder.is_done() {
-            if body.chunk.is_empty() {
-                self.content_done();
-            } else {
-                self.emit_chunk();
-            }
-        } else if body.chunk.len() >= CHUNK {
+        if body.chunk.len() >= CHUNK {
+            return self.emit_chunk();
+        }
+        if !body.is_received() {
+            return;
+        }
+        if let (Framing::Chunk { last: false, .. }, None) = (body.framing, body.failure) {
+            return self.park();
+        }
+        if body.is_open() {
+            body.decoder.finish(&mut body.chunk);
+        }
+        if body.chunk.is_empty() {
+            self.content_done();
+        } else {
             self.emit_chunk();
         }
-        used
+    }
+
+    /// A chunk that is not the last one is complete.
+    fn park(&mut self) {
+        if let State::Data(body) = mem::replace(&mut self.state, State::Command) {
+            self.partial = Some(body);
+            self.reply(250, (2, 0, 0), "Ok, chunk received");
+        }
     }
 
     fn emit_chunk(&mut self) {
@@ -241,18 +309,20 @@ impl Server {
     /// The driver has opened a message or stored a chunk.
     pub(super) fn stored(&mut self) {
         match &mut self.state {
-            State::Opening => {
-                self.state = State::Data(Box::new(Body::new(&self.config, self.now)));
-                self.send(
-                    Reply::fixed(354, None, "End data with <CR><LF>.<CR><LF>"),
-                    false,
-                );
+            State::Opening(framing) => {
+                let framing = *framing;
+                self.state = State::Data(Box::new(Body::new(framing, &self.config, self.now)));
+                match framing {
+                    Framing::Dot => {
+                        let text = "End data with <CR><LF>.<CR><LF>";
+                        self.send(Reply::fixed(354, None, text), false);
+                    }
+                    Framing::Chunk { .. } => self.advance(),
+                }
             }
             State::Data(body) if body.is_storing() => {
                 body.resume(self.now);
-                if body.decoder.is_done() {
-                    self.content_done();
-                }
+                self.advance();
             }
             _ => {}
         }
@@ -261,10 +331,14 @@ impl Server {
     /// The driver could not; it holds nothing of the message any more.
     pub(super) fn store_failed(&mut self, failure: StoreFailure) {
         match &mut self.state {
-            State::Opening => {
+            State::Opening(framing) => {
+                let framing = *framing;
                 self.state = State::Command;
                 self.store_reply(failure);
                 self.renew_transaction();
+                if let Framing::Chunk { left, .. } = framing {
+                    self.skip(left);
+                }
             }
             State::Data(body) if body.is_storing() => {
                 body.failure = Some(Failure::Store(failure));

@@ -56,8 +56,9 @@ impl Server {
             "QUIT" if has_none(arguments) => self.quit(),
             "QUIT" => self.fault(501, (5, 5, 4), "QUIT takes no argument"),
             "STARTTLS" => self.starttls(arguments),
+            "BDAT" => self.bdat(arguments),
             "AUTH" => self.auth(arguments),
-            "EXPN" | "ETRN" | "TURN" | "BDAT" | "XCLIENT" | "LHLO" => {
+            "EXPN" | "ETRN" | "TURN" | "XCLIENT" | "LHLO" => {
                 self.fault(502, (5, 5, 1), "Command not implemented");
             }
             // A browser that was led here: what follows is a request under somebody else's control.

@@ -95,6 +95,9 @@ impl Server {
             Charset::Ascii
         };
         let recipients = envelope.recipients.len();
+        if self.partial.is_some() {
+            return self.fault(503, (5, 5, 1), "RCPT after BDAT");
+        }
         let Some((path_text, rest)) = keyword(arguments, "TO:").and_then(split_path) else {
             return self.fault(501, (5, 1, 3), "Syntax: RCPT TO:<address>");
         };

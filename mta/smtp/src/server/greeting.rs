@@ -112,7 +112,6 @@ fn offered(config: &Config, tls: bool) -> Extensions {
             .auth
             .as_ref()
             .is_some_and(|auth| tls || !auth.tls_only),
-        chunking: false,
         dsn: false,
         ..config.extensions
     }
@@ -133,6 +132,7 @@ fn announce(config: &Config, tls: bool) -> Vec<String> {
     add(offered.smtputf8, "SMTPUTF8");
     add(offered.enhancedstatuscodes, "ENHANCEDSTATUSCODES");
     add(offered.starttls, "STARTTLS");
+    add(offered.chunking, "CHUNKING");
     if let Some(auth) = &config.auth {
         add(offered.auth, &format!("AUTH {}", auth.mechanisms.join(" ")));
     }

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use super::auth::{Attempt, Exchange};
-use super::body::Body;
+use super::body::{Body, Framing};
 use super::config::Config;
 use super::event::{Closing, Hook, Input, Output};
 use super::line::{Line, LineReader};
@@ -34,6 +34,8 @@ pub struct Server {
     pub(super) refused: u32,
     /// Accepted MAIL commands.
     pub(super) messages: u32,
+    /// A message of which some chunks are received.
+    pub(super) partial: Option<Box<Body>>,
     pub(super) storage_full: bool,
     /// The client may not use enhanced status codes: a helo hook took them away.
     pub(super) plain_codes: bool,
@@ -45,7 +47,7 @@ pub struct Server {
     replies: Vec<u8>,
     last_reply: Option<(Reply, &'static str)>,
     /// When the wait for the next command (or for TLS) began.
-    waiting_since: Time,
+    pub(super) waiting_since: Time,
     commands: u32,
     errors: u32,
     stopping: bool,
@@ -60,9 +62,11 @@ pub(super) enum State {
     /// A line of an AUTH dialogue is awaited.
     Auth(Exchange),
     /// The store opens a message.
-    Opening,
+    Opening(Framing),
     /// Content is awaited or being stored.
     Data(Box<Body>),
+    /// So many octets of a refused chunk are awaited.
+    Skip(u64),
     /// The handshake is under way.
     Tls,
     /// Over.
@@ -112,6 +116,7 @@ impl Server {
             verb: "CONNECT",
             refused: 0,
             messages: 0,
+            partial: None,
             storage_full: false,
             plain_codes: false,
             proxy_next: false,
@@ -173,9 +178,11 @@ impl Server {
     pub fn wants_input(&self) -> bool {
         self.outputs.is_empty()
             && match &self.state {
-                State::Hook(_) | State::Opening => false,
+                State::Hook(_) | State::Opening(_) => false,
                 State::Data(body) => !body.is_storing(),
-                State::Command | State::Auth(_) | State::Tls | State::Closed => true,
+                State::Command | State::Auth(_) | State::Skip(_) | State::Tls | State::Closed => {
+                    true
+                }
             }
     }
 
@@ -184,9 +191,10 @@ impl Server {
     pub fn deadline(&self) -> Option<Time> {
         let timeouts = &self.config.timeouts;
         let (since, limit) = match &self.state {
-            State::Hook(_) | State::Opening | State::Closed => return None,
+            State::Hook(_) | State::Opening(_) | State::Closed => return None,
             State::Data(body) => return body.deadline(&self.config),
             State::Tls => (self.waiting_since, timeouts.command),
+            State::Skip(_) => (self.waiting_since, timeouts.data),
             State::Command | State::Auth(_) => match self.line.started {
                 Some(started) => (started, timeouts.command),
                 None => (self.waiting_since, timeouts.idle),
@@ -253,9 +261,10 @@ impl Server {
             used += match self.state {
                 State::Command | State::Auth(_) => self.read_line(rest),
                 State::Data(_) => self.read_content(rest),
+                State::Skip(_) => self.read_skipped(rest),
                 // Before the handshake is done whatever comes in clear is thrown away: a command
                 // behind STARTTLS must never run under TLS (RFC 3207 §6, CVE-2011-0411).
-                State::Tls | State::Closed | State::Hook(_) | State::Opening => rest.len(),
+                State::Tls | State::Closed | State::Hook(_) | State::Opening(_) => rest.len(),
             };
         }
         used
@@ -429,6 +438,10 @@ impl Server {
     /// Forgets the transaction and gives the next one its id.
     pub(super) fn renew_transaction(&mut self) {
         self.refused = 0;
+        // A parked message has not failed: a failed one ends its transaction at once.
+        if self.partial.take().is_some() {
+            self.outputs.push_back(Output::AbortBody);
+        }
         self.session.transaction = Transaction {
             id: (self.ids)(),
             envelope: None,
@@ -462,7 +475,9 @@ impl Server {
         match &self.state {
             // In the middle of a handshake a reply in clear would be garbage.
             State::Tls => {}
-            State::Data(_) => self.reply(421, (4, 4, 2), "Timeout while receiving the message"),
+            State::Data(_) | State::Skip(_) => {
+                self.reply(421, (4, 4, 2), "Timeout while receiving the message")
+            }
             State::Command if self.line.is_partial() => {
                 self.reply(421, (4, 4, 2), "Timeout while receiving a command");
             }
@@ -475,9 +490,9 @@ impl Server {
     pub(super) fn close(&mut self, by: CloseBy, error: Option<TransportError>) {
         let open = match mem::replace(&mut self.state, State::Closed) {
             State::Closed => return,
-            State::Opening | State::Hook(Pending::Eod) => true,
+            State::Opening(_) | State::Hook(Pending::Eod) => true,
             State::Data(body) => body.is_open(),
-            _ => false,
+            _ => self.partial.take().is_some(),
         };
         // A request that nobody has taken yet is void.
         self.outputs.clear();

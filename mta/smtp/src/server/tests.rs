@@ -1,6 +1,7 @@
 //! Whole sessions against the machine.
 
 mod auth;
+mod chunking;
 mod dialogue;
 mod hooks;
 mod limits;

@@ -20,6 +20,7 @@ fn config() -> Config {
     config.limits.size = 80;
     config.limits.hops = 1;
     config.extensions.starttls = false;
+    config.extensions.chunking = true;
     config
 }
 
@@ -65,6 +66,11 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         Just("x\r.\r\n"),
         Just("NOOP xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n"),
         Just("RSET\r\n"),
+        Just("BDAT 5\r\na\r\n.\r"),
+        Just("BDAT 7 LAST\r\n\r\n.\r\n\n\r"),
+        Just("BDAT 0\r\n"),
+        Just("BDAT 90 LAST\r\n"),
+        Just("BDAT 4 FIRST\r\nQUIT"),
         Just("FOO\r\n"),
         Just("NOOP\n"),
         Just("QUIT\r\n"),
