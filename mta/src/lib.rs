@@ -1,4 +1,17 @@
 //! The Angarium mail transfer agent.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`hooks`] | scripts at every phase |
+//! | [`listing`] | the table of built-ins as data |
+//! | [`pool`] | threads for work that would hold a worker up |
+//! | [`server`] | the receiving server: listeners, sessions, and the traits of hooks and store |
+//! | [`tls`] | TLS towards clients and towards other servers |
+//! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
 
 pub mod hooks;
 pub mod listing;
+pub mod pool;
+pub mod server;
+pub mod tls;
+pub mod worker;

@@ -1,0 +1,119 @@
+//! From a transaction to queue items.
+
+use angarium_queue::dsn::DsnRequest;
+use angarium_queue::item::{Address, Item, ItemId, Pairs};
+use angarium_queue::text::Text;
+use angarium_queue::time::Timestamp;
+use angarium_smtp::param::Params;
+use angarium_smtp::session::{Envelope, Recipient, Session};
+use angarium_smtp::xtext;
+use uuid::Uuid;
+
+use super::store::{Change, Queued, StoredMail};
+use crate::worker::Worker;
+
+/// Parameters of MAIL that concern one hop only, or that the item keeps elsewhere.
+const HOP_MAIL: [&str; 4] = ["SIZE", "AUTH", "RET", "ENVID"];
+/// The same of RCPT.
+const HOP_RCPT: [&str; 2] = ["NOTIFY", "ORCPT"];
+
+/// The copies of a message for every accepted recipient, each on its transport (hooks.md: eod
+/// without hook). Queue numbers count from 1.
+#[must_use]
+pub fn queue_all(worker: &Worker, session: &Session, mail: &StoredMail) -> Vec<Queued> {
+    let Some(envelope) = &session.transaction.envelope else {
+        return Vec::new();
+    };
+    (1..)
+        .zip(&envelope.recipients)
+        .map(|(number, recipient)| Queued {
+            item: item(worker, session, envelope, recipient, number, mail.len()),
+            mail: mail.clone(),
+            change: Change::None,
+        })
+        .collect()
+}
+
+/// When the transaction began, as calendar time: its `ts`.
+#[must_use]
+pub fn began(worker: &Worker, envelope: &Envelope) -> Timestamp {
+    let clock = &worker.effects.clock;
+    let age = clock.monotonic().0.saturating_sub(envelope.began);
+    let micros = clock.unix().saturating_sub(age).as_micros();
+    Timestamp::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+/// The item for one recipient as the session knows it; `number` is its queue number within the
+/// transaction, `size` the length of the message in bytes.
+#[must_use]
+pub fn item(
+    worker: &Worker,
+    session: &Session,
+    envelope: &Envelope,
+    recipient: &Recipient,
+    number: u64,
+    size: u64,
+) -> Item {
+    let transaction = Uuid::try_parse(&session.transaction.id)
+        // Our own ids are UUIDs.
+        .unwrap_or_else(|_| Uuid::from_bytes(worker.effects.random.uuid()));
+    let id = ItemId {
+        transaction,
+        queue: number,
+    };
+    let text = |text: &str| Text::from(text);
+    let sender = Address::new(
+        text(envelope.sender.localpart()),
+        text(envelope.sender.domain()),
+    );
+    let address = &recipient.address;
+    let mut item = Item::new(
+        id,
+        began(worker, envelope),
+        sender,
+        Address::new(text(address.localpart()), text(address.domain())),
+        text(&recipient.transport_id),
+    );
+    item.serverid = text(&session.connection.server_id);
+    item.senderip = Some(session.connection.remote_ip);
+    item.senderhelo = session.helo.as_ref().map(|helo| text(&helo.host));
+    item.saslusername = session
+        .auth
+        .as_ref()
+        .and_then(|auth| auth.username.as_deref())
+        .map(text);
+    item.senderparams = pairs(&envelope.params, &HOP_MAIL);
+    item.recipientparams = pairs(&recipient.params, &HOP_RCPT);
+    item.dsn = dsn(&envelope.params, &recipient.params);
+    item.size = size;
+    item
+}
+
+/// What the parameters of MAIL and RCPT ask for by RFC 3461. The machine has checked them.
+#[must_use]
+pub fn dsn(mail: &Params, rcpt: &Params) -> DsnRequest {
+    let value = |params: &Params, name| params.get(name).and_then(|param| param.value.clone());
+    let decoded = |params: &Params, name| {
+        value(params, name)
+            .and_then(|value| xtext::decode(&value))
+            .map(Text::from)
+    };
+    // The type before the semicolon is not encoded, and no type has a `+` in it.
+    let orcpt = decoded(rcpt, "ORCPT");
+    DsnRequest {
+        envid: decoded(mail, "ENVID"),
+        ret: value(mail, "RET").and_then(|value| value.parse().ok()),
+        notify: value(rcpt, "NOTIFY").and_then(|value| value.parse().ok()),
+        orcpt,
+    }
+}
+
+/// Parameters as an item keeps them, without those named. A command line is shorter than what an
+/// item may carry, so that nothing is lost.
+fn pairs(params: &Params, without: &[&str]) -> Pairs {
+    let kept = params
+        .pairs()
+        .filter(|(name, _)| !without.contains(name))
+        .map(|(name, value)| (Text::from(name), Text::from(value)));
+    Pairs::new(kept).unwrap_or_default()
+}
