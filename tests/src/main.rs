@@ -1,0 +1,128 @@
+//! Runs every test of the workspace and prints one table of what passed.
+//!
+//! `cargo run --locked -p angarium-tests` is the one command of the README. It fails when a test fails, when a suite
+//! passes fewer cases than `tests/passes.txt` keeps for it, and when a test that ran on the machine that kept the
+//! numbers is skipped. `--keep` writes the numbers of this run.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people and for CI"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it starts processes and reads its own list"
+)]
+
+mod report;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use report::{Kept, Report};
+
+fn main() -> ExitCode {
+    let keep = std::env::args().any(|argument| argument == "--keep");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    // The programs first: tests start them.
+    let build = Command::new(&cargo)
+        .current_dir(&root)
+        .args(["build", "--locked", "--workspace", "--bins"])
+        .status();
+    if !build.is_ok_and(|status| status.success()) {
+        eprintln!("the workspace does not build");
+        return ExitCode::FAILURE;
+    }
+    let child = Command::new(&cargo)
+        .current_dir(&root)
+        .args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--no-fail-fast",
+            "--",
+            "--show-output",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("cannot start {cargo}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut report = Report::default();
+    // cargo names the running test binary on standard error and the tests print on standard output: read as one
+    // stream, in the order in which they come.
+    let (lines, output) = std::sync::mpsc::channel();
+    let mut readers = Vec::new();
+    for stream in [
+        child
+            .stdout
+            .take()
+            .map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
+        child
+            .stderr
+            .take()
+            .map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        let lines = lines.clone();
+        readers.push(std::thread::spawn(move || {
+            let mut reader = BufReader::new(stream);
+            let mut line = Vec::new();
+            while reader
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|count| count > 0)
+            {
+                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                line.clear();
+                if lines.send(text).is_err() {
+                    return;
+                }
+            }
+        }));
+    }
+    drop(lines);
+    for line in output {
+        println!("{line}");
+        report.read(&line);
+    }
+    for reader in readers {
+        let _ = reader.join();
+    }
+    let passed = child.wait().is_ok_and(|status| status.success());
+    let path = root.join("tests/passes.txt");
+    if keep {
+        if let Err(error) = std::fs::write(&path, report.to_kept().to_string()) {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    let kept: Kept = std::fs::read_to_string(&path)
+        .unwrap_or_default()
+        .parse()
+        .unwrap_or_default();
+    println!("\n{report}");
+    let complaints = report.compare(&kept);
+    for complaint in &complaints {
+        println!("{complaint}");
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        report.passed(),
+        report.failed(),
+        report.skipped()
+    );
+    if passed && complaints.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
