@@ -99,11 +99,9 @@ fn main() -> ExitCode {
     }
     let passed = child.wait().is_ok_and(|status| status.success());
     let path = root.join("tests/passes.txt");
-    if keep {
-        if let Err(error) = std::fs::write(&path, report.to_kept().to_string()) {
-            eprintln!("{}: {error}", path.display());
-            return ExitCode::FAILURE;
-        }
+    if keep && let Err(error) = std::fs::write(&path, report.to_kept().to_string()) {
+        eprintln!("{}: {error}", path.display());
+        return ExitCode::FAILURE;
     }
     let kept: Kept = std::fs::read_to_string(&path)
         .unwrap_or_default()
