@@ -150,12 +150,11 @@ pub fn reload(
 ) -> Result<Loaded<Arc<Running>>, ConfigErrors> {
     let mut loader = Loader::new(files, options);
     let place = Place::find(files, source)?;
-    let appconf = startup
-        .environment
-        .appconf
-        .as_ref()
-        .map(ToString::to_string);
-    let path = place.running(files, appconf.as_deref());
+    // The paths in the startup configuration in force are resolved already.
+    let path = match (&place.tree, &startup.environment.appconf) {
+        (None, Some(path)) => path.to_path_buf(),
+        _ => place.running(files, None),
+    };
     let Some(file) = loader.document(&path, FileKind::Running) else {
         return Err(ConfigErrors::sorted(loader.errors));
     };
@@ -241,12 +240,15 @@ impl Startup {
         let below = |path: &mut FilePath| *path = path.below(base);
         below(&mut self.spool.path);
         below(&mut self.spool.tmp);
-        for path in [&mut self.environment.appconf, &mut self.scripting.rootpath]
-            .into_iter()
-            .flatten()
-        {
-            below(path);
-        }
+        let environment = &mut self.environment;
+        let paths = [
+            &mut environment.appconf,
+            &mut environment.policyconf,
+            &mut environment.suspendconf,
+            &mut environment.deliveryconf,
+            &mut self.scripting.rootpath,
+        ];
+        paths.into_iter().flatten().for_each(below);
         self.pki
             .private
             .iter_mut()
@@ -421,7 +423,7 @@ impl<'a> Loader<'a> {
         for (name, configured, what) in kinds {
             let path = match (&place.tree, configured) {
                 (Some(tree), _) => tree.config(name),
-                (None, Some(path)) => path.below(&place.base).to_path_buf(),
+                (None, Some(path)) => path.to_path_buf(),
                 (None, None) => place.base.join(name),
             };
             let root = match self.files.read(&path) {

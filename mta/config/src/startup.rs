@@ -4,11 +4,13 @@
 //! schema and in the reference page, its `Default` is the default that both print.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::pki::PrivateKey;
+use crate::script::HookType;
 use crate::types::{Address, FilePath, HostName, Id, Network, Octal, Seconds, Version};
 
 /// Everything that `smtpd.yaml` says.
@@ -149,6 +151,41 @@ impl Default for ScriptLimits {
             time: Seconds::new(300),
             memory: 256 << 20,
             hooks: HookLimits::default(),
+        }
+    }
+}
+
+/// What one execution of one hook may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecutionLimits {
+    /// Instructions.
+    pub fuel: u64,
+    /// Time, waiting included.
+    pub time: Duration,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+impl ScriptLimits {
+    /// The limits of a hook type.
+    #[must_use]
+    pub fn of(&self, hook: HookType) -> ExecutionLimits {
+        let own = match hook {
+            HookType::Connect => &self.hooks.connect,
+            HookType::Disconnect => &self.hooks.disconnect,
+            HookType::Proxy => &self.hooks.proxy,
+            HookType::Helo => &self.hooks.helo,
+            HookType::Auth => &self.hooks.auth,
+            HookType::MailFrom => &self.hooks.mailfrom,
+            HookType::RcptTo => &self.hooks.rcptto,
+            HookType::Eod => &self.hooks.eod,
+            HookType::PreDelivery => &self.hooks.predelivery,
+            HookType::PostDelivery => &self.hooks.postdelivery,
+        };
+        ExecutionLimits {
+            fuel: own.fuel.unwrap_or(self.fuel),
+            time: *own.time.unwrap_or(self.time),
+            memory: own.memory.unwrap_or(self.memory),
         }
     }
 }

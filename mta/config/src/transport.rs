@@ -5,6 +5,7 @@
 //! [`crate::load`] has put the groups together, the settings in force.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -344,7 +345,7 @@ pub struct StateTimeouts {
     /// DATA.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub data: Seconds,
-    /// BDAT and each block of content.
+    /// BDAT.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub bdat: Seconds,
     /// The end of the content.
@@ -375,11 +376,11 @@ impl Default for StateTimeouts {
             auth_plain: Seconds::new(120),
             auth_login: Seconds::new(120),
             auth_login_user: Seconds::new(120),
-            xclient: Seconds::new(300),
+            xclient: Seconds::new(120),
             mail: Seconds::new(300),
             rcpt: Seconds::new(300),
             data: Seconds::new(120),
-            bdat: Seconds::new(180),
+            bdat: Seconds::new(600),
             eod: Seconds::new(600),
             rset: Seconds::new(60),
             noop: Seconds::new(60),
@@ -389,6 +390,32 @@ impl Default for StateTimeouts {
 }
 
 impl StateTimeouts {
+    /// Every state by its name and the time to wait in it.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, Duration); 19] {
+        [
+            ("BANNER", *self.greeting()),
+            ("HELO", *self.helo),
+            ("EHLO", *self.ehlo),
+            ("LHLO", *self.lhlo),
+            ("STARTTLS", *self.starttls),
+            ("AUTH", *self.auth),
+            ("AUTH-CRAM-MD5", *self.auth_cram_md5),
+            ("AUTH-PLAIN", *self.auth_plain),
+            ("AUTH-LOGIN", *self.auth_login),
+            ("AUTH-LOGIN-USER", *self.auth_login_user),
+            ("XCLIENT", *self.xclient),
+            ("MAIL", *self.mail),
+            ("RCPT", *self.rcpt),
+            ("DATA", *self.data),
+            ("BDAT", *self.bdat),
+            ("EOD", *self.eod),
+            ("RSET", *self.rset),
+            ("NOOP", *self.noop),
+            ("QUIT", *self.quit),
+        ]
+    }
+
     /// The time to wait for the greeting.
     #[must_use]
     pub fn greeting(&self) -> Seconds {

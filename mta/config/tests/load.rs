@@ -525,6 +525,45 @@ fn a_hook_without_a_file_is_an_error_where_it_is_named() {
 }
 
 #[test]
+fn a_reload_finds_the_file_that_was_loaded() {
+    let startup = with(STARTUP, "environment: {appconf: sub/app.yaml}\n");
+    let mut files: MemoryFiles = [
+        ("etc/smtpd.yaml", startup.as_str()),
+        ("etc/sub/app.yaml", RUNNING),
+    ]
+    .into_iter()
+    .collect();
+    let config = load(&files, &source(), &Options::default()).unwrap().config;
+    files.insert("etc/sub/app.yaml", RUNNING.replace("count: 30", "count: 3"));
+    let running = reload(&files, &source(), &Options::default(), &config.startup)
+        .unwrap()
+        .config;
+    assert_eq!(running.transports["mx"].retry.count, 3);
+}
+
+#[test]
+fn a_hook_type_can_have_limits_of_its_own() {
+    let startup = with(
+        STARTUP,
+        "scripting: {limits: {time: 9, hooks: {eod: {fuel: 5}}}}\n",
+    );
+    let limits = config(&startup, RUNNING)
+        .config
+        .startup
+        .scripting
+        .limits
+        .clone();
+    assert_eq!(
+        (
+            limits.of(HookType::Eod).fuel,
+            limits.of(HookType::Helo).fuel
+        ),
+        (5, 500_000_000)
+    );
+    assert_eq!(limits.of(HookType::Eod).time, Duration::from_secs(9));
+}
+
+#[test]
 fn a_reload_takes_the_new_file_or_says_why_not() {
     let mut files = packed(STARTUP, RUNNING);
     let config = load(&files, &source(), &Options::default()).unwrap().config;
