@@ -36,8 +36,10 @@
 //! [`crate::content`]); command lines are built from parsed addresses and parameters only.
 
 mod config;
+mod dialogue;
 mod event;
 mod machine;
+mod opening;
 mod peer;
 mod reply;
 #[cfg(test)]

@@ -1,0 +1,278 @@
+//! From MAIL to the reply to the message.
+
+use super::config::{Protocol, State};
+use super::event::{Failure, FailureKind, Outcome, Output, PeerReply};
+use super::machine::{Client, Stage};
+use super::transaction::Transaction;
+use crate::content::Encoder;
+
+/// A transaction under way.
+pub(super) struct Current {
+    pub(super) transaction: Transaction,
+    /// One for each recipient; `None` as long as it is not decided.
+    pub(super) results: Vec<Option<Outcome>>,
+    /// RCPT replies seen.
+    pub(super) answered: usize,
+    /// EOD replies seen (LMTP).
+    pub(super) ended: usize,
+    /// Recipients that RCPT accepted.
+    pub(super) accepted: Vec<usize>,
+    pub(super) mail_accepted: bool,
+}
+
+impl Current {
+    pub(super) fn new(transaction: Transaction) -> Self {
+        Self {
+            results: vec![None; transaction.recipients.len()],
+            transaction,
+            answered: 0,
+            ended: 0,
+            accepted: Vec::new(),
+            mail_accepted: false,
+        }
+    }
+
+    /// Decides all that is open.
+    pub(super) fn settle(&mut self, outcome: &Outcome) {
+        for result in &mut self.results {
+            result.get_or_insert_with(|| outcome.clone());
+        }
+    }
+
+    pub(super) fn decide(&mut self, recipient: usize, outcome: Outcome) {
+        if let Some(result) = self.results.get_mut(recipient) {
+            result.get_or_insert(outcome);
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn begin(&mut self, transaction: Transaction) {
+        let mut current = Box::new(Current::new(transaction));
+        if !matches!(self.stage, Stage::Idle) {
+            let failure = Failure::temporary(FailureKind::Network, "the connection is not ready");
+            current.settle(&Outcome::Error(failure));
+            return self.report(*current);
+        }
+        if current.transaction.needs_utf8() && !self.peer.smtputf8 {
+            let message = "the message needs SMTPUTF8, which the server does not offer";
+            let failure = Failure::permanent(FailureKind::Smtp, message).with_status(5, 6, 7);
+            current.settle(&Outcome::Error(failure));
+            return self.report(*current);
+        }
+        self.transactions = self.transactions.saturating_add(1);
+        if std::mem::take(&mut self.dirty) {
+            self.stage = Stage::Resetting(current);
+            self.command("RSET", State::Rset);
+        } else {
+            self.envelope(current);
+        }
+    }
+
+    pub(super) fn rset_reply(&mut self, reply: PeerReply) {
+        match (std::mem::replace(&mut self.stage, Stage::Idle), reply.code) {
+            (Stage::Resetting(current), 200..=299) => self.envelope(current),
+            (stage, 400..) => {
+                self.stage = stage;
+                self.fail(Outcome::Reply(reply));
+            }
+            (stage, _) => {
+                self.stage = stage;
+                self.wrong_reply(&reply);
+            }
+        }
+    }
+
+    /// Sends MAIL, and the rest at once where the server takes it.
+    fn envelope(&mut self, mut current: Box<Current>) {
+        let transaction = &current.transaction;
+        let mail = transaction.mail(&self.peer);
+        let rcpts: Result<Vec<String>, _> = transaction
+            .recipients
+            .iter()
+            .map(|rcpt| rcpt.rcpt(&self.peer))
+            .collect();
+        let (mail, rcpts) = match (mail, rcpts) {
+            (Ok(mail), Ok(rcpts)) if !rcpts.is_empty() => (mail, rcpts),
+            _ => {
+                let failure = Failure::permanent(
+                    FailureKind::Config,
+                    "the envelope cannot be written as commands",
+                );
+                current.settle(&Outcome::Error(failure));
+                self.stage = Stage::Idle;
+                return self.report(*current);
+            }
+        };
+        self.stage = Stage::Envelope(current);
+        self.command(&mail, State::Mail);
+        if self.pipelines() {
+            for rcpt in rcpts {
+                self.command(&rcpt, State::Rcpt);
+            }
+            self.command("DATA", State::Data);
+        }
+    }
+
+    fn pipelines(&self) -> bool {
+        self.config.pipelining && self.peer.pipelining
+    }
+
+    pub(super) fn mail_reply(&mut self, reply: PeerReply) {
+        let pipelines = self.pipelines();
+        let Stage::Envelope(current) = &mut self.stage else {
+            return self.wrong_reply(&reply);
+        };
+        match reply.code {
+            200..=299 => {
+                current.mail_accepted = true;
+                if !pipelines {
+                    self.next_rcpt();
+                }
+            }
+            400.. => {
+                current.settle(&Outcome::Reply(reply));
+                if !pipelines {
+                    self.finish();
+                }
+            }
+            _ => self.wrong_reply(&reply),
+        }
+    }
+
+    pub(super) fn rcpt_reply(&mut self, reply: PeerReply) {
+        let pipelines = self.pipelines();
+        let Stage::Envelope(current) = &mut self.stage else {
+            return self.wrong_reply(&reply);
+        };
+        let recipient = current.answered;
+        current.answered += 1;
+        match reply.code {
+            200..=299 => current.accepted.push(recipient),
+            400.. => current.decide(recipient, Outcome::Reply(reply)),
+            _ => return self.wrong_reply(&reply),
+        }
+        if !pipelines {
+            self.next_rcpt();
+        }
+    }
+
+    /// The next command of an envelope that goes step by step.
+    fn next_rcpt(&mut self) {
+        let Stage::Envelope(current) = &self.stage else {
+            return;
+        };
+        match current.transaction.recipients.get(current.answered) {
+            // `envelope` has built all of them once, so this cannot fail.
+            Some(rcpt) => match rcpt.rcpt(&self.peer) {
+                Ok(line) => self.command(&line, State::Rcpt),
+                Err(error) => self.protocol_error(&error.to_string()),
+            },
+            None if current.accepted.is_empty() => self.finish(),
+            None => self.command("DATA", State::Data),
+        }
+    }
+
+    pub(super) fn data_reply(&mut self, reply: PeerReply) {
+        let Stage::Envelope(mut current) = std::mem::replace(&mut self.stage, Stage::Idle) else {
+            return self.wrong_reply(&reply);
+        };
+        let usable = current.mail_accepted && !current.accepted.is_empty();
+        match reply.code {
+            300..=399 if reply.code != 354 => {
+                self.stage = Stage::Envelope(current);
+                self.wrong_reply(&reply);
+            }
+            354 if usable => {
+                self.stage = Stage::Content(current, Encoder::new());
+                self.outputs.push_back(Output::Content);
+            }
+            // The server wants a message although nobody is left to get it (RFC 2920 §3.1).
+            354 => {
+                self.stage = Stage::Draining(current);
+                Encoder::new().finish(&mut self.requests);
+                self.expected.push_back(State::Eod);
+                self.since = self.now;
+            }
+            400.. => {
+                current.settle(&Outcome::Reply(reply));
+                self.stage = Stage::Envelope(current);
+                self.finish();
+            }
+            _ => {
+                self.stage = Stage::Envelope(current);
+                self.wrong_reply(&reply);
+            }
+        }
+    }
+
+    pub(super) fn content(&mut self, piece: &[u8]) {
+        if let Stage::Content(_, encoder) = &mut self.stage {
+            encoder.encode(piece, &mut self.requests);
+            self.since = self.now;
+        }
+    }
+
+    pub(super) fn content_end(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Content(current, encoder) => {
+                encoder.finish(&mut self.requests);
+                let replies = match self.config.protocol {
+                    Protocol::Smtp => 1,
+                    Protocol::Lmtp => current.accepted.len(),
+                };
+                self.expected
+                    .extend(std::iter::repeat_n(State::Eod, replies));
+                self.since = self.now;
+                self.stage = Stage::Ending(current);
+            }
+            other => self.stage = other,
+        }
+    }
+
+    pub(super) fn eod_reply(&mut self, reply: PeerReply) {
+        if (300..400).contains(&reply.code) {
+            return self.wrong_reply(&reply);
+        }
+        match &mut self.stage {
+            Stage::Ending(current) => match self.config.protocol {
+                Protocol::Smtp => current.settle(&Outcome::Reply(reply)),
+                Protocol::Lmtp => {
+                    if let Some(recipient) = current.accepted.get(current.ended).copied() {
+                        current.decide(recipient, Outcome::Reply(reply));
+                    }
+                    current.ended += 1;
+                }
+            },
+            Stage::Draining(_) => {}
+            _ => return self.wrong_reply(&reply),
+        }
+        if self.expected.is_empty() {
+            self.finish();
+        }
+    }
+
+    /// The transaction is over and the connection goes on.
+    fn finish(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Envelope(current) => {
+                self.dirty = true;
+                self.report(*current);
+            }
+            Stage::Ending(current) | Stage::Draining(current) => self.report(*current),
+            other => self.stage = other,
+        }
+    }
+
+    pub(super) fn report(&mut self, mut current: Current) {
+        // Every path decides every recipient; if one did not, the message is tried again.
+        let failure = Failure::temporary(
+            FailureKind::Protocol,
+            "the server gave no answer for this recipient",
+        );
+        current.settle(&Outcome::Error(failure));
+        self.outputs.push_back(Output::Done(
+            current.results.into_iter().flatten().collect(),
+        ));
+    }
+}
