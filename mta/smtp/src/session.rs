@@ -208,7 +208,8 @@ pub struct LastReply {
     pub enhanced: Option<EnhancedStatus>,
     /// Lines without codes.
     pub reason: Vec<Vec<u8>>,
-    /// The command that caused it: a verb, `CONNECT` for the banner, `EOD` after the message.
+    /// The command that caused it: a verb, `CONNECT` for the banner, `EOD` after the message; empty
+    /// when none did (a time limit, an unknown command, a stopping server).
     pub state: &'static str,
 }
 

@@ -427,7 +427,9 @@ impl Server {
 
     /// Queues a reply for writing.
     pub(super) fn send(&mut self, mut reply: Reply, utf8: bool) {
-        if self.plain_codes || !self.config.extensions.enhancedstatuscodes {
+        // RFC 2034 §4: no status in any reply to a greeting.
+        let greeting = matches!(self.verb, "HELO" | "EHLO");
+        if greeting || self.plain_codes || !self.config.extensions.enhancedstatuscodes {
             reply.enhanced = None;
         }
         reply.write(&mut self.replies, utf8);
@@ -472,6 +474,7 @@ impl Server {
 
     /// A time limit has passed.
     pub(super) fn overdue(&mut self) {
+        self.verb = "";
         match &self.state {
             // In the middle of a handshake a reply in clear would be garbage.
             State::Tls => {}
@@ -519,6 +522,7 @@ impl Server {
             && matches!(self.state, State::Command)
             && self.session.transaction.envelope.is_none()
         {
+            self.verb = "";
             self.reply(421, (4, 3, 2), "Service is shutting down");
             self.close(CloseBy::Local, None);
         }

@@ -129,9 +129,9 @@ fn malformed_commands_get_their_codes() {
     ]), @r"
     S: 220 mx.example ESMTP
     C: EHLO
-    S: 501 5.5.4 A greeting takes one host name
+    S: 501 A greeting takes one host name
     C: HELO a b
-    S: 501 5.5.4 A greeting takes one host name
+    S: 501 A greeting takes one host name
     C: HELO client.example
     S: 250 mx.example
     C: MAIL FROM:<a@example.com> SIZE=1

@@ -259,3 +259,14 @@ fn a_slow_store_is_not_the_clients_fault() {
     bench.feed(b"\r\n.\r\n");
     assert!(bench.replies().ends_with("250 2.0.0 Ok: queued as T1\r\n"));
 }
+
+#[test]
+fn an_idle_session_is_small() {
+    assert!(size_of::<crate::server::Server>() <= 1024);
+    let mut bench = Bench::new(open_config());
+    bench.feed(b"EHLO client.example\r\n");
+    bench.feed(&[&b"NOOP "[..], &[b'x'; 2000], b"\r\n"].concat());
+    let replies = bench.replies().len();
+    assert!(replies > 0);
+    assert!(bench.server.replies().is_empty());
+}
