@@ -136,3 +136,30 @@ environment:
     insta::assert_snapshot!(lines.join("\n"));
     assert_eq!(survey.errors, []);
 }
+
+#[test]
+fn the_samples_of_the_guide_load() {
+    let guide = include_str!("../../../docs/configuration.md");
+    let samples: Vec<&str> = guide
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(samples.len(), 2);
+    for sample in samples {
+        let running = format!("version: '6.0'\n{sample}");
+        let files: MemoryFiles = [
+            ("d/smtpd.yaml", "version: '6.0'\n"),
+            ("d/smtpd-app.yaml", &running),
+        ]
+        .into_iter()
+        .collect();
+        let source = Source::Packed("d/smtpd.yaml".into());
+        let loaded =
+            load(&files, &source, &Options::default()).unwrap_or_else(|errors| panic!("{errors}"));
+        if let Some(transport) = loaded.config.running.transports.get("far-away") {
+            assert_eq!(transport.connection.timeout.as_secs(), 120);
+            assert_eq!(transport.dsn.transport.as_deref(), Some("outbound"));
+        }
+    }
+}
