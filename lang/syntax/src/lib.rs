@@ -4,10 +4,32 @@
 //! panics; a program with errors gives a tree with [`ast::StmtKind::Error`] nodes and the list of what is wrong.
 
 pub mod ast;
+mod brackets;
+mod builder;
 mod depth;
 pub mod diagnostic;
+pub mod lexer;
+mod literal;
 mod operator;
+pub mod parser;
 pub mod span;
+mod target;
+pub mod token;
+mod words;
 
+lalrpop_util::lalrpop_mod!(
+    #[allow(
+        clippy::all,
+        missing_docs,
+        unused,
+        rust_2018_idioms,
+        unused_qualifications,
+        reason = "generated"
+    )]
+    grammar
+);
+
+pub use ast::Program;
 pub use diagnostic::{Diagnostic, Severity};
+pub use parser::parse;
 pub use span::{FileId, SourceMap, Span};

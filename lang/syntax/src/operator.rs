@@ -106,3 +106,38 @@ impl AssignOp {
         }
     }
 }
+
+impl BinaryOp {
+    /// How tightly it binds: the levels of the language's table of precedence, higher is tighter.
+    #[must_use]
+    pub const fn level(self) -> u8 {
+        match self {
+            Self::Eq
+            | Self::NotEq
+            | Self::Same
+            | Self::NotSame
+            | Self::Matches
+            | Self::NotMatches => 6,
+            Self::Less | Self::Greater | Self::LessEq | Self::GreaterEq => 7,
+            Self::BitOr => 8,
+            Self::BitXor => 9,
+            Self::BitAnd => 10,
+            Self::Concat => 11,
+            Self::ShiftLeft | Self::ShiftRight | Self::ShiftRightZero => 12,
+            Self::Add | Self::Sub => 13,
+            Self::Mul | Self::Div | Self::Rem => 14,
+            Self::Pow => 16,
+        }
+    }
+}
+
+impl LogicOp {
+    /// As [`BinaryOp::level`].
+    #[must_use]
+    pub const fn level(self) -> u8 {
+        match self {
+            Self::Or => 4,
+            Self::And => 5,
+        }
+    }
+}
