@@ -11,7 +11,7 @@
 use crate::ast::MAX_NESTING;
 use crate::builder::too_deep;
 use crate::diagnostic::Diagnostic;
-use crate::span::{FileId, Span};
+use crate::span::FileId;
 use crate::token::{Token, TokenKind};
 use crate::words;
 
@@ -39,6 +39,8 @@ pub(crate) enum Brace {
 pub(crate) struct Paired {
     /// The tokens, with every bracket paired.
     pub tokens: Vec<Token>,
+    /// What each `{` opens, by the offset of its start.
+    pub braces: Vec<(u32, Brace)>,
     pub errors: Vec<Diagnostic>,
 }
 
@@ -57,6 +59,8 @@ struct Opener {
     brace: Brace,
     /// Its index in the output.
     index: usize,
+    /// Its index in the input.
+    input: usize,
     /// How many `;` may still follow directly inside: two for the header of a `for`.
     semicolons: u8,
     /// Whether the statement that it belongs to has been reported.
@@ -70,7 +74,11 @@ struct Pairing<'a> {
     by_indent: bool,
     out: Paired,
     stack: Vec<Opener>,
-    /// Index in the output of the opener at the depth limit, and the last token behind it.
+    /// The index in the input of the token at hand.
+    at: usize,
+    /// The index in the input of the opener that was closed last.
+    closed: usize,
+    /// How many openers lie outside the one at the depth limit, while the text is inside that one.
     cut: Option<usize>,
 }
 
@@ -85,6 +93,8 @@ impl<'a> Pairing<'a> {
             by_indent,
             out,
             stack: Vec::new(),
+            at: 0,
+            closed: 0,
             cut: None,
         }
     }
@@ -94,6 +104,7 @@ impl<'a> Pairing<'a> {
             let Some(token) = self.tokens.get(index).copied() else {
                 break;
             };
+            self.at = index;
             match token.kind {
                 TokenKind::LParen | TokenKind::LBracket => self.open(token, Brace::Other),
                 TokenKind::LBrace => {
@@ -126,6 +137,7 @@ impl<'a> Pairing<'a> {
 
     fn finish(mut self) -> Paired {
         let end = self.tokens.last().map_or(0, |token| token.end);
+        self.at = self.tokens.len();
         while let Some(top) = self.stack.last() {
             let closer = Token {
                 kind: top.kind.partner(),
@@ -142,6 +154,7 @@ impl<'a> Pairing<'a> {
                 end,
             });
         }
+        self.out.braces.sort_by_key(|(start, _)| *start);
         self.out
     }
 
@@ -156,7 +169,9 @@ impl<'a> Pairing<'a> {
     fn ends_statement(&self) -> bool {
         matches!(
             self.out.tokens.last().map(|token| token.kind),
-            None | Some(TokenKind::Semi | TokenKind::LBrace | TokenKind::EndOfBlock)
+            None | Some(
+                TokenKind::Semi | TokenKind::Colon | TokenKind::LBrace | TokenKind::EndOfBlock
+            )
         )
     }
 
@@ -164,6 +179,9 @@ impl<'a> Pairing<'a> {
         let for_header =
             token.kind == TokenKind::LParen && self.last_kind(0) == Some(TokenKind::For);
         let index = self.out.tokens.len();
+        if token.kind == TokenKind::LBrace {
+            self.out.braces.push((token.start, brace));
+        }
         if self.stack.len() == usize::from(MAX_NESTING) && self.cut.is_none() {
             self.out.errors.push(too_deep(token.span(self.file)));
             // All of it is one unknown thing from here on.
@@ -181,6 +199,7 @@ impl<'a> Pairing<'a> {
             kind: token.kind,
             brace,
             index,
+            input: self.at,
             semicolons: if for_header { 2 } else { 0 },
             reported: false,
         });
@@ -189,12 +208,13 @@ impl<'a> Pairing<'a> {
     /// Closes the innermost opener with `closer`, which is of its kind.
     fn close(&mut self, closer: Token) {
         let Some(top) = self.stack.pop() else { return };
+        self.closed = top.input;
         if self.cut == Some(self.stack.len()) {
             self.cut = None;
             return;
         }
         let statements = matches!(top.brace, Brace::Block | Brace::Function | Brace::Switch);
-        if statements && !self.ends_statement() && self.last_kind(0) != Some(TokenKind::Colon) {
+        if statements && !self.ends_statement() {
             self.push(Token {
                 kind: TokenKind::EndOfBlock,
                 start: closer.start,
@@ -372,11 +392,17 @@ impl<'a> Pairing<'a> {
                     end: last.end,
                 };
                 let rest = self.out.tokens.split_off(line_end);
-                let brace = self.classify();
+                let brace = match header {
+                    Some(TokenKind::Switch) => Brace::Switch,
+                    Some(TokenKind::Class) => Brace::Class,
+                    _ => Brace::Block,
+                };
+                self.out.braces.push((open.start, brace));
                 self.stack.push(Opener {
                     kind: TokenKind::LBrace,
                     brace,
                     index: line_end,
+                    input: self.at,
                     semicolons: 0,
                     reported: true,
                 });
@@ -464,6 +490,7 @@ impl<'a> Pairing<'a> {
     fn classify(&self) -> Brace {
         match self.last_kind(0) {
             Some(TokenKind::Import) => Brace::Import,
+            Some(TokenKind::Class) => Brace::Class,
             Some(TokenKind::Name) if self.last_kind(1) == Some(TokenKind::Class) => Brace::Class,
             Some(TokenKind::RParen) => self.classify_after_parens(),
             // Where an operand is expected, a `{` is no block; except after these words and signs.
@@ -491,13 +518,9 @@ impl<'a> Pairing<'a> {
     }
 
     fn classify_after_parens(&self) -> Brace {
-        let Some(open) = self.opening_paren() else {
-            return Brace::Block;
-        };
         let before = |back: usize| {
-            open.checked_sub(back)
-                .and_then(|index| self.out.tokens.get(index))
-                .copied()
+            let index = self.closed.checked_sub(back)?;
+            self.tokens.get(index).copied()
         };
         let word = before(1);
         match word.map(|token| token.kind) {
@@ -522,32 +545,10 @@ impl<'a> Pairing<'a> {
         }
     }
 
-    /// The index in the output of the opener of the `)` that comes last.
-    fn opening_paren(&self) -> Option<usize> {
-        let mut depth = 0_u32;
-        for (index, token) in self.out.tokens.iter().enumerate().rev() {
-            match token.kind {
-                kind if kind.is_closer() => depth += 1,
-                kind if kind.is_opener() => {
-                    depth = depth.checked_sub(1)?;
-                    if depth == 0 {
-                        return Some(index);
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-
-    /// The kind of the token `back` places before the end of the output.
+    /// The kind of the input token `back + 1` places before the one at hand.
     fn last_kind(&self, back: usize) -> Option<TokenKind> {
-        self.out
-            .tokens
-            .iter()
-            .rev()
-            .nth(back)
-            .map(|token| token.kind)
+        let index = self.at.checked_sub(back + 1)?;
+        self.tokens.get(index).map(|token| token.kind)
     }
 
     // ---- Lines ----------------------------------------------------------------------------------
@@ -584,11 +585,4 @@ impl<'a> Pairing<'a> {
             })
             .sum()
     }
-}
-
-/// The empty span at the end of the last token.
-pub(crate) fn end_span(tokens: &[Token], file: FileId) -> Span {
-    tokens
-        .last()
-        .map_or(Span::new(file, 0, 0), |token| token.span(file).after())
 }

@@ -18,6 +18,9 @@ use crate::token::TokenKind;
 /// An operator with its start and end.
 pub(crate) type Op<T> = (T, u32, u32);
 
+/// An arm of a `match`: its patterns (none for `default`), its value, its start and end.
+pub(crate) type Arm = (Option<Vec<Expr>>, Expr, u32, u32);
+
 /// The parts of an array literal, still without a node.
 pub(crate) struct Parts {
     pub list: Vec<Element>,
@@ -667,11 +670,7 @@ impl<'a> Builder<'a> {
         )
     }
 
-    pub(crate) fn match_expr(
-        &mut self,
-        subject: Expr,
-        arms: Vec<Option<(Option<Vec<Expr>>, Expr, u32, u32)>>,
-    ) -> ExprKind {
+    pub(crate) fn match_expr(&mut self, subject: Expr, arms: Vec<Option<Arm>>) -> ExprKind {
         let arms: Vec<MatchArm> = arms
             .into_iter()
             .flatten()

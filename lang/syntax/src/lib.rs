@@ -6,20 +6,25 @@
 pub mod ast;
 mod brackets;
 mod builder;
+mod check;
 mod depth;
 pub mod diagnostic;
+mod explain;
 pub mod lexer;
 mod literal;
 mod operator;
 pub mod parser;
+mod recover;
 pub mod span;
 mod target;
 pub mod token;
+mod units;
 mod words;
 
 lalrpop_util::lalrpop_mod!(
     #[allow(
         clippy::all,
+        clippy::unwrap_used,
         missing_docs,
         unused,
         rust_2018_idioms,

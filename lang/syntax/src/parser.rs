@@ -1,43 +1,69 @@
-//! Text to tree.
+//! Text to tree: lexer, bracket pairing, grammar with recovery, checks; and the choice of what is reported.
 
 use crate::ast::Program;
 use crate::brackets::pair;
-use crate::builder::Builder;
+use crate::check::check;
 use crate::diagnostic::Diagnostic;
-use crate::grammar::ProgramParser;
 use crate::lexer::lex;
+use crate::recover::{Outcome, parse_tokens};
 use crate::span::{FileId, Span};
+use crate::token::Token;
+use crate::units::{Units, split};
 
-/// Parses a source text. Always gives a tree; with errors in the list, parts of it are error nodes.
+/// A report has at most that many errors.
+pub const MAX_ERRORS: usize = 20;
+
+/// Parses a source text.
+///
+/// Always gives a tree. With errors in the list, parts of the tree are error nodes, and the program must
+/// not be compiled further; the parts that are whole are good for tools. The list is in the order of the
+/// text and has at most one error for a statement and [`MAX_ERRORS`] in all; every one of them stays when
+/// another is mended.
 #[must_use]
 pub fn parse(source: &[u8], file: FileId) -> (Program, Vec<Diagnostic>) {
+    let Ok(length) = u32::try_from(source.len()) else {
+        let span = Span::new(file, 0, 0);
+        let error = Diagnostic::error(span, "the file is too large: 4 GiB or more");
+        return (
+            Program {
+                body: Vec::new(),
+                span,
+            },
+            vec![error],
+        );
+    };
     let lexed = lex(source, file);
     let paired = pair(&lexed.tokens, source, file);
-    let mut errors = lexed.errors;
-    errors.extend(paired.errors);
-    let mut builder = Builder::new(source, file);
-    let tokens = paired
-        .tokens
-        .iter()
-        .map(|token| Ok((token.start, token.kind, token.end)));
-    let body = match ProgramParser::new().parse(&mut builder, tokens) {
-        Ok(body) => body,
-        Err(error) => {
-            let (start, end) = match error {
-                lalrpop_util::ParseError::UnrecognizedToken {
-                    token: (l, _, r), ..
-                } => (l, r),
-                lalrpop_util::ParseError::UnrecognizedEof { location, .. } => (location, location),
-                _ => (0, 0),
+    let Outcome { body, syntax, tree } = parse_tokens(&paired, source, file);
+    let span = Span::new(file, 0, length);
+    let mut program = Program { body, span };
+    let late = check(&mut program);
+    let errors = [lexed.errors, paired.errors, syntax, tree, late];
+    let errors: Vec<Diagnostic> = errors.into_iter().flatten().collect();
+    if errors.is_empty() {
+        return (program, errors);
+    }
+    let units = split(&paired.tokens, &paired.braces, source);
+    (program, select(errors, &paired.tokens, &units))
+}
+
+/// Keeps the first error of every unit, in the order of the text.
+fn select(errors: Vec<Diagnostic>, tokens: &[Token], units: &Units) -> Vec<Diagnostic> {
+    let mut taken = std::collections::BTreeSet::new();
+    let mut kept: Vec<Diagnostic> = errors
+        .into_iter()
+        .filter(|error| {
+            let Span { start, end, .. } = error.primary.span;
+            // An empty span stands behind the token that it is about.
+            let offset = if start == end {
+                start.saturating_sub(1)
+            } else {
+                start
             };
-            errors.push(Diagnostic::error(
-                Span::new(file, start, end),
-                "syntax error",
-            ));
-            Vec::new()
-        }
-    };
-    errors.extend(builder.errors);
-    let span = Span::new(file, 0, u32::try_from(source.len()).unwrap_or(u32::MAX));
-    (Program { body, span }, errors)
+            taken.insert(units.at(tokens, offset))
+        })
+        .collect();
+    kept.sort_by_key(|error| (error.primary.span.start, error.primary.span.end));
+    kept.truncate(MAX_ERRORS);
+    kept
 }

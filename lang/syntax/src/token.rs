@@ -324,6 +324,21 @@ impl TokenKind {
         )
     }
 
+    /// Whether recovery has put it in for something broken.
+    #[must_use]
+    pub const fn is_placeholder(self) -> bool {
+        matches!(
+            self,
+            Self::ErrorStmt
+                | Self::ErrorEnd
+                | Self::ErrorExpr
+                | Self::ErrorParens
+                | Self::ErrorMember
+                | Self::ErrorArm
+                | Self::ErrorName
+        )
+    }
+
     /// Whether it is `(`, `[` or `{`.
     #[must_use]
     pub const fn is_opener(self) -> bool {

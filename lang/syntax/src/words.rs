@@ -3,8 +3,9 @@
 /// The word of `known` that differs from `text` by one typing mistake (two in long words), if there is one.
 pub(crate) fn similar<'a>(text: &[u8], known: &[&'a str]) -> Option<&'a str> {
     let allowed = match text.len() {
-        0..=2 => return None,
-        3..=5 => 1,
+        // Short words resemble each other too easily.
+        0..=3 => return None,
+        4..=5 => 1,
         _ => 2,
     };
     known

@@ -1,0 +1,588 @@
+//! Turns "this token does not fit" into a message: what was found, what was expected, what to do.
+
+use crate::diagnostic::Diagnostic;
+use crate::span::{FileId, Span};
+use crate::token::{Token, TokenKind};
+use crate::words::similar;
+
+/// The terminals that the parser could have gone on with.
+pub(crate) struct Expected {
+    /// As the grammar calls them: `NAME`, and signs and keywords without quotes.
+    terminals: Vec<String>,
+}
+
+impl Expected {
+    /// Takes the list of the generated parser, where signs and keywords stand in quotes.
+    pub(crate) fn new(terminals: Vec<String>) -> Self {
+        let terminals = terminals
+            .into_iter()
+            .map(|name| name.trim_matches('"').to_owned())
+            .collect();
+        Self { terminals }
+    }
+
+    pub(crate) fn has(&self, terminal: &str) -> bool {
+        self.terminals.iter().any(|name| name == terminal)
+    }
+
+    /// Whether a statement can start here.
+    pub(crate) fn starts_stmt(&self) -> bool {
+        self.has("ERROR_STMT")
+    }
+
+    pub(crate) fn starts_expr(&self) -> bool {
+        self.has("ERROR_EXPR")
+    }
+
+    /// Whether a class member can start here.
+    pub(crate) fn starts_member(&self) -> bool {
+        self.has("ERROR_MEMBER")
+    }
+
+    /// Whether an arm of a `match` can start here.
+    pub(crate) fn starts_arm(&self) -> bool {
+        self.has("ERROR_ARM")
+    }
+
+    /// Whether an operand has just ended, so that an operator or a separator must follow.
+    pub(crate) fn after_operand(&self) -> bool {
+        self.has("==") || self.has("->")
+    }
+
+    /// The list in the reader's words, most specific first.
+    pub(crate) fn summary(&self) -> Vec<String> {
+        let mut list = Vec::new();
+        let stmt = self.starts_stmt();
+        let expr = self.starts_expr();
+        let operand_done = self.after_operand();
+        for terminal in &self.terminals {
+            let terminal = terminal.as_str();
+            let words = match terminal {
+                "NAME" if !expr => Some("a name".to_owned()),
+                "VAR" if !expr => Some("a variable".to_owned()),
+                "STR" if !expr => Some("a string".to_owned()),
+                "NAME" | "VAR" | "STR" | "END" => None,
+                _ if terminal
+                    .bytes()
+                    .all(|b| b.is_ascii_uppercase() || b == b'_') =>
+                {
+                    None
+                }
+                // Covered by "a statement", "an expression" or "an operator".
+                ";" if stmt => None,
+                _ if stmt && !matches!(terminal, "}" | "else" | "case" | "default") => None,
+                _ if expr && !stmt && starts_expression(terminal) => None,
+                _ if operand_done && is_operator(terminal) => None,
+                _ => Some(format!("`{terminal}`")),
+            };
+            list.extend(words);
+        }
+        // What ends or separates comes first.
+        list.sort_by_key(|words| match words.as_str() {
+            "`;`" | "`)`" | "`]`" | "`}`" | "`:`" => 0,
+            "`,`" => 1,
+            _ => 2,
+        });
+        if stmt {
+            list.insert(0, "a statement".to_owned());
+        } else if expr {
+            list.insert(0, "an expression".to_owned());
+        } else if operand_done {
+            list.push("an operator".to_owned());
+        }
+        list
+    }
+}
+
+fn starts_expression(terminal: &str) -> bool {
+    matches!(
+        terminal,
+        "(" | "["
+            | "!"
+            | "not"
+            | "~"
+            | "+"
+            | "-"
+            | "++"
+            | "--"
+            | "true"
+            | "false"
+            | "none"
+            | "array"
+            | "builtin"
+            | "function"
+            | "cache"
+            | "match"
+            | "isset"
+            | "unset"
+            | "static"
+            | "..."
+    )
+}
+
+fn is_operator(terminal: &str) -> bool {
+    matches!(
+        terminal,
+        "and" | "or" | "[" | "(" | "->" | "::" | "?" | "??" | "." | "++" | "--"
+    ) || terminal.ends_with('=') && terminal != "=>"
+        || terminal.bytes().all(|b| b"+-*/%&|^<>=!~".contains(&b)) && terminal != "=>"
+}
+
+/// The place of an error in the tokens.
+struct Scene<'a> {
+    tokens: &'a [Token],
+    at: usize,
+    /// Index of the first token of the unit.
+    first: usize,
+    expected: &'a Expected,
+    source: &'a [u8],
+    file: FileId,
+}
+
+/// Explains why the token at `at`, in the unit that starts at `first`, does not fit.
+pub(crate) fn explain(
+    tokens: &[Token],
+    at: usize,
+    first: usize,
+    expected: &Expected,
+    source: &[u8],
+    file: FileId,
+) -> Diagnostic {
+    let scene = Scene {
+        tokens,
+        at,
+        first,
+        expected,
+        source,
+        file,
+    };
+    scene.special().unwrap_or_else(|| scene.general())
+}
+
+impl<'a> Scene<'a> {
+    fn token(&self, index: usize) -> Option<Token> {
+        self.tokens.get(index).copied()
+    }
+
+    /// The token at a distance from the error.
+    fn near(&self, distance: isize) -> Option<Token> {
+        self.token(self.at.checked_add_signed(distance)?)
+    }
+
+    fn kind(&self, distance: isize) -> Option<TokenKind> {
+        self.near(distance).map(|token| token.kind)
+    }
+
+    fn text(&self, distance: isize) -> &'a [u8] {
+        self.near(distance)
+            .map_or(&b""[..], |token| token.text(self.source))
+    }
+
+    fn word(&self, distance: isize) -> &'a str {
+        std::str::from_utf8(self.text(distance)).unwrap_or_default()
+    }
+
+    fn span(&self, distance: isize) -> Span {
+        match (self.near(distance), self.tokens.last()) {
+            (Some(token), _) => token.span(self.file),
+            (None, Some(last)) => last.span(self.file).after(),
+            (None, None) => Span::new(self.file, 0, 0),
+        }
+    }
+
+    fn adjacent(&self, left: isize, right: isize) -> bool {
+        matches!((self.near(left), self.near(right)), (Some(left), Some(right)) if left.end == right.start)
+    }
+
+    fn line_break_before(&self) -> bool {
+        let (Some(before), Some(token)) = (self.near(-1), self.near(0)) else {
+            return false;
+        };
+        let between = self
+            .source
+            .get(before.end as usize..token.start as usize)
+            .unwrap_or_default();
+        memchr::memchr(b'\n', between).is_some()
+    }
+
+    /// What was found, in words.
+    fn found(&self) -> String {
+        let Some(token) = self.near(0) else {
+            return "the end of the file".to_owned();
+        };
+        match token.kind {
+            TokenKind::EndOfBlock if self.kind(1) == Some(TokenKind::RBrace) => "`}`".to_owned(),
+            TokenKind::EndOfBlock => "the end of the file".to_owned(),
+            TokenKind::Name | TokenKind::Variable | TokenKind::Number => {
+                format!("`{}`", self.word(0))
+            }
+            kind if kind.is_keyword() || kind.is_sign() => format!("`{}`", kind.name()),
+            kind => kind.name().to_owned(),
+        }
+    }
+
+    fn error(&self, message: impl Into<String>) -> Diagnostic {
+        // The end of a block has no width; show the bracket.
+        let distance = isize::from(
+            self.kind(0) == Some(TokenKind::EndOfBlock) && self.kind(1) == Some(TokenKind::RBrace),
+        );
+        Diagnostic::error(self.span(distance), message).expected(self.expected.summary())
+    }
+
+    fn general(&self) -> Diagnostic {
+        let expected = self.expected.summary();
+        // Something that should have stood before the line break is missing there, not here.
+        let separator = expected
+            .iter()
+            .find(|words| matches!(words.as_str(), "`;`" | "`,`" | "`:`" | "`=>`"));
+        if let Some(separator) = separator
+            && self.line_break_before()
+            && !self.expected.starts_expr()
+            && !self.expected.starts_stmt()
+            && self
+                .kind(0)
+                .is_some_and(|kind| kind != TokenKind::EndOfBlock && !kind.is_closer())
+        {
+            let message = format!("expected {}", list(&expected));
+            let hint = match separator.as_str() {
+                "`;`" => "end the statement with `;`".to_owned(),
+                "`,`" => "separate the entries with `,`".to_owned(),
+                other => format!("add {other}"),
+            };
+            return Diagnostic::error(self.span(-1).after(), message)
+                .label(format!("{separator} is missing here"))
+                .expected(expected.clone())
+                .hint(self.hint_words().unwrap_or(hint));
+        }
+        let found = self.found();
+        let message = if expected.is_empty() {
+            format!("unexpected {found}")
+        } else {
+            format!("unexpected {found}, expected {}", list(&expected))
+        };
+        let mut error = self.error(message);
+        error.hint = self.hint();
+        error
+    }
+
+    /// Mistakes with a message of their own.
+    fn special(&self) -> Option<Diagnostic> {
+        let kind = self.kind(0)?;
+        let first = self.token(self.first)?;
+        if kind == TokenKind::Object {
+            return Some(
+                self.error("object statement was removed, use class")
+                    .hint("declare `class Name { … }` and create objects with `Name()`"),
+            );
+        }
+        // A function without a name is an expression that lacks its `;`, far behind its start.
+        if first.kind == TokenKind::Function
+            && self.expected.has(";")
+            && self.kind(-1) == Some(TokenKind::RBrace)
+            && self.at > self.first
+        {
+            let span = first.span(self.file);
+            return Some(
+                Diagnostic::error(span, "a function declaration needs a name, and an anonymous function a `;` behind it")
+                    .expected(vec!["a name".to_owned()])
+                    .hint("write `function name(…) { … }`, or `$f = function (…) { … };`"),
+            );
+        }
+        if self.expected.has("catch") {
+            let message = format!("unexpected {}, expected `catch`", self.found());
+            let at = if self.line_break_before() || kind == TokenKind::EndOfBlock {
+                self.span(-1).after()
+            } else {
+                self.span(0)
+            };
+            return Some(
+                Diagnostic::error(at, message)
+                    .expected(vec!["`catch`".to_owned()])
+                    .hint("every `try { … }` is followed by `catch ($e) { … }`"),
+            );
+        }
+        if kind.is_keyword()
+            && self.expected.has("NAME")
+            && !self.expected.starts_expr()
+            && !self.expected.starts_stmt()
+        {
+            let word = kind.name();
+            return Some(
+                self.error(format!(
+                    "`{word}` is a reserved word and cannot be used as a name"
+                ))
+                .hint("choose another name"),
+            );
+        }
+        if kind == TokenKind::Else {
+            let hint = if self.kind(-1) == Some(TokenKind::Semi) {
+                "an `else` follows one statement or one `{ … }`; is there a `;` too many, or are braces missing?"
+            } else {
+                "write `if (…) { … } else { … }`"
+            };
+            return self.expected.starts_stmt().then(|| {
+                self.error("unexpected `else`: there is no `if` before it")
+                    .hint(hint)
+            });
+        }
+        if matches!(kind, TokenKind::Case | TokenKind::Default) && self.expected.starts_stmt() {
+            let word = kind.name();
+            return Some(self.error(format!(
+                "unexpected `{word}`: it can stand only directly in a `switch`"
+            )));
+        }
+        if kind == TokenKind::Catch && self.expected.starts_stmt() {
+            return Some(
+                self.error("unexpected `catch`: there is no `try` before it")
+                    .hint("write `try { … } catch ($e) { … }`"),
+            );
+        }
+        None
+    }
+
+    /// What to do about it, if that can be guessed.
+    fn hint(&self) -> Option<String> {
+        self.hint_words()
+            .or_else(|| self.hint_signs())
+            .or_else(|| self.hint_operands())
+    }
+
+    /// Words of other languages, and misspelt ones.
+    fn hint_words(&self) -> Option<String> {
+        // The word is found at the error, before it, or at the start of the statement.
+        let first = self
+            .token(self.first)
+            .filter(|token| token.kind == TokenKind::Name);
+        let first = first.map_or(&b""[..], |token| token.text(self.source));
+        let names = [(0, self.kind(0)), (-1, self.kind(-1))]
+            .into_iter()
+            .filter(|(_, kind)| *kind == Some(TokenKind::Name))
+            .map(|(distance, _)| self.text(distance));
+        for word in names.chain([first]) {
+            if let Some(hint) = foreign_word(word) {
+                return Some(hint.to_owned());
+            }
+        }
+        let statement_words = [
+            "echo",
+            "return",
+            "if",
+            "else",
+            "while",
+            "for",
+            "foreach",
+            "forever",
+            "switch",
+            "case",
+            "default",
+            "break",
+            "continue",
+            "throw",
+            "try",
+            "catch",
+            "global",
+            "yield",
+            "include",
+            "include_once",
+            "import",
+            "class",
+            "function",
+            "barrier",
+        ];
+        let expression_words = [
+            "function",
+            "closure",
+            "match",
+            "cache",
+            "builtin",
+            "isset",
+            "unset",
+            "array",
+            "none",
+            "true",
+            "false",
+            "and",
+            "or",
+            "not",
+            "as",
+            "from",
+            "with",
+            "static",
+            "private",
+            "readonly",
+            "constructor",
+        ];
+        if let Some(word) = similar(first, &statement_words) {
+            return Some(format!("did you mean `{word}`?"));
+        }
+        for distance in [0, -1] {
+            if self.kind(distance) == Some(TokenKind::Name) {
+                let text = self.text(distance);
+                if let Some(word) =
+                    similar(text, &expression_words).or_else(|| similar(text, &statement_words))
+                {
+                    return Some(format!("did you mean `{word}`?"));
+                }
+            }
+        }
+        None
+    }
+
+    fn hint_signs(&self) -> Option<String> {
+        let kind = self.kind(0)?;
+        let before = self.kind(-1);
+        let hint = match kind {
+            TokenKind::FatArrow if before == Some(TokenKind::RParen) => {
+                "there are no arrow functions; write `function ($x) { return …; }`"
+            }
+            TokenKind::FatArrow => {
+                "`=>` stands only in arrays, `foreach`, `match`, `barrier` and `yield`"
+            }
+            TokenKind::LBrace if self.expected.starts_expr() && !self.expected.starts_stmt() => {
+                "arrays are written `[\"key\" => value]`"
+            }
+            TokenKind::LBrace if before == Some(TokenKind::RParen) => {
+                "a block follows `if`, `while`, `for`, `foreach`, `switch`, `function` …: is such a word missing at the start?"
+            }
+            TokenKind::Colon if self.expected.has("=>") => "write `=>` between key and value",
+            TokenKind::Colon if before == Some(TokenKind::RParen) => {
+                "functions have no return types"
+            }
+            TokenKind::Question
+                if before == Some(TokenKind::LParen) || before == Some(TokenKind::Comma) =>
+            {
+                "parameters have no types"
+            }
+            TokenKind::Greater if before == Some(TokenKind::Less) && self.adjacent(-1, 0) => {
+                "write `!=` for \"not equal\""
+            }
+            TokenKind::Assign
+                if matches!(
+                    before,
+                    Some(TokenKind::Same | TokenKind::NotSame | TokenKind::Eq)
+                ) =>
+            {
+                "the operators are `==`, `===`, `!=` and `!==`"
+            }
+            TokenKind::Assign if matches!(before, Some(TokenKind::Colon)) => "assign with `=`",
+            TokenKind::Assign => "assign with `=` to a variable, compare with `==`",
+            TokenKind::Amp if self.expected.has("VAR") && !self.expected.starts_expr() => {
+                "there are no references: arguments are passed by value"
+            }
+            TokenKind::Variable if before == Some(TokenKind::Arrow) => {
+                "the name of a property follows `->`; for a computed name write `$object[$name]`"
+            }
+            TokenKind::Number if before == Some(TokenKind::Dot) && self.adjacent(-1, 0) => {
+                "a number starts with a digit: `0.5`"
+            }
+            TokenKind::Dot if self.kind(1) == Some(TokenKind::Number) && self.adjacent(0, 1) => {
+                "a number starts with a digit: `0.5`"
+            }
+            TokenKind::Semi | TokenKind::EndOfBlock | TokenKind::RParen
+                if before == Some(TokenKind::Dot)
+                    && self.kind(-2) == Some(TokenKind::Number)
+                    && self.adjacent(-2, -1) =>
+            {
+                "a number does not end in a point: write `5` or `5.0`"
+            }
+            TokenKind::Arrow if self.kind(-1) == Some(TokenKind::Question) => {
+                "there is no `?->`; a missing property gives none"
+            }
+            TokenKind::Scope => "`::` follows a class name or `static`",
+            TokenKind::Semi if self.expected.starts_expr() && !self.expected.after_operand() => {
+                "something is missing before the `;`"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// A name where a variable belongs, and two operands in a row.
+    fn hint_operands(&self) -> Option<String> {
+        let kind = self.kind(0)?;
+        let before = self.kind(-1)?;
+        if kind == TokenKind::Name && self.expected.has("VAR") && !self.expected.starts_expr() {
+            if self.kind(1) == Some(TokenKind::Variable) {
+                if self.kind(-2) == Some(TokenKind::Catch) {
+                    return Some("every exception is caught: write `catch ($e)`".to_owned());
+                }
+                return Some("parameters have no types".to_owned());
+            }
+            return Some(format!(
+                "a variable starts with `$`: did you mean `${}`?",
+                self.word(0)
+            ));
+        }
+        if before.is_literal() && kind == TokenKind::Variable
+            || kind.is_literal() && before == TokenKind::Variable
+        {
+            if self.expected.has(",") && !self.expected.has(";") {
+                return Some("separate them with `,`, or join text with `.`".to_owned());
+            }
+            return Some("join text with `.`".to_owned());
+        }
+        if before.is_literal() && kind.is_literal() && self.expected.has(",") {
+            return Some("separate them with `,`".to_owned());
+        }
+        if self.expected.has(";") && (kind.starts_operand() || kind.starts_stmt_only()) {
+            return Some("is a `;` or an operator missing before it?".to_owned());
+        }
+        if matches!(
+            before,
+            TokenKind::If
+                | TokenKind::While
+                | TokenKind::Switch
+                | TokenKind::Foreach
+                | TokenKind::For
+        ) && kind != TokenKind::LParen
+        {
+            return Some(format!(
+                "put the condition in parentheses: `{} (…)`",
+                before.name()
+            ));
+        }
+        None
+    }
+}
+
+/// What to write for a word of another language.
+fn foreign_word(word: &[u8]) -> Option<&'static str> {
+    Some(match word {
+        b"elseif" | b"elsif" | b"elif" => "write `else if`",
+        b"new" => "objects are made by calling their class: `Name(…)`",
+        b"var" | b"let" | b"const" => "variables need no declaration: `$name = value;`",
+        b"def" | b"func" | b"fn" | b"fun" | b"sub" => {
+            "functions are written `function name($x) { … }`"
+        }
+        b"print" | b"printf" | b"puts" => "write `echo value;`",
+        b"do" => "there is no `do`; write `forever { … if (…) break; }`",
+        b"loop" => "write `forever { … }`",
+        b"until" | b"unless" => "write `while (!…)` or `if (!…)`",
+        b"finally" => "there is no `finally`; put the code behind the `catch` block",
+        b"null" | b"nil" | b"undefined" | b"NULL" | b"None" => "the word for no value is `none`",
+        b"True" | b"TRUE" => "write `true`",
+        b"False" | b"FALSE" => "write `false`",
+        b"this" | b"self" => "the object is `$this`; static members are reached with `static::`",
+        b"extends" | b"implements" => "classes have no inheritance",
+        b"public" | b"protected" => "members are public unless they are `private`",
+        b"abstract" | b"final" | b"interface" | b"trait" => "there are only plain classes",
+        b"use" => "variables are captured with `function (…) closure ($a) { … }`",
+        b"instanceof" | b"typeof" => "types are tested with is_string(), is_array(), is_object() …",
+        b"in" | b"of" => "write `foreach ($list as $value)`",
+        b"goto" => "there is no `goto`",
+        b"await" | b"async" => "every call waits by itself; leave the word out",
+        b"require" | b"require_once" => "write `include` or `import`",
+        _ => return None,
+    })
+}
+
+/// `a, b or c`; long lists are cut.
+fn list(words: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown = words.get(..words.len().min(SHOWN)).unwrap_or_default();
+    match shown {
+        [] => "something else".to_owned(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
