@@ -47,7 +47,7 @@ impl FieldSet {
 ///
 /// Transport, job and the destination (the grouping, else the MX) are always set, because pick-up
 /// takes turns over them; the others only if the gate looks at them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Fields {
     /// The transport.
     pub transportid: Text,

@@ -95,6 +95,38 @@ pub struct WrongState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(u32);
 
+/// Something that some of the items have, by their slots.
+#[derive(Debug)]
+pub(crate) struct PerSlot<T>(Vec<Option<T>>);
+
+impl<T> Default for PerSlot<T> {
+    fn default() -> Self {
+        PerSlot(Vec::new())
+    }
+}
+
+impl<T> PerSlot<T> {
+    pub fn get(&self, slot: Slot) -> Option<&T> {
+        self.0.get(slot.0 as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        self.0.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    pub fn insert(&mut self, slot: Slot, value: T) {
+        let place = slot.0 as usize;
+        if place >= self.0.len() {
+            self.0.resize_with(place + 1, || None);
+        }
+        self.0[place] = Some(value);
+    }
+
+    pub fn remove(&mut self, slot: Slot) -> Option<T> {
+        self.0.get_mut(slot.0 as usize)?.take()
+    }
+}
+
 /// What the index adds to an item, in bytes: its entry and its places in the maps by id, state and
 /// expiry, each about half filled at worst.
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -295,6 +296,26 @@ impl Item {
         }
     }
 
+    /// How old the item is for `retry.maxage`: time in HOLD does not count.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        self.held_since.unwrap_or(now).since(self.aging_from)
+    }
+
+    /// Marks the item as held from `now`, or from when it was held already.
+    pub fn put_on_hold(&mut self, now: Timestamp) {
+        self.hold = true;
+        self.held_since.get_or_insert(now);
+        self.retryts = None;
+    }
+
+    /// Ends a hold, if there was one, so that its time is not counted as age.
+    pub fn end_hold(&mut self, now: Timestamp) {
+        self.hold = false;
+        if let Some(since) = self.held_since.take() {
+            self.aging_from = self.aging_from.after(now.since(since));
+        }
+    }
+
     /// Makes the strings that repeat from item to item share their buffers with other items.
     pub fn share(&mut self, interner: &mut Interner) {
         interner.share(&mut self.serverid);
@@ -407,6 +428,21 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<ItemId>(), Err(BadItemId), "{bad}");
         }
+    }
+
+    #[test]
+    fn time_on_hold_is_not_age() {
+        let secs = |n: u64| Timestamp::from_secs(1_700_000_000 + n);
+        let mut item = typical(0);
+        assert_eq!(item.age(secs(100)), Duration::from_secs(100));
+        item.put_on_hold(secs(100));
+        item.put_on_hold(secs(500));
+        assert_eq!(item.held_since, Some(secs(100)), "held already");
+        assert_eq!(item.age(secs(1000)), Duration::from_secs(100));
+        item.end_hold(secs(1000));
+        item.end_hold(secs(1000));
+        assert_eq!(item.age(secs(1001)), Duration::from_secs(101));
+        assert_eq!((item.hold, item.held_since), (false, None));
     }
 
     #[test]

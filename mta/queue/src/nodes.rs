@@ -18,7 +18,7 @@
 //! a node that another limit stops does not swallow the turn, and no event touches more than two
 //! nodes for each item that moves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -28,7 +28,7 @@ use crate::item::Priority;
 use crate::time::Timestamp;
 
 /// What all items of a node have in common.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NodeKey {
     pub class: Priority,
     pub fields: Fields,
@@ -79,7 +79,8 @@ struct Waiters {
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     nodes: Slab<Node>,
-    by_key: BTreeMap<Arc<NodeKey>, usize>,
+    /// Never walked through, so that its order does not matter.
+    by_key: HashMap<Arc<NodeKey>, usize>,
     /// Ready nodes by class: place to node.
     rings: [BTreeMap<u64, usize>; 2],
     waiting: BTreeMap<LimitId, Waiters>,
@@ -241,7 +242,9 @@ impl Nodes {
         node.state = NodeState::Blocked(blocked, place);
         let class = node.key.class as usize;
         self.waiting.entry(limit).or_default().nodes[class].insert(place, index);
-        self.set_timer(limit, blocked.until);
+        if blocked.until.is_some() {
+            self.set_timer(limit, blocked.until);
+        }
         owed.into_iter().for_each(|limit| self.wake(limit));
     }
 

@@ -115,7 +115,7 @@ impl RetryRules {
 
     /// Whether the item's age is used up.
     pub fn aged(&self, item: &Item, now: Timestamp) -> bool {
-        now >= item.aging_from.after(self.maxage)
+        item.age(now) >= self.maxage
     }
 
     /// Works out the next attempt that `again` asks for; `random` decides on the jitter.

@@ -1,6 +1,5 @@
 //! What an operator may do with one item: the tasks of `queue update`.
 
-use super::flow::put_on_hold;
 use super::{InputError, Scheduler, Work};
 use crate::attempt::EnhancedStatus;
 use crate::gate::Gate;
@@ -133,12 +132,12 @@ impl<G: Gate> Scheduler<G> {
                 self.take_waiting(slot)?;
                 self.settle(now, slot);
             }
-            Control::Hold => self.rewrite(slot, |item| put_on_hold(item, now))?,
+            Control::Hold => self.rewrite(slot, |item| item.put_on_hold(now))?,
             Control::Release => match self.index.state(slot) {
                 State::Hold | State::Update => self.rewrite(slot, |item| release(item, now))?,
                 _ => return Err(wrong("be released")),
             },
-            Control::Retry => match (self.index.state(slot), self.work.get(&slot)) {
+            Control::Retry => match (self.index.state(slot), self.work.get(slot)) {
                 // Already as near to an attempt as it can be.
                 (State::Active, _) | (_, Some(Work::Arriving(_))) => {}
                 _ => self.rewrite(slot, |item| release(item, now))?,
@@ -201,19 +200,15 @@ impl<G: Gate> Scheduler<G> {
     }
 }
 
-/// Ends hold and delay; the time in HOLD is not counted as age.
+/// Ends hold and delay.
 fn release(item: &mut Item, now: Timestamp) {
-    if let Some(since) = item.held_since.take() {
-        item.aging_from = item.aging_from.after(now.since(since));
-    }
-    item.hold = false;
+    item.end_hold(now);
     item.retryts = None;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn item() -> Item {
         let id = ItemId {
@@ -248,17 +243,5 @@ mod tests {
             ..ItemUpdate::default()
         };
         assert_eq!(huge.applied(&item), None);
-    }
-
-    #[test]
-    fn time_on_hold_is_not_age() {
-        let mut item = item();
-        put_on_hold(&mut item, Timestamp::from_secs(1100));
-        release(
-            &mut item,
-            Timestamp::from_secs(1100).after(Duration::from_secs(900)),
-        );
-        assert_eq!(item.aging_from, Timestamp::from_secs(1900));
-        assert_eq!((item.hold, item.held_since), (false, None));
     }
 }

@@ -40,7 +40,7 @@ impl<G: Gate> Scheduler<G> {
                 self.candidates_found(slot, bound, result);
             }
             None => {
-                self.running.preparing += 1;
+                self.running.resolving += 1;
                 self.work.insert(slot, Work::Resolving(Box::new(bound)));
                 let resolution = Box::new(resolution);
                 self.outputs.push_back(Output::Resolve { id, resolution });
@@ -54,10 +54,10 @@ impl<G: Gate> Scheduler<G> {
         result: Result<Vec<Candidate>, AttemptError>,
     ) -> Result<(), InputError> {
         let slot = self.awaited(id, "a resolution", |w| matches!(w, Work::Resolving(_)))?;
-        let Some(Work::Resolving(bound)) = self.work.remove(&slot) else {
+        let Some(Work::Resolving(bound)) = self.work.remove(slot) else {
             return Ok(());
         };
-        self.running.preparing -= 1;
+        self.running.resolving -= 1;
         self.candidates_found(slot, *bound, result);
         Ok(())
     }
@@ -153,12 +153,12 @@ impl<G: Gate> Scheduler<G> {
 
     pub(super) fn regroup(&mut self) {
         let mut fields = BTreeMap::new();
-        let active: Vec<Slot> = (self.work.iter())
-            .filter(|(slot, _)| self.index.state(**slot) == State::Active)
-            .map(|(slot, _)| *slot)
+        let active: Vec<Slot> = (self.index.iter())
+            .map(|(slot, _)| slot)
+            .filter(|slot| self.index.state(*slot) == State::Active)
             .collect();
         for slot in active {
-            if let Some(Work::Routed(mut route)) = self.work.remove(&slot) {
+            if let Some(Work::Routed(mut route)) = self.work.remove(slot) {
                 fields.insert(slot, self.fields(slot, &mut route));
                 self.work.insert(slot, Work::Routed(route));
             }
@@ -169,7 +169,7 @@ impl<G: Gate> Scheduler<G> {
     /// Begins the attempt with the current candidate; the item is in SENDING.
     pub(super) fn start_attempt(&mut self, slot: Slot, grant: Grant) {
         let turn = self.random.next();
-        let Some(Work::Routed(mut route)) = self.work.remove(&slot) else {
+        let Some(Work::Routed(mut route)) = self.work.remove(slot) else {
             return;
         };
         let Some(candidate) = route.candidates.get(route.walk.place()).cloned() else {
@@ -257,7 +257,7 @@ impl<G: Gate> Scheduler<G> {
         let expires = self.transport(&item.transportid).retry.deadline(item);
         self.index.put_back(slot, fields, expires)?;
         if self.index.is_freezing(slot) {
-            self.work.remove(&slot);
+            self.work.remove(slot);
             self.index.freeze(slot, expires)?;
         }
         Ok(())
@@ -274,7 +274,7 @@ impl<G: Gate> Scheduler<G> {
         let sending = |work: &Work| matches!(work, Work::Routed(route) if route.grant.is_some());
         let slot = self.awaited(id, what, sending)?;
         let awaited = InputError::NotAwaited(id, what);
-        let Some(Work::Routed(mut route)) = self.work.remove(&slot) else {
+        let Some(Work::Routed(mut route)) = self.work.remove(slot) else {
             return Err(awaited);
         };
         let grant = route.grant.take().unwrap_or_default();

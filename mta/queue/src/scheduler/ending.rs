@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::flow::put_on_hold;
 use super::{Bound, Change, Ended, InputError, Output, Scheduler, Work, Writing};
 use crate::attempt::{Attempt, AttemptError};
 use crate::dsn::DsnSpec;
@@ -56,7 +55,7 @@ impl<G: Gate> Scheduler<G> {
     }
 
     pub(super) fn start_postdelivery(&mut self, now: Timestamp, slot: Slot) {
-        let Some(Work::Ended(ended)) = self.work.remove(&slot) else {
+        let Some(Work::Ended(ended)) = self.work.remove(slot) else {
             return;
         };
         self.running.finishing += 1;
@@ -102,7 +101,7 @@ impl<G: Gate> Scheduler<G> {
     ) -> Result<(), InputError> {
         let what = "a postdelivery verdict";
         let slot = self.awaited(id, what, |w| matches!(w, Work::Postdelivery(_)))?;
-        let Some(Work::Postdelivery(ended)) = self.work.remove(&slot) else {
+        let Some(Work::Postdelivery(ended)) = self.work.remove(slot) else {
             return Ok(());
         };
         self.running.finishing -= 1;
@@ -145,12 +144,12 @@ impl<G: Gate> Scheduler<G> {
             } => {
                 self.counters.delayed += 1;
                 let change = |item: &mut Item| {
-                    schedule.apply(item, &again);
                     if again.hold {
-                        put_on_hold(item, now);
+                        item.put_on_hold(now);
                     } else {
-                        item.held_since = None;
+                        item.end_hold(now);
                     }
+                    schedule.apply(item, &again);
                 };
                 // Without the strings that the script gave, the item is as large as before.
                 let modest = Again {
@@ -220,7 +219,7 @@ impl<G: Gate> Scheduler<G> {
 
     fn ask_to_write(&mut self, slot: Slot) {
         let item = self.index.item(slot);
-        let Some(Work::Writing(writing)) = self.work.get(&slot) else {
+        let Some(Work::Writing(writing)) = self.work.get(slot) else {
             return;
         };
         let change = if writing.gone {
@@ -236,7 +235,7 @@ impl<G: Gate> Scheduler<G> {
     pub(super) fn persisted(&mut self, now: Timestamp, id: ItemId) -> Result<(), InputError> {
         let open = |work: &Work| matches!(work, Work::Writing(w) if w.again_at.is_none());
         let slot = self.awaited(id, "a write", open)?;
-        let Some(Work::Writing(writing)) = self.work.remove(&slot) else {
+        let Some(Work::Writing(writing)) = self.work.remove(slot) else {
             return Ok(());
         };
         self.running.writing -= 1;
@@ -251,7 +250,7 @@ impl<G: Gate> Scheduler<G> {
     pub(super) fn persist_failed(&mut self, now: Timestamp, id: ItemId) -> Result<(), InputError> {
         let open = |work: &Work| matches!(work, Work::Writing(w) if w.again_at.is_none());
         let slot = self.awaited(id, "a write", open)?;
-        if let Some(Work::Writing(writing)) = self.work.get_mut(&slot) {
+        if let Some(Work::Writing(writing)) = self.work.get_mut(slot) {
             let at = now.after(REWRITE);
             writing.again_at = Some(at);
             self.rewrites.insert((at, slot));
@@ -260,7 +259,7 @@ impl<G: Gate> Scheduler<G> {
     }
 
     pub(super) fn write_again(&mut self, slot: Slot) {
-        if let Some(Work::Writing(writing)) = self.work.get_mut(&slot) {
+        if let Some(Work::Writing(writing)) = self.work.get_mut(slot) {
             writing.again_at = None;
         }
         self.ask_to_write(slot);

@@ -118,11 +118,15 @@ impl<G: Gate> Scheduler<G> {
             return Err(InputError::Full(self.index.len()));
         }
         item.share(&mut self.interner);
+        if item.hold {
+            let since = item.received;
+            item.held_since.get_or_insert(since);
+        }
         let id = item.id;
         let holds = new && !item.hold && self.transport(&item.transportid).hold;
         let slot = self.index.insert(item).ok_or(InputError::Duplicate(id))?;
         if holds {
-            self.index.change(slot, |item| put_on_hold(item, now))?;
+            self.index.change(slot, |item| item.put_on_hold(now))?;
             self.write_update(slot, None);
         } else {
             self.settle(now, slot);
@@ -164,7 +168,7 @@ impl<G: Gate> Scheduler<G> {
     /// # Errors
     /// A task runs for the item.
     pub(super) fn take_waiting(&mut self, slot: Slot) -> Result<(), InputError> {
-        match (self.index.state(slot), self.work.get(&slot)) {
+        match (self.index.state(slot), self.work.get(slot)) {
             (State::Active, _) => self.index.withdraw(slot)?,
             (State::Defer, _) => self.index.due(slot)?,
             (State::Hold, _) => self.index.release(slot)?,
@@ -177,7 +181,7 @@ impl<G: Gate> Scheduler<G> {
                 return Err(InputError::Busy(self.index.item(slot).id));
             }
         }
-        self.work.remove(&slot);
+        self.work.remove(slot);
         Ok(())
     }
 
@@ -202,7 +206,7 @@ impl<G: Gate> Scheduler<G> {
     ) -> Result<(), InputError> {
         let what = "a predelivery verdict";
         let slot = self.awaited(id, what, |w| matches!(w, Work::Predelivery(_)))?;
-        let Some(Work::Predelivery(worker)) = self.work.remove(&slot) else {
+        let Some(Work::Predelivery(worker)) = self.work.remove(slot) else {
             return Ok(());
         };
         self.running.preparing -= 1;
@@ -281,7 +285,7 @@ impl<G: Gate> Scheduler<G> {
         for slot in slots {
             let item = self.index.item(slot);
             let rules = self.transport(&item.transportid);
-            let waits = matches!(self.work.get(&slot), None | Some(Work::Arriving(_)));
+            let waits = matches!(self.work.get(slot), None | Some(Work::Arriving(_)));
             let expires = match self.index.state(slot) {
                 State::Hold => rules.retry.hold_deadline(item),
                 State::Active | State::Defer | State::Update => Some(rules.retry.deadline(item)),
@@ -299,7 +303,7 @@ impl<G: Gate> Scheduler<G> {
         awaits: impl Fn(&Work) -> bool,
     ) -> Result<Slot, InputError> {
         let slot = self.index.slot(id).ok_or(InputError::NotFound(id))?;
-        match self.work.get(&slot) {
+        match self.work.get(slot) {
             Some(work) if awaits(work) => Ok(slot),
             _ => Err(InputError::NotAwaited(id, what)),
         }
@@ -316,10 +320,4 @@ impl<G: Gate> Scheduler<G> {
             &transport.port.to_be_bytes(),
         ]))
     }
-}
-
-pub(super) fn put_on_hold(item: &mut Item, now: Timestamp) {
-    item.hold = true;
-    item.held_since = Some(now);
-    item.retryts = None;
 }

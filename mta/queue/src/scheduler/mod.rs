@@ -37,7 +37,7 @@ use crate::attempt::{Attempt, AttemptError};
 use crate::destination::{Candidate, OwnHosts, Resolution, Walk};
 use crate::dsn::{DsnOptions, DsnSpec};
 use crate::gate::{Gate, Grant};
-use crate::index::{Index, QuotaUse, Slot, State, WrongState};
+use crate::index::{Index, PerSlot, QuotaUse, Slot, State, WrongState};
 use crate::item::{Item, ItemId, Pairs, Priority};
 use crate::outcome::{Cause, Situation, Verdict};
 use crate::random::SplitMix;
@@ -259,7 +259,8 @@ pub enum InputError {
 pub struct Limits {
     /// Deliveries: `queues.concurrency.total`.
     pub deliveries: usize,
-    /// Items in predelivery or DNS.
+    /// Items in predelivery. DNS has no limit here but the resolver's own, so that a domain whose
+    /// servers are silent does not keep others from being prepared.
     pub preparing: usize,
     /// Items in postdelivery.
     pub finishing: usize,
@@ -298,8 +299,10 @@ pub struct Counters {
 pub struct Running {
     /// Items that wait for predelivery.
     pub loader: usize,
-    /// Items in predelivery or DNS.
+    /// Items in predelivery.
     pub preparing: usize,
+    /// Items whose destination is looked up.
+    pub resolving: usize,
     /// Deliveries.
     pub deliveries: usize,
     /// Items that wait for postdelivery.
@@ -325,7 +328,7 @@ pub struct Scheduler<G> {
     interner: Interner,
     routes: BTreeSet<Arc<[Candidate]>>,
     routes_swept: usize,
-    work: BTreeMap<Slot, Work>,
+    work: PerSlot<Work>,
     /// Items that wait for predelivery, in order.
     loader: BTreeMap<Turn, Slot>,
     /// Items that wait for postdelivery, in order.
@@ -420,7 +423,7 @@ impl<G: Gate> Scheduler<G> {
             interner: Interner::new(),
             routes: BTreeSet::new(),
             routes_swept: 0,
-            work: BTreeMap::new(),
+            work: PerSlot::default(),
             loader: BTreeMap::new(),
             finisher: BTreeMap::new(),
             rewrites: BTreeSet::new(),
@@ -462,7 +465,7 @@ impl<G: Gate> Scheduler<G> {
 
     /// What `Try` set for the attempt of this item that goes on.
     pub fn plan(&self, id: ItemId) -> Option<&Plan> {
-        match self.work.get(&self.index.slot(id)?)? {
+        match self.work.get(self.index.slot(id)?)? {
             Work::Resolving(bound) => Some(&bound.plan),
             Work::Routed(route) => Some(&route.bound.plan),
             Work::Ended(ended) | Work::Postdelivery(ended) => Some(&ended.bound.plan),
@@ -547,12 +550,13 @@ impl<G: Gate> Scheduler<G> {
     pub fn is_idle(&self) -> bool {
         let Running {
             preparing,
+            resolving,
             deliveries,
             finishing,
             writing,
             ..
         } = self.running;
-        preparing + deliveries + finishing + writing + self.finisher.len() == 0
+        preparing + resolving + deliveries + finishing + writing + self.finisher.len() == 0
     }
 
     /// The gate.

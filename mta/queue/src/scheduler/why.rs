@@ -77,7 +77,7 @@ impl<G: Gate> Scheduler<G> {
     pub fn why(&self, id: ItemId) -> Option<Why> {
         let slot = self.index.slot(id)?;
         let item = self.index.item(slot);
-        Some(match (self.index.state(slot), self.work.get(&slot)) {
+        Some(match (self.index.state(slot), self.work.get(slot)) {
             (State::Hold, _) => Why::Held {
                 since: item.held_since.unwrap_or(item.received),
             },
@@ -148,7 +148,7 @@ impl<G: Gate> Scheduler<G> {
 
     /// Why nothing will move the item, if so.
     fn misplaced(&self, slot: crate::index::Slot, state: State) -> Option<&'static str> {
-        let work = self.work.get(&slot);
+        let work = self.work.get(slot);
         let fits = match (state, work) {
             (State::Defer | State::Hold | State::Update, work) => work.is_none(),
             (State::Active, Some(Work::Routed(route))) => route.grant.is_none(),
@@ -178,10 +178,11 @@ impl<G: Gate> Scheduler<G> {
             if let Some(what) = self.misplaced(slot, self.index.state(slot)) {
                 return Err(format!("{} {what}", item.id));
             }
-            match self.work.get(&slot) {
+            match self.work.get(slot) {
                 None => {}
                 Some(Work::Arriving(_)) => seen.loader += 1,
-                Some(Work::Predelivery(_) | Work::Resolving(_)) => seen.preparing += 1,
+                Some(Work::Predelivery(_)) => seen.preparing += 1,
+                Some(Work::Resolving(_)) => seen.resolving += 1,
                 Some(Work::Routed(route)) => seen.deliveries += usize::from(route.grant.is_some()),
                 Some(Work::Ended(_)) => seen.finisher += 1,
                 Some(Work::Postdelivery(_)) => seen.finishing += 1,

@@ -18,7 +18,7 @@ struct World {
 
 const PER_DESTINATION: usize = 2;
 const LIMITS: Limits = Limits {
-    deliveries: 4,
+    deliveries: 6,
     preparing: 3,
     finishing: 2,
     messages: 0,
