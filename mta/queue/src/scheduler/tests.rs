@@ -103,6 +103,8 @@ fn resolve(resolution: &mut Resolution) -> Result<Vec<Candidate>, AttemptError> 
 struct Service<G> {
     queue: Scheduler<G>,
     now: Timestamp,
+    /// The time of the last event that the queue was told.
+    queue_time: Timestamp,
     timer: Option<Timestamp>,
     asked: VecDeque<Output>,
     notices: Vec<DsnSpec>,
@@ -118,6 +120,7 @@ impl<G: Gate> Service<G> {
         Service {
             queue,
             now: T0,
+            queue_time: T0,
             timer: None,
             asked,
             notices,
@@ -130,6 +133,7 @@ impl<G: Gate> Service<G> {
     }
 
     fn try_give(&mut self, input: Input) -> Result<(), InputError> {
+        self.queue_time = self.now;
         let result = self.queue.handle(self.now, input);
         while let Some(output) = self.queue.poll() {
             self.transcript
