@@ -155,6 +155,12 @@ pub trait Gate {
         None
     }
 
+    /// Whether a suspend keeps every item with these values: such a candidate is passed over if
+    /// there is another.
+    fn is_suspended(&self, _fields: &Fields) -> bool {
+        false
+    }
+
     /// Asks for leave to pick up an item with these values; leave takes what it needs.
     ///
     /// # Errors

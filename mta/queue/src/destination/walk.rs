@@ -24,6 +24,19 @@ pub enum WalkStep {
 }
 
 impl Walk {
+    /// A walk that begins at the candidate with this number.
+    pub fn starting_at(place: usize) -> Self {
+        Walk {
+            next: place,
+            failure: None,
+        }
+    }
+
+    /// Whether no candidate was tried yet.
+    pub fn is_fresh(&self) -> bool {
+        self.failure.is_none()
+    }
+
     /// The number of the candidate to try.
     pub fn place(&self) -> usize {
         self.next

@@ -87,8 +87,21 @@ impl<G: Gate> Scheduler<G> {
             grouping: None,
             grant: None,
         };
-        let fields = self.fields(slot, &mut route);
+        let fields = self.first_fields(slot, &mut route);
         self.activate(slot, route, fields);
+    }
+
+    /// Chooses the first candidate that is not suspended, or the first if all are.
+    fn first_fields(&mut self, slot: Slot, route: &mut Route) -> Fields {
+        for place in 0..route.candidates.len() {
+            route.walk = Walk::starting_at(place);
+            let fields = self.fields(slot, route);
+            if !self.gate.is_suspended(&fields) {
+                return fields;
+            }
+        }
+        route.walk = Walk::default();
+        self.fields(slot, route)
     }
 
     fn activate(&mut self, slot: Slot, route: Route, fields: Fields) {
@@ -159,7 +172,12 @@ impl<G: Gate> Scheduler<G> {
             .collect();
         for slot in active {
             if let Some(Work::Routed(mut route)) = self.work.remove(slot) {
-                fields.insert(slot, self.fields(slot, &mut route));
+                let again = if route.walk.is_fresh() {
+                    self.first_fields(slot, &mut route)
+                } else {
+                    self.fields(slot, &mut route)
+                };
+                fields.insert(slot, again);
                 self.work.insert(slot, Work::Routed(route));
             }
         }

@@ -161,6 +161,58 @@ fn lifting_a_suspend_lets_the_messages_go() {
     );
 }
 
+/// A gate that suspends one host.
+#[derive(Debug)]
+struct HostSuspended(Option<Text>);
+
+impl Gate for HostSuspended {
+    fn fields(&self) -> FieldSet {
+        FieldSet::default()
+    }
+
+    fn is_suspended(&self, fields: &Fields) -> bool {
+        self.0.is_some() && fields.remotemx == self.0
+    }
+
+    fn admit(&mut self, fields: &Fields, _: Timestamp) -> Result<Grant, Blocked> {
+        let kind = BlockKind::Suspend;
+        let blocked = Blocked {
+            limit: LimitId(0),
+            until: None,
+            kind,
+        };
+        if self.is_suspended(fields) {
+            Err(blocked)
+        } else {
+            Ok(Grant::default())
+        }
+    }
+
+    fn release(&mut self, _: Ticket, _: Release, _: Timestamp, _: &mut Vec<LimitId>) {}
+}
+
+#[test]
+fn a_suspended_host_is_passed_over_if_there_is_another() {
+    let limits = Limits {
+        deliveries: 0,
+        ..Limits::default()
+    };
+    for (suspended, want) in [("mx1.d.test", "mx2.d.test"), ("mx2.d.test", "mx1.d.test")] {
+        let gate = HostSuspended(Some(suspended.into()));
+        let mut service = Service::new(mx(), gate, Limits::default());
+        service.give(Input::Committed(item(1)));
+        assert_eq!(service.attempt().1.mx, want);
+        // A message that waits already follows a change.
+        let mut service = Service::new(mx(), HostSuspended(None), limits);
+        service.give(Input::Committed(item(1)));
+        assert!(service.run().is_none());
+        service.queue.gate_mut().0 = Some(suspended.into());
+        service.queue.limits.deliveries = 1;
+        service.give(Input::PoliciesChanged);
+        assert_eq!(service.attempt().1.mx, want);
+    }
+}
+
 #[test]
 fn high_priority_goes_first_from_the_loader_on() {
     let limits = Limits {
