@@ -330,14 +330,20 @@ async fn run(worker: &Rc<Worker>, mut mailbox: mpsc::Receiver<Job>, grace: Durat
             () = &mut stopped => break,
         };
         let Some(job) = job else { break };
-        worker.spawn(job(Rc::clone(worker)));
+        spawn(worker, job);
     }
     // What was sent before the stop is taken and learns of it.
     mailbox.close();
     while let Some(job) = mailbox.recv().await {
-        worker.spawn(job(Rc::clone(worker)));
+        spawn(worker, job);
     }
     timeout(&*worker.effects.clock, grace, worker.idle()).await;
+}
+
+/// Calls the job inside its task, so that a panic in it ends nothing else.
+fn spawn(worker: &Rc<Worker>, job: Job) {
+    let own = Rc::clone(worker);
+    worker.spawn(async move { job(own).await });
 }
 
 #[cfg(test)]

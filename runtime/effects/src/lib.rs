@@ -7,13 +7,15 @@
 pub mod clock;
 pub mod disk;
 pub mod dns;
+pub mod memory;
 pub mod net;
 pub mod random;
 pub mod system;
 
 pub use clock::{Clock, Monotonic, VirtualClock};
 pub use dns::{Dns, DnsAnswer, DnsError, Record, RecordData, RecordType};
-pub use net::{Connect, Connection, Listener, Net};
+pub use memory::MemoryNet;
+pub use net::{Accepted, Connect, Connection, Listener, Net};
 pub use random::{Random, SeededRandom};
 
 /// A future of one thread: workers share nothing, so nothing has to be `Send`.

@@ -34,6 +34,17 @@ pub struct Connect {
     pub timeout: Option<Duration>,
 }
 
+/// A connection that was accepted and belongs to no thread yet.
+pub trait Accepted: Send {
+    /// The address of the other end.
+    fn peer_addr(&self) -> SocketAddr;
+    /// Binds it to the calling thread's runtime.
+    ///
+    /// # Errors
+    /// When it cannot be registered there.
+    fn adopt(self: Box<Self>) -> io::Result<Box<dyn Connection>>;
+}
+
 /// Accepts connections.
 pub trait Listener {
     /// The bound address.
@@ -41,11 +52,19 @@ pub trait Listener {
     /// # Errors
     /// As the system reports it.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+
     /// The next connection.
     ///
     /// # Errors
     /// As the system reports it, `EMFILE` among others; the caller decides whether to go on.
-    fn accept(&self) -> LocalFuture<'_, io::Result<(Box<dyn Connection>, SocketAddr)>>;
+    fn accept(&self) -> LocalFuture<'_, io::Result<Box<dyn Accepted>>>;
+
+    /// Takes a waiting connection when no descriptor is left for it, by means of one that is held
+    /// in reserve, sends it `reply` and closes it. Says whether one was waiting.
+    ///
+    /// # Errors
+    /// When the reserve is gone too.
+    fn turn_away(&self, reply: &[u8]) -> io::Result<bool>;
 }
 
 /// Opens connections and listeners.
@@ -57,7 +76,8 @@ pub trait Net {
         how: &Connect,
     ) -> LocalFuture<'static, io::Result<Box<dyn Connection>>>;
 
-    /// Listens on `at`; port 0 takes a free one. `backlog` none: the system's.
+    /// Listens on `at`; port 0 takes a free one. An IPv6 listener takes IPv6 alone. `backlog` none: the
+    /// system's.
     ///
     /// # Errors
     /// As the system reports it.

@@ -5,19 +5,23 @@
     reason = "this module implements the traits over the system"
 )]
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::SocketFlags;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::LocalFuture;
 use crate::clock::{Clock, Monotonic};
-use crate::net::{Connect, Connection, Listener, Net};
+use crate::net::{Accepted, Connect, Connection, Listener, Net};
 use crate::random::Random;
 
 /// The system's clocks; timers are tokio's.
@@ -127,30 +131,94 @@ impl Connection for Stream {
     }
 }
 
-/// Wraps a socket that was accepted elsewhere (the acceptor hands sockets to workers).
-///
-/// # Errors
-/// When the socket cannot be registered with this thread's runtime.
-pub fn adopt(socket: std::net::TcpStream) -> io::Result<Box<dyn Connection>> {
-    socket.set_nonblocking(true)?;
-    socket.set_nodelay(true)?;
-    Ok(Box::new(Stream(tokio::net::TcpStream::from_std(socket)?)))
+/// A socket that no runtime knows yet.
+struct Socket {
+    socket: std::net::TcpStream,
+    peer: SocketAddr,
 }
 
-struct TcpListener(tokio::net::TcpListener);
+impl Accepted for Socket {
+    fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn adopt(self: Box<Self>) -> io::Result<Box<dyn Connection>> {
+        self.socket.set_nodelay(true)?;
+        let stream = tokio::net::TcpStream::from_std(self.socket)?;
+        Ok(Box::new(Stream(stream)))
+    }
+}
+
+struct TcpListener {
+    listener: AsyncFd<std::net::TcpListener>,
+    /// A second descriptor of the listener, given up for a moment when no other is left.
+    reserve: RefCell<Option<OwnedFd>>,
+}
+
+impl TcpListener {
+    fn new(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+        let reserve = OwnedFd::from(listener.try_clone()?);
+        Ok(TcpListener {
+            listener: AsyncFd::try_with_interest(listener, Interest::READABLE)
+                .map_err(io::Error::from)?,
+            reserve: RefCell::new(Some(reserve)),
+        })
+    }
+
+    /// One system call: the new socket does not block and is not handed to child processes.
+    fn accept_now(listener: &std::net::TcpListener) -> io::Result<Socket> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+        let peer = peer
+            .and_then(|peer| SocketAddr::try_from(peer).ok())
+            .ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok(Socket {
+            socket: socket.into(),
+            peer,
+        })
+    }
+
+    fn take_reserve(&self) {
+        let mut reserve = self.reserve.borrow_mut();
+        if reserve.is_none() {
+            *reserve = self.listener.get_ref().try_clone().ok().map(OwnedFd::from);
+        }
+    }
+}
 
 impl Listener for TcpListener {
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.get_ref().local_addr()
     }
 
-    fn accept(&self) -> LocalFuture<'_, io::Result<(Box<dyn Connection>, SocketAddr)>> {
+    fn accept(&self) -> LocalFuture<'_, io::Result<Box<dyn Accepted>>> {
         Box::pin(async {
-            let (socket, peer) = self.0.accept().await?;
-            socket.set_nodelay(true)?;
-            let connection: Box<dyn Connection> = Box::new(Stream(socket));
-            Ok((connection, peer))
+            let socket = self
+                .listener
+                .async_io(Interest::READABLE, |listener| Self::accept_now(listener))
+                .await?;
+            let accepted: Box<dyn Accepted> = Box::new(socket);
+            Ok(accepted)
         })
+    }
+
+    fn turn_away(&self, reply: &[u8]) -> io::Result<bool> {
+        self.reserve.take();
+        let accepted = self
+            .listener
+            .try_io(Interest::READABLE, |listener| Self::accept_now(listener));
+        let outcome = match accepted {
+            Ok(mut socket) => {
+                // There is room for this much in a new socket, so it is sent before the close.
+                let _ = io::Write::write(&mut socket.socket, reply);
+                let _ = socket.socket.shutdown(std::net::Shutdown::Write);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.take_reserve();
+        outcome
     }
 }
 
@@ -195,11 +263,14 @@ impl Net for SystemNet {
             SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
             SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
         };
+        if at.is_ipv6() {
+            rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+        }
         socket.set_reuseaddr(true)?;
         socket.bind(at)?;
-        Ok(Rc::new(TcpListener(
-            socket.listen(backlog.unwrap_or(1024))?,
-        )))
+        // The system cuts a longer one to its own limit.
+        let listener = socket.listen(backlog.unwrap_or(4096))?.into_std()?;
+        Ok(Rc::new(TcpListener::new(listener)?))
     }
 }
 
