@@ -8,16 +8,14 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::OnceLock;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::net::SocketFlags;
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::LocalFuture;
 use crate::clock::{Clock, Monotonic};
@@ -150,74 +148,53 @@ impl Accepted for Socket {
 }
 
 struct TcpListener {
-    listener: AsyncFd<std::net::TcpListener>,
-    /// A second descriptor of the listener, given up for a moment when no other is left.
+    listener: tokio::net::TcpListener,
+    /// Another descriptor, given up for a moment when no further one is left.
     reserve: RefCell<Option<OwnedFd>>,
 }
 
 impl TcpListener {
-    fn new(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-        let reserve = OwnedFd::from(listener.try_clone()?);
+    fn new(listener: tokio::net::TcpListener) -> io::Result<TcpListener> {
+        let reserve = listener.as_fd().try_clone_to_owned()?;
         Ok(TcpListener {
-            listener: AsyncFd::try_with_interest(listener, Interest::READABLE)
-                .map_err(io::Error::from)?,
+            listener,
             reserve: RefCell::new(Some(reserve)),
         })
-    }
-
-    /// One system call: the new socket does not block and is not handed to child processes.
-    fn accept_now(listener: &std::net::TcpListener) -> io::Result<Socket> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
-        let peer = peer
-            .and_then(|peer| SocketAddr::try_from(peer).ok())
-            .ok_or(io::ErrorKind::ConnectionAborted)?;
-        Ok(Socket {
-            socket: socket.into(),
-            peer,
-        })
-    }
-
-    fn take_reserve(&self) {
-        let mut reserve = self.reserve.borrow_mut();
-        if reserve.is_none() {
-            *reserve = self.listener.get_ref().try_clone().ok().map(OwnedFd::from);
-        }
     }
 }
 
 impl Listener for TcpListener {
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.get_ref().local_addr()
+        self.listener.local_addr()
     }
 
     fn accept(&self) -> LocalFuture<'_, io::Result<Box<dyn Accepted>>> {
         Box::pin(async {
-            let socket = self
-                .listener
-                .async_io(Interest::READABLE, |listener| Self::accept_now(listener))
-                .await?;
-            let accepted: Box<dyn Accepted> = Box::new(socket);
+            let (socket, peer) = self.listener.accept().await?;
+            let socket = socket.into_std()?;
+            let accepted: Box<dyn Accepted> = Box::new(Socket { socket, peer });
             Ok(accepted)
         })
     }
 
     fn turn_away(&self, reply: &[u8]) -> io::Result<bool> {
         self.reserve.take();
-        let accepted = self
-            .listener
-            .try_io(Interest::READABLE, |listener| Self::accept_now(listener));
-        let outcome = match accepted {
-            Ok(mut socket) => {
-                // There is room for this much in a new socket, so it is sent before the close.
-                let _ = io::Write::write(&mut socket.socket, reply);
-                let _ = socket.socket.shutdown(std::net::Shutdown::Write);
+        let mut context = Context::from_waker(Waker::noop());
+        let outcome = match self.listener.poll_accept(&mut context) {
+            Poll::Ready(Ok((socket, _))) => {
+                let mut socket = socket.into_std()?;
+                // There is room for this much in a new socket, so it goes out before the close.
+                let _ = io::Write::write(&mut socket, reply);
+                let _ = socket.shutdown(std::net::Shutdown::Write);
                 Ok(true)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(false),
         };
-        self.take_reserve();
+        let mut reserve = self.reserve.borrow_mut();
+        if reserve.is_none() {
+            *reserve = self.listener.as_fd().try_clone_to_owned().ok();
+        }
         outcome
     }
 }
@@ -269,7 +246,7 @@ impl Net for SystemNet {
         socket.set_reuseaddr(true)?;
         socket.bind(at)?;
         // The system cuts a longer one to its own limit.
-        let listener = socket.listen(backlog.unwrap_or(4096))?.into_std()?;
+        let listener = socket.listen(backlog.unwrap_or(4096))?;
         Ok(Rc::new(TcpListener::new(listener)?))
     }
 }
