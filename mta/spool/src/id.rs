@@ -79,9 +79,48 @@ pub struct BodyRef {
     pub length: u64,
 }
 
+impl BodyRef {
+    /// Returns the reference as bytes, for whoever stores it inside an item.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(
+            self.id
+                .0
+                .to_le_bytes()
+                .into_iter()
+                .chain(self.length.to_le_bytes()),
+        ) {
+            *to = from;
+        }
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (id, rest) = bytes.split_first_chunk::<8>()?;
+        let length = rest.try_into().ok()?;
+        Some(Self {
+            id: BodyId(u64::from_le_bytes(*id)),
+            length: u64::from_le_bytes(length),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_to_a_body_is_read_back_from_its_bytes() {
+        let body = BodyRef {
+            id: BodyId(77),
+            length: 1 << 40,
+        };
+        assert_eq!(BodyRef::from_bytes(&body.to_bytes()), Some(body));
+        assert_eq!(BodyRef::from_bytes(&[0; 15]), None);
+    }
 
     #[test]
     fn an_item_is_written_as_uuid_colon_number_and_read_back_from_its_bytes() {

@@ -104,7 +104,8 @@ pub(crate) fn size(length: u64) -> u64 {
 
 /// Appends a record to `out`, which continues the segment so that the record starts at `offset`.
 ///
-/// `tail_crc` is the CRC32C of `tail`, which the writer of a body has computed on the way in.
+/// The payload is `head` and `tail`; of a body, `head` is the id. `tail_crc` is the CRC32C of `tail` if
+/// it is known, as that of a body is, which was summed on the way in.
 pub(crate) fn append(
     out: &mut Vec<u8>,
     seal: Seal,
@@ -112,11 +113,15 @@ pub(crate) fn append(
     mark: Mark,
     head: &[u8],
     tail: &[u8],
-    tail_crc: u32,
+    tail_crc: Option<u32>,
 ) {
     let length = head.len().saturating_add(tail.len());
-    // The tail comes first in the checksum so that the head can be chosen after the tail was summed.
-    let payload_crc = crc32c::crc32c_append(tail_crc, head);
+    // The tail of a body comes first in the checksum: its id is chosen after it was summed.
+    let payload_crc = if head_length(mark.kind) > 0 {
+        crc32c::crc32c_append(tail_crc.unwrap_or_else(|| crc32c::crc32c(tail)), head)
+    } else {
+        crc32c::crc32c_append(crc32c::crc32c(head), tail)
+    };
     let mut header = [0; HEADER_LENGTH];
     let fields = [
         u32::from_le_bytes(MAGIC),
@@ -154,7 +159,7 @@ pub(crate) struct Mark {
 }
 
 /// How many bytes at the front of a payload of `kind` are summed last.
-fn head_length(kind: Kind) -> usize {
+pub(crate) fn head_length(kind: Kind) -> usize {
     if kind == Kind::Body {
         size_of::<BodyId>()
     } else {
@@ -170,13 +175,7 @@ pub(crate) fn read(bytes: &[u8], seal: Seal, offset: u64) -> Result<Record<'_>, 
     if !header.starts_with(&MAGIC) {
         return Err(Damage::Header);
     }
-    let field = |index: usize| {
-        header
-            .chunks_exact(4)
-            .nth(index)
-            .and_then(|f| f.first_chunk::<4>())
-            .map_or(0, |f| u32::from_le_bytes(*f))
-    };
+    let field = |index: usize| word(header, index);
     if field(5) != header_crc(seal, offset, header) {
         return Err(Damage::Header);
     }
@@ -202,6 +201,45 @@ pub(crate) fn read(bytes: &[u8], seal: Seal, offset: u64) -> Result<Record<'_>, 
         synced: u64::from(field(2)).saturating_mul(ALIGNMENT),
         payload,
     })
+}
+
+/// A header alone, for reading a long payload piece by piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: Kind,
+    /// The length of the payload.
+    pub(crate) length: u64,
+    payload_crc: u32,
+}
+
+impl Frame {
+    /// Tells whether the payload of a body, its id and bytes with the given sum, is what was written.
+    pub(crate) fn matches_body(&self, id: BodyId, bytes_crc: u32) -> bool {
+        crc32c::crc32c_append(bytes_crc, &id.0.to_le_bytes()) == self.payload_crc
+    }
+}
+
+/// Reads only the header of the record at the front of `bytes`.
+pub(crate) fn read_frame(bytes: &[u8], seal: Seal, offset: u64) -> Option<Frame> {
+    let header = bytes.first_chunk::<HEADER_LENGTH>()?;
+    let word = |index: usize| word(header, index);
+    if !header.starts_with(&MAGIC) || word(5) != header_crc(seal, offset, header) {
+        return None;
+    }
+    let kind = Kind::from_code(word(3).to_le_bytes()[0])?;
+    Some(Frame {
+        kind,
+        length: u64::from(word(1)),
+        payload_crc: word(4),
+    })
+}
+
+fn word(header: &[u8; HEADER_LENGTH], index: usize) -> u32 {
+    let word = header
+        .chunks_exact(4)
+        .nth(index)
+        .and_then(|word| word.first_chunk::<4>());
+    word.map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 /// Looks for the next record with a good header at or behind `from`; `bytes` is the segment from its
@@ -257,7 +295,7 @@ mod tests {
             },
             head,
             tail,
-            crc32c::crc32c(tail),
+            Some(crc32c::crc32c(tail)),
         );
         out
     }
@@ -336,7 +374,7 @@ mod tests {
             },
             b"x",
             &[],
-            0,
+            None,
         );
         assert_eq!(find(&bytes, SEAL, 1), Some(56));
         assert_eq!(find(&bytes, SEAL, 57), None);

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::record::{self, Damage, FIRST, LAST, Record};
+use crate::record::{self, Damage, FIRST, LAST, Record, Seal};
 use crate::segment::{End, Header, START};
 
 /// What a segment holds.
@@ -34,7 +34,7 @@ pub(crate) fn scan<'a>(bytes: &'a [u8], header: &Header, end: Option<End>) -> Sc
         .and_then(|limit| bytes.get(..limit))
         .unwrap_or(bytes);
 
-    let (records, gaps) = intact(counted, header);
+    let (records, gaps) = intact(counted, header.seal());
     let proven = records
         .iter()
         .map(|(_, record)| record.synced)
@@ -115,8 +115,7 @@ impl<'a> Scan<'a> {
 type Gaps = Vec<(Range<u64>, &'static str)>;
 
 /// Finds all intact records and the gaps between them.
-fn intact<'a>(bytes: &'a [u8], header: &Header) -> (Vec<(u64, Record<'a>)>, Gaps) {
-    let seal = header.seal();
+pub(crate) fn intact(bytes: &[u8], seal: Seal) -> (Vec<(u64, Record<'_>)>, Gaps) {
     let mut records = Vec::new();
     let mut gaps: Gaps = Vec::new();
     let mut at = START;
@@ -135,7 +134,7 @@ fn intact<'a>(bytes: &'a [u8], header: &Header) -> (Vec<(u64, Record<'a>)>, Gaps
                     Damage::Header => None,
                     Damage::Payload { size } | Damage::Kind { size } => {
                         let next = at.saturating_add(size);
-                        record_starts(bytes, header, next).then_some(next)
+                        record_starts(bytes, seal, next).then_some(next)
                     }
                 };
                 let behind = usize::try_from(at).unwrap_or(usize::MAX).saturating_add(1);
@@ -152,9 +151,9 @@ fn intact<'a>(bytes: &'a [u8], header: &Header) -> (Vec<(u64, Record<'a>)>, Gaps
     (records, gaps)
 }
 
-fn record_starts(bytes: &[u8], header: &Header, at: u64) -> bool {
+fn record_starts(bytes: &[u8], seal: Seal, at: u64) -> bool {
     let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..));
-    rest.is_some_and(|rest| !matches!(record::read(rest, header.seal(), at), Err(Damage::Header)))
+    rest.is_some_and(|rest| !matches!(record::read(rest, seal, at), Err(Damage::Header)))
 }
 
 /// Counts the bytes of `range` up to the last one that is not zero: segments are filled with zeros
@@ -193,7 +192,7 @@ mod tests {
             };
             let offset = bytes.len() as u64;
             let payload = payload.as_bytes();
-            record::append(&mut bytes, HEADER.seal(), offset, mark, payload, &[], 0);
+            record::append(&mut bytes, HEADER.seal(), offset, mark, payload, &[], None);
         }
         bytes
     }

@@ -142,19 +142,19 @@ pub(crate) fn number(name: &str) -> Option<u32> {
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) seal: Seal,
-    /// Where the records that count end, as far as is known: the length of the file at most.
-    pub(crate) end: AtomicU64,
+    /// The length of the file.
+    size: AtomicU64,
     /// Bytes of records that an item still needs.
     live: AtomicU64,
     file: Mutex<Option<Weak<dyn DiskFile>>>,
 }
 
 impl Segment {
-    pub(crate) fn new(path: PathBuf, seal: Seal, end: u64) -> Self {
+    pub(crate) fn new(path: PathBuf, seal: Seal, size: u64) -> Self {
         Self {
             path,
             seal,
-            end: AtomicU64::new(end),
+            size: AtomicU64::new(size),
             live: AtomicU64::new(0),
             file: Mutex::new(None),
         }
@@ -174,6 +174,15 @@ impl Segment {
     /// Lets readers share a handle that is open already.
     pub(crate) fn share(&self, file: &Arc<dyn DiskFile>) {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(file));
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// The file is at least this long now.
+    pub(crate) fn grown_to(&self, size: u64) {
+        self.size.fetch_max(size, Ordering::Relaxed);
     }
 
     pub(crate) fn live(&self) -> u64 {

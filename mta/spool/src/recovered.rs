@@ -1,0 +1,245 @@
+//! The items found at start, handed over one by one in the order of the log.
+
+use std::sync::Arc;
+
+use crate::config::{Event, OnCorrupt};
+use crate::error::{Corruption, OpenError, ReadError};
+use crate::id::{BodyRef, ItemId};
+use crate::index::{ItemEntry, Location};
+use crate::payload::Payload;
+use crate::quarantine;
+use crate::record::{self, Kind};
+use crate::segment::Segment;
+use crate::shared::{Request, Shared};
+
+/// An item found at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredItem {
+    /// The item.
+    pub id: ItemId,
+    /// Its bodies, in the order in which they were given.
+    pub bodies: Vec<BodyRef>,
+    /// Its owner's bytes, of its newest state.
+    pub blob: Vec<u8>,
+}
+
+/// Yields the live items of the spool.
+///
+/// An error ends the start (`spool.corrupt: abort`); otherwise a damaged item is reported, kept in
+/// quarantine if so configured, removed from the spool, and skipped. The spool can be used while items
+/// are still being yielded; one that is completed meanwhile is not yielded.
+#[derive(Debug)]
+pub struct Recovered {
+    shared: Arc<Shared>,
+    items: std::vec::IntoIter<(Location, ItemId)>,
+    window: Option<Window>,
+}
+
+/// A piece of a segment, read at once because the next items are likely to be in it.
+#[derive(Debug)]
+struct Window {
+    segment: u32,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+const WINDOW: u64 = 128 << 10;
+/// The disk cannot read the place, on every system that we know.
+const EIO: i32 = 5;
+
+impl Recovered {
+    pub(crate) fn new(shared: Arc<Shared>, items: Vec<(Location, ItemId)>) -> Self {
+        Self {
+            shared,
+            items: items.into_iter(),
+            window: None,
+        }
+    }
+
+    fn read(&mut self, segment: &Segment, location: Location) -> Result<Vec<u8>, ReadError> {
+        let fits = self.window.as_ref().is_some_and(|window| {
+            window.segment == location.segment
+                && location.offset() >= window.start
+                && location.offset().saturating_add(location.size())
+                    <= window.start.saturating_add(window.bytes.len() as u64)
+        });
+        if !fits {
+            self.window = None;
+            let io = |source| ReadError::Io {
+                path: segment.path.clone(),
+                source,
+            };
+            let file = segment.open(&*self.shared.disk).map_err(io)?;
+            let mut bytes = vec![0; usize::try_from(location.size().max(WINDOW)).unwrap_or(0)];
+            let mut filled = 0usize;
+            while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match file
+                    .read_at(rest, location.offset().saturating_add(filled as u64))
+                    .map_err(io)?
+                {
+                    0 => break,
+                    read => filled = filled.saturating_add(read),
+                }
+            }
+            bytes.truncate(filled);
+            self.window = Some(Window {
+                segment: location.segment,
+                start: location.offset(),
+                bytes,
+            });
+        }
+        let damaged = |reason: &str| {
+            let start = location.offset();
+            let end = start.saturating_add(location.size());
+            let reason = reason.to_owned();
+            ReadError::Corrupt(Corruption {
+                path: segment.path.clone(),
+                start,
+                end,
+                reason,
+            })
+        };
+        let rest = self.window.as_ref().and_then(|window| {
+            let at = usize::try_from(location.offset().saturating_sub(window.start)).ok()?;
+            window.bytes.get(at..)
+        });
+        match record::read(rest.unwrap_or_default(), segment.seal, location.offset()) {
+            Ok(found) if found.kind == Kind::Item => Ok(found.payload.to_vec()),
+            Ok(_) => Err(damaged("another record is there")),
+            Err(damage) => Err(damaged(damage.reason())),
+        }
+    }
+
+    fn item(&mut self, id: ItemId, entry: &ItemEntry) -> Result<RecoveredItem, ReadError> {
+        let Some(segment) = self.shared.index.segment(entry.location.segment) else {
+            let path = self.shared.config.log();
+            return Err(ReadError::Corrupt(Corruption {
+                path,
+                start: 0,
+                end: 0,
+                reason: "the segment is gone".into(),
+            }));
+        };
+        let payload = self.read(&segment, entry.location)?;
+        match Payload::decode(Kind::Item, &payload) {
+            Some(Payload::Item {
+                id: found,
+                bodies,
+                blob,
+            }) if found == id => {
+                let length = |body| self.shared.index.body(body).map_or(0, |entry| entry.length);
+                let bodies = bodies
+                    .iter()
+                    .map(|&id| BodyRef {
+                        id,
+                        length: length(id),
+                    })
+                    .collect();
+                Ok(RecoveredItem {
+                    id,
+                    bodies,
+                    blob: blob.to_vec(),
+                })
+            }
+            _ => Err(ReadError::Corrupt(Corruption {
+                path: segment.path.clone(),
+                start: entry.location.offset(),
+                end: entry
+                    .location
+                    .offset()
+                    .saturating_add(entry.location.size()),
+                reason: "another item is there".to_owned(),
+            })),
+        }
+    }
+
+    /// Deals with an item that cannot be read.
+    fn damaged(&mut self, id: ItemId, error: ReadError) -> Result<(), OpenError> {
+        let config = &self.shared.config;
+        let corruption = match error {
+            ReadError::Corrupt(corruption) => corruption,
+            ReadError::Io { path, source } if source.raw_os_error() == Some(EIO) => Corruption {
+                path,
+                start: 0,
+                end: 0,
+                reason: source.to_string(),
+            },
+            // No descriptors, no memory: nothing is wrong with the item.
+            ReadError::Io { path, source } => {
+                return Err(OpenError::Io {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
+            ReadError::Unknown(body) => Corruption {
+                path: config.log(),
+                start: 0,
+                end: 0,
+                reason: format!("body {body:?} is missing"),
+            },
+        };
+        if config.corrupt == OnCorrupt::Abort {
+            return Err(OpenError::Corrupt(corruption));
+        }
+        let reason = corruption.reason.clone();
+        let place = self.window.as_ref().and_then(|window| {
+            let at = usize::try_from(corruption.start.checked_sub(window.start)?).ok()?;
+            let length = usize::try_from(corruption.end.saturating_sub(corruption.start)).ok()?;
+            let rest = window.bytes.get(at..)?;
+            rest.get(..length.min(rest.len()))
+        });
+        let kept = place.is_some() && config.corrupt == OnCorrupt::Quarantine;
+        quarantine::keep(
+            &*self.shared.disk,
+            config,
+            corruption,
+            Some(place.unwrap_or_default()),
+        );
+        self.shared.tell(Event::ItemLost { id, reason });
+        // Without a copy the record stays, in case somebody can mend the file or the disk.
+        if kept {
+            self.shared
+                .mailbox
+                .send_always(Request::Complete(id), ItemId::LENGTH as u64);
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Recovered {
+    type Item = Result<RecoveredItem, OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (_, id) = self.items.next()?;
+            // The record may have been moved since the list was made, or the item completed.
+            let Some(entry) = self.shared.index.item(id) else {
+                continue;
+            };
+            let result = self.item(id, &entry);
+            let moved = self
+                .shared
+                .index
+                .item(id)
+                .is_none_or(|now| now.location != entry.location);
+            let result = match (result, self.shared.index.item(id)) {
+                (Err(_), Some(now)) if moved => self.item(id, &now),
+                (Err(_), None) => continue,
+                (result, _) => result,
+            };
+            match result {
+                Ok(item) => return Some(Ok(item)),
+                Err(error) => {
+                    if let Err(error) = self.damaged(id, error) {
+                        return Some(Err(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.items.len()))
+    }
+}

@@ -1,0 +1,501 @@
+//! The start: from the files to the index.
+//!
+//! The checkpoint tells where everything was; the segments from the one it names on are read in order,
+//! and the last word on each item counts. What stands at the end of the log behind the last mark that
+//! proves a sync may or may not be on the disk. It is taken as it is found, and written again into the
+//! first new segment, whose header ends the old one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasherDefault;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use angarium_effects::disk::{Disk, FileKind, create_dir_all, read_file};
+
+use crate::checkpoint::{self, Checkpoint, Unusable};
+use crate::config::{Config, Event, OnCorrupt};
+use crate::error::{Corruption, OpenError};
+use crate::id::{BodyId, ItemId};
+use crate::index::{BodyEntry, Index, ItemEntry, Location};
+use crate::payload::Payload;
+use crate::quarantine;
+use crate::recovered::Recovered;
+use crate::rotation::{Carried, CarriedRecord};
+use crate::scan::{self, Scan};
+use crate::segment::{self, End, Header, HeaderError, START, Segment, VERSION};
+use crate::shared::{Moved, SPARE, Shared};
+use crate::writer::Writer;
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<std::hash::DefaultHasher>>;
+
+/// Opens the spool.
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    config: Config,
+) -> Result<(Arc<Shared>, Writer, Recovered), OpenError> {
+    make_directories(&*disk, &config)?;
+    let lock = disk
+        .lock(&config.lock())
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked {
+                path: config.lock(),
+            },
+            _ => OpenError::Io {
+                action: "lock",
+                path: config.lock(),
+                source,
+            },
+        })?;
+    let mut start = Start::new(&*disk, &config);
+    let numbers = start.list()?;
+    let checkpoint = start.checkpoint()?;
+    start.headers(&numbers, checkpoint.as_ref())?;
+    start.replay(checkpoint)?;
+    start.validate()?;
+    let garbage = start.orphans()?;
+
+    let session = start.session.saturating_add(1);
+    let next_number = start.next_number;
+    let previous = start.previous;
+    let carried = std::mem::take(&mut start.carried);
+    let (index, items) = start.into_index();
+    let shared = Arc::new(Shared::new(disk, config, lock, session, index));
+    *shared.garbage() = garbage;
+    let writer = Writer::new(Arc::clone(&shared), previous, next_number, carried);
+    Ok((Arc::clone(&shared), writer, Recovered::new(shared, items)))
+}
+
+fn make_directories(disk: &dyn Disk, config: &Config) -> Result<(), OpenError> {
+    for path in [&config.path, &config.tmp, &config.log(), &config.bodies()] {
+        create_dir_all(disk, path).map_err(|source| OpenError::Io {
+            action: "create the directory",
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+struct Start<'a> {
+    disk: &'a dyn Disk,
+    config: &'a Config,
+    log: PathBuf,
+    headers: BTreeMap<u32, Header>,
+    /// The length of each segment's file.
+    lengths: BTreeMap<u32, u64>,
+    items: Map<ItemId, ItemEntry>,
+    bodies: Map<BodyId, BodyEntry>,
+    carried: Carried,
+    /// Items that come from what is not known to be synced, so that nobody misses them.
+    uncertain: HashSet<ItemId, BuildHasherDefault<std::hash::DefaultHasher>>,
+    previous: Option<End>,
+    session: u32,
+    next_number: u32,
+}
+
+impl<'a> Start<'a> {
+    fn new(disk: &'a dyn Disk, config: &'a Config) -> Self {
+        Self {
+            disk,
+            config,
+            log: config.log(),
+            headers: BTreeMap::new(),
+            lengths: BTreeMap::new(),
+            items: Map::default(),
+            bodies: Map::default(),
+            carried: Carried::default(),
+            uncertain: HashSet::default(),
+            previous: None,
+            session: 0,
+            next_number: 1,
+        }
+    }
+
+    /// Lists the segments and removes what an unfinished run has left.
+    fn list(&self) -> Result<Vec<u32>, OpenError> {
+        let entries = self
+            .disk
+            .list(&self.log)
+            .map_err(|error| io_error("list", &self.log, error))?;
+        let mut numbers = Vec::new();
+        for name in entries
+            .iter()
+            .filter(|entry| entry.kind == FileKind::File)
+            .filter_map(|entry| entry.name.to_str())
+        {
+            if let Some(number) = segment::number(name) {
+                numbers.push(number);
+            } else if name == checkpoint::NEW || name.starts_with(SPARE) {
+                // Nothing depends on it; if it cannot go now, then at the next start.
+                let _ = self.disk.unlink(&self.log.join(name));
+            }
+        }
+        Ok(numbers)
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<Checkpoint>, OpenError> {
+        let path = self.log.join(checkpoint::NAME);
+        let reason = match checkpoint::read(self.disk, &path) {
+            Ok(found) => return Ok(found),
+            Err(Unusable::Version(found)) => {
+                return Err(OpenError::Version {
+                    path,
+                    found,
+                    known: VERSION,
+                });
+            }
+            Err(Unusable::Io(source)) => return Err(io_error("read", &path, source)),
+            Err(Unusable::Damaged(reason)) => reason,
+        };
+        let end = self.disk.metadata(&path).map_or(0, |found| found.length);
+        let reason = format!(
+            "{reason}; the whole log is read instead, and messages delivered long ago may return"
+        );
+        self.damaged(
+            Corruption {
+                path: path.clone(),
+                start: 0,
+                end,
+                reason,
+            },
+            None,
+        )?;
+        Ok(None)
+    }
+
+    /// Reads the headers of all segments.
+    fn headers(
+        &mut self,
+        numbers: &[u32],
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<(), OpenError> {
+        if let Some(checkpoint) = checkpoint {
+            self.session = checkpoint.position.session;
+            self.next_number = checkpoint.position.next_number.max(1);
+        }
+        for &number in numbers {
+            let path = segment::path(&self.log, number);
+            self.next_number = self.next_number.max(number.saturating_add(1));
+            let file = self
+                .disk
+                .open(&path, angarium_effects::disk::OpenMode::Read);
+            let file = file.map_err(|error| io_error("open", &path, error))?;
+            let length = file
+                .metadata()
+                .map_err(|error| io_error("read", &path, error))?
+                .length;
+            let mut bytes = vec![0; usize::try_from(length.min(START)).unwrap_or(0)];
+            let read = file.read_exact_at(&mut bytes, 0);
+            let header = match read {
+                Ok(()) => Header::decode(&bytes),
+                Err(_) => Err(HeaderError::Damaged),
+            };
+            match header {
+                Ok(header) if header.number == number => {
+                    self.session = self.session.max(header.session);
+                    self.headers.insert(number, header);
+                    self.lengths.insert(number, length);
+                }
+                Err(HeaderError::Version(found)) => {
+                    return Err(OpenError::Version {
+                        path,
+                        found,
+                        known: VERSION,
+                    });
+                }
+                Ok(_) | Err(HeaderError::Damaged) => {
+                    let reason = "both copies of the segment's header are damaged".to_owned();
+                    self.damaged(
+                        Corruption {
+                            path,
+                            start: 0,
+                            end: length,
+                            reason,
+                        },
+                        None,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the log behind the checkpoint.
+    fn replay(&mut self, checkpoint: Option<Checkpoint>) -> Result<(), OpenError> {
+        let mut from = 0;
+        if let Some(checkpoint) = checkpoint {
+            from = checkpoint.position.replay_from;
+            self.items.extend(checkpoint.items);
+            self.bodies.extend(checkpoint.bodies);
+        }
+        let ends: BTreeMap<u32, End> = self
+            .headers
+            .values()
+            .filter_map(|header| header.previous)
+            .map(|end| (end.segment, end))
+            .collect();
+        let last = self.headers.keys().next_back().copied();
+        let to_read: Vec<Header> = self
+            .headers
+            .range(from..)
+            .map(|(_, header)| *header)
+            .collect();
+        for header in to_read {
+            let path = segment::path(&self.log, header.number);
+            let bytes = read_file(self.disk, &path, u64::MAX)
+                .map_err(|error| io_error("read", &path, error))?;
+            let end = ends.get(&header.number).copied();
+            let scan = scan::scan(&bytes, &header, end);
+            for (range, reason) in &scan.damage {
+                let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+                let stop = usize::try_from(range.end)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                let piece = bytes.get(start..stop).unwrap_or_default();
+                let reason = (*reason).to_owned();
+                let corruption = Corruption {
+                    path: path.clone(),
+                    start: range.start,
+                    end: range.end,
+                    reason,
+                };
+                self.damaged(corruption, Some(piece))?;
+            }
+            if end.is_none() && scan.torn > 0 {
+                (self.config.observer)(Event::TornTail {
+                    path: path.clone(),
+                    bytes: scan.torn,
+                });
+            }
+            let is_last = last == Some(header.number);
+            self.take(&header, &scan, is_last);
+            if is_last {
+                self.previous = Some(End {
+                    segment: header.number,
+                    offset: scan.synced,
+                    synced: true,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the records of a segment in their order.
+    fn take(&mut self, header: &Header, scan: &Scan<'_>, last: bool) {
+        for (offset, record) in &scan.records {
+            let location = Location::new(header.number, *offset, record.payload.len() as u64);
+            let uncertain = last && *offset >= scan.synced;
+            let mut known = None;
+            match Payload::decode(record.kind, record.payload) {
+                Some(Payload::Body { id, bytes }) => {
+                    known = Some(Moved::Body(id));
+                    let length = bytes.len() as u64;
+                    self.bodies.insert(
+                        id,
+                        BodyEntry {
+                            location,
+                            length,
+                            file: false,
+                            references: 0,
+                        },
+                    );
+                }
+                Some(Payload::File { id, length, .. }) => {
+                    known = Some(Moved::Body(id));
+                    self.bodies.insert(
+                        id,
+                        BodyEntry {
+                            location,
+                            length,
+                            file: true,
+                            references: 0,
+                        },
+                    );
+                }
+                Some(Payload::Item { id, bodies, .. }) => {
+                    known = Some(Moved::Item(id));
+                    self.items.insert(id, ItemEntry { location, bodies });
+                    if uncertain {
+                        self.uncertain.insert(id);
+                    }
+                }
+                Some(Payload::Done { ids }) => {
+                    for id in ids {
+                        self.items.remove(&id);
+                    }
+                }
+                // The checksum was good, so this was written so: by a version that knows more kinds,
+                // which has left its number in the header, or not at all.
+                None => {}
+            }
+            if uncertain {
+                let payload = record.payload.to_vec();
+                let known = known.map(|what| (what, location));
+                self.carried.records.push(CarriedRecord {
+                    kind: record.kind,
+                    flags: record.flags,
+                    payload,
+                    known,
+                });
+            }
+        }
+    }
+
+    /// Drops the items that cannot be delivered because something of them is missing.
+    fn validate(&mut self) -> Result<(), OpenError> {
+        let files = self.body_files()?;
+        let mut lost: Vec<(ItemId, PathBuf, String)> = Vec::new();
+        for (id, entry) in &self.items {
+            let segment = entry.location.segment;
+            if !self.headers.contains_key(&segment) {
+                lost.push((
+                    *id,
+                    segment::path(&self.log, segment),
+                    "its segment is missing".to_owned(),
+                ));
+                continue;
+            }
+            for body in &entry.bodies {
+                let name = body.file_name();
+                let reason = match self.bodies.get(body) {
+                    None => Some((
+                        self.log.clone(),
+                        format!("its body {name} is not in the log"),
+                    )),
+                    Some(body) if !self.headers.contains_key(&body.location.segment) => {
+                        let path = segment::path(&self.log, body.location.segment);
+                        Some((path, format!("the segment with its body {name} is missing")))
+                    }
+                    Some(body) if body.file && !files.contains(&name) => {
+                        let path = self.config.bodies().join(&name);
+                        Some((path, "the file with its body is missing".to_owned()))
+                    }
+                    Some(_) => None,
+                };
+                if let Some((path, reason)) = reason {
+                    lost.push((*id, path, reason));
+                    break;
+                }
+            }
+        }
+        lost.sort();
+        for (id, path, reason) in lost {
+            if self.uncertain.contains(&id) {
+                // A transaction that failed, whose file was removed; its sender knows.
+                self.carried.records.retain(
+                    |record| !matches!(record.known, Some((Moved::Item(item), _)) if item == id),
+                );
+            } else {
+                if self.config.corrupt == OnCorrupt::Abort {
+                    let reason = format!("item {id}: {reason}");
+                    return Err(OpenError::Corrupt(Corruption {
+                        path,
+                        start: 0,
+                        end: 0,
+                        reason,
+                    }));
+                }
+                (self.config.observer)(Event::ItemLost {
+                    id,
+                    reason: format!("{reason} ({})", path.display()),
+                });
+            }
+            self.items.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// The names of the files of large bodies.
+    fn body_files(
+        &self,
+    ) -> Result<HashSet<String, BuildHasherDefault<std::hash::DefaultHasher>>, OpenError> {
+        let path = self.config.bodies();
+        let entries = self
+            .disk
+            .list(&path)
+            .map_err(|error| io_error("list", &path, error))?;
+        Ok(entries
+            .into_iter()
+            .filter_map(|entry| entry.name.into_string().ok())
+            .collect())
+    }
+
+    /// Finds the files of bodies that no item needs.
+    fn orphans(&self) -> Result<Vec<PathBuf>, OpenError> {
+        let needed: HashSet<String, BuildHasherDefault<std::hash::DefaultHasher>> = self
+            .items
+            .values()
+            .flat_map(|entry| &entry.bodies)
+            .map(|body| body.file_name())
+            .collect();
+        let mut orphans: Vec<String> = self
+            .body_files()?
+            .into_iter()
+            .filter(|name| !needed.contains(name))
+            .collect();
+        orphans.sort();
+        Ok(orphans
+            .into_iter()
+            .map(|name| self.config.bodies().join(name))
+            .collect())
+    }
+
+    /// Builds the index and the list of items in the order of the log.
+    fn into_index(self) -> (Index, Vec<(Location, ItemId)>) {
+        let index = Index::new();
+        for (number, header) in &self.headers {
+            let path = segment::path(&self.log, *number);
+            let length = self.lengths.get(number).copied().unwrap_or(START);
+            index
+                .segments()
+                .insert(*number, Arc::new(Segment::new(path, header.seal(), length)));
+        }
+        let mut order = Vec::with_capacity(self.items.len());
+        for (id, entry) in self.items {
+            order.push((entry.location, id));
+            index.born(entry.location);
+            for (position, body) in entry.bodies.iter().enumerate() {
+                let repeated = entry
+                    .bodies
+                    .iter()
+                    .take(position)
+                    .any(|earlier| earlier == body);
+                if repeated || index.retain_body(*body) {
+                    continue;
+                }
+                if let Some(found) = self.bodies.get(body) {
+                    index.born(found.location);
+                    index.set_body(
+                        *body,
+                        BodyEntry {
+                            references: 1,
+                            ..*found
+                        },
+                    );
+                }
+            }
+            index.set_item(id, entry);
+        }
+        order.sort_by_key(|(location, id)| (location.segment, location.offset(), *id));
+        (index, order)
+    }
+
+    /// Reports a damaged place as the configuration says. `bytes` are the place's; without, the whole
+    /// file is meant.
+    fn damaged(&self, corruption: Corruption, bytes: Option<&[u8]>) -> Result<(), OpenError> {
+        if self.config.corrupt == OnCorrupt::Abort {
+            return Err(OpenError::Corrupt(corruption));
+        }
+        quarantine::keep(self.disk, self.config, corruption, bytes);
+        Ok(())
+    }
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
