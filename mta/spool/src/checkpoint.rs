@@ -9,7 +9,7 @@
 //! The file is written under another name, synced and renamed. Its records have the frame of the log.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use angarium_effects::disk::{Disk, DiskFile, OpenMode, read_file};
@@ -149,7 +149,7 @@ pub(crate) fn write(
 }
 
 /// Reads the checkpoint at `path`; none if there is none.
-pub(crate) fn read(disk: &dyn Disk, path: &PathBuf) -> Result<Option<Checkpoint>, Unusable> {
+pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Checkpoint>, Unusable> {
     match read_file(disk, path, MAX) {
         Ok(bytes) => decode(&bytes).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_checkpoint_is_read_back_with_all_entries() {
         let (disk, _) = written(20_000);
-        let found = read(&disk, &"/checkpoint".into())
+        let found = read(&disk, Path::new("/checkpoint"))
             .expect("usable")
             .expect("there");
         assert_eq!(
@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn no_checkpoint_is_not_an_error() {
         assert!(
-            read(&SimDisk::new(1), &"/checkpoint".into())
+            read(&SimDisk::new(1), Path::new("/checkpoint"))
                 .expect("usable")
                 .is_none()
         );

@@ -28,11 +28,11 @@ pub(crate) fn store(shared: &Shared, work: Work, completer: Completer) {
         }
     }
     let bodies = shared.config.bodies();
-    if shared.config.fsync {
-        if let Err(error) = shared.disk.sync_dir(&bodies) {
-            named.push(bodies);
-            return give_up(shared, named, completer, error);
-        }
+    if shared.config.fsync
+        && let Err(error) = shared.disk.sync_dir(&bodies)
+    {
+        named.push(bodies);
+        return give_up(shared, named, completer, error);
     }
     let size = work.size();
     // A refusal (the spool is closed) drops the completer, which tells the sender.

@@ -84,7 +84,7 @@ impl<'a> Payload<'a> {
 /// Encodes what stands before the owner's bytes in the record of an item. At most 255 bodies.
 pub(crate) fn item_head(id: ItemId, bodies: &[BodyId]) -> Vec<u8> {
     let count = u8::try_from(bodies.len()).unwrap_or(u8::MAX);
-    let mut head = Vec::with_capacity(ItemId::LENGTH + 1 + bodies.len() * size_of::<BodyId>());
+    let mut head = Vec::with_capacity(ItemId::LENGTH + 1 + size_of_val(bodies));
     id.encode(&mut head);
     head.push(count);
     for body in bodies.iter().take(usize::from(count)) {

@@ -334,7 +334,6 @@ impl<'a> Start<'a> {
                 let known = known.map(|what| (what, location));
                 self.carried.records.push(CarriedRecord {
                     kind: record.kind,
-                    flags: record.flags,
                     payload,
                     known,
                 });

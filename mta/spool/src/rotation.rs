@@ -13,7 +13,7 @@ use std::sync::Arc;
 use angarium_effects::disk::{DiskFile, OpenMode};
 
 use crate::index::Location;
-use crate::record::{self, Kind, Mark};
+use crate::record::{self, FIRST, Kind, LAST, Mark};
 use crate::segment::{self, Header, START, Segment};
 use crate::shared::{Moved, Shared, Spare};
 
@@ -26,7 +26,6 @@ pub(crate) struct Carried {
 #[derive(Debug)]
 pub(crate) struct CarriedRecord {
     pub(crate) kind: Kind,
-    pub(crate) flags: u8,
     pub(crate) payload: Vec<u8>,
     /// What the index knows at this record's old place.
     pub(crate) known: Option<(Moved, Location)>,
@@ -63,9 +62,10 @@ pub(crate) fn begin(
     let mut bytes = header.encode();
     let mut moved = Vec::new();
     for carried in &carried.records {
+        // Each stands alone: all of them are durable before the segment has its name.
         let mark = Mark {
             kind: carried.kind,
-            flags: carried.flags,
+            flags: FIRST | LAST,
             synced: START,
         };
         let offset = bytes.len() as u64;

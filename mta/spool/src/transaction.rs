@@ -77,7 +77,8 @@ impl Transaction {
     }
 
     /// Adds an item with the bodies it needs, of this transaction or of items in the spool, and its
-    /// owner's bytes. At most 255 bodies.
+    /// owner's bytes. At most 255 bodies. A body of another item can be relied on only as long as that
+    /// item stays until this transaction is durable.
     pub fn add_item(&mut self, id: ItemId, bodies: &[BodyRef], blob: Vec<u8>) {
         let bodies = self.need(bodies, &blob);
         self.work

@@ -26,14 +26,15 @@ pub struct Content {
 }
 
 impl Content {
+    /// Each sector differs from those of other bodies and from its neighbours.
     pub fn bytes(self) -> Vec<u8> {
-        let start = self
-            .number
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .to_le_bytes();
-        (0..self.length)
-            .map(|n| start[n % 8] ^ (n / 8) as u8 ^ (n >> 11) as u8)
-            .collect()
+        let mut bytes = vec![self.number as u8; self.length];
+        for (index, sector) in bytes.chunks_mut(512).enumerate() {
+            let mark = [self.number.to_le_bytes(), (index as u64).to_le_bytes()].concat();
+            let length = mark.len().min(sector.len());
+            sector[..length].copy_from_slice(&mark[..length]);
+        }
+        bytes
     }
 }
 
@@ -48,10 +49,12 @@ pub struct Item {
     transaction: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Removal {
     #[default]
     No,
+    /// Asked for in a transaction, which may fail, or has failed: it may have happened all the same.
+    Perhaps,
     Asked,
     Acknowledged,
 }
@@ -72,8 +75,17 @@ impl Model {
     }
 
     pub fn ask_removal(&mut self, id: ItemId) {
+        self.removal(id, Removal::Asked);
+    }
+
+    /// The removal is a part of a transaction.
+    pub fn ask_removal_with_others(&mut self, id: ItemId) {
+        self.removal(id, Removal::Perhaps);
+    }
+
+    fn removal(&mut self, id: ItemId, removal: Removal) {
         if let Some(item) = self.items.get_mut(&id) {
-            item.removal = item.removal.max(Removal::Asked);
+            item.removal = item.removal.max(removal);
         }
     }
 
@@ -88,9 +100,7 @@ impl Model {
     }
 
     pub fn acknowledge_removal(&mut self, id: ItemId) {
-        if let Some(item) = self.items.get_mut(&id) {
-            item.removal = Removal::Acknowledged;
-        }
+        self.removal(id, Removal::Acknowledged);
     }
 
     /// Items that certainly are in the spool, in their acknowledged state.
@@ -158,15 +168,5 @@ impl Model {
             })
             .collect();
         Ok(())
-    }
-}
-
-impl Removal {
-    fn max(self, other: Self) -> Self {
-        if self == Self::Acknowledged {
-            self
-        } else {
-            other
-        }
     }
 }

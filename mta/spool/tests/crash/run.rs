@@ -8,7 +8,7 @@ use std::time::Duration;
 use angarium_effects::clock::Monotonic;
 use angarium_effects::disk::{Disk, Fault, Loss, SimDisk};
 use angarium_spool::{
-    BodyRef, Commit, Config, INLINE_MAX, ItemId, OnCorrupt, Recovered, Spool, Stepper,
+    BodyRef, Commit, CommitError, Config, INLINE_MAX, ItemId, OnCorrupt, Recovered, Spool, Stepper,
 };
 
 use crate::model::{Content, Model, Version};
@@ -194,6 +194,8 @@ impl Work<'_> {
         for entry in asked.drain(..) {
             match entry.commit.result() {
                 None => waiting.push(entry),
+                // The item that shared its body was completed before a large body was stored.
+                Some(Err(CommitError::UnknownBody(_))) => {}
                 Some(Err(error)) if self.plan.trouble == Trouble::Stops && !self.stopped() => {
                     return Err(format!("a commit failed without a fault: {error}"));
                 }
@@ -385,7 +387,7 @@ impl Work<'_> {
             transaction.add_item(id, refs, blob)
         });
         transaction.complete_item(old);
-        self.model.ask_removal(old);
+        self.model.ask_removal_with_others(old);
         Some(Asked {
             commit: spool.commit(transaction),
             changes: vec![change],

@@ -256,10 +256,13 @@ impl State {
     }
 
     fn sync(&mut self, inode: u64, entered: Entered, lies: bool) -> io::Result<()> {
-        if entered.stops || entered.fault.is_some() {
-            // The part that reached the disk stays; the rest is forgotten, so that no later sync can
-            // bring it back.
+        if entered.stops {
+            // Any part may have reached the disk; the rest is where it was, in the page cache.
             self.tree.sync_partly(inode, &mut self.random);
+            return entered.finish();
+        }
+        if entered.fault.is_some() {
+            self.tree.fail_sync(inode, &mut self.random);
             return entered.finish();
         }
         if !lies {

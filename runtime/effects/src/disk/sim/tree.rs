@@ -290,30 +290,21 @@ impl Tree {
         }
     }
 
-    /// A sync that fails: a part of the changes becomes durable, the others are forgotten though
-    /// readers may go on seeing them.
+    /// A part of the changes becomes durable; all of them still wait for a sync.
     pub(super) fn sync_partly(&mut self, inode: u64, random: &mut SplitMix) {
         let style = Style::draw(random);
         match self.nodes.get_mut(&inode).map(|node| &mut node.content) {
             Some(Content::File {
-                now,
-                durable,
-                pending,
+                durable, pending, ..
             }) => {
-                for change in pending.drain(..) {
+                for change in &*pending {
                     change.apply_partly(durable, style, random);
-                }
-                // Some file systems throw the dirty pages away, others keep showing them.
-                if random.below(2) == 0 {
-                    now.clone_from(durable);
                 }
             }
             Some(Content::Directory {
                 durable, pending, ..
             }) => {
                 let old = durable.clone();
-                // The names stay pending: a directory is metadata, which the journal keeps or the
-                // file system goes read-only.
                 for change in pending.iter().filter(|_| style.keeps(random)) {
                     change.apply(durable);
                 }
@@ -321,6 +312,26 @@ impl Tree {
                 self.recount(&old, &new);
             }
             None => {}
+        }
+    }
+
+    /// A sync that fails: a part of the changes becomes durable, and those of a file are forgotten
+    /// though readers may go on seeing them. (Names stay to be synced: a file system keeps them in its
+    /// journal or stops working.)
+    pub(super) fn fail_sync(&mut self, inode: u64, random: &mut SplitMix) {
+        self.sync_partly(inode, random);
+        let node = self.nodes.get_mut(&inode).map(|node| &mut node.content);
+        if let Some(Content::File {
+            now,
+            durable,
+            pending,
+        }) = node
+        {
+            pending.clear();
+            // Some file systems throw the dirty pages away, others keep showing them.
+            if random.below(2) == 0 {
+                now.clone_from(durable);
+            }
         }
     }
 
