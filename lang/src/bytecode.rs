@@ -76,7 +76,7 @@ ops! {
     Check "an",
     /// a := whether variable b was defined; b becomes undefined
     Unset "ab",
-    /// a := whether variable b is defined
+    /// a := whether variable b is defined; with c = 1 none does not count
     IsSet "ab",
 
     // ---- Shared variables --------------------------------------------------------------------
@@ -290,10 +290,10 @@ ops! {
     Spread "ab",
     /// Appends the values of array (or iterator) b to list a: for spread arguments.
     SpreadArgs "ab",
-    /// a := the value at position d of array b, undefined when there is none (or b is no array)
-    Entry "abd",
-    /// a := the value at key c of array b, undefined when there is none (or b is no array)
-    EntryKey "abc",
+    /// a := the value at position d of array b; when there is none (or b is no array), none or, with c = 1, undefined
+    Entry "abd%",
+    /// a := the value at key c of array b; when there is none (or b is no array), none or, with d = 1, undefined
+    EntryKey "abcd",
     /// a := the list of values of array b from position d on
     Rest "abd",
 
@@ -518,6 +518,8 @@ pub struct Proto {
     pub rest: bool,
     /// Number of captured variables; their cells come in the registers after the parameters.
     pub captures: u8,
+    /// Number of registers that hold variables; they come first.
+    pub variables: u16,
     /// Number of registers.
     pub registers: u16,
     /// Whether a call makes an iterator.

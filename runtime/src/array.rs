@@ -12,7 +12,7 @@ use indexmap::map::MutableKeys as _;
 use crate::frozen::{FrozenArray, FrozenKey, Pin};
 use crate::memory;
 use crate::string::{Str, hash_bytes};
-use crate::value::{ArrayRef, Value};
+use crate::value::Value;
 
 /// Most entries of one array (language.md 13.5).
 pub const MAX_ENTRIES: usize = 16_777_216;
@@ -180,15 +180,10 @@ impl Clone for Array {
 impl Drop for Array {
     fn drop(&mut self) {
         memory::credit(self.charged);
-        // Nested arrays are taken apart by a loop, so that depth is bounded by memory and not by the stack.
-        let mut pending: Vec<Value> = Vec::new();
-        self.drain_containers(&mut pending);
-        while let Some(value) = pending.pop() {
-            if let Value::Array(array) = value
-                && let Ok(ArrayRef::Local(mut array)) = std::rc::Rc::try_unwrap(array)
-            {
-                array.drain_containers(&mut pending);
-            }
+        // Nested containers are taken apart by a loop, so that depth is bounded by memory and not by the stack.
+        match &mut self.form {
+            Form::List(values) => crate::cell::bury(values.iter_mut()),
+            Form::Hash { table, .. } => crate::cell::bury(table.values_mut()),
         }
     }
 }
@@ -548,29 +543,6 @@ impl Array {
         memory::credit(self.charged);
         self.charged = bytes;
     }
-
-    fn drain_containers(&mut self, into: &mut Vec<Value>) {
-        match &mut self.form {
-            Form::List(values) => into.extend(
-                values
-                    .iter_mut()
-                    .filter(|value| is_container(value))
-                    .map(Value::take),
-            ),
-            Form::Hash { table, .. } => {
-                into.extend(
-                    table
-                        .values_mut()
-                        .filter(|value| is_container(value))
-                        .map(Value::take),
-                );
-            }
-        }
-    }
-}
-
-fn is_container(value: &Value) -> bool {
-    matches!(value, Value::Array(_))
 }
 
 impl FromIterator<Value> for Array {

@@ -13,7 +13,7 @@ use crate::value::Value;
 #[must_use]
 pub fn truthy(value: &Value) -> bool {
     match value {
-        Value::None => false,
+        Value::None | Value::Undefined | Value::Cell(_) => false,
         Value::Boolean(boolean) => *boolean,
         // NaN is not 0, hence true.
         Value::Number(number) => *number != 0.0,
@@ -177,7 +177,7 @@ pub fn to_str(value: &Value) -> Str {
 /// Appends the string conversion of `value` (4.2).
 pub fn write_str(out: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::None => {}
+        Value::None | Value::Undefined | Value::Cell(_) => {}
         Value::Boolean(boolean) => out.extend_from_slice(if *boolean { b"true" } else { b"false" }),
         Value::Number(number) => write_number(out, *number),
         Value::String(string) => out.extend_from_slice(string.as_bytes()),
@@ -328,6 +328,7 @@ fn same_function(a: &Rc<Function>, b: &Rc<Function>) -> bool {
             (Function::BoundMethod(a, m), Function::BoundMethod(b, n)) => {
                 Rc::ptr_eq(a, b) && m == n
             }
+            (Function::User(a), Function::User(b)) => a.same(b),
             _ => false,
         }
 }

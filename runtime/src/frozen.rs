@@ -5,12 +5,18 @@
 //! tree and fetch); strings and arrays inside are then handed out as indexes into the tree beside the pin,
 //! counted without atomics, and become local on first write. So a fetch costs O(1), whatever the size.
 
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::array::{Key, KeyHash};
+use crate::cell::VarCell;
+use crate::native::{ClassId, NativeFn};
+use crate::object::{Function, UserFunction};
+use crate::vm::unit::{Unit, UnitRef};
 use crate::string::{INLINE, Str, hash_bytes};
 use crate::value::{ArrayRef, Value};
 
@@ -20,6 +26,9 @@ pub struct Tree {
     strings: Vec<Box<[u8]>>,
     arrays: Vec<FrozenArray>,
     objects: Vec<Arc<dyn FrozenObject>>,
+    functions: Vec<FrozenFunction>,
+    /// Variables that closures captured; one that several captured is here once.
+    cells: Vec<FrozenValue>,
     /// The value that the tree stands for.
     root: FrozenValue,
     bytes: usize,
@@ -34,6 +43,8 @@ pub trait FrozenObject: Send + Sync {
     fn thaw(&self, shared: &Arc<dyn FrozenObject>) -> Value;
     /// Access to the concrete type.
     fn as_any(&self) -> &dyn std::any::Any;
+    /// The hold itself as one on the concrete type, for objects that keep the shared data.
+    fn into_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync>;
     /// Estimated bytes held.
     fn bytes(&self) -> usize;
 }
@@ -56,6 +67,18 @@ pub enum FrozenValue {
     Array(u32),
     /// Object `0` of the tree.
     Object(u32),
+    /// Function `0` of the tree.
+    Function(u32),
+    /// A captured variable without a value.
+    Undefined,
+}
+
+/// A function inside a [`Tree`].
+enum FrozenFunction {
+    Native(NativeFn),
+    NativeClass(ClassId),
+    BoundMethod(u32, NativeFn),
+    User { unit: Arc<Unit>, proto: u32, anonymous: bool, captures: Box<[u32]> },
 }
 
 /// A key inside a [`Tree`].
@@ -154,16 +177,23 @@ pub enum FreezeError {
 pub fn freeze(value: &Value) -> Result<Arc<Tree>, FreezeError> {
     let mut tree = Tree::default();
     // An array's place is taken before its elements are known; the work list keeps deep nesting off the stack.
-    let mut pending: Vec<(u32, Value)> = Vec::new();
-    tree.root = tree.add(value, &mut pending)?;
-    while let Some((index, array)) = pending.pop() {
+    let mut work = Work::default();
+    tree.root = tree.add(value, &mut work)?;
+    loop {
+        if let Some((index, cell)) = work.cells.pop() {
+            tree.cells[index as usize] = tree.add(&cell.get(), &mut work)?;
+            continue;
+        }
+        let Some((index, array)) = work.arrays.pop() else {
+            return Ok(Arc::new(tree));
+        };
         let Some(view) = array.as_array() else {
             continue;
         };
         let frozen = if view.is_list() {
             let mut values = Vec::with_capacity(view.len());
             for value in view.values() {
-                values.push(tree.add(&value, &mut pending)?);
+                values.push(tree.add(&value, &mut work)?);
             }
             FrozenArray::List(values.into_boxed_slice())
         } else {
@@ -175,21 +205,32 @@ pub fn freeze(value: &Value) -> Result<Arc<Tree>, FreezeError> {
                     Key::None | Key::Tombstone(_) => FrozenKey::None,
                 };
                 tree.bytes += 64;
-                table.insert(key, tree.add(&value, &mut pending)?);
+                table.insert(key, tree.add(&value, &mut work)?);
             }
             FrozenArray::Hash(table)
         };
         tree.bytes += frozen.len() * size_of::<FrozenValue>();
         tree.arrays[index as usize] = frozen;
     }
-    Ok(Arc::new(tree))
+}
+
+/// What is still to be frozen, and the functions and variables that have a place already: closures may share
+/// variables, and capture themselves.
+#[derive(Default)]
+struct Work {
+    arrays: Vec<(u32, Value)>,
+    cells: Vec<(u32, Rc<VarCell>)>,
+    cell_index: HashMap<*const VarCell, u32>,
+    function_index: HashMap<*const Function, u32>,
+    /// Keeps what the indexes point at alive, so that no address is used twice.
+    functions: Vec<Rc<Function>>,
 }
 
 impl Tree {
     fn add(
         &mut self,
         value: &Value,
-        pending: &mut Vec<(u32, Value)>,
+        work: &mut Work,
     ) -> Result<FrozenValue, FreezeError> {
         let index = |len: usize| u32::try_from(len).map_err(|_| FreezeError::TooLarge);
         Ok(match value {
@@ -206,7 +247,7 @@ impl Tree {
             Value::Array(_) => {
                 let index = index(self.arrays.len())?;
                 self.arrays.push(FrozenArray::List(Box::default()));
-                pending.push((index, value.clone()));
+                work.arrays.push((index, value.clone()));
                 FrozenValue::Array(index)
             }
             Value::Object(object) => {
@@ -216,12 +257,46 @@ impl Tree {
                 self.objects.push(frozen);
                 FrozenValue::Object(index)
             }
+            Value::Undefined | Value::Cell(_) => FrozenValue::Undefined,
             Value::Function(function) => {
-                let frozen = function.freeze()?;
-                let index = index(self.objects.len())?;
-                self.bytes += frozen.bytes();
-                self.objects.push(frozen);
-                FrozenValue::Object(index)
+                if let Some(index) = work.function_index.get(&Rc::as_ptr(function)) {
+                    return Ok(FrozenValue::Function(*index));
+                }
+                let frozen = match &**function {
+                    Function::Native(native) => FrozenFunction::Native(*native),
+                    Function::NativeClass(class) => FrozenFunction::NativeClass(*class),
+                    Function::BoundMethod(object, method) => {
+                        let frozen = object.freeze()?;
+                        let object = index(self.objects.len())?;
+                        self.bytes += frozen.bytes();
+                        self.objects.push(frozen);
+                        FrozenFunction::BoundMethod(object, *method)
+                    }
+                    Function::User(user) => {
+                        let mut captures = Vec::with_capacity(user.captures.len());
+                        for cell in &user.captures {
+                            captures.push(match work.cell_index.get(&Rc::as_ptr(cell)) {
+                                Some(index) => *index,
+                                None => {
+                                    let index = index(self.cells.len())?;
+                                    self.cells.push(FrozenValue::Undefined);
+                                    work.cell_index.insert(Rc::as_ptr(cell), index);
+                                    work.cells.push((index, Rc::clone(cell)));
+                                    index
+                                }
+                            });
+                        }
+                        let captures = captures.into_boxed_slice();
+                        let unit = Arc::clone(user.unit.unit());
+                        FrozenFunction::User { unit, proto: user.proto, anonymous: user.anonymous, captures }
+                    }
+                };
+                let index = index(self.functions.len())?;
+                self.bytes += size_of::<FrozenFunction>();
+                self.functions.push(frozen);
+                work.function_index.insert(Rc::as_ptr(function), index);
+                work.functions.push(Rc::clone(function));
+                FrozenValue::Function(index)
             }
             Value::Resource(resource) => {
                 let frozen = resource.freeze()?;
@@ -242,37 +317,77 @@ impl Tree {
 
 /// A counted hold on a [`Tree`] within one thread.
 #[derive(Clone)]
-#[expect(
-    clippy::redundant_allocation,
-    reason = "the outer count is the thread's own, without atomics"
-)]
-pub struct Pin(Rc<Arc<Tree>>);
+pub struct Pin(Rc<Pinned>);
+
+struct Pinned {
+    tree: Arc<Tree>,
+    /// The captured variables that were made of the tree's, so that closures of one tree share them again. Weak,
+    /// because the variables hold the pin.
+    cells: RefCell<HashMap<u32, Weak<VarCell>>>,
+}
 
 impl Pin {
     /// Pins `tree`: the one atomic count of a fetch.
     #[must_use]
     pub fn new(tree: &Arc<Tree>) -> Pin {
-        Pin(Rc::new(Arc::clone(tree)))
+        Pin(Rc::new(Pinned { tree: Arc::clone(tree), cells: RefCell::default() }))
+    }
+
+    /// The captured variable `index`.
+    fn cell(&self, index: u32) -> Rc<VarCell> {
+        let mut cells = self.0.cells.borrow_mut();
+        if let Some(cell) = cells.get(&index).and_then(Weak::upgrade) {
+            return cell;
+        }
+        let cell = VarCell::frozen(self.clone(), index);
+        cells.insert(index, Rc::downgrade(&cell));
+        cell
+    }
+
+    /// The value of the captured variable `index`.
+    pub(crate) fn captured(&self, index: u32) -> Value {
+        self.0.tree.cells.get(index as usize).map_or(Value::Undefined, |value| self.value(*value))
+    }
+
+    fn function(&self, index: u32) -> Value {
+        let function = match &self.0.tree.functions[index as usize] {
+            FrozenFunction::Native(native) => Function::Native(*native),
+            FrozenFunction::NativeClass(class) => Function::NativeClass(*class),
+            FrozenFunction::BoundMethod(object, method) => {
+                let object = &self.0.tree.objects[*object as usize];
+                match object.thaw(object) {
+                    Value::Object(object) => Function::BoundMethod(object, *method),
+                    other => return other,
+                }
+            }
+            FrozenFunction::User { unit, proto, anonymous, captures } => Function::User(UserFunction {
+                unit: UnitRef::new(unit),
+                proto: *proto,
+                anonymous: *anonymous,
+                captures: captures.iter().map(|index| self.cell(*index)).collect(),
+            }),
+        };
+        Value::Function(Rc::new(function))
     }
 
     /// The value that the tree stands for.
     #[must_use]
     pub fn root(&self) -> Value {
-        self.value(self.0.root)
+        self.value(self.0.tree.root)
     }
 
     /// The bytes of string `index`.
     #[inline]
     #[must_use]
     pub fn string(&self, index: u32) -> &[u8] {
-        &self.0.strings[index as usize]
+        &self.0.tree.strings[index as usize]
     }
 
     /// Array `index`.
     #[inline]
     #[must_use]
     pub fn array(&self, index: u32) -> &FrozenArray {
-        &self.0.arrays[index as usize]
+        &self.0.tree.arrays[index as usize]
     }
 
     /// The value that a frozen value of this tree stands for.
@@ -289,9 +404,11 @@ impl Pin {
                 Value::Array(Rc::new(ArrayRef::Frozen(index, self.clone())))
             }
             FrozenValue::Object(index) => {
-                let object = &self.0.objects[index as usize];
+                let object = &self.0.tree.objects[index as usize];
                 object.thaw(object)
             }
+            FrozenValue::Function(index) => self.function(index),
+            FrozenValue::Undefined => Value::Undefined,
         }
     }
 

@@ -11,11 +11,15 @@
 //! * [`library`]: the indexed table of all built-ins; [`host`]: what an execution reaches outside itself.
 //! * [`native`]: how built-in functions and classes are declared and called.
 
+pub mod accept;
 pub mod array;
+mod cell;
 pub mod convert;
+pub mod exception;
 pub mod frozen;
 pub mod host;
 pub mod library;
+pub mod map_set;
 pub mod memory;
 pub mod native;
 pub mod object;
@@ -23,3 +27,8 @@ pub mod regex;
 pub mod shared;
 pub mod string;
 pub mod value;
+pub mod vm;
+
+pub use vm::execution::{Ended, Execution, Limits, Suspend};
+pub use vm::session::Session;
+pub use vm::unit::Unit;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use angarium_lang::builtins::{Builtin, Builtins, Signature};
 
+use crate::object::Object;
 use crate::native::{ClassDecl, ClassId, ContextDecl, FnDecl, Imp, Native, NativeFn};
 
 /// A class with its methods indexed.
@@ -144,7 +145,8 @@ impl Library {
 
     fn add_native(&mut self, decl: FnDecl) -> Result<NativeFn, LibraryError> {
         let signature = Signature::parse(decl.signature).map_err(LibraryError::Signature)?;
-        self.natives.push(Native { decl, signature });
+        let accepts = crate::accept::Accepts::new(&decl, &signature);
+        self.natives.push(Native { decl, signature, accepts });
         Ok(NativeFn((self.natives.len() - 1) as u32))
     }
 
@@ -194,6 +196,12 @@ impl Library {
     #[must_use]
     pub fn class(&self, id: ClassId) -> &Class {
         &self.classes[id.0 as usize]
+    }
+
+    /// The class of a library object.
+    #[must_use]
+    pub fn class_of(&self, object: &Object) -> Option<&Class> {
+        self.classes.get(object.class().0 as usize)
     }
 
     /// The class called `name`, in whatever context it is declared.

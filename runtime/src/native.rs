@@ -91,6 +91,12 @@ impl Throw {
     }
 }
 
+impl From<Thrown> for Throw {
+    fn from(thrown: Thrown) -> Throw {
+        Throw(Box::new(thrown))
+    }
+}
+
 /// The arguments of one call, already checked and converted by the signature.
 pub struct Args<'a> {
     /// The object of a method call.
@@ -203,15 +209,15 @@ pub struct Cx<'a> {
     pub host: &'a Rc<Host>,
     /// The table that the running unit was linked with: classes are found there by name.
     pub library: &'a Arc<Library>,
-    /// Fuel left; a native charges what it costs beyond the call itself.
-    pub fuel: &'a mut u64,
+    /// Fuel left until the VM looks again; below zero it is a debt, which the VM takes off the rest.
+    pub fuel: &'a mut i64,
 }
 
 impl Cx<'_> {
     /// Charges `units` of fuel, about one per element or per 64 bytes touched. The VM ends the script when it is used up.
     #[inline]
     pub fn charge(&mut self, units: usize) {
-        *self.fuel = self.fuel.saturating_sub(units as u64);
+        *self.fuel = self.fuel.saturating_sub_unsigned(units as u64);
     }
 
     /// Makes sure that a result of `bytes` may be built: within the string limit and the memory budget.
@@ -495,4 +501,6 @@ pub struct Native {
     pub decl: FnDecl,
     /// The parsed signature.
     pub signature: Signature,
+    /// What its arguments are checked with.
+    pub accepts: crate::accept::Accepts,
 }

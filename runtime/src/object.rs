@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::frozen::{FreezeError, FrozenObject};
 use crate::native::{ClassId, NativeFn};
+use crate::cell::VarCell;
 use crate::value::Value;
+use crate::vm::unit::UnitRef;
 
 /// What a function value points at.
 pub enum Function {
@@ -17,15 +19,23 @@ pub enum Function {
     NativeClass(ClassId),
     /// A method of a library object, bound to it.
     BoundMethod(Rc<Object>, NativeFn),
+    /// A function of a script.
+    User(UserFunction),
 }
 
-impl Function {
-    /// The frozen form, with captured variables as they are now.
-    ///
-    /// # Errors
-    /// [`FreezeError::NotStorable`] when something captured, or a bound object, is tied to its execution.
-    pub fn freeze(&self) -> Result<Arc<dyn FrozenObject>, FreezeError> {
-        Err(FreezeError::NotStorable("function"))
+/// A function of a script, with the variables that it captured.
+pub struct UserFunction {
+    pub(crate) unit: UnitRef,
+    pub(crate) proto: u32,
+    pub(crate) captures: Box<[Rc<VarCell>]>,
+    /// Whether it comes from a function expression: each evaluation makes another one.
+    pub(crate) anonymous: bool,
+}
+
+impl UserFunction {
+    /// Whether both are pointers to one named function; anonymous ones are told apart by identity.
+    pub(crate) fn same(&self, other: &UserFunction) -> bool {
+        !self.anonymous && !other.anonymous && self.proto == other.proto && self.unit.same(&other.unit)
     }
 }
 

@@ -50,6 +50,10 @@ impl FrozenObject for Regex {
         self
     }
 
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
     fn bytes(&self) -> usize {
         size_of::<Regex>() + self.compiled.text().len()
     }

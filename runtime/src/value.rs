@@ -8,6 +8,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::array::{Array, View};
+use crate::cell::VarCell;
 use crate::frozen::Pin;
 use crate::object::{Function, Object, Resource};
 use crate::string::Str;
@@ -32,6 +33,12 @@ pub enum Value {
     Object(Rc<Object>),
     /// An opaque handle of the library.
     Resource(Rc<Resource>),
+    /// Of the VM alone: a register without a value. Built-ins never see it.
+    #[doc(hidden)]
+    Undefined,
+    /// Of the VM alone: a register that holds a shared variable. Built-ins never see it.
+    #[doc(hidden)]
+    Cell(Rc<VarCell>),
 }
 
 /// What an array value holds: an array of this thread, or one inside a frozen tree until the first write.
@@ -98,7 +105,7 @@ impl Value {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Value::None => Kind::None,
+            Value::None | Value::Undefined | Value::Cell(_) => Kind::None,
             Value::Boolean(_) => Kind::Boolean,
             Value::Number(_) => Kind::Number,
             Value::String(_) => Kind::String,

@@ -1,0 +1,275 @@
+//! Calls and the other postfix operators.
+
+use angarium_syntax::ast::{Arg, Expr, ExprKind, Link, LinkKind, Postfix};
+
+use crate::Span;
+use crate::builtins::Builtin;
+use crate::bytecode::{Const, Op};
+use crate::compile::code::int;
+use crate::compile::expr::{Operand, writes_variables};
+use crate::compile::{Compiler, Named, arity_message};
+
+/// Most arguments that go in registers; more go in a list.
+const MAX_ARGUMENTS: usize = 60;
+
+impl Compiler<'_> {
+    /// dst := base with its links applied
+    pub(super) fn postfix(&mut self, node: &Postfix, dst: u8) {
+        let mark = self.mark();
+        let mut links = node.links.as_slice();
+        let known = match (&node.base.kind, links.first().map(|link| &link.kind)) {
+            (ExprKind::Name(name), Some(LinkKind::Call(_))) => {
+                let Some(named) = self.named(name, node.base.span) else {
+                    self.check_arguments(links);
+                    return;
+                };
+                Some((named, name.clone()))
+            }
+            (ExprKind::Builtin(name), Some(LinkKind::Call(_))) => {
+                let Some(named) = self.builtin(name) else { return };
+                Some((named, name.text.clone()))
+            }
+            (ExprKind::Static(node_static), Some(LinkKind::Call(_)))
+                if matches!(node_static.member, angarium_syntax::ast::StaticMember::Name(_)) =>
+            {
+                let Some(named) = self.static_named(node_static, node.base.span) else { return };
+                let angarium_syntax::ast::StaticMember::Name(name) = &node_static.member else { return };
+                Some((named, name.text.clone()))
+            }
+            _ => None,
+        };
+        let mut current = match known {
+            Some((named, name)) => {
+                let Some((call, rest)) = links.split_first() else { return };
+                links = rest;
+                let LinkKind::Call(args) = &call.kind else { return };
+                self.call_known(&named, &name, args, node.base.span)
+            }
+            None => {
+                let later: Vec<&Expr> = links.iter().flat_map(super::expr::link_exprs).collect();
+                let operand = self.operand(&node.base, &later);
+                self.in_register(operand)
+            }
+        };
+        let mut at = 0;
+        while let Some(link) = links.get(at) {
+            let last = at + 1 == links.len();
+            if let (LinkKind::Property(name), Some(LinkKind::Call(args))) =
+                (&link.kind, links.get(at + 1).map(|link| &link.kind))
+            {
+                current = self.call_method(current, &name.text, args, link.span.to(name.span), mark);
+                at += 2;
+                continue;
+            }
+            if let LinkKind::Call(args) = &link.kind {
+                current = self.call_value(current, args, link.span, mark);
+                at += 1;
+                continue;
+            }
+            let target = if last {
+                dst
+            } else if usize::from(current) >= mark {
+                current
+            } else {
+                self.temp()
+            };
+            self.link(link, target, current);
+            if !last {
+                self.reset(usize::from(target) + 1);
+            }
+            current = target;
+            at += 1;
+        }
+        if current != dst {
+            let op = if usize::from(current) >= mark { Op::Move } else { Op::Copy };
+            self.emit(op, dst, current, 0, 0);
+        }
+        self.reset(mark);
+    }
+
+    /// dst := base with one index, slice or property applied
+    fn link(&mut self, link: &Link, dst: u8, base: u8) {
+        match &link.kind {
+            LinkKind::Append => self.error(link.span, "cannot read `[]`", None),
+            LinkKind::Index(index) => match self.operand(index, &[]) {
+                Operand::Const(Const::Number(number)) if int(number).is_some() => {
+                    self.at(link.span);
+                    self.emit(Op::IndexI, dst, base, 0, int(number).unwrap_or(0) as u32);
+                }
+                Operand::Const(key) => {
+                    self.at(link.span);
+                    let key = self.constant(key);
+                    self.emit(Op::IndexK, dst, base, 0, key);
+                }
+                Operand::Register(key) => {
+                    self.at(link.span);
+                    self.emit(Op::Index, dst, base, key, 0);
+                }
+            },
+            LinkKind::Slice(slice) => {
+                let parts = self.slice_parts(slice);
+                self.at(link.span);
+                self.emit(Op::Slice, dst, base, parts, 0);
+            }
+            LinkKind::Property(name) => {
+                self.at(link.span);
+                let name = self.constant(Const::Str(name.text.as_bytes().into()));
+                self.emit(Op::Property, dst, base, 0, name);
+            }
+            LinkKind::Call(_) => {}
+        }
+    }
+
+    /// Calls a function that is known by name; its result is in the register that is given.
+    fn call_known(&mut self, named: &Named, name: &str, args: &[Arg], span: Span) -> u8 {
+        let spread = args.iter().any(|arg| arg.spread.is_some());
+        let arity = self.arity(named);
+        // A session's function may be defined anew with other parameters: it is checked when it is called.
+        if !spread && !matches!(named, Named::Shared { .. }) && !arity.fits(args.len()) {
+            let message = arity_message(&format!("{name}()"), arity.required, arity.most, args.len());
+            self.error(span, message, None);
+        }
+        if spread || args.len() > MAX_ARGUMENTS || matches!(named, Named::Shared { .. }) {
+            let callee = self.temp();
+            self.at(span);
+            self.function_value(named, callee);
+            return self.call_in_place(callee, args, span);
+        }
+        let first = self.arguments(args);
+        self.at(span);
+        let count = args.len() as u8;
+        match named {
+            Named::User(proto) => self.emit(Op::Call, first, count, 0, *proto),
+            Named::Builtin(Builtin::Function(index)) | Named::BuiltinStatic(index) => {
+                self.emit(Op::CallNative, first, count, 0, *index)
+            }
+            Named::Builtin(Builtin::Class(index)) => self.emit(Op::New, first, count, 0, *index),
+            Named::Shared { .. } => 0,
+        };
+        self.reset(usize::from(first) + 1);
+        first
+    }
+
+    /// Evaluates arguments into new registers, one after the other; gives the first one, which is there in any case.
+    fn arguments(&mut self, args: &[Arg]) -> u8 {
+        let first = self.temp();
+        for (at, arg) in args.iter().enumerate() {
+            let register = if at == 0 { first } else { self.temp() };
+            self.expr_into(&arg.value, register);
+        }
+        first
+    }
+
+    /// Calls the function value in `callee`, the last register in use; the result takes its place.
+    fn call_in_place(&mut self, callee: u8, args: &[Arg], span: Span) -> u8 {
+        if args.len() <= MAX_ARGUMENTS && args.iter().all(|arg| arg.spread.is_none()) {
+            if !args.is_empty() {
+                self.arguments(args);
+            }
+            self.at(span);
+            self.emit(Op::CallValue, callee, args.len() as u8, 0, 0);
+        } else {
+            let list = self.argument_list(args);
+            self.at(span);
+            self.emit(Op::CallSpread, callee, 0, 0, 0);
+            self.free(list);
+        }
+        self.reset(usize::from(callee) + 1);
+        callee
+    }
+
+    /// A list of the arguments in a new register.
+    fn argument_list(&mut self, args: &[Arg]) -> u8 {
+        let list = self.temp();
+        self.emit(Op::NewArray, list, 0, 0, args.len().min(1 << 16) as u32);
+        for arg in args {
+            let register = self.temp();
+            self.expr_into(&arg.value, register);
+            match arg.spread {
+                Some(dots) => {
+                    self.at(dots);
+                    self.emit(Op::SpreadArgs, list, register, 0, 0);
+                }
+                None => {
+                    self.emit(Op::MovePush, list, register, 0, 0);
+                }
+            }
+            self.free(register);
+        }
+        list
+    }
+
+    fn call_value(&mut self, callee: u8, args: &[Arg], span: Span, mark: usize) -> u8 {
+        let callee = self.on_top(callee, mark);
+        self.call_in_place(callee, args, span)
+    }
+
+    fn call_method(&mut self, object: u8, name: &str, args: &[Arg], span: Span, mark: usize) -> u8 {
+        let object = self.on_top(object, mark);
+        let constant = self.constant(Const::Str(name.as_bytes().into()));
+        if args.len() > MAX_ARGUMENTS || args.iter().any(|arg| arg.spread.is_some()) {
+            self.at(span);
+            self.emit(Op::Property, object, object, 0, constant);
+            return self.call_in_place(object, args, span);
+        }
+        if !args.is_empty() {
+            self.arguments(args);
+        }
+        self.at(span);
+        self.emit(Op::CallMethod, object, args.len() as u8, 0, constant);
+        self.reset(usize::from(object) + 1);
+        object
+    }
+
+    /// The value of `register` in the last temporary in use.
+    fn on_top(&mut self, register: u8, mark: usize) -> u8 {
+        if usize::from(register) >= mark && usize::from(register) + 1 == self.mark() {
+            return register;
+        }
+        let copy = self.temp();
+        let op = if usize::from(register) >= mark { Op::Move } else { Op::Copy };
+        self.emit(op, copy, register, 0, 0);
+        copy
+    }
+
+    /// Finds the errors in the arguments of a call that is not compiled.
+    fn check_arguments(&mut self, links: &[Link]) {
+        let mark = self.mark();
+        for expr in links.iter().flat_map(super::expr::link_exprs) {
+            self.expr(expr);
+            self.reset(mark);
+        }
+    }
+
+    /// The variable that a call may take over from its owner: `$v = f($v)`, `return f($v)`.
+    ///
+    /// The value is moved into the call, so that the callee may change it in place. Only a register that is read
+    /// nowhere else in the call will do, and no `try` may see the variable after a throw.
+    pub(super) fn let_die(&mut self, name: &str, call: &Expr) -> Option<u8> {
+        if self.f.tries > 0 || self.f.top && self.session.is_some() {
+            return None;
+        }
+        let ExprKind::Postfix(node) = &call.kind else { return None };
+        let [Link { kind: LinkKind::Call(args), .. }] = node.links.as_slice() else { return None };
+        if !matches!(node.base.kind, ExprKind::Name(_) | ExprKind::Builtin(_)) {
+            return None;
+        }
+        let index = self.f.variable(name)?;
+        let super::code::Place::Register(register) = self.f.place(index) else { return None };
+        let mut direct = 0;
+        for arg in args {
+            match &arg.value.kind {
+                ExprKind::Variable(other) if **other == *name && arg.spread.is_none() => direct += 1,
+                // Constants and other variables are the only other arguments that surely do not read it.
+                ExprKind::Variable(_) => {}
+                _ if crate::fold::fold(&arg.value).is_some() => {}
+                ExprKind::Name(_) | ExprKind::Function(_) => {}
+                _ => return None,
+            }
+            if writes_variables(&arg.value) {
+                return None;
+            }
+        }
+        (direct == 1).then_some(register)
+    }
+}

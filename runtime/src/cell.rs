@@ -1,0 +1,141 @@
+//! Shared variables, and how deep structures are dropped.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::frozen::Pin;
+use crate::object::Function;
+use crate::value::Value;
+
+/// A variable that closures, functions (`global`) or modules share.
+#[derive(Default)]
+pub struct VarCell {
+    value: RefCell<Value>,
+    /// Where the value is still to be fetched from: a variable of a closure that came out of shared memory. Fetched
+    /// when somebody looks, because a closure may have captured itself.
+    frozen: RefCell<Option<(Pin, u32)>>,
+    read_only: bool,
+}
+
+impl VarCell {
+    pub(crate) fn new(value: Value) -> Rc<VarCell> {
+        Rc::new(VarCell { value: RefCell::new(value), frozen: RefCell::new(None), read_only: false })
+    }
+
+    pub(crate) fn undefined() -> Rc<VarCell> {
+        VarCell::new(Value::Undefined)
+    }
+
+    pub(crate) fn read_only(value: Value) -> Rc<VarCell> {
+        Rc::new(VarCell { value: RefCell::new(value), frozen: RefCell::new(None), read_only: true })
+    }
+
+    pub(crate) fn frozen(pin: Pin, index: u32) -> Rc<VarCell> {
+        let frozen = RefCell::new(Some((pin, index)));
+        Rc::new(VarCell { value: RefCell::new(Value::Undefined), frozen, read_only: false })
+    }
+
+    /// Whether scripts may only read it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The value; undefined when there is none.
+    #[inline]
+    pub(crate) fn get(&self) -> Value {
+        let value = self.value.borrow();
+        if matches!(*value, Value::Undefined) {
+            drop(value);
+            self.fetch();
+            return self.value.borrow().clone();
+        }
+        value.clone()
+    }
+
+    #[cold]
+    fn fetch(&self) {
+        if let Some((pin, index)) = self.frozen.take() {
+            let value = pin.captured(index);
+            *self.value.borrow_mut() = value;
+        }
+    }
+
+    /// Replaces the value.
+    #[inline]
+    pub(crate) fn set(&self, value: Value) {
+        if self.value.borrow().kind_is_undefined() {
+            self.frozen.take();
+        }
+        let old = self.value.replace(value);
+        drop(old);
+    }
+
+    /// Changes the value in place.
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Value) -> T) -> T {
+        if self.value.borrow().kind_is_undefined() {
+            self.fetch();
+        }
+        change(&mut self.value.borrow_mut())
+    }
+}
+
+impl Value {
+    #[inline]
+    fn kind_is_undefined(&self) -> bool {
+        matches!(self, Value::Undefined)
+    }
+
+    /// Whether dropping it may drop other values.
+    #[inline]
+    pub(crate) fn is_container(&self) -> bool {
+        match self {
+            Value::Array(_) | Value::Object(_) | Value::Cell(_) => true,
+            Value::Function(function) => matches!(&**function, Function::User(_) | Function::BoundMethod(..)),
+            _ => false,
+        }
+    }
+}
+
+impl Drop for VarCell {
+    fn drop(&mut self) {
+        bury(std::iter::once(self.value.get_mut()));
+    }
+}
+
+#[derive(Default)]
+struct Graveyard {
+    pending: Vec<Value>,
+    busy: bool,
+}
+
+thread_local! {
+    static GRAVEYARD: RefCell<Graveyard> = RefCell::default();
+}
+
+/// Drops the containers among `values` one after the other instead of inside each other, whatever holds what: arrays,
+/// closures, shared variables, objects. The depth of a structure is then bounded by memory, not by the stack.
+pub(crate) fn bury<'a>(values: impl Iterator<Item = &'a mut Value>) {
+    let mut containers = values.filter(|value| value.is_container()).peekable();
+    if containers.peek().is_none() {
+        return;
+    }
+    // While the thread ends there is no graveyard any more: then values are dropped as they are.
+    let first = GRAVEYARD.try_with(|graveyard| {
+        let mut graveyard = graveyard.borrow_mut();
+        graveyard.pending.extend(containers.map(|value| std::mem::replace(value, Value::None)));
+        !std::mem::replace(&mut graveyard.busy, true)
+    });
+    if first != Ok(true) {
+        return;
+    }
+    while let Ok(Some(value)) = GRAVEYARD.try_with(|graveyard| {
+        let mut graveyard = graveyard.borrow_mut();
+        let next = graveyard.pending.pop();
+        if next.is_none() {
+            graveyard.busy = false;
+        }
+        next
+    }) {
+        drop(value);
+    }
+}

@@ -1,0 +1,567 @@
+//! The classes `Map`, `Set` and `Iterator` (language.md 17, 11).
+//!
+//! Both are one [`Table`]: strongly typed keys in insertion order, for a Set without values. In shared memory a table
+//! is an immutable index beside a frozen list of values; a fetch takes a hold on it in constant time, and the first
+//! write makes a table of its own.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use indexmap::{Equivalent, IndexMap, IndexSet};
+
+use crate::array::{Array, KeyHash};
+use crate::frozen::{FreezeError, FrozenObject, Pin, Tree, freeze};
+use crate::library::Library;
+use crate::memory;
+use crate::native::{Args, ClassDecl, ClassId, Cx, FnDecl, Outcome, Throw};
+use crate::object::{NativeIterator, NativeObject, Object};
+use crate::string::{Str, hash_bytes};
+use crate::value::{Kind, Value};
+use crate::vm::add_values;
+
+/// Estimated bytes of an entry: key, value, cached hash, index slot.
+const ENTRY: usize = 24 + 16 + 8 + 8;
+
+/// A key: the type is that of the table, so keys of different types never meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum TableKey {
+    String(Str),
+    Number(u64),
+    Boolean(bool),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum SharedKey {
+    String(Box<[u8]>),
+    Number(u64),
+    Boolean(bool),
+}
+
+impl std::hash::Hash for TableKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            TableKey::String(string) => string.hash(state),
+            TableKey::Number(bits) => state.write_u64(*bits),
+            TableKey::Boolean(boolean) => state.write_u64(u64::from(*boolean)),
+        }
+    }
+}
+
+impl std::hash::Hash for SharedKey {
+    /// The same words as [`TableKey`] writes: a shared table is searched with local keys.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            SharedKey::String(bytes) => state.write_u64(hash_bytes(bytes)),
+            SharedKey::Number(bits) => state.write_u64(*bits),
+            SharedKey::Boolean(boolean) => state.write_u64(u64::from(*boolean)),
+        }
+    }
+}
+
+impl Equivalent<SharedKey> for TableKey {
+    fn equivalent(&self, other: &SharedKey) -> bool {
+        match (self, other) {
+            (TableKey::String(a), SharedKey::String(b)) => a.as_bytes() == &**b,
+            (TableKey::Number(a), SharedKey::Number(b)) => a == b,
+            (TableKey::Boolean(a), SharedKey::Boolean(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl TableKey {
+    /// The key that `value` is, if it is of `kind`. All NaNs are one key, and both zeros.
+    fn of(value: &Value, kind: Kind) -> Option<TableKey> {
+        match (kind, value) {
+            (Kind::String, Value::String(string)) => Some(TableKey::String(string.clone())),
+            (Kind::Number, Value::Number(number)) => {
+                let number = if number.is_nan() { f64::NAN } else { number + 0.0 };
+                Some(TableKey::Number(number.to_bits()))
+            }
+            (Kind::Boolean, Value::Boolean(boolean)) => Some(TableKey::Boolean(*boolean)),
+            _ => None,
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        match self {
+            TableKey::String(string) => Value::String(string.clone()),
+            TableKey::Number(bits) => Value::Number(f64::from_bits(*bits)),
+            TableKey::Boolean(boolean) => Value::Boolean(*boolean),
+        }
+    }
+
+    fn share(&self) -> SharedKey {
+        match self {
+            TableKey::String(string) => SharedKey::String(string.as_bytes().into()),
+            TableKey::Number(bits) => SharedKey::Number(*bits),
+            TableKey::Boolean(boolean) => SharedKey::Boolean(*boolean),
+        }
+    }
+}
+
+impl SharedKey {
+    fn to_local(&self) -> TableKey {
+        match self {
+            SharedKey::String(bytes) => TableKey::String(Str::new(bytes)),
+            SharedKey::Number(bits) => TableKey::Number(*bits),
+            SharedKey::Boolean(boolean) => TableKey::Boolean(*boolean),
+        }
+    }
+}
+
+type Entries = IndexMap<TableKey, Value, KeyHash>;
+
+/// What the values of a Map may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Values {
+    /// It is a Set.
+    Nothing,
+    Any,
+    Only(Kind),
+}
+
+enum State {
+    Local(Entries),
+    Shared(Arc<SharedTable>, Pin),
+}
+
+/// The data of a Map or Set.
+struct Table {
+    class: ClassId,
+    keys: Kind,
+    values: Values,
+    state: RefCell<State>,
+    charged: Cell<usize>,
+}
+
+/// A table in shared memory.
+struct SharedTable {
+    class: ClassId,
+    keys: Kind,
+    values: Values,
+    index: IndexSet<SharedKey, KeyHash>,
+    /// The values as a list, in the order of the index; an empty one for a Set.
+    list: Arc<Tree>,
+}
+
+impl Table {
+    fn new(class: ClassId, keys: Kind, values: Values) -> Table {
+        let state = RefCell::new(State::Local(Entries::default()));
+        Table { class, keys, values, state, charged: Cell::new(0) }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.values == Values::Nothing { "Set" } else { "Map" }
+    }
+
+    fn key(&self, value: &Value) -> Result<TableKey, Throw> {
+        TableKey::of(value, self.keys).ok_or_else(|| {
+            let (name, wanted, got) = (self.name(), self.keys.name(), value.kind().name());
+            Throw::error(format!("{name}: expected a key of type {wanted}, got {got}"))
+        })
+    }
+
+    fn check_value(&self, value: &Value) -> Result<(), Throw> {
+        match self.values {
+            Values::Only(kind) if value.kind() != kind => {
+                let (wanted, got) = (kind.name(), value.kind().name());
+                Err(Throw::error(format!("Map: expected a value of type {wanted}, got {got}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match &*self.state.borrow() {
+            State::Local(entries) => entries.len(),
+            State::Shared(table, _) => table.index.len(),
+        }
+    }
+
+    fn get(&self, key: &TableKey) -> Option<Value> {
+        match &*self.state.borrow() {
+            State::Local(entries) => entries.get(key).cloned(),
+            State::Shared(table, pin) => table.index.get_index_of(key).map(|at| shared_value(pin, at)),
+        }
+    }
+
+    fn has(&self, key: &TableKey) -> bool {
+        match &*self.state.borrow() {
+            State::Local(entries) => entries.contains_key(key),
+            State::Shared(table, _) => table.index.contains(key),
+        }
+    }
+
+    /// Does `change` with entries of our own.
+    fn write<T>(&self, cx: &mut Cx<'_>, change: impl FnOnce(&mut Entries) -> T) -> Result<T, Throw> {
+        let mut state = self.state.borrow_mut();
+        if let State::Shared(table, pin) = &*state {
+            cx.reserve_entries(table.index.len())?;
+            let entries = table.index.iter().enumerate();
+            *state = State::Local(entries.map(|(at, key)| (key.to_local(), shared_value(pin, at))).collect());
+        }
+        let State::Local(entries) = &mut *state else { return Err(Throw::error("not a table")) };
+        let result = change(entries);
+        let bytes = entries.capacity() * ENTRY;
+        let before = self.charged.replace(bytes);
+        memory::charge(bytes);
+        memory::credit(before);
+        Ok(result)
+    }
+
+    fn snapshot(&self) -> Vec<TableKey> {
+        match &*self.state.borrow() {
+            State::Local(entries) => entries.keys().cloned().collect(),
+            State::Shared(table, _) => table.index.iter().map(SharedKey::to_local).collect(),
+        }
+    }
+}
+
+fn shared_value(pin: &Pin, at: usize) -> Value {
+    pin.root().as_array().and_then(|view| view.entry_at(at)).map_or(Value::None, |(_, value, _)| value)
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        memory::credit(self.charged.get());
+        if let State::Local(entries) = self.state.get_mut() {
+            crate::cell::bury(entries.values_mut());
+        }
+    }
+}
+
+/// What the objects hold: shared with iterators over them.
+struct TableObject(Rc<Table>);
+
+impl NativeObject for TableObject {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn freeze(&self) -> Result<Arc<dyn FrozenObject>, FreezeError> {
+        let table = &self.0;
+        let state = table.state.borrow();
+        let entries = match &*state {
+            State::Shared(shared, _) => return Ok(Arc::clone(shared) as Arc<dyn FrozenObject>),
+            State::Local(entries) => entries,
+        };
+        let list = if table.values == Values::Nothing {
+            Arc::new(Tree::default())
+        } else {
+            let _level = Level::enter()?;
+            freeze(&Value::from(Array::from_list(entries.values().cloned().collect())))?
+        };
+        let index = entries.keys().map(TableKey::share).collect();
+        Ok(Arc::new(SharedTable { class: table.class, keys: table.keys, values: table.values, index, list }))
+    }
+
+    fn iterate(&self) -> Option<Rc<dyn NativeIterator>> {
+        Some(walk(&self.0))
+    }
+}
+
+/// Maps in Maps are frozen by calls inside each other: this bounds how deep.
+struct Level;
+
+thread_local! {
+    static LEVEL: Cell<u32> = const { Cell::new(0) };
+}
+
+impl Level {
+    const MOST: u32 = 64;
+
+    fn enter() -> Result<Level, FreezeError> {
+        if LEVEL.get() >= Level::MOST {
+            return Err(FreezeError::TooLarge);
+        }
+        LEVEL.set(LEVEL.get() + 1);
+        Ok(Level)
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        LEVEL.set(LEVEL.get().saturating_sub(1));
+    }
+}
+
+impl FrozenObject for SharedTable {
+    fn thaw(&self, shared: &Arc<dyn FrozenObject>) -> Value {
+        // The table itself is behind `shared`; a clone of that hold is all that a fetch costs.
+        let Some(table) = SharedTable::hold(shared) else { return Value::None };
+        let pin = Pin::new(&table.list);
+        let local = Table {
+            class: table.class,
+            keys: table.keys,
+            values: table.values,
+            state: RefCell::new(State::Shared(table, pin)),
+            charged: Cell::new(0),
+        };
+        Value::Object(Object::new(self.class, TableObject(Rc::new(local))))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        self.index.len() * ENTRY + self.list.bytes()
+    }
+}
+
+impl SharedTable {
+    fn hold(shared: &Arc<dyn FrozenObject>) -> Option<Arc<SharedTable>> {
+        Arc::clone(shared).into_any().downcast().ok()
+    }
+}
+
+/// Walks the keys that were there at its start; those deleted meanwhile are skipped.
+struct Walk {
+    table: Rc<Table>,
+    keys: RefCell<std::vec::IntoIter<TableKey>>,
+}
+
+fn walk(table: &Rc<Table>) -> Rc<dyn NativeIterator> {
+    let keys = RefCell::new(table.snapshot().into_iter());
+    Rc::new(Walk { table: Rc::clone(table), keys })
+}
+
+impl NativeIterator for Walk {
+    fn next(&self) -> Option<(Value, Value)> {
+        let mut keys = self.keys.borrow_mut();
+        if self.table.values == Values::Nothing {
+            let key = keys.find(|key| self.table.has(key))?;
+            return Some((key.to_value(), key.to_value()));
+        }
+        keys.find_map(|key| self.table.get(&key).map(|value| (key.to_value(), value)))
+    }
+
+    fn keyed(&self) -> bool {
+        self.table.values != Values::Nothing
+    }
+}
+
+/// The data of an Iterator object over a source that never suspends.
+pub struct Iteration {
+    /// The source.
+    pub source: Rc<dyn NativeIterator>,
+}
+
+impl Iteration {
+    /// An Iterator object.
+    #[must_use]
+    pub fn value(source: Rc<dyn NativeIterator>, library: &Library) -> Value {
+        let class = library.class_named("Iterator").unwrap_or(ClassId(u32::MAX));
+        Value::Object(Object::new(class, Iteration { source }))
+    }
+}
+
+impl NativeObject for Iteration {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn iterate(&self) -> Option<Rc<dyn NativeIterator>> {
+        Some(Rc::clone(&self.source))
+    }
+}
+
+/// The declaration of `Iterator` for the table of built-ins.
+pub static ITERATOR: ClassDecl = ClassDecl {
+    constructor: FnDecl::construct("Iterator(): Iterator", "Walks over values one by one, once."),
+    extends: None,
+    methods: &[FnDecl::plain(
+        "next(): any",
+        "Gives the next value, false at the end. Iterators with keys give a list of key and value.",
+        iterator_next,
+    )
+    .since("5.5")],
+    statics: &[],
+};
+
+fn iterator_next(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let source = &args.this::<Iteration>()?.source;
+    Ok(match source.next() {
+        None => Value::Boolean(false),
+        Some((key, value)) if source.keyed() => Value::from(Array::from_list(vec![key, value])),
+        Some((_, value)) => value,
+    })
+}
+
+/// The declaration of `Map` for the table of built-ins.
+pub static MAP: ClassDecl = ClassDecl {
+    constructor: FnDecl::plain(
+        "Map(keytype: string, valuetype: string): Map",
+        "Creates a table from keys of one type (`string`, `number`, `boolean`) to values of one type or `any`.",
+        new_map,
+    )
+    .since("5.5"),
+    extends: None,
+    methods: &[
+        FnDecl::plain("set(key: any, value: any): boolean", "Adds or replaces an entry. Gives true if the key is new.", map_set),
+        FnDecl::plain("has(key: any): boolean", "Tells whether there is an entry for the key.", table_has),
+        FnDecl::plain("get(key: any): any", "Gives the value of the key, or none.", map_get),
+        FnDecl::plain("delete(key: any): boolean", "Removes the entry of the key. Gives whether it was there.", table_delete),
+        FnDecl::plain(
+            "merge(key: any, value: any): boolean",
+            "Adds to the value of the key with the `+` operator, or sets it. Gives whether the key was there.",
+            map_merge,
+        ),
+        FnDecl::plain("size(): number", "Gives the number of entries.", table_size),
+        FnDecl::plain("clear(): none", "Removes all entries.", table_clear),
+        FnDecl::plain("entries(): Iterator", "Gives an iterator over the entries.", table_iterator),
+    ],
+    statics: &[],
+};
+
+/// The declaration of `Set` for the table of built-ins.
+pub static SET: ClassDecl = ClassDecl {
+    constructor: FnDecl::plain(
+        "Set(keytype: string): Set",
+        "Creates a set of keys of one type (`string`, `number`, `boolean`).",
+        new_set,
+    )
+    .since("5.5"),
+    extends: None,
+    methods: &[
+        FnDecl::plain("add(key: any): boolean", "Adds a key. Gives true if it is new.", set_add),
+        FnDecl::plain("has(key: any): boolean", "Tells whether the key is in the set.", table_has),
+        FnDecl::plain("delete(key: any): boolean", "Removes the key. Gives whether it was there.", table_delete),
+        FnDecl::plain("size(): number", "Gives the number of keys.", table_size),
+        FnDecl::plain("clear(): none", "Removes all keys.", table_clear),
+        FnDecl::plain("values(): Iterator", "Gives an iterator over the keys.", table_iterator),
+    ],
+    statics: &[],
+};
+
+fn key_type(class: &str, name: &[u8]) -> Result<Kind, Throw> {
+    match name {
+        b"string" => Ok(Kind::String),
+        b"number" => Ok(Kind::Number),
+        b"boolean" => Ok(Kind::Boolean),
+        other => Err(Throw::error(format!("{class}: unknown key type {}", String::from_utf8_lossy(other)))),
+    }
+}
+
+fn make(cx: &Cx<'_>, name: &str, keys: Kind, values: Values) -> Value {
+    let class = cx.library.class_named(name).unwrap_or(ClassId(u32::MAX));
+    Value::Object(Object::new(class, TableObject(Rc::new(Table::new(class, keys, values)))))
+}
+
+fn new_map(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let keys = key_type("Map", args.bytes(0))?;
+    let values = match args.bytes(1) {
+        b"any" => Values::Any,
+        b"string" => Values::Only(Kind::String),
+        b"number" => Values::Only(Kind::Number),
+        b"boolean" => Values::Only(Kind::Boolean),
+        b"array" => Values::Only(Kind::Array),
+        b"object" => Values::Only(Kind::Object),
+        b"function" => Values::Only(Kind::Function),
+        other => return Err(Throw::error(format!("Map: unknown value type {}", String::from_utf8_lossy(other)))),
+    };
+    Ok(make(cx, "Map", keys, values))
+}
+
+fn new_set(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let keys = key_type("Set", args.bytes(0))?;
+    Ok(make(cx, "Set", keys, Values::Nothing))
+}
+
+fn table<'a>(args: &'a Args<'_>) -> Result<&'a Rc<Table>, Throw> {
+    args.this::<TableObject>().map(|object| &object.0)
+}
+
+/// Makes sure that a new entry has room.
+fn room(table: &Table) -> Result<(), Throw> {
+    if table.len() >= crate::array::MAX_ENTRIES {
+        return Err(Throw::error(format!("{} too large", table.name())));
+    }
+    Ok(())
+}
+
+fn map_set(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
+    let value = args.take(1);
+    let table = table(&args)?;
+    let key = table.key(args.get(0))?;
+    table.check_value(&value)?;
+    room(table)?;
+    let old = table.write(cx, |entries| entries.insert(key, value))?;
+    Ok(Value::Boolean(old.is_none()))
+}
+
+fn set_add(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let table = table(&args)?;
+    let key = table.key(args.get(0))?;
+    if table.has(&key) {
+        return Ok(Value::Boolean(false));
+    }
+    room(table)?;
+    table.write(cx, |entries| entries.insert(key, Value::None))?;
+    Ok(Value::Boolean(true))
+}
+
+fn table_has(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let table = table(&args)?;
+    Ok(Value::Boolean(table.has(&table.key(args.get(0))?)))
+}
+
+fn map_get(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let table = table(&args)?;
+    Ok(table.get(&table.key(args.get(0))?).unwrap_or_default())
+}
+
+fn table_delete(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let table = table(&args)?;
+    let key = table.key(args.get(0))?;
+    if !table.has(&key) {
+        return Ok(Value::Boolean(false));
+    }
+    // The order of the others is not promised, so the last one takes the place.
+    table.write(cx, |entries| entries.swap_remove(&key))?;
+    Ok(Value::Boolean(true))
+}
+
+fn map_merge(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let table = table(&args)?;
+    let key = table.key(args.get(0))?;
+    let Some(mut merged) = table.get(&key) else {
+        table.check_value(args.get(1))?;
+        room(table)?;
+        let value = args.get(1).clone();
+        table.write(cx, |entries| entries.insert(key, value))?;
+        return Ok(Value::Boolean(false));
+    };
+    // The sum is made beside the table, which keeps its value when there is none.
+    add_values(&mut merged, args.get(1), cx)?;
+    table.check_value(&merged)?;
+    table.write(cx, |entries| entries.insert(key, merged))?;
+    Ok(Value::Boolean(true))
+}
+
+fn table_size(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    Ok(Value::from(table(&args)?.len()))
+}
+
+fn table_clear(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let table = table(&args)?;
+    let old = table.state.replace(State::Local(Entries::default()));
+    memory::credit(table.charged.replace(0));
+    if let State::Local(mut entries) = old {
+        crate::cell::bury(entries.values_mut());
+    }
+    Ok(Value::None)
+}
+
+fn table_iterator(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let table = table(&args)?;
+    cx.reserve_entries(table.len())?;
+    Ok(Iteration::value(walk(table), cx.library))
+}

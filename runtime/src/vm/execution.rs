@@ -1,0 +1,318 @@
+//! Executions: one run of a unit, step by step or as a future, under the limits of the host.
+
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use angarium_effects::Monotonic;
+
+use crate::convert;
+use crate::exception::{Exception, Place};
+use crate::host::Host;
+use crate::memory::{self, Account};
+use crate::native::{Job, LocalFuture, Outcome, Throw, Thrown};
+use crate::value::Value;
+use crate::vm::fiber::{Fiber, FrameKind, hold};
+use crate::vm::unit::Unit;
+
+/// Fuel between two turns of the executor: about a tenth of a millisecond.
+const SLICE: i64 = 8192;
+
+/// What an execution may use. `None` means without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Instructions at loops and calls, and what built-ins charge.
+    pub fuel: Option<u64>,
+    /// Live bytes.
+    pub memory: Option<usize>,
+    /// Time from the start, waiting included.
+    pub time: Option<Duration>,
+}
+
+/// Why the loop was left.
+pub(crate) enum Exit {
+    /// The main program returned.
+    Done,
+    /// The slice is used up.
+    Slice,
+    /// A built-in waits.
+    Wait(LocalFuture<Outcome>),
+    /// A built-in goes to the pool.
+    Offload(Job),
+    /// Nobody caught this.
+    Thrown(Throw),
+}
+
+/// What an execution wants from whoever runs it.
+pub enum Suspend {
+    /// It is done; the value that the main program returned.
+    Done(Value),
+    /// It ended otherwise.
+    Ended(Ended),
+    /// Its slice of fuel is used up: run it again after others had their turn.
+    Yield,
+    /// Resume it with the result of this future.
+    Wait(LocalFuture<Outcome>),
+    /// Resume it with what this job's result finishes to.
+    Offload(Job),
+}
+
+/// How an execution ended when it did not run to its end.
+#[derive(Debug)]
+pub enum Ended {
+    /// An exception that nobody caught.
+    Uncaught(Uncaught),
+    /// The script ended itself through the host (`Accept()`, `Try()` …).
+    Verdict(Box<dyn Any>),
+    /// Fuel, memory or time is used up.
+    Limit(&'static str),
+}
+
+/// An exception that nobody caught.
+#[derive(Debug)]
+pub struct Uncaught {
+    /// The value that was thrown.
+    pub value: Value,
+    /// `toString()` of an Exception, the dump form of any other value (language.md 13.4).
+    pub text: Vec<u8>,
+    /// The place, for errors of the language and of built-ins.
+    pub place: Option<Place>,
+}
+
+impl Ended {
+    fn from_throw(throw: Throw) -> Ended {
+        match throw.into_inner() {
+            Thrown::Value(value) => {
+                let exception = value.as_object().and_then(|object| object.downcast::<Exception>());
+                let text = exception.map_or_else(|| convert::dump(&value), Exception::text);
+                let place = exception.and_then(|exception| exception.place.clone());
+                Ended::Uncaught(Uncaught { text, place, value })
+            }
+            Thrown::Error(message) => {
+                Ended::Uncaught(Uncaught { value: Value::None, text: message.into_bytes(), place: None })
+            }
+            Thrown::End(verdict) => Ended::Verdict(verdict),
+            Thrown::Limit(what) => Ended::Limit(what),
+        }
+    }
+}
+
+impl std::fmt::Display for Ended {
+    /// One line for logs: `Uncaught exception: TEXT`, `script limit exceeded: fuel`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Uncaught(uncaught) => {
+                write!(f, "Uncaught exception: {}", String::from_utf8_lossy(&uncaught.text))
+            }
+            Ended::Verdict(_) => f.write_str("the script ended itself"),
+            Ended::Limit(what) => write!(f, "script limit exceeded: {what}"),
+        }
+    }
+}
+
+/// One run of a unit.
+pub struct Execution {
+    fiber: Fiber,
+    account: Account,
+    /// When time is up.
+    deadline: Option<Monotonic>,
+    /// An end that came while the execution was suspended.
+    ended: Option<Ended>,
+}
+
+impl Execution {
+    /// Prepares a run of `unit` with these predefined variables (names without `$`).
+    #[must_use]
+    pub fn new(unit: &Arc<Unit>, host: Rc<Host>, variables: Vec<(&str, Value)>, limits: Limits) -> Execution {
+        let mut execution = Execution::idle(unit.library(), host, limits);
+        execution.enter(|fiber| {
+            for global in &unit.program.globals {
+                let Some(access) = global.host else { continue };
+                let value = variables.iter().find(|(name, _)| **name == *global.name);
+                let value = value.map_or(Value::Undefined, |(_, value)| value.clone());
+                fiber.predefine(&global.name, value, access);
+            }
+            let instance = fiber.add_instance(hold(unit), Vec::new());
+            fiber.start(instance, unit.program.main);
+        });
+        execution
+    }
+
+    /// An execution without a program: a session, or one that only calls functions.
+    pub(crate) fn idle(library: &Arc<crate::library::Library>, host: Rc<Host>, limits: Limits) -> Execution {
+        let deadline = limits.time.map(|time| host.clock.monotonic() + time);
+        let mut fiber = Fiber::new(host, Arc::clone(library));
+        fiber.left = limits.fuel.map_or(i64::MAX, |fuel| i64::try_from(fuel).unwrap_or(i64::MAX));
+        let account = Account { used: 0, limit: limits.memory.unwrap_or(0) };
+        Execution { fiber, account, deadline, ended: None }
+    }
+
+    /// Does something with the fiber under the account of this execution.
+    pub(crate) fn enter<T>(&mut self, work: impl FnOnce(&mut Fiber) -> T) -> T {
+        let outside = memory::swap(self.account);
+        let result = work(&mut self.fiber);
+        self.account = memory::swap(outside);
+        result
+    }
+
+    /// Runs until the script is done, waits, or used up its slice.
+    pub fn run(&mut self) -> Suspend {
+        if let Some(ended) = self.ended.take() {
+            return Suspend::Ended(ended);
+        }
+        if let (Some(deadline), clock) = (self.deadline, &self.fiber.host.clock)
+            && clock.monotonic() >= deadline
+        {
+            self.enter(Fiber::finish);
+            return Suspend::Ended(Ended::Limit("time"));
+        }
+        let exit = self.enter(|fiber| {
+            fiber.slice = SLICE;
+            fiber.unpark();
+            fiber.run()
+        });
+        match exit {
+            Exit::Done => Suspend::Done(self.enter(|fiber| {
+                let value = fiber.stack.first_mut().map(std::mem::take).unwrap_or_default();
+                fiber.finish();
+                value
+            })),
+            Exit::Slice => Suspend::Yield,
+            Exit::Wait(future) => Suspend::Wait(future),
+            Exit::Offload(job) => Suspend::Offload(job),
+            Exit::Thrown(throw) => Suspend::Ended(Ended::from_throw(throw)),
+        }
+    }
+
+    /// Hands over the result that a [`Suspend::Wait`] or [`Suspend::Offload`] asked for; then [`Execution::run`] goes on.
+    pub fn resume(&mut self, outcome: Outcome) {
+        let result = self.enter(|fiber| {
+            fiber.unpark();
+            let slot = fiber.waiting.take();
+            match outcome {
+                Ok(value) => {
+                    match fiber.frames.last().map(|frame| frame.kind) {
+                        Some(FrameKind::Task) => fiber.pending = Some(crate::native::Input::Value(value)),
+                        Some(FrameKind::Script) => {
+                            if let Some(slot) = slot.and_then(|slot| fiber.stack.get_mut(slot)) {
+                                *slot = value;
+                            }
+                        }
+                        None => {}
+                    }
+                    Ok(())
+                }
+                Err(throw) => fiber.unwind(throw),
+            }
+        });
+        if let Err(throw) = result {
+            self.ended = Some(Ended::from_throw(throw));
+        }
+    }
+
+    /// Runs to the end: awaits what built-ins wait for, gives the executor its turn after each slice of fuel, and ends
+    /// the script when its time is up.
+    ///
+    /// # Errors
+    /// How the execution ended, when the main program did not return.
+    pub async fn drive(&mut self) -> Result<Value, Ended> {
+        let host = Rc::clone(&self.fiber.host);
+        loop {
+            match self.run() {
+                Suspend::Done(value) => return Ok(value),
+                Suspend::Ended(ended) => return Err(ended),
+                Suspend::Yield => yield_now().await,
+                Suspend::Wait(future) => {
+                    let outcome = self.wait(future).await?;
+                    self.resume(outcome);
+                }
+                Suspend::Offload(job) => {
+                    let finish = self.wait(host.pool.run(job)).await?;
+                    let outcome = self.enter(|fiber| finish(&mut fiber.cx()));
+                    self.resume(outcome);
+                }
+            }
+        }
+    }
+
+    /// Awaits `future` until time is up.
+    async fn wait<T>(&mut self, mut future: LocalFuture<T>) -> Result<T, Ended> {
+        // A future that is ready needs no parking.
+        let ready = std::future::poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        if let Some(value) = ready.await {
+            return Ok(value);
+        }
+        self.enter(Fiber::park);
+        let Some(deadline) = self.deadline else { return Ok(future.await) };
+        let clock = Rc::clone(&self.fiber.host.clock);
+        let left = deadline.since(clock.monotonic());
+        match angarium_effects::clock::timeout(&*clock, left, future).await {
+            Some(value) => Ok(value),
+            None => {
+                self.enter(Fiber::finish);
+                Err(Ended::Limit("time"))
+            }
+        }
+    }
+
+    /// The value of a predefined variable (`context`), as the script left it; none when it is undefined.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<Value> {
+        self.fiber.predefined(name)
+    }
+
+    /// Fuel used so far.
+    #[must_use]
+    pub fn fuel_used(&self) -> u64 {
+        self.fiber.used()
+    }
+
+    /// Live bytes.
+    #[must_use]
+    pub fn memory_used(&self) -> usize {
+        self.account.used
+    }
+
+    pub(crate) fn fiber(&mut self) -> &mut Fiber {
+        &mut self.fiber
+    }
+
+    /// Starts the time anew, and sets what may be used from here on.
+    pub(crate) fn renew(&mut self, limits: Limits) {
+        self.deadline = limits.time.map(|time| self.fiber.host.clock.monotonic() + time);
+        self.fiber.left = limits.fuel.map_or(i64::MAX, |fuel| i64::try_from(fuel).unwrap_or(i64::MAX));
+        self.fiber.quantum = 0;
+        self.account.limit = limits.memory.unwrap_or(0);
+        self.ended = None;
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        // Values are released under the account that they were charged to.
+        self.enter(|fiber| {
+            let (host, library) = (Rc::clone(&fiber.host), Arc::clone(&fiber.library));
+            *fiber = Fiber::new(host, library);
+        });
+    }
+}
+
+/// Lets other tasks of the executor run.
+async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+

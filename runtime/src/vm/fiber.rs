@@ -1,0 +1,279 @@
+//! The state of one execution.
+
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use angarium_lang::bytecode::{Access, MAX_REGISTERS, Proto};
+
+use crate::cell::VarCell;
+use crate::host::Host;
+use crate::library::Library;
+use crate::memory;
+use crate::native::{Cx, Input, Task, Throw};
+use crate::value::Value;
+use crate::vm::unit::{Unit, UnitRef};
+
+/// Most frames of one execution (language.md 13.5): calls of functions and of built-ins that call back.
+pub const MAX_DEPTH: usize = 512;
+
+/// Fuel between two looks at the budgets.
+const QUANTUM: i64 = 256;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// A function of a script.
+    Script,
+    /// A built-in that calls back; its state is the last of [`Fiber::tasks`].
+    Task,
+}
+
+/// A call that is going on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    /// The next instruction.
+    pub pc: u32,
+    /// The first register.
+    pub base: u32,
+    /// The function.
+    pub proto: u32,
+    /// The instance that the function belongs to.
+    pub instance: u32,
+    /// The register (of the whole stack) that takes the result.
+    pub result: u32,
+    pub kind: FrameKind,
+}
+
+/// A unit in this execution: its constants and its variables.
+pub(crate) struct Instance {
+    pub unit: UnitRef,
+    pub constants: Rc<[Value]>,
+    pub globals: Vec<Rc<VarCell>>,
+}
+
+/// The state of one execution.
+pub struct Fiber {
+    pub(crate) host: Rc<Host>,
+    pub(crate) library: Arc<Library>,
+    /// The registers of all frames. Above the running one's window everything is undefined.
+    pub(crate) stack: Vec<Value>,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) tasks: Vec<Box<dyn Task>>,
+    pub(crate) instances: Vec<Instance>,
+    /// Variables that the host predefines.
+    host_cells: HashMap<Box<str>, Rc<VarCell>>,
+    /// Every shared variable of this execution, so that cycles among them can be taken apart at its end.
+    cells: Vec<Weak<VarCell>>,
+    /// When `cells` is looked through for dead ones.
+    cells_limit: usize,
+    /// Fuel until the next look at the budgets; below zero it is a debt.
+    pub(crate) quantum: i64,
+    /// Fuel until the executor gets its turn.
+    pub(crate) slice: i64,
+    /// Fuel left altogether, `quantum` not included.
+    pub(crate) left: i64,
+    /// Fuel that was granted so far.
+    pub(crate) granted: i64,
+    /// The register that takes the result of the built-in that is waited for.
+    pub(crate) waiting: Option<usize>,
+    /// What the built-in in the running frame is to be resumed with.
+    pub(crate) pending: Option<Input>,
+}
+
+/// What a look at the budgets found.
+pub(crate) enum Tick {
+    /// Go on.
+    Go,
+    /// It is the executor's turn.
+    Yield,
+}
+
+impl Fiber {
+    pub(crate) fn new(host: Rc<Host>, library: Arc<Library>) -> Fiber {
+        Fiber {
+            host,
+            library,
+            stack: Vec::new(),
+            frames: Vec::new(),
+            tasks: Vec::new(),
+            instances: Vec::new(),
+            host_cells: HashMap::new(),
+            cells: Vec::new(),
+            cells_limit: 64,
+            quantum: 0,
+            slice: 0,
+            left: i64::MAX,
+            granted: 0,
+            waiting: None,
+            pending: None,
+        }
+    }
+
+    /// Predefines a variable.
+    pub(crate) fn predefine(&mut self, name: &str, value: Value, access: Access) {
+        let cell = match access {
+            Access::ReadOnly => VarCell::read_only(value),
+            Access::Writable => VarCell::new(value),
+        };
+        self.register(&cell);
+        self.host_cells.insert(name.into(), cell);
+    }
+
+    /// The value of a predefined variable; none when it is undefined.
+    pub(crate) fn predefined(&self, name: &str) -> Option<Value> {
+        let value = self.host_cells.get(name)?.get();
+        (!matches!(value, Value::Undefined)).then_some(value)
+    }
+
+    /// The instance of `unit`, made when this execution sees it for the first time.
+    pub(crate) fn instance(&mut self, unit: &UnitRef) -> u32 {
+        if let Some(index) = self.instances.iter().position(|instance| instance.unit.same(unit)) {
+            return index as u32;
+        }
+        self.add_instance(unit.clone(), Vec::new())
+    }
+
+    /// Adds an instance whose first globals are there already.
+    pub(crate) fn add_instance(&mut self, unit: UnitRef, mut globals: Vec<Rc<VarCell>>) -> u32 {
+        let known = globals.len();
+        for global in unit.program.globals.iter().skip(known) {
+            let cell = match global.host {
+                None => VarCell::undefined(),
+                Some(access) => match self.host_cells.get(&global.name) {
+                    Some(cell) => Rc::clone(cell),
+                    None if access == Access::ReadOnly => VarCell::read_only(Value::Undefined),
+                    None => VarCell::undefined(),
+                },
+            };
+            self.register(&cell);
+            globals.push(cell);
+        }
+        let constants = unit.constants();
+        self.instances.push(Instance { unit, constants, globals });
+        (self.instances.len() - 1) as u32
+    }
+
+    /// A new shared variable.
+    pub(crate) fn new_cell(&mut self, value: Value) -> Rc<VarCell> {
+        let cell = VarCell::new(value);
+        self.register(&cell);
+        cell
+    }
+
+    fn register(&mut self, cell: &Rc<VarCell>) {
+        if self.cells.len() >= self.cells_limit {
+            self.cells.retain(|cell| cell.strong_count() > 0);
+            self.cells_limit = (self.cells.len() * 2).max(64);
+        }
+        self.cells.push(Rc::downgrade(cell));
+    }
+
+    /// Puts the first frame of `proto` on an empty stack.
+    pub(crate) fn start(&mut self, instance: u32, proto: u32) {
+        self.frames.clear();
+        self.tasks.clear();
+        self.waiting = None;
+        self.stack.clear();
+        // Register 0 of the stack takes the result.
+        self.frames.push(Frame { pc: 0, base: 1, proto, instance, result: 0, kind: FrameKind::Script });
+        self.grow(1);
+    }
+
+    /// Makes sure that the window at `base` is there.
+    #[inline]
+    pub(crate) fn grow(&mut self, base: usize) {
+        if self.stack.len() < base + MAX_REGISTERS {
+            self.grow_cold(base);
+        }
+    }
+
+    #[cold]
+    fn grow_cold(&mut self, base: usize) {
+        self.stack.resize(base + MAX_REGISTERS, Value::Undefined);
+    }
+
+    /// Gives back the memory that a suspended execution does not need.
+    pub(crate) fn park(&mut self) {
+        let top = self.frames.last().map_or(0, |frame| frame.base as usize + self.registers_of(frame));
+        self.stack.truncate(top);
+        self.stack.shrink_to_fit();
+    }
+
+    /// Takes it again.
+    pub(crate) fn unpark(&mut self) {
+        let base = self.frames.last().map_or(0, |frame| frame.base as usize);
+        self.grow(base);
+    }
+
+    /// How many registers a frame uses.
+    pub(crate) fn registers_of(&self, frame: &Frame) -> usize {
+        match frame.kind {
+            FrameKind::Script => usize::from(self.proto(frame).registers),
+            // The place of the result and of the arguments of a callback.
+            FrameKind::Task => 64,
+        }
+    }
+
+    pub(crate) fn proto(&self, frame: &Frame) -> &Proto {
+        &self.instances[frame.instance as usize].unit.program.protos[frame.proto as usize]
+    }
+
+    /// What a native may use.
+    pub(crate) fn cx(&mut self) -> Cx<'_> {
+        Cx { host: &self.host, library: &self.library, fuel: &mut self.quantum }
+    }
+
+    /// Looks at the budgets, when the quantum is used up.
+    ///
+    /// # Errors
+    /// The end of the script when fuel or memory are used up.
+    #[cold]
+    pub(crate) fn tick(&mut self) -> Result<Tick, Throw> {
+        if memory::exceeded() {
+            return Err(Throw::limit("memory"));
+        }
+        let debt = -self.quantum;
+        self.left = self.left.saturating_sub(debt);
+        if self.left <= 0 {
+            self.quantum = 0;
+            return Err(Throw::limit("fuel"));
+        }
+        let grant = QUANTUM.min(self.left);
+        self.left -= grant;
+        self.granted = self.granted.saturating_add(grant + debt);
+        self.quantum = grant;
+        self.slice = self.slice.saturating_sub(grant + debt);
+        Ok(if self.slice <= 0 { Tick::Yield } else { Tick::Go })
+    }
+
+    /// Fuel used so far.
+    pub(crate) fn used(&self) -> u64 {
+        u64::try_from(self.granted.saturating_sub(self.quantum)).unwrap_or(0)
+    }
+
+    /// Ends the execution: drops frames and takes cycles among variables apart.
+    pub(crate) fn finish(&mut self) {
+        self.frames.clear();
+        self.tasks.clear();
+        self.stack.clear();
+        self.waiting = None;
+    }
+}
+
+impl Drop for Fiber {
+    fn drop(&mut self) {
+        self.finish();
+        self.instances.clear();
+        for cell in std::mem::take(&mut self.cells) {
+            if let Some(cell) = cell.upgrade() {
+                cell.set(Value::Undefined);
+            }
+        }
+    }
+}
+
+/// The unit as an instance holds it.
+pub(crate) fn hold(unit: &Arc<Unit>) -> UnitRef {
+    UnitRef::new(unit)
+}

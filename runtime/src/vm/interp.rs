@@ -1,0 +1,1014 @@
+//! The loop.
+//!
+//! The state of the running frame is in locals: code, counter, base, and the window of registers, an array of fixed
+//! size so that no register access is checked. Whatever may change the frames (calls, returns, throws) sets them anew.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
+
+use crate::array::{Array, Key, View};
+use crate::cell::VarCell;
+use crate::convert::{self, to_number, truthy};
+use crate::native::{Args, Cx, Imp, Input, NativeFn, Throw};
+use crate::object::{Function, UserFunction};
+use crate::value::{ArrayRef, Value};
+use crate::vm::call::{Called, Callee};
+use crate::vm::fiber::{Fiber, Frame, FrameKind, MAX_DEPTH, Tick};
+use crate::vm::execution::Exit;
+use crate::vm::ops::compare::{self, Order};
+use crate::vm::ops::{Registers, arith, array, element, path, room, writable};
+
+/// The registers of the frame at `base`. Every frame's window was made when it was entered.
+#[inline]
+fn window(stack: &mut [Value], base: usize) -> &mut Registers {
+    match stack.get_mut(base..base + MAX_REGISTERS).and_then(|window| window.try_into().ok()) {
+        Some(window) => window,
+        None => unreachable!("frames are entered through `grow`"),
+    }
+}
+
+/// Writes a number; most registers that take one hold one already, and then nothing is dropped.
+#[inline]
+fn put(slot: &mut Value, number: f64) {
+    if let Value::Number(old) = slot {
+        *old = number;
+    } else {
+        *slot = Value::Number(number);
+    }
+}
+
+#[inline]
+fn take(slot: &mut Value) -> Value {
+    std::mem::replace(slot, Value::Undefined)
+}
+
+#[inline]
+fn r(index: u8) -> usize {
+    usize::from(index)
+}
+
+/// The operator of an arithmetic instruction.
+fn path_op(op: Op) -> PathOp {
+    match op {
+        Op::Sub | Op::SubI => PathOp::Sub,
+        Op::Mul | Op::MulI => PathOp::Mul,
+        Op::Div | Op::DivI => PathOp::Div,
+        Op::Rem | Op::RemI => PathOp::Rem,
+        Op::Pow => PathOp::Pow,
+        Op::BitAnd => PathOp::BitAnd,
+        Op::BitOr => PathOp::BitOr,
+        Op::BitXor => PathOp::BitXor,
+        Op::Shl => PathOp::Shl,
+        Op::Shr => PathOp::Shr,
+        Op::UShr => PathOp::UShr,
+        _ => PathOp::Add,
+    }
+}
+
+/// a := b op c beside the fast path.
+#[cold]
+#[inline(never)]
+fn binary(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let right = registers[r(instr.c)].clone();
+    binary_with(registers, instr, &right, cx)
+}
+
+/// a := b op the number d beside the fast path.
+#[cold]
+#[inline(never)]
+fn binary_int(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    binary_with(registers, instr, &Value::Number(f64::from(instr.int())), cx)
+}
+
+fn binary_with(registers: &mut Registers, instr: Instr, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let op = path_op(instr.op);
+    if instr.a == instr.b {
+        return arith::update(&mut registers[r(instr.a)], op, right, cx);
+    }
+    let mut left = registers[r(instr.b)].clone();
+    arith::update(&mut left, op, right, cx)?;
+    registers[r(instr.a)] = left;
+    Ok(())
+}
+
+#[cold]
+#[inline(never)]
+fn order(registers: &Registers, a: u8, b: u8, wanted: Order) -> Result<bool, Throw> {
+    compare::order(&registers[r(a)], &registers[r(b)], wanted)
+}
+
+#[cold]
+#[inline(never)]
+fn order_int(registers: &Registers, a: u8, number: i16, wanted: Order) -> Result<bool, Throw> {
+    compare::order(&registers[r(a)], &Value::Number(f64::from(number)), wanted)
+}
+
+/// a := the c strings of b, b+1 … joined
+fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let first = r(instr.b);
+    let end = (first + r(instr.c)).min(MAX_REGISTERS);
+    // Two short strings need no detour.
+    let mut total = 0;
+    for value in &registers[first..end] {
+        total += match value {
+            Value::String(string) => string.len(),
+            Value::Number(_) => 8,
+            _ => 16,
+        };
+    }
+    if total > 64 {
+        cx.reserve(total)?;
+    }
+    // The first part grows in place when it is a long string that nobody else holds.
+    if let Value::String(string) = &registers[first]
+        && string.len() > crate::string::INLINE
+        && string.len() * 2 > total
+    {
+        let mut text = take(&mut registers[first]);
+        for at in first + 1..end {
+            let part = take(&mut registers[at]);
+            arith::concat(&mut text, &part, cx)?;
+        }
+        registers[r(instr.a)] = text;
+        return Ok(());
+    }
+    let mut text = Vec::with_capacity(total);
+    for slot in &mut registers[first..end] {
+        convert::write_str(&mut text, slot);
+        if !matches!(slot, Value::Number(_)) {
+            *slot = Value::Undefined;
+        }
+    }
+    if text.len() > total {
+        cx.reserve(text.len())?;
+    }
+    registers[r(instr.a)] = Value::from(text);
+    Ok(())
+}
+
+#[cold]
+fn undefined(names: &[Box<str>], index: u32) -> Throw {
+    let name = names.get(index as usize).map_or("?", |name| name);
+    Throw::error(format!("undefined variable ${name}"))
+}
+
+/// a[b] := value
+fn set_index(registers: &mut Registers, a: u8, key: Option<Key>, value: Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let step = [key.map_or(path::Resolved::NoKey, path::Resolved::Key)];
+    path::variable(&mut registers[r(a)], |base| path::set(base, &step, value, cx))
+}
+
+/// a[] := value
+#[inline]
+fn push(slot: &mut Value, value: Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    if let Value::Array(_) = slot
+        && let Some(array) = writable(slot, cx)?
+    {
+        room(array, 1)?;
+        array.push(value);
+        return Ok(());
+    }
+    path::variable(slot, |base| path::set(base, &[path::Resolved::Append], value, cx))
+}
+
+impl Fiber {
+    /// Runs until the script is done, has to wait, or used up its slice.
+    pub(crate) fn run(&mut self) -> Exit {
+        let host = Rc::clone(&self.host);
+        let library = Arc::clone(&self.library);
+        'instance: loop {
+            if self.frames.last().is_some_and(|top| top.kind == FrameKind::Task) {
+                // A built-in goes on: its future is done, or the executor had its turn.
+                let input = self.pending.take().unwrap_or(Input::Value(Value::None));
+                match self.advance(input) {
+                    Ok(Called::Exit(exit)) => return exit,
+                    Ok(Called::Value(_) | Called::Frame) => {}
+                    Err(throw) => {
+                        if let Err(throw) = self.unwind(throw) {
+                            return Exit::Thrown(throw);
+                        }
+                    }
+                }
+                continue 'instance;
+            }
+            let Some(top) = self.frames.last() else { return Exit::Done };
+            let instance = top.instance as usize;
+            let unit = self.instances[instance].unit.clone();
+            let constants = Rc::clone(&self.instances[instance].constants);
+            let program = &unit.program;
+            'frame: loop {
+                let Some(top) = self.frames.last().copied() else { return Exit::Done };
+                if top.kind == FrameKind::Task || top.instance as usize != instance {
+                    continue 'instance;
+                }
+                let mut proto = &program.protos[top.proto as usize];
+                let mut code = proto.code.as_slice();
+                let mut pc = top.pc as usize;
+                let mut base = top.base as usize;
+                self.grow(base);
+                let mut regs = window(&mut self.stack, base);
+
+                macro_rules! cx {
+                    () => {
+                        &mut Cx { host: &host, library: &library, fuel: &mut self.quantum }
+                    };
+                }
+                // Leaves the handlers with a throw.
+                let thrown: Throw = 'op: loop {
+                    macro_rules! attempt {
+                        ($result:expr) => {
+                            match $result {
+                                Ok(value) => value,
+                                Err(throw) => break 'op throw,
+                            }
+                        };
+                    }
+                    macro_rules! save {
+                        () => {
+                            if let Some(top) = self.frames.last_mut() {
+                                top.pc = pc as u32;
+                            }
+                        };
+                    }
+                    macro_rules! charge {
+                        () => {
+                            self.quantum -= 1;
+                            if self.quantum <= 0 {
+                                match self.tick() {
+                                    Ok(Tick::Go) => {}
+                                    Ok(Tick::Yield) => {
+                                        save!();
+                                        return Exit::Slice;
+                                    }
+                                    Err(throw) => break 'op throw,
+                                }
+                                regs = window(&mut self.stack, base);
+                            }
+                        };
+                    }
+                    // As `charge`, in front of an instruction that is done after the executor had its turn.
+                    macro_rules! charge_first {
+                        () => {
+                            self.quantum -= 1;
+                            if self.quantum <= 0 {
+                                match self.tick() {
+                                    Ok(Tick::Go) => {}
+                                    Ok(Tick::Yield) => {
+                                        pc -= 1;
+                                        save!();
+                                        return Exit::Slice;
+                                    }
+                                    Err(throw) => break 'op throw,
+                                }
+                                regs = window(&mut self.stack, base);
+                            }
+                        };
+                    }
+                    macro_rules! back {
+                        ($instr:expr) => {
+                            pc = $instr.d as usize;
+                            charge!();
+                        };
+                    }
+                    macro_rules! arithmetic {
+                        ($instr:expr, $x:ident, $y:ident, $result:expr) => {
+                            if let (Value::Number($x), Value::Number($y)) = (&regs[r($instr.b)], &regs[r($instr.c)]) {
+                                let result = $result;
+                                put(&mut regs[r($instr.a)], result);
+                            } else {
+                                attempt!(binary(regs, $instr, cx!()));
+                            }
+                        };
+                    }
+                    macro_rules! arithmetic_int {
+                        ($instr:expr, $x:ident, $y:ident, $result:expr) => {
+                            if let Value::Number($x) = &regs[r($instr.b)] {
+                                let $y = f64::from($instr.int());
+                                let result = $result;
+                                put(&mut regs[r($instr.a)], result);
+                            } else {
+                                attempt!(binary_int(regs, $instr, cx!()));
+                            }
+                        };
+                    }
+                    macro_rules! ordered {
+                        ($a:expr, $b:expr, $op:tt, $order:expr) => {
+                            if let (Value::Number(x), Value::Number(y)) = (&regs[r($a)], &regs[r($b)]) {
+                                x $op y
+                            } else {
+                                attempt!(order(regs, $a, $b, $order))
+                            }
+                        };
+                    }
+                    macro_rules! ordered_int {
+                        ($instr:expr, $op:tt, $order:expr) => {
+                            if let Value::Number(x) = &regs[r($instr.a)] {
+                                *x $op f64::from($instr.imm())
+                            } else {
+                                attempt!(order_int(regs, $instr.a, $instr.imm(), $order))
+                            }
+                        };
+                    }
+                    macro_rules! jump_if {
+                        ($instr:expr, $condition:expr) => {
+                            if $condition {
+                                pc = $instr.d as usize;
+                            }
+                        };
+                    }
+                    macro_rules! loop_if {
+                        ($instr:expr, $condition:expr) => {
+                            if $condition {
+                                back!($instr);
+                            }
+                        };
+                    }
+                    macro_rules! bits {
+                        ($instr:expr, $x:ident, $y:ident, $result:expr) => {
+                            if let (Value::Number(x), Value::Number(y)) = (&regs[r($instr.b)], &regs[r($instr.c)]) {
+                                let ($x, $y) = (convert::to_int32(*x), convert::to_int32(*y));
+                                let result = $result;
+                                put(&mut regs[r($instr.a)], f64::from(result));
+                            } else {
+                                attempt!(binary(regs, $instr, cx!()));
+                            }
+                        };
+                    }
+
+                    let Some(&instr) = code.get(pc) else {
+                        // Every function ends in a return.
+                        break 'op Throw::error("the program ran off its end");
+                    };
+                    pc += 1;
+                    match instr.op {
+                        Op::LoadNone => regs[r(instr.a)] = Value::None,
+                        Op::LoadTrue => regs[r(instr.a)] = Value::Boolean(true),
+                        Op::LoadFalse => regs[r(instr.a)] = Value::Boolean(false),
+                        Op::LoadInt => put(&mut regs[r(instr.a)], f64::from(instr.int())),
+                        Op::LoadK => {
+                            regs[r(instr.a)] = constants.get(instr.d as usize).cloned().unwrap_or_default();
+                        }
+                        Op::Copy => {
+                            let value = regs[r(instr.b)].clone();
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::Move => {
+                            let value = take(&mut regs[r(instr.b)]);
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::Clear => regs[r(instr.a)] = Value::Undefined,
+                        Op::Check => {
+                            let missing = match &regs[r(instr.a)] {
+                                Value::Undefined => true,
+                                Value::Cell(cell) => matches!(cell.get(), Value::Undefined),
+                                _ => false,
+                            };
+                            if missing {
+                                break 'op undefined(&program.names, instr.d);
+                            }
+                        }
+                        Op::Unset => {
+                            let was = match &mut regs[r(instr.b)] {
+                                Value::Cell(cell) => {
+                                    attempt!(path::check_writable(cell));
+                                    let was = !matches!(cell.get(), Value::Undefined);
+                                    cell.set(Value::Undefined);
+                                    was
+                                }
+                                slot => !matches!(take(slot), Value::Undefined),
+                            };
+                            regs[r(instr.a)] = Value::Boolean(was);
+                        }
+                        Op::IsSet => {
+                            let set = match &regs[r(instr.b)] {
+                                Value::Undefined => false,
+                                Value::None => instr.c == 0,
+                                Value::Cell(cell) => !matches!(cell.get(), Value::Undefined),
+                                _ => true,
+                            };
+                            regs[r(instr.a)] = Value::Boolean(set);
+                        }
+
+                        Op::Wrap => {
+                            let value = take(&mut regs[r(instr.a)]);
+                            let cell = self.new_cell(value);
+                            regs = window(&mut self.stack, base);
+                            regs[r(instr.a)] = Value::Cell(cell);
+                        }
+                        Op::Global => {
+                            let cell = Rc::clone(&self.instances[instance].globals[instr.d as usize]);
+                            regs[r(instr.a)] = Value::Cell(cell);
+                        }
+                        Op::BindGlobal => {
+                            let cell = Rc::clone(&self.instances[instance].globals[instr.d as usize]);
+                            if let Value::Cell(own) = &regs[r(instr.a)]
+                                && !Rc::ptr_eq(own, &cell)
+                                && !matches!(own.get(), Value::Undefined)
+                            {
+                                let name = program.globals.get(instr.d as usize).map_or("?", |global| &global.name);
+                                break 'op Throw::error(format!("the variable ${name} exists already"));
+                            }
+                            regs[r(instr.a)] = Value::Cell(cell);
+                        }
+                        Op::NewFar => {
+                            let mut list = Array::with_capacity(instr.d as usize);
+                            for _ in 0..instr.d {
+                                list.push(Value::Cell(self.new_cell(Value::Undefined)));
+                            }
+                            regs = window(&mut self.stack, base);
+                            regs[r(instr.a)] = Value::from(list);
+                        }
+                        Op::Far => {
+                            let cell = array::entry(&regs[r(instr.b)], instr.d as usize);
+                            regs[r(instr.a)] = cell.unwrap_or_default();
+                        }
+                        Op::LoadCell => {
+                            if let Value::Cell(cell) = &regs[r(instr.b)] {
+                                let value = cell.get();
+                                if matches!(value, Value::Undefined) {
+                                    break 'op undefined(&program.names, instr.d);
+                                }
+                                regs[r(instr.a)] = value;
+                            }
+                        }
+                        Op::PeekCell => {
+                            let value = match &regs[r(instr.b)] {
+                                Value::Cell(cell) => cell.get(),
+                                value => value.clone(),
+                            };
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::StoreCell => {
+                            let value = regs[r(instr.b)].clone();
+                            if let Value::Cell(cell) = &regs[r(instr.a)] {
+                                attempt!(path::check_writable(cell));
+                                cell.set(value);
+                            }
+                        }
+                        Op::MoveCell => {
+                            let value = take(&mut regs[r(instr.b)]);
+                            if let Value::Cell(cell) = &regs[r(instr.a)] {
+                                attempt!(path::check_writable(cell));
+                                cell.set(value);
+                            }
+                        }
+
+                        Op::Add => arithmetic!(instr, x, y, x + y),
+                        Op::Sub => arithmetic!(instr, x, y, x - y),
+                        Op::Mul => arithmetic!(instr, x, y, x * y),
+                        Op::Div => arithmetic!(instr, x, y, x / y),
+                        Op::Rem => arithmetic!(instr, x, y, arith::remainder(*x, *y)),
+                        Op::Pow => arithmetic!(instr, x, y, x.powf(*y)),
+                        Op::BitAnd => bits!(instr, x, y, x & y),
+                        Op::BitOr => bits!(instr, x, y, x | y),
+                        Op::BitXor => bits!(instr, x, y, x ^ y),
+                        Op::Shl => bits!(instr, x, y, x.wrapping_shl(y as u32)),
+                        Op::Shr => bits!(instr, x, y, x.wrapping_shr(y as u32)),
+                        Op::UShr => bits!(instr, x, y, (x as u32).wrapping_shr(y as u32)),
+                        Op::AddI => arithmetic_int!(instr, x, y, x + y),
+                        Op::SubI => arithmetic_int!(instr, x, y, x - y),
+                        Op::MulI => arithmetic_int!(instr, x, y, x * y),
+                        Op::DivI => arithmetic_int!(instr, x, y, x / y),
+                        Op::RemI => arithmetic_int!(instr, x, y, arith::remainder(*x, y)),
+                        Op::Neg => {
+                            let number = 0.0 - to_number(&regs[r(instr.b)]);
+                            put(&mut regs[r(instr.a)], number);
+                        }
+                        Op::Number => {
+                            let number = to_number(&regs[r(instr.b)]);
+                            put(&mut regs[r(instr.a)], number);
+                        }
+                        Op::Not => {
+                            let value = Value::Boolean(!truthy(&regs[r(instr.b)]));
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::Bool => {
+                            let value = Value::Boolean(truthy(&regs[r(instr.b)]));
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::BitNot => {
+                            let number = !convert::to_int32(to_number(&regs[r(instr.b)]));
+                            put(&mut regs[r(instr.a)], f64::from(number));
+                        }
+                        Op::Inc => {
+                            let number = to_number(&regs[r(instr.a)]) + 1.0;
+                            put(&mut regs[r(instr.a)], number);
+                        }
+                        Op::Dec => {
+                            let number = to_number(&regs[r(instr.a)]) - 1.0;
+                            put(&mut regs[r(instr.a)], number);
+                        }
+                        Op::Concat => attempt!(concat(regs, instr, cx!())),
+                        Op::Append => {
+                            // The text may be the variable itself: a handle of its own keeps it as it was.
+                            let text = regs[r(instr.b)].clone();
+                            attempt!(arith::concat(&mut regs[r(instr.a)], &text, cx!()));
+                        }
+
+                        Op::Eq => {
+                            let equal = compare::loose(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            regs[r(instr.a)] = Value::Boolean(equal);
+                        }
+                        Op::Ne => {
+                            let equal = compare::loose(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            regs[r(instr.a)] = Value::Boolean(!equal);
+                        }
+                        Op::Same => {
+                            let equal = compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            regs[r(instr.a)] = Value::Boolean(equal);
+                        }
+                        Op::NotSame => {
+                            let equal = compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            regs[r(instr.a)] = Value::Boolean(!equal);
+                        }
+                        Op::Lt => {
+                            let holds = ordered!(instr.b, instr.c, <, Order::Less);
+                            regs[r(instr.a)] = Value::Boolean(holds);
+                        }
+                        Op::Le => {
+                            let holds = ordered!(instr.b, instr.c, <=, Order::LessEq);
+                            regs[r(instr.a)] = Value::Boolean(holds);
+                        }
+                        Op::Gt => {
+                            let holds = ordered!(instr.b, instr.c, >, Order::Greater);
+                            regs[r(instr.a)] = Value::Boolean(holds);
+                        }
+                        Op::Ge => {
+                            let holds = ordered!(instr.b, instr.c, >=, Order::GreaterEq);
+                            regs[r(instr.a)] = Value::Boolean(holds);
+                        }
+                        Op::Match | Op::NoMatch => {
+                            save!();
+                            let wanted = instr.op == Op::Match;
+                            let (subject, pattern) = (regs[r(instr.b)].clone(), regs[r(instr.c)].clone());
+                            let called = self.matches(&subject, &pattern, wanted, base + r(instr.a));
+                            match attempt!(called) {
+                                Called::Value(value) => {
+                                    regs = window(&mut self.stack, base);
+                                    regs[r(instr.a)] = value;
+                                }
+                                Called::Frame => continue 'frame,
+                                Called::Exit(exit) => return exit,
+                            }
+                        }
+
+                        Op::Jump => pc = instr.d as usize,
+                        Op::JumpT => jump_if!(instr, truthy(&regs[r(instr.a)])),
+                        Op::JumpF => jump_if!(instr, !truthy(&regs[r(instr.a)])),
+                        Op::JumpNone => jump_if!(instr, matches!(regs[r(instr.a)], Value::None | Value::Undefined)),
+                        Op::JumpSome => jump_if!(instr, !matches!(regs[r(instr.a)], Value::None | Value::Undefined)),
+                        Op::JumpDef => jump_if!(instr, !matches!(regs[r(instr.a)], Value::Undefined)),
+                        Op::JumpEq => {
+                            jump_if!(instr, compare::loose(&regs[r(instr.a)], &regs[r(instr.b)], cx!()));
+                        }
+                        Op::JumpNe => {
+                            jump_if!(instr, !compare::loose(&regs[r(instr.a)], &regs[r(instr.b)], cx!()));
+                        }
+                        Op::JumpSame => {
+                            jump_if!(instr, compare::strict(&regs[r(instr.a)], &regs[r(instr.b)], cx!()));
+                        }
+                        Op::JumpNotSame => {
+                            jump_if!(instr, !compare::strict(&regs[r(instr.a)], &regs[r(instr.b)], cx!()));
+                        }
+                        Op::JumpLt => jump_if!(instr, ordered!(instr.a, instr.b, <, Order::Less)),
+                        Op::JumpNotLt => jump_if!(instr, !ordered!(instr.a, instr.b, <, Order::Less)),
+                        Op::JumpLe => jump_if!(instr, ordered!(instr.a, instr.b, <=, Order::LessEq)),
+                        Op::JumpNotLe => jump_if!(instr, !ordered!(instr.a, instr.b, <=, Order::LessEq)),
+                        Op::JumpLtI => jump_if!(instr, ordered_int!(instr, <, Order::Less)),
+                        Op::JumpNotLtI => jump_if!(instr, !ordered_int!(instr, <, Order::Less)),
+                        Op::JumpLeI => jump_if!(instr, ordered_int!(instr, <=, Order::LessEq)),
+                        Op::JumpNotLeI => jump_if!(instr, !ordered_int!(instr, <=, Order::LessEq)),
+                        Op::JumpGtI => jump_if!(instr, ordered_int!(instr, >, Order::Greater)),
+                        Op::JumpNotGtI => jump_if!(instr, !ordered_int!(instr, >, Order::Greater)),
+                        Op::JumpGeI => jump_if!(instr, ordered_int!(instr, >=, Order::GreaterEq)),
+                        Op::JumpNotGeI => jump_if!(instr, !ordered_int!(instr, >=, Order::GreaterEq)),
+                        Op::JumpEqK | Op::JumpNeK => {
+                            let constant = constants.get(usize::from(instr.short())).unwrap_or(&Value::None);
+                            let equal = compare::loose(&regs[r(instr.a)], constant, cx!());
+                            jump_if!(instr, equal == (instr.op == Op::JumpEqK));
+                        }
+                        Op::Loop => {
+                            back!(instr);
+                        }
+                        Op::LoopT => loop_if!(instr, truthy(&regs[r(instr.a)])),
+                        Op::LoopLt => loop_if!(instr, ordered!(instr.a, instr.b, <, Order::Less)),
+                        Op::LoopLe => loop_if!(instr, ordered!(instr.a, instr.b, <=, Order::LessEq)),
+                        Op::LoopLtI => loop_if!(instr, ordered_int!(instr, <, Order::Less)),
+                        Op::LoopLeI => loop_if!(instr, ordered_int!(instr, <=, Order::LessEq)),
+                        Op::LoopGtI => loop_if!(instr, ordered_int!(instr, >, Order::Greater)),
+                        Op::LoopGeI => loop_if!(instr, ordered_int!(instr, >=, Order::GreaterEq)),
+
+                        Op::Index => {
+                            // The common case: a list and a number in its range.
+                            let found = match (&regs[r(instr.b)], &regs[r(instr.c)]) {
+                                (Value::Array(array), Value::Number(number)) => match &**array {
+                                    ArrayRef::Local(array) => array.get_index(*number as i64).cloned(),
+                                    ArrayRef::Frozen(..) => None,
+                                },
+                                _ => None,
+                            };
+                            let value = match found {
+                                Some(value) => value,
+                                None => attempt!(element::index(&regs[r(instr.b)], &regs[r(instr.c)], cx!())),
+                            };
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::IndexK => {
+                            let key = constants.get(instr.d as usize).unwrap_or(&Value::None);
+                            let value = attempt!(element::index(&regs[r(instr.b)], key, cx!()));
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::IndexI => {
+                            let found = match &regs[r(instr.b)] {
+                                Value::Array(array) => match &**array {
+                                    ArrayRef::Local(array) => array.get_index(i64::from(instr.int())).cloned(),
+                                    ArrayRef::Frozen(..) => None,
+                                },
+                                _ => None,
+                            };
+                            let value = match found {
+                                Some(value) => value,
+                                None => {
+                                    let key = Value::Number(f64::from(instr.int()));
+                                    attempt!(element::index(&regs[r(instr.b)], &key, cx!()))
+                                }
+                            };
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::Peek => {
+                            let value = element::peek(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::IssetIndex => {
+                            let set = element::isset(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            regs[r(instr.a)] = Value::Boolean(set);
+                        }
+                        Op::Slice => {
+                            let parts: [&Value; 3] =
+                                std::array::from_fn(|at| regs.get(r(instr.c) + at).unwrap_or(&Value::None));
+                            let value = attempt!(element::slice(&regs[r(instr.b)], parts, cx!()));
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::Property => {
+                            let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
+                            let value = attempt!(element::get_property(&regs[r(instr.b)], name, cx!()));
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::PeekProperty => {
+                            let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
+                            let value = element::get_property(&regs[r(instr.b)], name, cx!()).unwrap_or_default();
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::IssetProperty => {
+                            let set = match (&regs[r(instr.b)], constants.get(instr.d as usize)) {
+                                (Value::Object(object), Some(Value::String(name))) => {
+                                    element::isset_property(object, name, &library)
+                                }
+                                _ => false,
+                            };
+                            regs[r(instr.a)] = Value::Boolean(set);
+                        }
+                        Op::SetIndex | Op::MoveIndex => {
+                            let value = if instr.op == Op::MoveIndex {
+                                take(&mut regs[r(instr.c)])
+                            } else {
+                                regs[r(instr.c)].clone()
+                            };
+                            let key = Key::cast(&regs[r(instr.b)]);
+                            // The common case: an array of our own and an entry that is there.
+                            if let (Some(Key::Integer(index)), Value::Array(array)) = (&key, &mut regs[r(instr.a)])
+                                && let Some(ArrayRef::Local(array)) = Rc::get_mut(array)
+                                && let Some(list) = array.as_list_mut()
+                                && let Some(slot) = usize::try_from(*index).ok().and_then(|index| list.get_mut(index))
+                            {
+                                *slot = value;
+                            } else {
+                                attempt!(set_index(regs, instr.a, key, value, cx!()));
+                            }
+                        }
+                        Op::SetIndexK | Op::MoveIndexK => {
+                            let value = if instr.op == Op::MoveIndexK {
+                                take(&mut regs[r(instr.b)])
+                            } else {
+                                regs[r(instr.b)].clone()
+                            };
+                            let key = Key::cast(constants.get(instr.d as usize).unwrap_or(&Value::None));
+                            attempt!(set_index(regs, instr.a, key, value, cx!()));
+                        }
+                        Op::Push | Op::MovePush => {
+                            let value = if instr.op == Op::MovePush {
+                                take(&mut regs[r(instr.b)])
+                            } else {
+                                regs[r(instr.b)].clone()
+                            };
+                            attempt!(push(&mut regs[r(instr.a)], value, cx!()));
+                        }
+                        Op::SetPath => {
+                            let steps = proto.paths.get(instr.d as usize).map_or(&[][..], |steps| &**steps);
+                            let steps = path::resolve(steps, regs, &constants);
+                            let value =
+                                if instr.c == 1 { take(&mut regs[r(instr.b)]) } else { regs[r(instr.b)].clone() };
+                            attempt!(path::variable(&mut regs[r(instr.a)], |base| path::set(base, &steps, value, cx!())));
+                        }
+                        Op::Update => {
+                            let steps = proto.paths.get(instr.d as usize).map_or(&[][..], |steps| &**steps);
+                            let steps = path::resolve(steps, regs, &constants);
+                            let op = PathOp::ALL.get(r(instr.c)).copied().unwrap_or(PathOp::Add);
+                            let value = regs[r(instr.b)].clone();
+                            attempt!(path::variable(&mut regs[r(instr.a)], |base| {
+                                path::update(base, &steps, op, &value, cx!())
+                            }));
+                        }
+                        Op::UnsetPath => {
+                            let steps = proto.paths.get(instr.d as usize).map_or(&[][..], |steps| &**steps);
+                            let steps = path::resolve(steps, regs, &constants);
+                            let was = path::variable(&mut regs[r(instr.b)], |base| path::unset(base, &steps, cx!()));
+                            let was = attempt!(was);
+                            regs[r(instr.a)] = Value::Boolean(was);
+                        }
+
+                        Op::NewArray => {
+                            regs[r(instr.a)] = Value::from(Array::with_capacity(instr.d as usize));
+                        }
+                        Op::List => {
+                            let end = (r(instr.b) + r(instr.c)).min(MAX_REGISTERS);
+                            let list: Vec<Value> = regs[r(instr.b)..end].iter_mut().map(take).collect();
+                            regs[r(instr.a)] = Value::from(Array::from_list(list));
+                        }
+                        Op::Extend => {
+                            let mut list = take(&mut regs[r(instr.a)]);
+                            let end = (r(instr.b) + r(instr.c)).min(MAX_REGISTERS);
+                            attempt!(array::extend(&mut list, &mut regs[r(instr.b)..end], cx!()));
+                            regs[r(instr.a)] = list;
+                        }
+                        Op::Spread | Op::SpreadArgs => {
+                            let from = regs[r(instr.b)].clone();
+                            attempt!(array::spread(&mut regs[r(instr.a)], &from, instr.op == Op::Spread, cx!()));
+                        }
+                        Op::Entry => {
+                            let missing = if instr.c == 1 { Value::Undefined } else { Value::None };
+                            let value = array::entry(&regs[r(instr.b)], instr.d as usize).unwrap_or(missing);
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::EntryKey => {
+                            let missing = if instr.d == 1 { Value::Undefined } else { Value::None };
+                            let key = Key::cast(&regs[r(instr.c)]);
+                            let value = regs[r(instr.b)].as_array().and_then(|view| view.get(&key?)).unwrap_or(missing);
+                            regs[r(instr.a)] = value;
+                        }
+                        Op::Rest => {
+                            let value = attempt!(array::rest(&regs[r(instr.b)], instr.d as usize, cx!()));
+                            regs[r(instr.a)] = value;
+                        }
+
+                        Op::Call => {
+                            charge_first!();
+                            let callee = &program.protos[instr.d as usize];
+                            save!();
+                            if self.frames.len() >= MAX_DEPTH {
+                                break 'op Throw::error("call depth exceeded");
+                            }
+                            let first = base + r(instr.a);
+                            if callee.rest || callee.generator {
+                                self.grow(first);
+                                let given = r(instr.b);
+                                attempt!(self.collect_rest(callee, first, given));
+                            }
+                            base = first;
+                            self.frames.push(Frame {
+                                pc: 0,
+                                base: base as u32,
+                                proto: instr.d,
+                                instance: instance as u32,
+                                result: base as u32,
+                                kind: FrameKind::Script,
+                            });
+                            self.grow(base);
+                            regs = window(&mut self.stack, base);
+                            // What the caller left behind in the registers of our variables.
+                            if let Some(rest) = regs.get_mut(r(instr.b)..usize::from(callee.variables))
+                                && !callee.rest
+                            {
+                                rest.fill(Value::Undefined);
+                            } else if callee.rest {
+                                let first = usize::from(callee.declared) + 1;
+                                regs.get_mut(first..usize::from(callee.variables)).unwrap_or_default().fill(Value::Undefined);
+                            }
+                            proto = callee;
+                            code = proto.code.as_slice();
+                            pc = 0;
+                        }
+                        Op::CallNative => {
+                            let native = library.native(NativeFn(instr.d));
+                            let end = (r(instr.a) + r(instr.b)).min(MAX_REGISTERS);
+                            let args = &mut regs[r(instr.a)..end];
+                            attempt!(native.accept(args, &library));
+                            self.quantum -= 1;
+                            if let Imp::Plain(function) = native.decl.imp {
+                                let result = function(cx!(), Args { this: None, values: args });
+                                // Fuel and budget are looked at after every built-in.
+                                let value = attempt!(result);
+                                for arg in args.iter_mut().skip(1) {
+                                    *arg = Value::Undefined;
+                                }
+                                regs[r(instr.a)] = value;
+                                if self.quantum <= 0 {
+                                    match self.tick() {
+                                        Ok(Tick::Go) => {}
+                                        Ok(Tick::Yield) => {
+                                            save!();
+                                            return Exit::Slice;
+                                        }
+                                        Err(throw) => break 'op throw,
+                                    }
+                                    regs = window(&mut self.stack, base);
+                                }
+                            } else {
+                                save!();
+                                let first = base + r(instr.a);
+                                let called = self.call_native(NativeFn(instr.d), None, first, r(instr.b), first);
+                                match attempt!(called) {
+                                    Called::Value(value) => {
+                                        regs = window(&mut self.stack, base);
+                                        regs[r(instr.a)] = value;
+                                    }
+                                    Called::Frame => continue 'frame,
+                                    Called::Exit(exit) => return exit,
+                                }
+                            }
+                        }
+                        Op::New => {
+                            save!();
+                            let class = library.class(crate::native::ClassId(instr.d));
+                            let end = (r(instr.a) + r(instr.b)).min(MAX_REGISTERS);
+                            attempt!(library.native(class.constructor).accept(&mut regs[r(instr.a)..end], &library));
+                            let first = base + r(instr.a);
+                            let called = self.call_native(class.constructor, None, first, r(instr.b), first);
+                            match attempt!(called) {
+                                Called::Value(value) => {
+                                    regs = window(&mut self.stack, base);
+                                    regs[r(instr.a)] = value;
+                                }
+                                Called::Frame => continue 'frame,
+                                Called::Exit(exit) => return exit,
+                            }
+                        }
+                        Op::CallValue | Op::CallMethod | Op::CallSpread => {
+                            charge_first!();
+                            save!();
+                            let at = base + r(instr.a);
+                            let called = match instr.op {
+                                Op::CallValue => {
+                                    let callee = take(&mut regs[r(instr.a)]);
+                                    self.call(Callee::Value(callee), at + 1, r(instr.b), at)
+                                }
+                                Op::CallMethod => {
+                                    let object = take(&mut regs[r(instr.a)]);
+                                    let name = constants.get(instr.d as usize).cloned().unwrap_or_default();
+                                    self.call(Callee::Method(object, name), at + 1, r(instr.b), at)
+                                }
+                                _ => {
+                                    let callee = take(&mut regs[r(instr.a)]);
+                                    let list = take(&mut regs[r(instr.a.saturating_add(1))]);
+                                    match self.place_arguments(&list, at + 1) {
+                                        Ok(count) => self.call(Callee::Value(callee), at + 1, count, at),
+                                        Err(throw) => Err(throw),
+                                    }
+                                }
+                            };
+                            match attempt!(called) {
+                                Called::Value(value) => {
+                                    self.grow(base);
+                                    regs = window(&mut self.stack, base);
+                                    regs[r(instr.a)] = value;
+                                }
+                                Called::Frame => continue 'frame,
+                                Called::Exit(exit) => return exit,
+                            }
+                        }
+                        Op::LoadFunction | Op::Closure => {
+                            let site = match instr.op {
+                                Op::Closure => proto.closures.get(instr.d as usize),
+                                _ => None,
+                            };
+                            let captures: Box<[Rc<VarCell>]> = site.map_or_else(Default::default, |site| {
+                                let cells = site.captures.iter().map(|register| match &regs[r(*register)] {
+                                    Value::Cell(cell) => Rc::clone(cell),
+                                    value => VarCell::new(value.clone()),
+                                });
+                                cells.collect()
+                            });
+                            regs[r(instr.a)] = Value::Function(Rc::new(Function::User(UserFunction {
+                                unit: unit.clone(),
+                                proto: site.map_or(instr.d, |site| site.function),
+                                captures,
+                                anonymous: site.is_some(),
+                            })));
+                        }
+                        Op::LoadNative => {
+                            regs[r(instr.a)] = Value::Function(Rc::new(Function::Native(NativeFn(instr.d))));
+                        }
+                        Op::LoadClass => {
+                            let class = crate::native::ClassId(instr.d);
+                            regs[r(instr.a)] = Value::Function(Rc::new(Function::NativeClass(class)));
+                        }
+                        Op::Return | Op::ReturnNone => {
+                            let value =
+                                if instr.op == Op::Return { take(&mut regs[r(instr.a)]) } else { Value::None };
+                            for register in &mut regs[..usize::from(proto.registers)] {
+                                *register = Value::Undefined;
+                            }
+                            let Some(done) = self.frames.pop() else { return Exit::Done };
+                            let result = done.result as usize;
+                            match self.frames.last() {
+                                Some(caller) if caller.kind == FrameKind::Script && caller.instance as usize == instance => {
+                                    proto = &program.protos[caller.proto as usize];
+                                    code = proto.code.as_slice();
+                                    pc = caller.pc as usize;
+                                    base = caller.base as usize;
+                                    self.stack[result] = value;
+                                    regs = window(&mut self.stack, base);
+                                }
+                                _ => match self.deliver(result, value) {
+                                    Ok(None) => continue 'frame,
+                                    Ok(Some(exit)) => return exit,
+                                    Err(throw) => match self.unwind(throw) {
+                                        Ok(()) => continue 'frame,
+                                        Err(throw) => return Exit::Thrown(throw),
+                                    },
+                                },
+                            }
+                        }
+                        Op::Throw => break 'op Throw::value(take(&mut regs[r(instr.a)])),
+                        Op::NoArm => {
+                            let value = String::from_utf8_lossy(&convert::dump(&regs[r(instr.a)])).into_owned();
+                            break 'op Throw::error(format!("match: no arm for {value}"));
+                        }
+                        Op::Echo => {
+                            match &regs[r(instr.a)] {
+                                Value::String(text) => {
+                                    self.quantum -= (text.len() / 64) as i64;
+                                    host.output.echo(text.as_bytes());
+                                }
+                                value => {
+                                    let mut text = Vec::new();
+                                    convert::write_str(&mut text, value);
+                                    self.quantum -= (text.len() / 64) as i64;
+                                    host.output.echo(&text);
+                                }
+                            }
+                        }
+
+                        Op::Iterate => {
+                            let source = attempt!(array::iterable(&regs[r(instr.b)], cx!()));
+                            regs[r(instr.a)] = source;
+                            regs[r(instr.a.saturating_add(1))] = Value::Number(0.0);
+                        }
+                        Op::Next | Op::NextPair => {
+                            let position = regs[r(instr.a.saturating_add(1))].as_number().unwrap_or(0.0) as usize;
+                            let found = match &regs[r(instr.a)] {
+                                Value::Array(subject) => match (&**subject, instr.op) {
+                                    (ArrayRef::Local(list), Op::Next) if list.as_list().is_some() => list
+                                        .as_list()
+                                        .and_then(|list| list.get(position))
+                                        .map(|value| (Value::None, value.clone(), position + 1)),
+                                    (ArrayRef::Local(list), _) => View::Local(list)
+                                        .entry_at(position)
+                                        .map(|(key, value, next)| (key.to_value(), value, next)),
+                                    (ArrayRef::Frozen(..), _) => regs[r(instr.a)]
+                                        .as_array()
+                                        .and_then(|view| view.entry_at(position))
+                                        .map(|(key, value, next)| (key.to_value(), value, next)),
+                                },
+                                iterator => array::advance(iterator).map(|(key, value)| (key, value, position + 1)),
+                            };
+                            match found {
+                                Some((key, value, next)) => {
+                                    put(&mut regs[r(instr.a.saturating_add(1))], next as f64);
+                                    if instr.op == Op::NextPair {
+                                        regs[r(instr.b)] = key;
+                                        regs[r(instr.c)] = value;
+                                    } else {
+                                        regs[r(instr.b)] = value;
+                                    }
+                                }
+                                None => pc = instr.d as usize,
+                            }
+                        }
+                    }
+                };
+                if let Some(top) = self.frames.last_mut()
+                    && top.kind == FrameKind::Script
+                {
+                    top.pc = pc as u32;
+                }
+                match self.unwind(thrown) {
+                    Ok(()) => {}
+                    Err(throw) => return Exit::Thrown(throw),
+                }
+            }
+        }
+    }
+}

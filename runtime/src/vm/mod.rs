@@ -1,0 +1,32 @@
+//! The virtual machine: runs the bytecode of `angarium_lang`.
+//!
+//! * [`unit`]: a program linked with a library; exists once per process.
+//! * [`fiber`]: the state of one execution: registers, frames, fuel. Everything is on the heap, so a script can
+//!   be suspended at any built-in call and costs a few kilobytes while it waits.
+//! * [`interp`]: the loop. [`ops`]: what does not fit its fast paths.
+//! * [`call`]: calls of functions, built-ins, methods; built-ins that call back are frames ([`crate::native::Task`]).
+//! * [`throw`]: exceptions and unwinding.
+//! * [`execution`]: the way in, synchronous ([`execution::Execution::run`]) and as a future
+//!   ([`execution::Execution::drive`]). [`session`]: programs entered piece by piece.
+//!
+//! Invariant: no Rust function calls itself or another one to the depth of a script's data or calls.
+
+pub mod call;
+pub mod execution;
+pub mod fiber;
+mod interp;
+mod ops;
+pub mod session;
+pub mod throw;
+pub mod unit;
+
+use crate::native::{Cx, Throw};
+use crate::value::Value;
+
+/// slot := slot + right, as the `+` operator does; on an error the slot is as it was.
+///
+/// # Errors
+/// Operands that `+` does not take, or a result beyond the limits.
+pub(crate) fn add_values(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    ops::arith::update(slot, angarium_lang::bytecode::PathOp::Add, right, cx)
+}

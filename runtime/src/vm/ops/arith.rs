@@ -1,0 +1,296 @@
+//! Arithmetic, concatenation and bitwise operators by operand types (language.md 6.2, 6.5, 7.5).
+
+use std::collections::HashSet;
+
+use angarium_lang::bytecode::PathOp;
+
+use super::{format, room, unsupported, writable};
+use crate::array::{Array, Key};
+use crate::convert::{strict_equal, to_int32, to_number, write_str};
+use crate::native::{Cx, Throw};
+use crate::string::Str;
+use crate::value::Value;
+
+/// slot := slot op right, in place where the slot is the only holder. On an error the slot is as it was.
+pub(in crate::vm) fn update(slot: &mut Value, op: PathOp, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let result = match op {
+        PathOp::Add => return add(slot, right, cx),
+        PathOp::Concat => return concat(slot, right, cx),
+        PathOp::Sub => {
+            if matches!(slot, Value::Array(_)) {
+                return remove_values(slot, right, cx);
+            }
+            let (a, b) = scalars(slot, right)?;
+            a - b
+        }
+        PathOp::Mul => return multiply(slot, right, cx),
+        PathOp::Div => {
+            let (a, b) = scalars(slot, right)?;
+            a / b
+        }
+        PathOp::Rem => {
+            if let (Value::String(template), Value::Array(_)) = (&*slot, right) {
+                let text = format::format(template.as_bytes(), right, cx)?;
+                *slot = Value::from(text);
+                return Ok(());
+            }
+            let (a, b) = scalars(slot, right)?;
+            remainder(a, b)
+        }
+        PathOp::Pow => {
+            let (a, b) = scalars(slot, right)?;
+            a.powf(b)
+        }
+        PathOp::BitAnd => f64::from(int(slot) & int(right)),
+        PathOp::BitOr => f64::from(int(slot) | int(right)),
+        PathOp::BitXor => f64::from(int(slot) ^ int(right)),
+        PathOp::Shl => f64::from(int(slot).wrapping_shl(int(right) as u32)),
+        PathOp::Shr => f64::from(int(slot).wrapping_shr(int(right) as u32)),
+        PathOp::UShr => f64::from((int(slot) as u32).wrapping_shr(int(right) as u32)),
+        PathOp::Inc => to_number(slot) + 1.0,
+        PathOp::Dec => to_number(slot) - 1.0,
+    };
+    *slot = Value::Number(result);
+    Ok(())
+}
+
+/// `a % b` with the sign of `a` (C's `fmod`); integers go through the machine's remainder, which is exact too.
+#[inline]
+pub(in crate::vm) fn remainder(a: f64, b: f64) -> f64 {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let (x, y) = (a as i64, b as i64);
+    if x as f64 == a && y as f64 == b && y != 0 && a.abs() < EXACT && b.abs() < EXACT && x > 0 {
+        return if x <= i64::from(u32::MAX) && y > 0 && y <= i64::from(u32::MAX) {
+            f64::from(x as u32 % y as u32)
+        } else {
+            (x % y) as f64
+        };
+    }
+    a % b
+}
+
+fn int(value: &Value) -> i32 {
+    to_int32(to_number(value))
+}
+
+/// Both operands as numbers, if they are scalars.
+fn scalars(a: &Value, b: &Value) -> Result<(f64, f64), Throw> {
+    if is_scalar(a) && is_scalar(b) { Ok((to_number(a), to_number(b))) } else { Err(unsupported()) }
+}
+
+fn is_scalar(value: &Value) -> bool {
+    is_number(value) || matches!(value, Value::String(_))
+}
+
+/// `N` in the tables of the language: numbers, booleans and none.
+fn is_number(value: &Value) -> bool {
+    matches!(value, Value::Number(_) | Value::Boolean(_) | Value::None | Value::Undefined)
+}
+
+fn add(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    match (&*slot, right) {
+        (Value::Array(_), Value::Array(_)) => merge(slot, right, cx),
+        (Value::Array(_), _) => {
+            let Some(array) = writable(slot, cx)? else { return Err(unsupported()) };
+            room(array, 1)?;
+            array.push(right.clone());
+            Ok(())
+        }
+        (Value::None | Value::Undefined, Value::Array(_)) => {
+            *slot = right.clone();
+            Ok(())
+        }
+        (_, Value::Array(_)) => {
+            let mut array = Value::from(Array::from_list(vec![slot.clone()]));
+            merge(&mut array, right, cx)?;
+            *slot = array;
+            Ok(())
+        }
+        (Value::String(_), _) | (_, Value::String(_)) => concat(slot, right, cx),
+        (a, b) if is_number(a) && is_number(b) => {
+            *slot = Value::Number(to_number(a) + to_number(b));
+            Ok(())
+        }
+        _ => Err(unsupported()),
+    }
+}
+
+/// slot := slot . right
+pub(in crate::vm) fn concat(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    if let (Value::String(left), Value::String(right)) = (&mut *slot, right) {
+        grow(left, right.len(), cx)?;
+        left.push(right.as_bytes());
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    write_str(&mut text, right);
+    match slot {
+        Value::String(left) => {
+            grow(left, text.len(), cx)?;
+            left.push(&text);
+        }
+        other => {
+            let mut left = Vec::new();
+            write_str(&mut left, other);
+            cx.reserve(left.len() + text.len())?;
+            left.extend_from_slice(&text);
+            *other = Value::from(left);
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that `more` bytes can be appended: the limit counts the whole, the charge only what is new.
+#[inline]
+fn grow(left: &Str, more: usize, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    if left.len() + more > crate::string::MAX_STRING {
+        return Err(Throw::error("string too long"));
+    }
+    if more > 64 {
+        cx.reserve(more)?;
+    }
+    // Growing may double the buffer: that is when the budget has to hold both.
+    if left.len() > 1 << 16 && crate::memory::would_exceed(left.len()) {
+        return Err(Throw::limit("memory"));
+    }
+    Ok(())
+}
+
+/// `A + B`: string keys overwrite or add, integer keys are appended.
+fn merge(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let Some(view) = right.as_array() else { return Err(unsupported()) };
+    // The right side may be the slot's own array: a copy of the handle keeps it as it was.
+    let right = right.clone();
+    let count = view.len();
+    cx.reserve_entries(count)?;
+    let Some(array) = writable(slot, cx)? else { return Err(unsupported()) };
+    room(array, count)?;
+    append(array, &right);
+    Ok(())
+}
+
+fn append(array: &mut Array, right: &Value) {
+    let Some(view) = right.as_array() else { return };
+    for (key, value) in view.iter() {
+        match key {
+            Key::Integer(_) => array.push(value),
+            key => array.insert(key, value),
+        }
+    }
+}
+
+fn multiply(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let result = match (&*slot, right) {
+        (Value::String(text), count) if is_number(count) => repeat(text, to_number(count), cx)?,
+        (count, Value::String(text)) if is_number(count) => repeat(text, to_number(count), cx)?,
+        (array @ Value::Array(_), count) if is_number(count) => repeat_array(array, to_number(count), cx)?,
+        (count, array @ Value::Array(_)) if is_number(count) => repeat_array(array, to_number(count), cx)?,
+        (a, b) => {
+            let (a, b) = scalars(a, b)?;
+            Value::Number(a * b)
+        }
+    };
+    *slot = result;
+    Ok(())
+}
+
+fn repeat(text: &Str, count: f64, cx: &mut Cx<'_>) -> Result<Value, Throw> {
+    let count = count as usize;
+    let bytes = text.len().saturating_mul(count);
+    if bytes == 0 {
+        return Ok(Value::from(""));
+    }
+    cx.reserve(bytes)?;
+    Ok(Value::from(text.as_bytes().repeat(count)))
+}
+
+fn repeat_array(value: &Value, count: f64, cx: &mut Cx<'_>) -> Result<Value, Throw> {
+    let count = count as usize;
+    let Some(view) = value.as_array() else { return Err(unsupported()) };
+    if view.is_empty() {
+        return Ok(Value::from(Array::new()));
+    }
+    // String keys occur once: when there are no others, once is enough.
+    let integers = view.iter().filter(|(key, _)| matches!(key, Key::Integer(_))).count();
+    let rounds = if integers == 0 { count.min(1) } else { count };
+    cx.reserve_entries(view.len().saturating_mul(rounds))?;
+    let mut array = Array::with_capacity(integers.saturating_mul(rounds));
+    for _ in 0..rounds {
+        append(&mut array, value);
+    }
+    Ok(Value::from(array))
+}
+
+/// Scalars by value, for removing many values at once.
+#[derive(PartialEq, Eq, Hash)]
+enum Scalar {
+    None,
+    Boolean(bool),
+    Number(u64),
+    String(Str),
+}
+
+impl Scalar {
+    /// None for values that have no such form, or do not equal themselves.
+    fn of(value: &Value) -> Option<Scalar> {
+        Some(match value {
+            Value::None => Scalar::None,
+            Value::Boolean(boolean) => Scalar::Boolean(*boolean),
+            Value::Number(number) if number.is_nan() => return None,
+            // Both zeros are equal.
+            Value::Number(number) => Scalar::Number((number + 0.0).to_bits()),
+            Value::String(string) => Scalar::String(string.clone()),
+            _ => return None,
+        })
+    }
+}
+
+/// `A - B` and `A - x`: removes by strict equality, keeps keys.
+fn remove_values(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let right = right.clone();
+    let mut scalars = HashSet::new();
+    let mut others = Vec::new();
+    let mut sort = |value: Value| match Scalar::of(&value) {
+        Some(scalar) => {
+            scalars.insert(scalar);
+        }
+        None => others.push(value),
+    };
+    match right.as_array() {
+        Some(view) => view.values().for_each(&mut sort),
+        None => sort(right),
+    }
+    let Some(view) = slot.as_array() else { return Err(unsupported()) };
+    cx.charge(view.len().saturating_mul(1 + others.len()));
+    let doomed: Vec<Key> = view
+        .iter()
+        .filter(|(_, value)| match Scalar::of(value) {
+            Some(scalar) => scalars.contains(&scalar),
+            None => others.iter().any(|other| strict_equal(value, other)),
+        })
+        .map(|(key, _)| key)
+        .collect();
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    let Some(array) = writable(slot, cx)? else { return Err(unsupported()) };
+    for key in &doomed {
+        array.remove(key);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::remainder;
+
+    #[test]
+    fn the_remainder_is_cs_fmod() {
+        for (a, b) in [(7.5, 2.0), (-7.0, 3.0), (7.0, -3.0), (5.0, 0.0), (0.0, 5.0), (-0.0, 5.0), (1e300, 7.0), (6.0, 3.0)]
+        {
+            let (ours, c): (f64, f64) = (remainder(a, b), a % b);
+            assert!(ours.to_bits() == c.to_bits() || (ours.is_nan() && c.is_nan()), "{a} % {b}: {ours} {c}");
+        }
+        assert_eq!(remainder(9_007_199_254_740_991.0, 4_294_967_296.0), 9_007_199_254_740_991.0 % 4_294_967_296.0);
+    }
+}

@@ -1,0 +1,214 @@
+//! The string format operator (language.md 6.4).
+
+use crate::convert::{to_integer, to_number, write_number, write_str};
+use crate::native::{Cx, Throw};
+use crate::value::Value;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Align {
+    Left,
+    Right,
+    Centre,
+    /// Right, but after the sign.
+    Sign,
+}
+
+/// A directive, as written.
+struct Directive {
+    argument: Option<usize>,
+    fill: u8,
+    align: Option<Align>,
+    width: usize,
+    precision: Option<usize>,
+    kind: u8,
+}
+
+/// `template % values`
+pub(in crate::vm) fn format(template: &[u8], values: &Value, cx: &mut Cx<'_>) -> Result<Vec<u8>, Throw> {
+    let list: Vec<Value> = values.as_array().map(|view| view.values().collect()).unwrap_or_default();
+    cx.charge(list.len() + template.len() / 16);
+    let mut out = Vec::with_capacity(template.len() + 16);
+    let mut next = 0;
+    let mut at = 0;
+    while let Some(offset) = memchr::memchr(b'%', &template[at..]) {
+        out.extend_from_slice(&template[at..at + offset]);
+        at += offset + 1;
+        if template.get(at) == Some(&b'%') {
+            out.push(b'%');
+            at += 1;
+            continue;
+        }
+        let directive = parse(template, &mut at)?;
+        let index = directive.argument.unwrap_or(next);
+        next = index.saturating_add(1);
+        let Some(value) = list.get(index) else {
+            return Err(Throw::error(format!("format: value {index} is missing")));
+        };
+        cx.reserve(out.len().saturating_add(directive.width).saturating_add(directive.precision.unwrap_or(0)))?;
+        write(&mut out, &directive, value);
+    }
+    out.extend_from_slice(&template[at..]);
+    cx.reserve(out.len())?;
+    Ok(out)
+}
+
+fn parse(template: &[u8], at: &mut usize) -> Result<Directive, Throw> {
+    let peek = |at: usize| template.get(at).copied();
+    let mut argument = None;
+    if peek(*at) == Some(b'[') {
+        *at += 1;
+        argument = Some(digits(template, at).ok_or_else(|| Throw::error("format: digits expected after `%[`"))?);
+        if peek(*at) != Some(b']') {
+            return Err(Throw::error("format: `]` expected"));
+        }
+        *at += 1;
+    }
+    let mut fill = b' ';
+    if peek(*at) == Some(b'\'') {
+        fill = peek(*at + 1).ok_or_else(|| Throw::error("format: fill byte expected after `'`"))?;
+        *at += 2;
+    }
+    let align = match peek(*at) {
+        Some(b'<') => Some(Align::Left),
+        Some(b'>') => Some(Align::Right),
+        Some(b'^') => Some(Align::Centre),
+        Some(b'=') => Some(Align::Sign),
+        _ => None,
+    };
+    *at += usize::from(align.is_some());
+    let width = digits(template, at).unwrap_or(0);
+    let mut precision = None;
+    if peek(*at) == Some(b'.') {
+        *at += 1;
+        precision = Some(digits(template, at).ok_or_else(|| Throw::error("format: digits expected after `.`"))?);
+    }
+    let kind = peek(*at).filter(|kind| b"sfxcb".contains(kind));
+    let Some(kind) = kind else {
+        let found = peek(*at).map_or_else(|| "the end".to_owned(), |byte| format!("`{}`", byte.escape_ascii()));
+        return Err(Throw::error(format!("format: unknown directive, found {found}")));
+    };
+    *at += 1;
+    Ok(Directive { argument, fill, align, width, precision, kind })
+}
+
+fn digits(template: &[u8], at: &mut usize) -> Option<usize> {
+    let start = *at;
+    let mut number: usize = 0;
+    while let Some(digit) = template.get(*at).filter(|byte| byte.is_ascii_digit()) {
+        number = number.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
+        *at += 1;
+    }
+    (*at > start).then_some(number)
+}
+
+fn write(out: &mut Vec<u8>, directive: &Directive, value: &Value) {
+    let mut text = Vec::new();
+    match directive.kind {
+        b's' => {
+            write_str(&mut text, value);
+            if let Some(precision) = directive.precision {
+                text.truncate(precision);
+            }
+        }
+        b'f' => match directive.precision {
+            Some(precision) => fixed(&mut text, to_number(value), precision),
+            None => write_number(&mut text, to_number(value)),
+        },
+        b'x' => integer(&mut text, to_integer(value), 16),
+        b'b' => integer(&mut text, to_integer(value), 2),
+        _ => text.push(to_integer(value).rem_euclid(256) as u8),
+    }
+    let default = if matches!(directive.kind, b's' | b'c') { Align::Left } else { Align::Right };
+    let pad = directive.width.saturating_sub(text.len());
+    let (before, after) = match directive.align.unwrap_or(default) {
+        Align::Left => (0, pad),
+        Align::Centre => (pad / 2, pad - pad / 2),
+        Align::Sign if matches!(directive.kind, b'f' | b'x' | b'b') && text.starts_with(b"-") => {
+            out.push(b'-');
+            text.remove(0);
+            (pad, 0)
+        }
+        Align::Right | Align::Sign => (pad, 0),
+    };
+    out.extend(std::iter::repeat_n(directive.fill, before));
+    out.extend_from_slice(&text);
+    out.extend(std::iter::repeat_n(directive.fill, after));
+}
+
+fn integer(text: &mut Vec<u8>, number: i64, radix: u32) {
+    let magnitude = number.unsigned_abs();
+    if number < 0 {
+        text.push(b'-');
+    }
+    let digits = if radix == 16 { format!("{magnitude:x}") } else { format!("{magnitude:b}") };
+    text.extend_from_slice(digits.as_bytes());
+}
+
+/// An exact number of decimals, rounded half away from zero.
+///
+/// Rust prints the exact decimal expansion of a double; rounding that text is right for every number.
+fn fixed(text: &mut Vec<u8>, number: f64, precision: usize) {
+    if !number.is_finite() {
+        write_number(text, number);
+        return;
+    }
+    // No double has more than 1,074 decimals: what follows is zeros.
+    let digits = precision.min(1074);
+    let exact = format!("{:.1074}", number.abs());
+    let point = exact.len() - 1074;
+    let keep = point + digits;
+    let mut kept: Vec<u8> = exact.as_bytes()[..keep].to_vec();
+    if exact.as_bytes().get(keep).is_some_and(|digit| *digit >= b'5') {
+        let mut at = kept.len();
+        loop {
+            if at == 0 {
+                kept.insert(0, b'1');
+                break;
+            }
+            at -= 1;
+            match kept[at] {
+                b'.' => {}
+                b'9' => kept[at] = b'0',
+                _ => {
+                    kept[at] += 1;
+                    break;
+                }
+            }
+        }
+    }
+    if precision == 0 {
+        kept.pop_if(|byte| *byte == b'.');
+    }
+    // Minus zero prints as zero, and so does what rounds to it.
+    if number < 0.0 && kept.iter().any(|byte| (b'1'..=b'9').contains(byte)) {
+        text.push(b'-');
+    }
+    text.extend_from_slice(&kept);
+    text.extend(std::iter::repeat_n(b'0', precision - digits));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_rounded_half_away_from_zero() {
+        for (number, precision, expected) in [
+            (0.5, 0, "1"),
+            (1.5, 0, "2"),
+            (2.5, 0, "3"),
+            (-2.5, 0, "-3"),
+            (0.125, 2, "0.13"),
+            (1.005, 2, "1.00"),
+            (9.995, 2, "9.99"),
+            (9.999, 2, "10.00"),
+            (-0.001, 2, "0.00"),
+            (1e21, 1, "1000000000000000000000.0"),
+            (0.1, 20, "0.10000000000000000555"),
+        ] {
+            let mut text = Vec::new();
+            fixed(&mut text, number, precision);
+            assert_eq!(String::from_utf8(text).unwrap(), expected, "{number} with {precision}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Writing elements through a path, level by level, without copying what nobody else holds (language.md 7.2, 7.4).
+
+use std::rc::Rc;
+
+use angarium_lang::bytecode::{PathOp, Step};
+use smallvec::SmallVec;
+
+use super::element::Range;
+use super::{Registers, arith, room, writable};
+use crate::array::{Array, Key};
+use crate::cell::VarCell;
+use crate::native::{Cx, Throw};
+use crate::string::Str;
+use crate::value::Value;
+
+/// A step with its key read from the registers: the base may be in a register too.
+pub(in crate::vm) enum Resolved {
+    Key(Key),
+    /// The key is an array, function, object or resource.
+    NoKey,
+    Append,
+    Property(Str),
+    Slice([Value; 3]),
+}
+
+pub(in crate::vm) type Steps = SmallVec<[Resolved; 4]>;
+
+/// Reads the keys of a path.
+pub(in crate::vm) fn resolve(steps: &[Step], registers: &Registers, constants: &[Value]) -> Steps {
+    let constant = |index: u32| constants.get(index as usize).unwrap_or(&Value::None);
+    let key = |value: &Value| Key::cast(value).map_or(Resolved::NoKey, Resolved::Key);
+    steps
+        .iter()
+        .map(|step| match step {
+            Step::Key(register) => key(&registers[usize::from(*register)]),
+            Step::Const(index) => key(constant(*index)),
+            Step::Append => Resolved::Append,
+            Step::Property(index) => Resolved::Property(crate::convert::to_str(constant(*index))),
+            Step::Slice(register) => Resolved::Slice(std::array::from_fn(|part| {
+                registers.get(usize::from(*register) + part).cloned().unwrap_or_default()
+            })),
+        })
+        .collect()
+}
+
+/// Does `change` with the variable in `register`: the register's own value or that of the cell in it.
+pub(in crate::vm) fn variable<T>(
+    register: &mut Value,
+    change: impl FnOnce(&mut Value) -> Result<T, Throw>,
+) -> Result<T, Throw> {
+    if let Value::Cell(cell) = register {
+        let cell = Rc::clone(cell);
+        check_writable(&cell)?;
+        return cell.with(change);
+    }
+    change(register)
+}
+
+/// Throws when a variable may only be read.
+pub(in crate::vm) fn check_writable(cell: &VarCell) -> Result<(), Throw> {
+    if cell.is_read_only() { Err(Throw::error("the variable is read-only")) } else { Ok(()) }
+}
+
+/// The place that `steps` lead to from `base`; missing levels become arrays.
+pub(in crate::vm) fn place<'v>(base: &'v mut Value, steps: &[Resolved], cx: &mut Cx<'_>) -> Result<&'v mut Value, Throw> {
+    let mut current = base;
+    for step in steps {
+        current = child(current, step, cx)?;
+    }
+    Ok(current)
+}
+
+/// The array at `value`; what is none or a scalar becomes an empty one.
+pub(in crate::vm) fn as_array<'v>(value: &'v mut Value, cx: &mut Cx<'_>) -> Result<&'v mut Array, Throw> {
+    match value {
+        Value::Array(_) => {}
+        Value::None | Value::Undefined | Value::Boolean(_) | Value::Number(_) | Value::String(_) => {
+            *value = Value::from(Array::new());
+        }
+        Value::Object(_) => return Err(Throw::error("the properties of this object cannot be written")),
+        other => return Err(Throw::error(format!("a {} has no elements", other.kind().name()))),
+    }
+    writable(value, cx)?.ok_or_else(|| Throw::error("not an array"))
+}
+
+fn child<'v>(value: &'v mut Value, step: &Resolved, cx: &mut Cx<'_>) -> Result<&'v mut Value, Throw> {
+    match step {
+        Resolved::Key(key) => {
+            let array = as_array(value, cx)?;
+            if array.len() >= crate::array::MAX_ENTRIES && !array.contains(key) {
+                room(array, 1)?;
+            }
+            Ok(array.slot(key.clone()))
+        }
+        Resolved::NoKey => {
+            as_array(value, cx)?;
+            Err(Throw::error("this value cannot be a key"))
+        }
+        Resolved::Append => {
+            let array = as_array(value, cx)?;
+            room(array, 1)?;
+            Ok(array.push_slot())
+        }
+        Resolved::Property(_) => match value {
+            Value::Object(_) => Err(Throw::error("the properties of this object cannot be written")),
+            other => Err(Throw::error(format!("a {} has no properties", other.kind().name()))),
+        },
+        Resolved::Slice(_) => Err(Throw::error("a slice can only be assigned with `=`")),
+    }
+}
+
+/// base(steps) := value
+pub(in crate::vm) fn set(base: &mut Value, steps: &[Resolved], value: Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    if let Some((Resolved::Slice(parts), levels)) = steps.split_last() {
+        let target = place(base, levels, cx)?;
+        return set_slice(target, parts, &value, cx);
+    }
+    *place(base, steps, cx)? = value;
+    Ok(())
+}
+
+/// base(steps) := base(steps) op value, in place
+pub(in crate::vm) fn update(
+    base: &mut Value,
+    steps: &[Resolved],
+    op: PathOp,
+    value: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    let slot = place(base, steps, cx)?;
+    // A missing element counts as none.
+    arith::update(slot, op, value, cx)
+}
+
+/// `base[first:last] = list` (7.4).
+fn set_slice(base: &mut Value, parts: &[Value; 3], list: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    if matches!(base, Value::String(_)) {
+        return Err(Throw::error("a slice of a string cannot be assigned"));
+    }
+    let Some(new) = list.as_array() else { return Err(Throw::error("a slice takes an array")) };
+    let old = std::mem::take(as_array(base, cx)?);
+    let range = Range::of([&parts[0], &parts[1], &parts[2]], old.len())?;
+    let step_is_one = parts[2].is_none() || range.step == 1;
+    if !step_is_one {
+        *as_array(base, cx)? = old;
+        return Err(Throw::error("a slice with a step cannot be assigned"));
+    }
+    cx.reserve_entries(old.len() + new.len())?;
+    let start = usize::try_from(range.start).unwrap_or(0);
+    let mut result = Array::with_capacity(old.len() - range.count + new.len());
+    let mut add = |key: Key, value: Value| match key {
+        Key::String(_) | Key::None => result.insert(key, value),
+        _ => result.push(value),
+    };
+    for (at, (key, value)) in old.iter().enumerate() {
+        if at == start {
+            new.values().for_each(|value| add(Key::Integer(0), value));
+        }
+        if !(start..start + range.count).contains(&at) {
+            add(key, value.clone());
+        }
+    }
+    if start >= old.len() {
+        new.values().for_each(|value| add(Key::Integer(0), value));
+    }
+    *as_array(base, cx)? = result;
+    Ok(())
+}
+
+/// Removes what `steps` lead to; whether it was there (6.7).
+pub(in crate::vm) fn unset(base: &mut Value, steps: &[Resolved], cx: &mut Cx<'_>) -> Result<bool, Throw> {
+    let Some((last, levels)) = steps.split_last() else { return Ok(false) };
+    let mut current = base;
+    for step in levels {
+        let Resolved::Key(key) = step else { return Ok(false) };
+        // What is not there is not made, and what nobody will change is not copied.
+        if current.as_array().is_none_or(|view| view.get(key).is_none()) {
+            return Ok(false);
+        }
+        let Some(next) = writable(current, cx)?.and_then(|array| array.get_mut(key)) else { return Ok(false) };
+        current = next;
+    }
+    match (last, &*current) {
+        (_, Value::String(_)) => Err(Throw::error("a part of a string cannot be unset")),
+        (Resolved::Key(key), Value::Array(_)) => {
+            if current.as_array().is_none_or(|view| view.get(key).is_none()) {
+                return Ok(false);
+            }
+            Ok(writable(current, cx)?.and_then(|array| array.remove(key)).is_some())
+        }
+        (Resolved::Slice(parts), Value::Array(_)) => {
+            let Some(view) = current.as_array() else { return Ok(false) };
+            let range = Range::of([&parts[0], &parts[1], &parts[2]], view.len())?;
+            cx.charge(view.len());
+            let keys: Vec<Key> = view.iter().map(|(key, _)| key).collect();
+            let Some(array) = writable(current, cx)? else { return Ok(false) };
+            let mut any = false;
+            for at in range.positions() {
+                if let Some(key) = keys.get(at) {
+                    any |= array.remove(key).is_some();
+                }
+            }
+            Ok(any)
+        }
+        _ => Ok(false),
+    }
+}

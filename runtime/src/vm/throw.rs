@@ -1,0 +1,77 @@
+//! Exceptions: from what a built-in or an instruction throws to the handler that catches it.
+
+use std::rc::Rc;
+
+use crate::exception::{Exception, Place};
+use crate::native::{Throw, Thrown};
+use crate::string::Str;
+use crate::value::Value;
+use crate::vm::fiber::{Fiber, FrameKind};
+
+impl Fiber {
+    /// Finds the handler of a throw and makes its frame the running one.
+    ///
+    /// # Errors
+    /// What nobody catches: a value, the end of the script or a limit. All frames are gone then.
+    pub(crate) fn unwind(&mut self, throw: Throw) -> Result<(), Throw> {
+        let value = match throw.into_inner() {
+            Thrown::Value(value) => value,
+            Thrown::Error(message) => self.exception(&message),
+            uncatchable @ (Thrown::End(_) | Thrown::Limit(_)) => {
+                self.finish();
+                return Err(Throw::from(uncatchable));
+            }
+        };
+        while let Some(frame) = self.frames.last().copied() {
+            if frame.kind == FrameKind::Script {
+                // The saved counter is behind the instruction that threw.
+                let at = frame.pc.saturating_sub(1);
+                let proto = self.proto(&frame);
+                let handler = proto.handlers.iter().find(|handler| (handler.start..handler.end).contains(&at)).copied();
+                if let Some(handler) = handler {
+                    let register = frame.base as usize + usize::from(handler.register);
+                    self.grow(frame.base as usize);
+                    self.stack[register] = value;
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.pc = handler.target;
+                    }
+                    return Ok(());
+                }
+            }
+            self.drop_frame();
+        }
+        Err(Throw::value(value))
+    }
+
+    /// Removes the running frame and undefines its registers.
+    pub(crate) fn drop_frame(&mut self) {
+        let Some(frame) = self.frames.last().copied() else { return };
+        let count = self.registers_of(&frame);
+        let base = frame.base as usize;
+        let end = (base + count).min(self.stack.len());
+        if let Some(registers) = self.stack.get_mut(base..end) {
+            registers.fill(Value::Undefined);
+        }
+        self.frames.pop();
+        if frame.kind == FrameKind::Task {
+            self.tasks.pop();
+        }
+    }
+
+    /// An Exception for an error at the instruction that runs.
+    pub(crate) fn exception(&self, message: &str) -> Value {
+        let place = self.place();
+        Exception { message: Str::from(message), place }.into_value(&self.library)
+    }
+
+    /// The place of the instruction that runs: in a built-in that calls back, that of its call.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let frame = self.frames.iter().rev().find(|frame| frame.kind == FrameKind::Script)?;
+        let span = self.proto(frame).place(frame.pc.saturating_sub(1))?;
+        let sources = &self.instances[frame.instance as usize].unit.program.sources;
+        let position = sources.position(span);
+        let name = sources.name(span.file);
+        let file = (!name.is_empty()).then(|| Rc::from(name));
+        Some(Place { file, line: position.line, column: position.column })
+    }
+}

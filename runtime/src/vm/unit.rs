@@ -1,0 +1,151 @@
+//! A unit: a compiled program linked with a library. Immutable, shared by all threads.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_lang::bytecode::{Const, Program};
+use angarium_lang::{Diagnostic, SourceMap};
+
+use crate::array::{Array, Key};
+use crate::frozen::{FrozenObject, Pin, Tree, freeze};
+use crate::host::{CompiledRegex, RegexEngine};
+use crate::library::Library;
+use crate::regex::Regex;
+use crate::value::Value;
+
+/// A program linked with a library. Exists once per process, whatever the number of executions.
+pub struct Unit {
+    pub(crate) program: Program,
+    pub(crate) library: Arc<Library>,
+    /// The constants as one frozen list; regular expressions are none there.
+    consts: Arc<Tree>,
+    regexes: Vec<(usize, Arc<dyn CompiledRegex>)>,
+}
+
+/// Why a program could not be linked: bad regular expression literals.
+#[derive(Clone, Debug)]
+pub struct LinkError {
+    /// The errors, with their places.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The texts that they are about.
+    pub sources: SourceMap,
+}
+
+impl LinkError {
+    /// The errors as text for people.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.diagnostics.iter().map(|diagnostic| diagnostic.render(&self.sources)).collect()
+    }
+}
+
+impl Unit {
+    /// Links `program`, which was compiled against one of the contexts of `library`: freezes its literals and compiles
+    /// its regular expressions.
+    ///
+    /// # Errors
+    /// Bad patterns in regular expression literals.
+    pub fn link(program: Program, library: Arc<Library>, regex: &dyn RegexEngine) -> Result<Arc<Unit>, LinkError> {
+        let mut regexes = Vec::new();
+        let mut diagnostics = Vec::new();
+        let mut values = Vec::with_capacity(program.consts.len());
+        for (index, value) in program.consts.iter().enumerate() {
+            if let Const::Regex { pattern, modifiers, span } = value {
+                match regex.compile(pattern, modifiers.as_bytes()) {
+                    Ok(compiled) => regexes.push((index, compiled)),
+                    Err((message, offset)) => {
+                        let message = format!("bad regular expression: {message} (at byte {offset} of the pattern)");
+                        diagnostics.push(Diagnostic::error(*span, message));
+                    }
+                }
+            }
+            values.push(constant(value));
+        }
+        if !diagnostics.is_empty() {
+            return Err(LinkError { diagnostics, sources: program.sources });
+        }
+        // Constants hold nothing that cannot be frozen.
+        let consts = freeze(&Value::from(Array::from_list(values))).unwrap_or_default();
+        Ok(Arc::new(Unit { program, library, consts, regexes }))
+    }
+
+    /// The compiled program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The library that it is linked with.
+    #[must_use]
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    /// The constants for one execution.
+    pub(crate) fn constants(&self) -> Rc<[Value]> {
+        let pin = Pin::new(&self.consts);
+        let root = pin.root();
+        let mut values: Vec<Value> = root.as_array().map(|view| view.values().collect()).unwrap_or_default();
+        for (index, regex) in &self.regexes {
+            if let Some(value) = values.get_mut(*index) {
+                *value = Regex::value(Arc::clone(regex), &self.library);
+            }
+        }
+        values.into()
+    }
+}
+
+/// A constant as a value. Literals nest as deep as the source does, and that is bounded.
+fn constant(value: &Const) -> Value {
+    match value {
+        Const::None | Const::Regex { .. } => Value::None,
+        Const::Bool(boolean) => Value::Boolean(*boolean),
+        Const::Number(number) => Value::Number(*number),
+        Const::Str(bytes) => Value::bytes(bytes),
+        Const::Array(entries) => {
+            let mut array = Array::with_capacity(entries.len());
+            for (key, value) in entries {
+                match key.as_ref().map(|key| Key::cast(&constant(key))) {
+                    None => array.push(constant(value)),
+                    Some(Some(key)) => array.insert(key, constant(value)),
+                    // The compiler folds no array whose key cannot be cast.
+                    Some(None) => {}
+                }
+            }
+            Value::from(array)
+        }
+    }
+}
+
+/// A hold on a unit that is counted within one thread.
+#[derive(Clone)]
+pub struct UnitRef(Rc<UnitHold>);
+
+struct UnitHold(Arc<Unit>);
+
+impl UnitRef {
+    pub(crate) fn new(unit: &Arc<Unit>) -> UnitRef {
+        UnitRef(Rc::new(UnitHold(Arc::clone(unit))))
+    }
+
+    pub(crate) fn unit(&self) -> &Arc<Unit> {
+        &self.0.0
+    }
+
+    pub(crate) fn same(&self, other: &UnitRef) -> bool {
+        Arc::ptr_eq(self.unit(), other.unit())
+    }
+}
+
+impl std::ops::Deref for UnitRef {
+    type Target = Unit;
+    fn deref(&self) -> &Unit {
+        &self.0.0
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Unit>();
+    shared::<Arc<dyn FrozenObject>>();
+};
