@@ -354,7 +354,10 @@ pub struct Instr {
     pub d: u32,
 }
 
-const _: () = assert!(size_of::<Instr>() == 8, "the interpreter fetches one word an instruction");
+const _: () = assert!(
+    size_of::<Instr>() == 8,
+    "the interpreter fetches one word an instruction"
+);
 
 impl Instr {
     /// An instruction.
@@ -541,7 +544,9 @@ impl Proto {
     #[must_use]
     pub fn place(&self, pc: u32) -> Option<Span> {
         let after = self.places.partition_point(|(start, _)| *start <= pc);
-        self.places.get(after.checked_sub(1)?).map(|(_, span)| *span)
+        self.places
+            .get(after.checked_sub(1)?)
+            .map(|(_, span)| *span)
     }
 }
 

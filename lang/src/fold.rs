@@ -36,7 +36,11 @@ pub(crate) fn fold(expr: &Expr) -> Option<Const> {
             let mut value = truthy(&fold(&chain.first)?);
             for link in &chain.rest {
                 let operand = truthy(&fold(&link.operand)?);
-                value = if link.op == LogicOp::And { value && operand } else { value || operand };
+                value = if link.op == LogicOp::And {
+                    value && operand
+                } else {
+                    value || operand
+                };
             }
             Const::Bool(value)
         }
@@ -75,7 +79,9 @@ pub(crate) fn binary(op: BinaryOp, a: Const, b: Const) -> Option<Const> {
         text.extend_from_slice(&more);
         return (text.len() <= MAX_FOLDED).then(|| Const::Str(text.into()));
     }
-    let (Const::Number(a), Const::Number(b)) = (a, b) else { return None };
+    let (Const::Number(a), Const::Number(b)) = (a, b) else {
+        return None;
+    };
     Some(match op {
         BinaryOp::Add => Const::Number(a + b),
         BinaryOp::Sub => Const::Number(a - b),
@@ -99,7 +105,9 @@ fn string(value: &Const) -> Option<Vec<u8>> {
         Const::Str(bytes) => Some(bytes.to_vec()),
         Const::None => Some(Vec::new()),
         Const::Bool(boolean) => Some(boolean.to_string().into_bytes()),
-        Const::Number(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
+        Const::Number(number)
+            if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 =>
+        {
             Some((*number as i64).to_string().into_bytes())
         }
         _ => None,

@@ -59,7 +59,10 @@ impl Rejected {
     /// The diagnostics as text for people, one after the other.
     #[must_use]
     pub fn render(&self) -> String {
-        self.diagnostics.iter().map(|diagnostic| diagnostic.render(&self.sources)).collect()
+        self.diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.render(&self.sources))
+            .collect()
     }
 }
 
@@ -67,6 +70,10 @@ impl Rejected {
 ///
 /// # Errors
 /// All compile errors, with the warnings found on the way.
-pub fn compile(source: Source<'_>, builtins: &dyn Builtins, loader: &dyn Loader) -> Result<Compiled, Rejected> {
+pub fn compile(
+    source: Source<'_>,
+    builtins: &dyn Builtins,
+    loader: &dyn Loader,
+) -> Result<Compiled, Rejected> {
     compile::compile(source, builtins, loader, None)
 }

@@ -29,10 +29,18 @@ fn list_proto(out: &mut String, program: &Program, index: usize, proto: &Proto) 
     }
     let _ = writeln!(out, ", {} registers)", proto.registers);
     for (pc, instr) in proto.code.iter().enumerate() {
-        let line = proto.place(pc as u32).map_or(0, |span| program.sources.position(span).line);
-        let before =
-            pc.checked_sub(1).and_then(|pc| proto.place(pc as u32)).map_or(0, |span| program.sources.position(span).line);
-        let line = if line == before { String::new() } else { line.to_string() };
+        let line = proto
+            .place(pc as u32)
+            .map_or(0, |span| program.sources.position(span).line);
+        let before = pc
+            .checked_sub(1)
+            .and_then(|pc| proto.place(pc as u32))
+            .map_or(0, |span| program.sources.position(span).line);
+        let line = if line == before {
+            String::new()
+        } else {
+            line.to_string()
+        };
         let _ = write!(out, "{line:>4} {pc:>4}  {:<13}", instr.op.name());
         operands(out, program, proto, *instr);
         while out.ends_with(' ') {
@@ -65,9 +73,27 @@ fn operands(out: &mut String, program: &Program, proto: &Proto, instr: Instr) {
             '%' => write!(out, "#{} ", instr.c),
             'k' => write!(out, "{} ", constant(program, instr.d)),
             'K' => write!(out, "{} ", constant(program, u32::from(instr.short()))),
-            'n' => write!(out, "${} ", program.names.get(instr.d as usize).map_or("?", |name| name)),
-            'g' => write!(out, "${} ", program.globals.get(instr.d as usize).map_or("?", |global| &global.name)),
-            'f' => write!(out, "{} ", program.protos.get(instr.d as usize).map_or("?", |proto| &proto.name)),
+            'n' => write!(
+                out,
+                "${} ",
+                program.names.get(instr.d as usize).map_or("?", |name| name)
+            ),
+            'g' => write!(
+                out,
+                "${} ",
+                program
+                    .globals
+                    .get(instr.d as usize)
+                    .map_or("?", |global| &global.name)
+            ),
+            'f' => write!(
+                out,
+                "{} ",
+                program
+                    .protos
+                    .get(instr.d as usize)
+                    .map_or("?", |proto| &proto.name)
+            ),
             'x' => write!(out, "native {} ", instr.d),
             'p' => write!(out, "{} ", path(program, proto, instr.d)),
             'l' => match proto.closures.get(instr.d as usize) {
@@ -81,7 +107,11 @@ fn operands(out: &mut String, program: &Program, proto: &Proto, instr: Instr) {
 
 fn path(program: &Program, proto: &Proto, index: u32) -> String {
     let mut out = String::new();
-    for step in proto.paths.get(index as usize).map_or(&[][..], |steps| &**steps) {
+    for step in proto
+        .paths
+        .get(index as usize)
+        .map_or(&[][..], |steps| &**steps)
+    {
         let _ = match step {
             Step::Key(register) => write!(out, "[r{register}]"),
             Step::Const(index) => write!(out, "[{}]", constant(program, *index)),
@@ -94,7 +124,10 @@ fn path(program: &Program, proto: &Proto, index: u32) -> String {
 }
 
 fn constant(program: &Program, index: u32) -> String {
-    program.consts.get(index as usize).map_or_else(|| "?".to_owned(), text)
+    program
+        .consts
+        .get(index as usize)
+        .map_or_else(|| "?".to_owned(), text)
 }
 
 fn text(value: &Const) -> String {
@@ -113,6 +146,8 @@ fn text(value: &Const) -> String {
                 .collect();
             format!("[{}]", entries.join(","))
         }
-        Const::Regex { pattern, modifiers, .. } => format!("#/{}/{modifiers}", String::from_utf8_lossy(pattern)),
+        Const::Regex {
+            pattern, modifiers, ..
+        } => format!("#/{}/{modifiers}", String::from_utf8_lossy(pattern)),
     }
 }

@@ -46,7 +46,10 @@ impl Loader for HashMap<String, Vec<u8>> {
 /// The path below the root that `written` names in the file at `from`; none if it leaves the root.
 #[must_use]
 pub fn resolve_path(written: &str, from: &str) -> Option<String> {
-    let rest = written.strip_prefix("file:").map(|rest| rest.strip_prefix("//").unwrap_or(rest)).unwrap_or(written);
+    let rest = written
+        .strip_prefix("file:")
+        .map(|rest| rest.strip_prefix("//").unwrap_or(rest))
+        .unwrap_or(written);
     let mut parts: Vec<&str> = Vec::new();
     if rest.starts_with("./") || rest.starts_with("../") {
         parts.extend(from.split('/').filter(|part| !part.is_empty()));
@@ -61,7 +64,11 @@ pub fn resolve_path(written: &str, from: &str) -> Option<String> {
             part => parts.push(part),
         }
     }
-    if parts.is_empty() { None } else { Some(parts.join("/")) }
+    if parts.is_empty() {
+        None
+    } else {
+        Some(parts.join("/"))
+    }
 }
 
 /// The scope of a module: the main program or an imported file.
@@ -105,15 +112,30 @@ impl Compiler<'_> {
         };
         if let Some(name) = written.strip_prefix("extras://") {
             let Some(text) = self.loader.extra(name) else {
-                self.error(literal.span, format!("there is no module `extras://{name}`"), None);
+                self.error(
+                    literal.span,
+                    format!("there is no module `extras://{name}`"),
+                    None,
+                );
                 return None;
             };
-            return Some(Found { path: format!("extras:/{name}/main.hsl"), text });
+            return Some(Found {
+                path: format!("extras:/{name}/main.hsl"),
+                text,
+            });
         }
-        let from = self.paths.get(literal.span.file.0 as usize).cloned().unwrap_or_default();
+        let from = self
+            .paths
+            .get(literal.span.file.0 as usize)
+            .cloned()
+            .unwrap_or_default();
         // A file of an extra module includes others of the same module only by `./`; the prefix keeps them apart.
         let Some(path) = resolve_path(written, &from) else {
-            self.error(literal.span, format!("`{written}` leaves the root folder"), None);
+            self.error(
+                literal.span,
+                format!("`{written}` leaves the root folder"),
+                None,
+            );
             return None;
         };
         for path in [path.clone(), format!("{path}.hsl")] {
@@ -126,7 +148,10 @@ impl Compiler<'_> {
     }
 
     fn add_source(&mut self, found: &Found, span: Span) -> Option<FileId> {
-        match self.sources.add(found.path.as_str(), Arc::clone(&found.text)) {
+        match self
+            .sources
+            .add(found.path.as_str(), Arc::clone(&found.text))
+        {
             Ok(file) => {
                 self.paths.resize(file.0 as usize, String::new());
                 self.paths.push(found.path.clone());
@@ -146,17 +171,29 @@ impl Compiler<'_> {
             return None;
         }
         if self.open_includes.contains(&found.path) {
-            self.error(literal.span, format!("`{}` includes itself", found.path), None);
+            self.error(
+                literal.span,
+                format!("`{}` includes itself", found.path),
+                None,
+            );
             return None;
         }
         if self.chain.len() >= MAX_DEPTH {
-            self.error(literal.span, format!("includes are nested more than {MAX_DEPTH} deep"), None);
+            self.error(
+                literal.span,
+                format!("includes are nested more than {MAX_DEPTH} deep"),
+                None,
+            );
             return None;
         }
         // Text inclusion multiplies: a bound on the whole keeps sixty-four doublings away.
         self.included_bytes = self.included_bytes.saturating_add(found.text.len() + 16);
         if self.included_bytes > MAX_INCLUDED {
-            self.error(literal.span, "the included text is too large altogether", None);
+            self.error(
+                literal.span,
+                "the included text is too large altogether",
+                None,
+            );
             return None;
         }
         self.included.insert(found.path.clone());
@@ -185,18 +222,26 @@ impl Compiler<'_> {
             self.error(span, "data imports are not supported yet", None);
             return;
         }
-        let Some(index) = self.load_module(&import.path) else { return };
+        let Some(index) = self.load_module(&import.path) else {
+            return;
+        };
         match &import.what {
             ImportWhat::Namespace(name) => self.bind_namespace(name, index),
             ImportWhat::Symbols(symbols) => {
                 for symbol in symbols {
                     let alias = symbol.alias.as_ref().unwrap_or(&symbol.symbol);
                     match (&symbol.symbol, alias) {
-                        (ImportName::Name(name), ImportName::Name(alias)) => self.bind_function(index, name, alias),
+                        (ImportName::Name(name), ImportName::Name(alias)) => {
+                            self.bind_function(index, name, alias)
+                        }
                         (ImportName::Variable(name), ImportName::Variable(alias)) => {
                             self.bind_variable(index, name, alias);
                         }
-                        _ => self.error(symbol.span, "a function cannot be imported as a variable", None),
+                        _ => self.error(
+                            symbol.span,
+                            "a function cannot be imported as a variable",
+                            None,
+                        ),
                     }
                 }
             }
@@ -224,7 +269,9 @@ impl Compiler<'_> {
         };
         let module = self.module_mut();
         match module.functions.get(&alias.text).cloned() {
-            Some(before) if before != named && !self.may_redefine(&before) => self.duplicate(alias, &before),
+            Some(before) if before != named && !self.may_redefine(&before) => {
+                self.duplicate(alias, &before)
+            }
             _ => {
                 let module = self.module_mut();
                 module.functions.insert(alias.text.clone(), named);
@@ -262,7 +309,8 @@ impl Compiler<'_> {
         } else {
             module.variables.keys().map(|name| &**name).collect()
         };
-        let hint = crate::suggest::nearest(name, names.into_iter()).map(|near| format!("did you mean `{sigil}{near}`?"));
+        let hint = crate::suggest::nearest(name, names.into_iter())
+            .map(|near| format!("did you mean `{sigil}{near}`?"));
         self.error(span, format!("the module has no `{sigil}{name}`"), hint);
     }
 
@@ -273,13 +321,21 @@ impl Compiler<'_> {
             Some(Loading::Done(index)) => return Some(*index),
             Some(Loading::Failed) => return None,
             Some(Loading::Open) => {
-                self.error(literal.span, format!("import cycle: `{}` is being imported", found.path), None);
+                self.error(
+                    literal.span,
+                    format!("import cycle: `{}` is being imported", found.path),
+                    None,
+                );
                 return None;
             }
             None => {}
         }
         if self.chain.len() >= MAX_DEPTH {
-            self.error(literal.span, format!("imports are nested more than {MAX_DEPTH} deep"), None);
+            self.error(
+                literal.span,
+                format!("imports are nested more than {MAX_DEPTH} deep"),
+                None,
+            );
             return None;
         }
         let file = self.add_source(&found, literal.span)?;
@@ -290,24 +346,46 @@ impl Compiler<'_> {
         let index = self.compile_module(&program, &found.path, true);
         self.chain.pop();
         // An import of a broken module gives no second error about its names.
-        let state = if self.error_count() > errors { Loading::Failed } else { Loading::Done(index) };
+        let state = if self.error_count() > errors {
+            Loading::Failed
+        } else {
+            Loading::Done(index)
+        };
         self.module_files.insert(found.path, state);
-        if state == Loading::Failed { None } else { Some(index) }
+        if state == Loading::Failed {
+            None
+        } else {
+            Some(index)
+        }
     }
 
     /// Compiles a top level in a scope of its own; gives the scope's index.
-    pub(crate) fn compile_module(&mut self, program: &ast::Program, name: &str, imported: bool) -> usize {
+    pub(crate) fn compile_module(
+        &mut self,
+        program: &ast::Program,
+        name: &str,
+        imported: bool,
+    ) -> usize {
         let index = self.modules.len();
         let module = match self.session {
             Some(session) if !imported => session.start(),
-            _ => Module { exported: imported, ..Module::default() },
+            _ => Module {
+                exported: imported,
+                ..Module::default()
+            },
         };
         self.modules.push(module);
         let outer = std::mem::replace(&mut self.module, index);
         let open_includes = std::mem::take(&mut self.open_includes);
         let mut body = Body::default();
         self.resolve(&program.body, &mut body, Where::MODULE);
-        let proto = self.new_proto(program.span, Arity { required: 0, most: Some(0) });
+        let proto = self.new_proto(
+            program.span,
+            Arity {
+                required: 0,
+                most: Some(0),
+            },
+        );
         self.compile_top(program, body, proto, name);
         if imported {
             self.initial_runs.push(proto);
@@ -341,7 +419,10 @@ impl Compiler<'_> {
                     Some(Named::Shared { global, .. }) => *global,
                     _ => self.new_global(&name.text),
                 };
-                self.hoisted.entry(self.module).or_default().push((proto, global));
+                self.hoisted
+                    .entry(self.module)
+                    .or_default()
+                    .push((proto, global));
                 Named::Shared { global, arity }
             }
             (_, named) => named,
@@ -381,8 +462,14 @@ impl Compiler<'_> {
 
     /// All names that [`Compiler::lookup`] finds.
     pub(crate) fn known_names(&self) -> Vec<&str> {
-        let own = self.scopes.iter().flat_map(|scope| scope.keys()).chain(self.modules[self.module].functions.keys());
-        own.map(|name| &**name).chain(self.builtins.names()).collect()
+        let own = self
+            .scopes
+            .iter()
+            .flat_map(|scope| scope.keys())
+            .chain(self.modules[self.module].functions.keys());
+        own.map(|name| &**name)
+            .chain(self.builtins.names())
+            .collect()
     }
 
     /// The signature that a call of `named` must fit.
@@ -393,14 +480,20 @@ impl Compiler<'_> {
             Named::Builtin(builtin) => self.builtin_arity(*builtin),
             Named::BuiltinStatic(index) => {
                 let signature = self.builtins.function_signature(*index);
-                Arity { required: signature.required(), most: signature.most() }
+                Arity {
+                    required: signature.required(),
+                    most: signature.most(),
+                }
             }
         }
     }
 
     fn builtin_arity(&self, builtin: Builtin) -> Arity {
         let signature = self.builtins.signature(builtin);
-        Arity { required: signature.required(), most: signature.most() }
+        Arity {
+            required: signature.required(),
+            most: signature.most(),
+        }
     }
 }
 
@@ -425,7 +518,11 @@ mod tests {
             ("1", "", Some("1")),
             ("", "", None),
         ] {
-            assert_eq!(resolve_path(written, from).as_deref(), expected, "{written} in {from}");
+            assert_eq!(
+                resolve_path(written, from).as_deref(),
+                expected,
+                "{written} in {from}"
+            );
         }
     }
 }

@@ -10,8 +10,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use angarium_syntax::ast::{
-    self, Arg, Block, Element, Expr, ExprKind, ImportWhat, LinkKind, ParamKind, Stmt, StmtKind, Target, TargetKind,
-    TemplatePart, Variable,
+    self, Arg, Block, Element, Expr, ExprKind, ImportWhat, LinkKind, ParamKind, Stmt, StmtKind,
+    Target, TargetKind, TemplatePart, Variable,
 };
 use indexmap::IndexMap;
 
@@ -51,7 +51,11 @@ impl Body {
     /// What the `include` with this path brings in here.
     pub fn include(&mut self, path: &ast::StrLit) -> Included {
         let queue = self.includes.get_mut(&address(path))?;
-        if queue.len() > 1 { queue.pop_front()? } else { queue.front()?.clone() }
+        if queue.len() > 1 {
+            queue.pop_front()?
+        } else {
+            queue.front()?.clone()
+        }
     }
 
     /// The number of a nested function, and its body the first time.
@@ -91,11 +95,20 @@ pub(crate) struct Where {
 
 impl Where {
     /// Where the statements of a module start.
-    pub const MODULE: Where = Where { open: true, top: true };
-    const FUNCTION: Where = Where { open: false, top: false };
+    pub const MODULE: Where = Where {
+        open: true,
+        top: true,
+    };
+    const FUNCTION: Where = Where {
+        open: false,
+        top: false,
+    };
 
     fn inside(self) -> Where {
-        Where { open: false, ..self }
+        Where {
+            open: false,
+            ..self
+        }
     }
 }
 
@@ -110,7 +123,10 @@ impl Compiler<'_> {
     fn resolve_stmt(&mut self, stmt: &Stmt, body: &mut Body, at: Where) {
         match &stmt.kind {
             StmtKind::Empty | StmtKind::Return(None) | StmtKind::Break | StmtKind::Continue => {}
-            StmtKind::Expr(e) | StmtKind::Echo(e) | StmtKind::Return(Some(e)) | StmtKind::Throw(e) => {
+            StmtKind::Expr(e)
+            | StmtKind::Echo(e)
+            | StmtKind::Return(Some(e))
+            | StmtKind::Throw(e) => {
                 self.resolve_expr(e, body);
             }
             StmtKind::Global(variables) => {
@@ -126,12 +142,18 @@ impl Compiler<'_> {
                 }
             }
             StmtKind::Yield { key, value } => {
-                key.iter().chain([value]).for_each(|e| self.resolve_expr(e, body));
+                key.iter()
+                    .chain([value])
+                    .for_each(|e| self.resolve_expr(e, body));
             }
             StmtKind::Include { once, path } => self.resolve_include(*once, path, body, at),
             StmtKind::Import(import) => {
                 if !at.open {
-                    self.error(stmt.span, "`import` must stand at the top level of a file", None);
+                    self.error(
+                        stmt.span,
+                        "`import` must stand at the top level of a file",
+                        None,
+                    );
                 } else {
                     self.import(import, stmt.span);
                 }
@@ -149,18 +171,28 @@ impl Compiler<'_> {
                     self.resolve_stmt(otherwise, body, at.inside());
                 }
             }
-            StmtKind::While { condition, body: inner } => {
+            StmtKind::While {
+                condition,
+                body: inner,
+            } => {
                 self.resolve_expr(condition, body);
                 self.resolve_stmt(inner, body, at.inside());
             }
             StmtKind::Forever(inner) => self.resolve_stmt(inner, body, at.inside()),
             StmtKind::For(node) => {
-                node.init.iter().chain(&node.condition).chain(&node.step).for_each(|e| self.resolve_expr(e, body));
+                node.init
+                    .iter()
+                    .chain(&node.condition)
+                    .chain(&node.step)
+                    .for_each(|e| self.resolve_expr(e, body));
                 self.resolve_stmt(&node.body, body, at.inside());
             }
             StmtKind::ForEach(node) => {
                 self.resolve_expr(&node.subject, body);
-                node.key.iter().chain([&node.value]).for_each(|t| self.resolve_target(t, body));
+                node.key
+                    .iter()
+                    .chain([&node.value])
+                    .for_each(|t| self.resolve_target(t, body));
                 self.resolve_stmt(&node.body, body, at.inside());
             }
             StmtKind::Switch(node) => {
@@ -187,7 +219,9 @@ impl Compiler<'_> {
             StmtKind::Function(function) => self.resolve_declaration(function, body, at),
             StmtKind::Class(class) => self.declare_class(class, stmt.span, at.top),
             StmtKind::Debug(node) => self.resolve_stmt(&node.body, body, at.inside()),
-            StmtKind::Error(blocks) => blocks.iter().for_each(|block| self.resolve_block(block, body, at)),
+            StmtKind::Error(blocks) => blocks
+                .iter()
+                .for_each(|block| self.resolve_block(block, body, at)),
         }
     }
 
@@ -197,7 +231,10 @@ impl Compiler<'_> {
 
     fn resolve_include(&mut self, once: bool, path: &ast::StrLit, body: &mut Body, at: Where) {
         let program = self.include(once, path);
-        body.includes.entry(address(path)).or_default().push_back(program.clone());
+        body.includes
+            .entry(address(path))
+            .or_default()
+            .push_back(program.clone());
         if let Some(program) = program {
             self.chain.push(path.span);
             self.resolve(&program.body, body, at);
@@ -211,7 +248,11 @@ impl Compiler<'_> {
         let Some(name) = &function.name else { return };
         self.warn_reserved(name);
         let named = Named::User(index);
-        let before = if at.top { self.module_mut().functions.get(&name.text) } else { body.functions.get(&name.text) };
+        let before = if at.top {
+            self.module_mut().functions.get(&name.text)
+        } else {
+            body.functions.get(&name.text)
+        };
         match before.cloned() {
             Some(before) if before != named && !(at.top && self.may_redefine(&before)) => {
                 self.duplicate(name, &before);
@@ -224,7 +265,12 @@ impl Compiler<'_> {
     }
 
     /// Gives a nested function its number and walks its body.
-    fn resolve_function(&mut self, function: &ast::Function, body: &mut Body, captures: &[Variable]) -> u32 {
+    fn resolve_function(
+        &mut self,
+        function: &ast::Function,
+        body: &mut Body,
+        captures: &[Variable],
+    ) -> u32 {
         let key = address(function);
         if let Some((index, _)) = body.nested.get(&key) {
             // The same file included twice in one body: the function is the same one.
@@ -292,7 +338,10 @@ impl Compiler<'_> {
             ExprKind::Match(node) => {
                 self.resolve_expr(&node.subject, body);
                 for arm in &node.arms {
-                    arm.patterns.iter().chain([&arm.value]).for_each(|e| self.resolve_expr(e, body));
+                    arm.patterns
+                        .iter()
+                        .chain([&arm.value])
+                        .for_each(|e| self.resolve_expr(e, body));
                 }
             }
             ExprKind::Isset(target) => self.resolve_quiet(target, body),
@@ -311,17 +360,28 @@ impl Compiler<'_> {
             }
             ExprKind::Binary(chain) => {
                 self.resolve_expr(&chain.first, body);
-                chain.rest.iter().for_each(|link| self.resolve_expr(&link.operand, body));
+                chain
+                    .rest
+                    .iter()
+                    .for_each(|link| self.resolve_expr(&link.operand, body));
             }
             ExprKind::Logic(chain) => {
                 self.resolve_expr(&chain.first, body);
-                chain.rest.iter().for_each(|link| self.resolve_expr(&link.operand, body));
+                chain
+                    .rest
+                    .iter()
+                    .for_each(|link| self.resolve_expr(&link.operand, body));
             }
             ExprKind::Coalesce(chain) => {
                 let last = chain.rest.len();
-                let operands = std::iter::once(&chain.first).chain(chain.rest.iter().map(|link| &link.operand));
+                let operands = std::iter::once(&chain.first)
+                    .chain(chain.rest.iter().map(|link| &link.operand));
                 for (at, operand) in operands.enumerate() {
-                    if at == last { self.resolve_expr(operand, body) } else { self.resolve_coalesced(operand, body) }
+                    if at == last {
+                        self.resolve_expr(operand, body)
+                    } else {
+                        self.resolve_coalesced(operand, body)
+                    }
                 }
             }
             ExprKind::Ternary(node) => {
@@ -332,7 +392,9 @@ impl Compiler<'_> {
                 self.resolve_expr(&node.otherwise, body);
             }
             ExprKind::Assign(node) => {
-                if let (TargetKind::Variable(name), ast::AssignOp::Compound(_)) = (&node.target.kind, node.op) {
+                if let (TargetKind::Variable(name), ast::AssignOp::Compound(_)) =
+                    (&node.target.kind, node.op)
+                {
                     body.read(name, node.target.span);
                 }
                 self.resolve_target(&node.target, body);
@@ -386,10 +448,17 @@ impl Compiler<'_> {
             }
             TargetKind::Pattern(pattern) => {
                 for entry in &pattern.entries {
-                    entry.key.iter().chain(&entry.default).for_each(|e| self.resolve_expr(e, body));
+                    entry
+                        .key
+                        .iter()
+                        .chain(&entry.default)
+                        .for_each(|e| self.resolve_expr(e, body));
                     self.resolve_target(&entry.target, body);
                 }
-                pattern.rest.iter().for_each(|target| self.resolve_target(target, body));
+                pattern
+                    .rest
+                    .iter()
+                    .for_each(|target| self.resolve_target(target, body));
             }
             TargetKind::Static(_) | TargetKind::Error => {}
         }
@@ -401,7 +470,12 @@ impl Compiler<'_> {
                 LinkKind::Append | LinkKind::Property(_) => {}
                 LinkKind::Index(index) => self.resolve_expr(index, body),
                 LinkKind::Slice(slice) => {
-                    slice.first.iter().chain(&slice.last).chain(&slice.step).for_each(|e| self.resolve_expr(e, body));
+                    slice
+                        .first
+                        .iter()
+                        .chain(&slice.last)
+                        .chain(&slice.step)
+                        .for_each(|e| self.resolve_expr(e, body));
                 }
                 LinkKind::Call(args) => self.resolve_args(args, body),
             }
@@ -409,13 +483,16 @@ impl Compiler<'_> {
     }
 
     fn resolve_args(&mut self, args: &[Arg], body: &mut Body) {
-        args.iter().for_each(|arg| self.resolve_expr(&arg.value, body));
+        args.iter()
+            .for_each(|arg| self.resolve_expr(&arg.value, body));
     }
 
     fn resolve_elements(&mut self, elements: &[Element], body: &mut Body) {
         for element in elements {
             match element {
-                Element::Value(value) | Element::Spread { value, .. } => self.resolve_expr(value, body),
+                Element::Value(value) | Element::Spread { value, .. } => {
+                    self.resolve_expr(value, body)
+                }
                 Element::Pair { key, value, .. } => {
                     self.resolve_expr(key, body);
                     self.resolve_expr(value, body);

@@ -47,13 +47,20 @@ impl Scope {
     /// The names of the variables that exist, without `$`, and the index of the global that each one is.
     pub fn variables(&self) -> impl Iterator<Item = (&str, u32)> {
         let module = self.top.and_then(|top| self.modules.get(top));
-        module.into_iter().flat_map(|module| module.variables.iter().map(|(name, global)| (&**name, *global)))
+        module.into_iter().flat_map(|module| {
+            module
+                .variables
+                .iter()
+                .map(|(name, global)| (&**name, *global))
+        })
     }
 
     /// The names of the functions that exist.
     pub fn functions(&self) -> impl Iterator<Item = &str> {
         let module = self.top.and_then(|top| self.modules.get(top));
-        module.into_iter().flat_map(|module| module.functions.keys().map(|name| &**name))
+        module
+            .into_iter()
+            .flat_map(|module| module.functions.keys().map(|name| &**name))
     }
 
     pub(crate) fn restore(&self, compiler: &mut Compiler<'_>) {
@@ -69,7 +76,10 @@ impl Scope {
 
     /// The scope that a piece starts with: that of the pieces before it.
     pub(crate) fn start(&self) -> Module {
-        self.top.and_then(|top| self.modules.get(top)).cloned().unwrap_or_default()
+        self.top
+            .and_then(|top| self.modules.get(top))
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(crate) fn save(&mut self, compiler: &mut Compiler<'_>, top: usize) {
@@ -105,13 +115,20 @@ pub fn is_complete(text: &[u8]) -> bool {
             }
             b'\'' => {
                 // ''…'' with a delimiter between the quotes.
-                let Some(close) = rest.iter().skip(1).position(|byte| *byte == b'\'') else { return false };
+                let Some(close) = rest.iter().skip(1).position(|byte| *byte == b'\'') else {
+                    return false;
+                };
                 let mark = &rest[..close + 2];
-                let Some(end) = find(&rest[mark.len()..], mark) else { return false };
+                let Some(end) = find(&rest[mark.len()..], mark) else {
+                    return false;
+                };
                 at += mark.len() + end + mark.len() - 1;
             }
             b'/' if rest.starts_with(b"//") => {
-                at += rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+                at += rest
+                    .iter()
+                    .position(|byte| *byte == b'\n')
+                    .unwrap_or(rest.len());
                 continue;
             }
             b'/' if rest.starts_with(b"/*") => match find(&rest[2..], b"*/") {
@@ -141,10 +158,23 @@ mod tests {
 
     #[test]
     fn open_brackets_strings_and_comments_want_more() {
-        for whole in ["", "echo 1", "f(1, [2]);", "\"(\"", "''(''", "'#'it's''('#'", "// (", "/* ( */", "x =~ #/[(]/", "}"] {
+        for whole in [
+            "",
+            "echo 1",
+            "f(1, [2]);",
+            "\"(\"",
+            "''(''",
+            "'#'it's''('#'",
+            "// (",
+            "/* ( */",
+            "x =~ #/[(]/",
+            "}",
+        ] {
             assert!(is_complete(whole.as_bytes()), "{whole}");
         }
-        for open in ["f(", "if (1) {", "\"abc", "\"a\\\"", "''abc", "'#'abc''", "/* x", "[1,\n2"] {
+        for open in [
+            "f(", "if (1) {", "\"abc", "\"a\\\"", "''abc", "'#'abc''", "/* x", "[1,\n2",
+        ] {
             assert!(!is_complete(open.as_bytes()), "{open}");
         }
     }

@@ -1,7 +1,10 @@
 //! "Did you mean": the known name that is nearest to a misspelt one.
 
 /// The candidate nearest to `name`, if one is near enough to be what was meant.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let most = match name.len() {
         0..=2 => 0,
         3..=4 => 1,
@@ -26,8 +29,13 @@ fn distance(a: &[u8], b: &[u8], most: usize) -> Option<usize> {
         let mut row = vec![i + 1; b.len() + 1];
         for (j, y) in b.iter().enumerate() {
             let same = x.eq_ignore_ascii_case(y);
-            row[j + 1] = (last[j] + usize::from(!same)).min(last[j + 1] + 1).min(row[j] + 1);
-            let swapped = i > 0 && j > 0 && x.eq_ignore_ascii_case(&b[j - 1]) && a[i - 1].eq_ignore_ascii_case(y);
+            row[j + 1] = (last[j] + usize::from(!same))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
+            let swapped = i > 0
+                && j > 0
+                && x.eq_ignore_ascii_case(&b[j - 1])
+                && a[i - 1].eq_ignore_ascii_case(y);
             if swapped {
                 row[j + 1] = row[j + 1].min(before[j - 1] + 1);
             }

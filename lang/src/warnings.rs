@@ -10,8 +10,28 @@ use crate::resolve::Body;
 
 /// Words that editors take for keywords, though the language has no such ones (language.md 1.3).
 const RESERVED_BY_EDITORS: [&str; 22] = [
-    "this", "self", "public", "protected", "struct", "clone", "final", "const", "goto", "namespace", "new", "interface",
-    "in", "extends", "print", "trait", "assert", "finally", "lambda", "pass", "destroy", "export",
+    "this",
+    "self",
+    "public",
+    "protected",
+    "struct",
+    "clone",
+    "final",
+    "const",
+    "goto",
+    "namespace",
+    "new",
+    "interface",
+    "in",
+    "extends",
+    "print",
+    "trait",
+    "assert",
+    "finally",
+    "lambda",
+    "pass",
+    "destroy",
+    "export",
 ];
 
 impl Compiler<'_> {
@@ -39,11 +59,18 @@ impl Compiler<'_> {
             if var.assigned || known {
                 continue;
             }
-            let mut warning = Diagnostic::warning(span, format!("${name} is read but never assigned here"));
-            let assigned = body.vars.iter().filter(|(_, var)| var.assigned).map(|(name, _)| &**name);
+            let mut warning =
+                Diagnostic::warning(span, format!("${name} is read but never assigned here"));
+            let assigned = body
+                .vars
+                .iter()
+                .filter(|(_, var)| var.assigned)
+                .map(|(name, _)| &**name);
             let hosts = self.host_variables.keys().map(|name| &**name);
             if !top && self.host_variables.contains_key(name) {
-                warning = warning.hint(format!("write `global ${name};` to use the global variable"));
+                warning = warning.hint(format!(
+                    "write `global ${name};` to use the global variable"
+                ));
             } else if let Some(near) = crate::suggest::nearest(name, assigned.chain(hosts)) {
                 warning = warning.hint(format!("did you mean `${near}`?"));
             }
@@ -55,26 +82,44 @@ impl Compiler<'_> {
     /// A statement that computes something and drops it.
     pub(crate) fn warn_no_effect(&mut self, expr: &Expr) {
         if self.session.is_none() && has_no_effect(expr) {
-            self.warn(Diagnostic::warning(expr.span, "this statement has no effect"));
+            self.warn(Diagnostic::warning(
+                expr.span,
+                "this statement has no effect",
+            ));
         }
     }
 
     /// A statement that is never reached; the first of a run is enough.
     pub(crate) fn warn_unreachable(&mut self, stmt: &Stmt) {
-        if self.unreachable_from_here() && !matches!(stmt.kind, StmtKind::Function(_) | StmtKind::Class(_) | StmtKind::Empty)
+        if self.unreachable_from_here()
+            && !matches!(
+                stmt.kind,
+                StmtKind::Function(_) | StmtKind::Class(_) | StmtKind::Empty
+            )
         {
-            self.warn(Diagnostic::warning(stmt.span, "this statement is never reached"));
+            self.warn(Diagnostic::warning(
+                stmt.span,
+                "this statement is never reached",
+            ));
             self.mark_reported();
         }
     }
 
     /// An operator on literals whose types it does not take.
-    pub(crate) fn warn_operands(&mut self, op: BinaryOp, left: &Expr, right: &Expr, span: crate::Span) {
+    pub(crate) fn warn_operands(
+        &mut self,
+        op: BinaryOp,
+        left: &Expr,
+        right: &Expr,
+        span: crate::Span,
+    ) {
         let arithmetic = matches!(
             op,
             BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow
         );
-        let (Some(left), Some(right)) = (fold(left), fold(right)) else { return };
+        let (Some(left), Some(right)) = (fold(left), fold(right)) else {
+            return;
+        };
         let array = |value: &Const| matches!(value, Const::Array(_));
         let bad = match op {
             // string % array formats, array * number repeats, array - anything removes.
@@ -86,7 +131,10 @@ impl Compiler<'_> {
             _ => arithmetic && (array(&left) || array(&right)),
         };
         if bad {
-            self.warn(Diagnostic::warning(span, format!("`{}` does not take these operands", op.text())));
+            self.warn(Diagnostic::warning(
+                span,
+                format!("`{}` does not take these operands", op.text()),
+            ));
         }
     }
 }
@@ -110,7 +158,9 @@ fn has_no_effect(expr: &Expr) -> bool {
         | ExprKind::Function(_)
         | ExprKind::Isset(_) => true,
         ExprKind::Unary { operand, .. } => has_no_effect(operand),
-        ExprKind::Binary(chain) => has_no_effect(&chain.first) && chain.rest.iter().all(|l| has_no_effect(&l.operand)),
+        ExprKind::Binary(chain) => {
+            has_no_effect(&chain.first) && chain.rest.iter().all(|l| has_no_effect(&l.operand))
+        }
         _ => false,
     }
 }

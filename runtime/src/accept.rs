@@ -27,7 +27,12 @@ fn bit(kind: Kind) -> u8 {
 
 impl Accept {
     fn new(types: &[Type], written: String) -> Accept {
-        let mut accept = Accept { kinds: 0, convert: None, names: Vec::new(), written };
+        let mut accept = Accept {
+            kinds: 0,
+            convert: None,
+            names: Vec::new(),
+            written,
+        };
         for kind in types {
             match kind {
                 Type::Any | Type::Variable => accept.kinds = u8::MAX,
@@ -43,8 +48,9 @@ impl Accept {
             }
         }
         // With several scalar types among them the first of string, number, boolean decides on the others.
-        accept.convert =
-            [Kind::String, Kind::Number, Kind::Boolean].into_iter().find(|kind| accept.kinds & bit(*kind) != 0);
+        accept.convert = [Kind::String, Kind::Number, Kind::Boolean]
+            .into_iter()
+            .find(|kind| accept.kinds & bit(*kind) != 0);
         accept
     }
 
@@ -54,15 +60,23 @@ impl Accept {
     /// The name of the kind that does not fit.
     #[inline]
     fn take(&self, value: &mut Value, library: &Library) -> Result<(), &'static str> {
-        if self.kinds & bit(value.kind()) != 0 { Ok(()) } else { self.convert(value, library) }
+        if self.kinds & bit(value.kind()) != 0 {
+            Ok(())
+        } else {
+            self.convert(value, library)
+        }
     }
 
     #[cold]
     fn convert(&self, value: &mut Value, library: &Library) -> Result<(), &'static str> {
         let kind = value.kind();
         match (self.convert, kind) {
-            (Some(Kind::String), Kind::Number | Kind::Boolean) => *value = Value::String(to_str(value)),
-            (Some(Kind::Number), Kind::String | Kind::Boolean) => *value = Value::Number(to_number(value)),
+            (Some(Kind::String), Kind::Number | Kind::Boolean) => {
+                *value = Value::String(to_str(value))
+            }
+            (Some(Kind::Number), Kind::String | Kind::Boolean) => {
+                *value = Value::Number(to_number(value))
+            }
             (Some(Kind::Boolean), _) => *value = Value::Boolean(truthy(value)),
             _ if self.is_named(value, library) => {}
             _ => return Err(kind.name()),
@@ -78,7 +92,11 @@ impl Accept {
                     if self.names.contains(&found.name) {
                         return true;
                     }
-                    class = found.decl.extends.and_then(|base| library.class_named(base)).map(|id| library.class(id));
+                    class = found
+                        .decl
+                        .extends
+                        .and_then(|base| library.class_named(base))
+                        .map(|id| library.class(id));
                 }
                 false
             }
@@ -103,20 +121,34 @@ impl Accepts {
     /// Takes the declaration of a built-in apart.
     #[must_use]
     pub fn new(decl: &FnDecl, signature: &Signature) -> Accepts {
-        let params: Vec<Accept> =
-            signature.params.iter().map(|param| Accept::new(&param.types, param.written.join("|"))).collect();
-        let position = signature.params.iter().position(|param| param.name == "options");
-        let options = position.filter(|_| !decl.options.is_empty()).map(|position| {
-            let options = decl.options.iter().map(|option| {
-                let text = format!("f(x: {})", option.types);
-                // Signatures want text that lives on; there are a few hundred options, once per process.
-                let types = Signature::parse(Box::leak(text.into_boxed_str()))
-                    .map(|signature| signature.params.into_iter().flat_map(|param| param.types).collect::<Vec<_>>())
-                    .unwrap_or_default();
-                (option.name, Accept::new(&types, option.types.to_owned()))
+        let params: Vec<Accept> = signature
+            .params
+            .iter()
+            .map(|param| Accept::new(&param.types, param.written.join("|")))
+            .collect();
+        let position = signature
+            .params
+            .iter()
+            .position(|param| param.name == "options");
+        let options = position
+            .filter(|_| !decl.options.is_empty())
+            .map(|position| {
+                let options = decl.options.iter().map(|option| {
+                    let text = format!("f(x: {})", option.types);
+                    // Signatures want text that lives on; there are a few hundred options, once per process.
+                    let types = Signature::parse(Box::leak(text.into_boxed_str()))
+                        .map(|signature| {
+                            signature
+                                .params
+                                .into_iter()
+                                .flat_map(|param| param.types)
+                                .collect::<Vec<_>>()
+                        })
+                        .unwrap_or_default();
+                    (option.name, Accept::new(&types, option.types.to_owned()))
+                });
+                (position, options.collect())
             });
-            (position, options.collect())
-        });
         Accepts {
             params,
             variadic: signature.params.last().is_some_and(|param| param.variadic),
@@ -138,7 +170,12 @@ impl Native {
             return Ok(());
         }
         let name = format!("{}()", self.signature.name);
-        Err(Throw::error(arity_message(&name, accepts.required, accepts.most, given)))
+        Err(Throw::error(arity_message(
+            &name,
+            accepts.required,
+            accepts.most,
+            given,
+        )))
     }
 
     /// Checks and converts the arguments of a call.
@@ -161,24 +198,40 @@ impl Native {
                 return Err(self.mismatch(at, &accept.written, got));
             }
         }
-        if accepts.options.is_some() { self.accept_options(args, library) } else { Ok(()) }
+        if accepts.options.is_some() {
+            self.accept_options(args, library)
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
     fn mismatch(&self, at: usize, expected: &str, got: &str) -> Throw {
-        Throw::error(format!("{}: argument {}: expected {expected}, got {got}", self.signature.name, at + 1))
+        Throw::error(format!(
+            "{}: argument {}: expected {expected}, got {got}",
+            self.signature.name,
+            at + 1
+        ))
     }
 
     /// Checks the options that are given; they are converted when the built-in reads them.
     fn accept_options(&self, args: &[Value], library: &Library) -> Result<(), Throw> {
-        let Some((position, options)) = &self.accepts.options else { return Ok(()) };
-        let Some(view) = args.get(*position).and_then(Value::as_array) else { return Ok(()) };
+        let Some((position, options)) = &self.accepts.options else {
+            return Ok(());
+        };
+        let Some(view) = args.get(*position).and_then(Value::as_array) else {
+            return Ok(());
+        };
         for (name, accept) in options {
-            let Some(mut value) = view.get_str(name).filter(|value| !value.is_none()) else { continue };
+            let Some(mut value) = view.get_str(name).filter(|value| !value.is_none()) else {
+                continue;
+            };
             if let Err(got) = accept.take(&mut value, library) {
                 let expected = &accept.written;
                 let function = self.signature.name;
-                return Err(Throw::error(format!("{function}: option {name}: expected {expected}, got {got}")));
+                return Err(Throw::error(format!(
+                    "{function}: option {name}: expected {expected}, got {got}"
+                )));
             }
         }
         Ok(())

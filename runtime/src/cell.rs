@@ -19,7 +19,11 @@ pub struct VarCell {
 
 impl VarCell {
     pub(crate) fn new(value: Value) -> Rc<VarCell> {
-        Rc::new(VarCell { value: RefCell::new(value), frozen: RefCell::new(None), read_only: false })
+        Rc::new(VarCell {
+            value: RefCell::new(value),
+            frozen: RefCell::new(None),
+            read_only: false,
+        })
     }
 
     pub(crate) fn undefined() -> Rc<VarCell> {
@@ -27,12 +31,20 @@ impl VarCell {
     }
 
     pub(crate) fn read_only(value: Value) -> Rc<VarCell> {
-        Rc::new(VarCell { value: RefCell::new(value), frozen: RefCell::new(None), read_only: true })
+        Rc::new(VarCell {
+            value: RefCell::new(value),
+            frozen: RefCell::new(None),
+            read_only: true,
+        })
     }
 
     pub(crate) fn frozen(pin: Pin, index: u32) -> Rc<VarCell> {
         let frozen = RefCell::new(Some((pin, index)));
-        Rc::new(VarCell { value: RefCell::new(Value::Undefined), frozen, read_only: false })
+        Rc::new(VarCell {
+            value: RefCell::new(Value::Undefined),
+            frozen,
+            read_only: false,
+        })
     }
 
     /// Whether scripts may only read it.
@@ -90,7 +102,9 @@ impl Value {
     pub(crate) fn is_container(&self) -> bool {
         match self {
             Value::Array(_) | Value::Object(_) | Value::Cell(_) => true,
-            Value::Function(function) => matches!(&**function, Function::User(_) | Function::BoundMethod(..)),
+            Value::Function(function) => {
+                matches!(&**function, Function::User(_) | Function::BoundMethod(..))
+            }
             _ => false,
         }
     }
@@ -122,7 +136,9 @@ pub(crate) fn bury<'a>(values: impl Iterator<Item = &'a mut Value>) {
     // While the thread ends there is no graveyard any more: then values are dropped as they are.
     let first = GRAVEYARD.try_with(|graveyard| {
         let mut graveyard = graveyard.borrow_mut();
-        graveyard.pending.extend(containers.map(|value| std::mem::replace(value, Value::None)));
+        graveyard
+            .pending
+            .extend(containers.map(|value| std::mem::replace(value, Value::None)));
         !std::mem::replace(&mut graveyard.busy, true)
     });
     if first != Ok(true) {

@@ -36,7 +36,9 @@ impl Exception {
     /// An Exception as a value.
     #[must_use]
     pub fn into_value(self, library: &Library) -> Value {
-        let class = library.class_named("Exception").unwrap_or(ClassId(u32::MAX));
+        let class = library
+            .class_named("Exception")
+            .unwrap_or(ClassId(u32::MAX));
         Value::Object(Object::new(class, self))
     }
 
@@ -48,7 +50,9 @@ impl Exception {
             if let Some(file) = &place.file {
                 text.extend_from_slice(format!(" in {file}").as_bytes());
             }
-            text.extend_from_slice(format!(" on line {} column {}", place.line, place.column).as_bytes());
+            text.extend_from_slice(
+                format!(" on line {} column {}", place.line, place.column).as_bytes(),
+            );
         }
         text
     }
@@ -83,16 +87,32 @@ pub static EXCEPTION: ClassDecl = ClassDecl {
             "Gives the message, for errors of the language and of built-in functions with file, line and column.",
             to_string,
         ),
-        FnDecl::plain("file(): string|none", "Gives the file of the error, none if unknown.", file),
-        FnDecl::plain("line(): number|none", "Gives the line of the error, none if unknown.", line),
-        FnDecl::plain("column(): number|none", "Gives the column of the error, none if unknown.", column),
+        FnDecl::plain(
+            "file(): string|none",
+            "Gives the file of the error, none if unknown.",
+            file,
+        ),
+        FnDecl::plain(
+            "line(): number|none",
+            "Gives the line of the error, none if unknown.",
+            line,
+        ),
+        FnDecl::plain(
+            "column(): number|none",
+            "Gives the column of the error, none if unknown.",
+            column,
+        ),
     ],
     statics: &[],
 };
 
 fn construct(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let message = convert::to_str(args.get(0));
-    Ok(Exception { message, place: None }.into_value(cx.library))
+    Ok(Exception {
+        message,
+        place: None,
+    }
+    .into_value(cx.library))
 }
 
 fn message(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
@@ -104,11 +124,17 @@ fn to_string(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn place(args: &Args<'_>, part: impl FnOnce(&Place) -> Value) -> Outcome {
-    Ok(args.this::<Exception>()?.place.as_ref().map_or(Value::None, part))
+    Ok(args
+        .this::<Exception>()?
+        .place
+        .as_ref()
+        .map_or(Value::None, part))
 }
 
 fn file(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    place(&args, |place| place.file.as_deref().map_or(Value::None, Value::from))
+    place(&args, |place| {
+        place.file.as_deref().map_or(Value::None, Value::from)
+    })
 }
 
 fn line(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {

@@ -16,9 +16,9 @@ use crate::array::{Key, KeyHash};
 use crate::cell::VarCell;
 use crate::native::{ClassId, NativeFn};
 use crate::object::{Function, UserFunction};
-use crate::vm::unit::{Unit, UnitRef};
 use crate::string::{INLINE, Str, hash_bytes};
 use crate::value::{ArrayRef, Value};
+use crate::vm::unit::{Unit, UnitRef};
 
 /// An immutable tree of values, shared by all threads.
 #[derive(Default)]
@@ -78,7 +78,12 @@ enum FrozenFunction {
     Native(NativeFn),
     NativeClass(ClassId),
     BoundMethod(u32, NativeFn),
-    User { unit: Arc<Unit>, proto: u32, anonymous: bool, captures: Box<[u32]> },
+    User {
+        unit: Arc<Unit>,
+        proto: u32,
+        anonymous: bool,
+        captures: Box<[u32]>,
+    },
 }
 
 /// A key inside a [`Tree`].
@@ -227,11 +232,7 @@ struct Work {
 }
 
 impl Tree {
-    fn add(
-        &mut self,
-        value: &Value,
-        work: &mut Work,
-    ) -> Result<FrozenValue, FreezeError> {
+    fn add(&mut self, value: &Value, work: &mut Work) -> Result<FrozenValue, FreezeError> {
         let index = |len: usize| u32::try_from(len).map_err(|_| FreezeError::TooLarge);
         Ok(match value {
             Value::None => FrozenValue::None,
@@ -288,7 +289,12 @@ impl Tree {
                         }
                         let captures = captures.into_boxed_slice();
                         let unit = Arc::clone(user.unit.unit());
-                        FrozenFunction::User { unit, proto: user.proto, anonymous: user.anonymous, captures }
+                        FrozenFunction::User {
+                            unit,
+                            proto: user.proto,
+                            anonymous: user.anonymous,
+                            captures,
+                        }
                     }
                 };
                 let index = index(self.functions.len())?;
@@ -330,7 +336,10 @@ impl Pin {
     /// Pins `tree`: the one atomic count of a fetch.
     #[must_use]
     pub fn new(tree: &Arc<Tree>) -> Pin {
-        Pin(Rc::new(Pinned { tree: Arc::clone(tree), cells: RefCell::default() }))
+        Pin(Rc::new(Pinned {
+            tree: Arc::clone(tree),
+            cells: RefCell::default(),
+        }))
     }
 
     /// The captured variable `index`.
@@ -346,7 +355,11 @@ impl Pin {
 
     /// The value of the captured variable `index`.
     pub(crate) fn captured(&self, index: u32) -> Value {
-        self.0.tree.cells.get(index as usize).map_or(Value::Undefined, |value| self.value(*value))
+        self.0
+            .tree
+            .cells
+            .get(index as usize)
+            .map_or(Value::Undefined, |value| self.value(*value))
     }
 
     fn function(&self, index: u32) -> Value {
@@ -360,7 +373,12 @@ impl Pin {
                     other => return other,
                 }
             }
-            FrozenFunction::User { unit, proto, anonymous, captures } => Function::User(UserFunction {
+            FrozenFunction::User {
+                unit,
+                proto,
+                anonymous,
+                captures,
+            } => Function::User(UserFunction {
                 unit: UnitRef::new(unit),
                 proto: *proto,
                 anonymous: *anonymous,

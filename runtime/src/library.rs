@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use angarium_lang::builtins::{Builtin, Builtins, Signature};
 
-use crate::object::Object;
 use crate::native::{ClassDecl, ClassId, ContextDecl, FnDecl, Imp, Native, NativeFn};
+use crate::object::Object;
 
 /// A class with its methods indexed.
 pub struct Class {
@@ -146,7 +146,11 @@ impl Library {
     fn add_native(&mut self, decl: FnDecl) -> Result<NativeFn, LibraryError> {
         let signature = Signature::parse(decl.signature).map_err(LibraryError::Signature)?;
         let accepts = crate::accept::Accepts::new(&decl, &signature);
-        self.natives.push(Native { decl, signature, accepts });
+        self.natives.push(Native {
+            decl,
+            signature,
+            accepts,
+        });
         Ok(NativeFn((self.natives.len() - 1) as u32))
     }
 

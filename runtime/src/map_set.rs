@@ -77,7 +77,11 @@ impl TableKey {
         match (kind, value) {
             (Kind::String, Value::String(string)) => Some(TableKey::String(string.clone())),
             (Kind::Number, Value::Number(number)) => {
-                let number = if number.is_nan() { f64::NAN } else { number + 0.0 };
+                let number = if number.is_nan() {
+                    f64::NAN
+                } else {
+                    number + 0.0
+                };
                 Some(TableKey::Number(number.to_bits()))
             }
             (Kind::Boolean, Value::Boolean(boolean)) => Some(TableKey::Boolean(*boolean)),
@@ -150,17 +154,29 @@ struct SharedTable {
 impl Table {
     fn new(class: ClassId, keys: Kind, values: Values) -> Table {
         let state = RefCell::new(State::Local(Entries::default()));
-        Table { class, keys, values, state, charged: Cell::new(0) }
+        Table {
+            class,
+            keys,
+            values,
+            state,
+            charged: Cell::new(0),
+        }
     }
 
     fn name(&self) -> &'static str {
-        if self.values == Values::Nothing { "Set" } else { "Map" }
+        if self.values == Values::Nothing {
+            "Set"
+        } else {
+            "Map"
+        }
     }
 
     fn key(&self, value: &Value) -> Result<TableKey, Throw> {
         TableKey::of(value, self.keys).ok_or_else(|| {
             let (name, wanted, got) = (self.name(), self.keys.name(), value.kind().name());
-            Throw::error(format!("{name}: expected a key of type {wanted}, got {got}"))
+            Throw::error(format!(
+                "{name}: expected a key of type {wanted}, got {got}"
+            ))
         })
     }
 
@@ -168,7 +184,9 @@ impl Table {
         match self.values {
             Values::Only(kind) if value.kind() != kind => {
                 let (wanted, got) = (kind.name(), value.kind().name());
-                Err(Throw::error(format!("Map: expected a value of type {wanted}, got {got}")))
+                Err(Throw::error(format!(
+                    "Map: expected a value of type {wanted}, got {got}"
+                )))
             }
             _ => Ok(()),
         }
@@ -184,7 +202,10 @@ impl Table {
     fn get(&self, key: &TableKey) -> Option<Value> {
         match &*self.state.borrow() {
             State::Local(entries) => entries.get(key).cloned(),
-            State::Shared(table, pin) => table.index.get_index_of(key).map(|at| shared_value(pin, at)),
+            State::Shared(table, pin) => table
+                .index
+                .get_index_of(key)
+                .map(|at| shared_value(pin, at)),
         }
     }
 
@@ -196,14 +217,24 @@ impl Table {
     }
 
     /// Does `change` with entries of our own.
-    fn write<T>(&self, cx: &mut Cx<'_>, change: impl FnOnce(&mut Entries) -> T) -> Result<T, Throw> {
+    fn write<T>(
+        &self,
+        cx: &mut Cx<'_>,
+        change: impl FnOnce(&mut Entries) -> T,
+    ) -> Result<T, Throw> {
         let mut state = self.state.borrow_mut();
         if let State::Shared(table, pin) = &*state {
             cx.reserve_entries(table.index.len())?;
             let entries = table.index.iter().enumerate();
-            *state = State::Local(entries.map(|(at, key)| (key.to_local(), shared_value(pin, at))).collect());
+            *state = State::Local(
+                entries
+                    .map(|(at, key)| (key.to_local(), shared_value(pin, at)))
+                    .collect(),
+            );
         }
-        let State::Local(entries) = &mut *state else { return Err(Throw::error("not a table")) };
+        let State::Local(entries) = &mut *state else {
+            return Err(Throw::error("not a table"));
+        };
         let result = change(entries);
         let bytes = entries.capacity() * ENTRY;
         let before = self.charged.replace(bytes);
@@ -221,7 +252,10 @@ impl Table {
 }
 
 fn shared_value(pin: &Pin, at: usize) -> Value {
-    pin.root().as_array().and_then(|view| view.entry_at(at)).map_or(Value::None, |(_, value, _)| value)
+    pin.root()
+        .as_array()
+        .and_then(|view| view.entry_at(at))
+        .map_or(Value::None, |(_, value, _)| value)
 }
 
 impl Drop for Table {
@@ -252,10 +286,18 @@ impl NativeObject for TableObject {
             Arc::new(Tree::default())
         } else {
             let _level = Level::enter()?;
-            freeze(&Value::from(Array::from_list(entries.values().cloned().collect())))?
+            freeze(&Value::from(Array::from_list(
+                entries.values().cloned().collect(),
+            )))?
         };
         let index = entries.keys().map(TableKey::share).collect();
-        Ok(Arc::new(SharedTable { class: table.class, keys: table.keys, values: table.values, index, list }))
+        Ok(Arc::new(SharedTable {
+            class: table.class,
+            keys: table.keys,
+            values: table.values,
+            index,
+            list,
+        }))
     }
 
     fn iterate(&self) -> Option<Rc<dyn NativeIterator>> {
@@ -291,7 +333,9 @@ impl Drop for Level {
 impl FrozenObject for SharedTable {
     fn thaw(&self, shared: &Arc<dyn FrozenObject>) -> Value {
         // The table itself is behind `shared`; a clone of that hold is all that a fetch costs.
-        let Some(table) = SharedTable::hold(shared) else { return Value::None };
+        let Some(table) = SharedTable::hold(shared) else {
+            return Value::None;
+        };
         let pin = Pin::new(&table.list);
         let local = Table {
             class: table.class,
@@ -330,7 +374,10 @@ struct Walk {
 
 fn walk(table: &Rc<Table>) -> Rc<dyn NativeIterator> {
     let keys = RefCell::new(table.snapshot().into_iter());
-    Rc::new(Walk { table: Rc::clone(table), keys })
+    Rc::new(Walk {
+        table: Rc::clone(table),
+        keys,
+    })
 }
 
 impl NativeIterator for Walk {
@@ -375,7 +422,10 @@ impl NativeObject for Iteration {
 
 /// The declaration of `Iterator` for the table of built-ins.
 pub static ITERATOR: ClassDecl = ClassDecl {
-    constructor: FnDecl::construct("Iterator(): Iterator", "Walks over values one by one, once."),
+    constructor: FnDecl::construct(
+        "Iterator(): Iterator",
+        "Walks over values one by one, once.",
+    ),
     extends: None,
     methods: &[FnDecl::plain(
         "next(): any",
@@ -431,12 +481,28 @@ pub static SET: ClassDecl = ClassDecl {
     .since("5.5"),
     extends: None,
     methods: &[
-        FnDecl::plain("add(key: any): boolean", "Adds a key. Gives true if it is new.", set_add),
-        FnDecl::plain("has(key: any): boolean", "Tells whether the key is in the set.", table_has),
-        FnDecl::plain("delete(key: any): boolean", "Removes the key. Gives whether it was there.", table_delete),
+        FnDecl::plain(
+            "add(key: any): boolean",
+            "Adds a key. Gives true if it is new.",
+            set_add,
+        ),
+        FnDecl::plain(
+            "has(key: any): boolean",
+            "Tells whether the key is in the set.",
+            table_has,
+        ),
+        FnDecl::plain(
+            "delete(key: any): boolean",
+            "Removes the key. Gives whether it was there.",
+            table_delete,
+        ),
         FnDecl::plain("size(): number", "Gives the number of keys.", table_size),
         FnDecl::plain("clear(): none", "Removes all keys.", table_clear),
-        FnDecl::plain("values(): Iterator", "Gives an iterator over the keys.", table_iterator),
+        FnDecl::plain(
+            "values(): Iterator",
+            "Gives an iterator over the keys.",
+            table_iterator,
+        ),
     ],
     statics: &[],
 };
@@ -446,13 +512,19 @@ fn key_type(class: &str, name: &[u8]) -> Result<Kind, Throw> {
         b"string" => Ok(Kind::String),
         b"number" => Ok(Kind::Number),
         b"boolean" => Ok(Kind::Boolean),
-        other => Err(Throw::error(format!("{class}: unknown key type {}", String::from_utf8_lossy(other)))),
+        other => Err(Throw::error(format!(
+            "{class}: unknown key type {}",
+            String::from_utf8_lossy(other)
+        ))),
     }
 }
 
 fn make(cx: &Cx<'_>, name: &str, keys: Kind, values: Values) -> Value {
     let class = cx.library.class_named(name).unwrap_or(ClassId(u32::MAX));
-    Value::Object(Object::new(class, TableObject(Rc::new(Table::new(class, keys, values)))))
+    Value::Object(Object::new(
+        class,
+        TableObject(Rc::new(Table::new(class, keys, values))),
+    ))
 }
 
 fn new_map(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
@@ -465,7 +537,12 @@ fn new_map(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         b"array" => Values::Only(Kind::Array),
         b"object" => Values::Only(Kind::Object),
         b"function" => Values::Only(Kind::Function),
-        other => return Err(Throw::error(format!("Map: unknown value type {}", String::from_utf8_lossy(other)))),
+        other => {
+            return Err(Throw::error(format!(
+                "Map: unknown value type {}",
+                String::from_utf8_lossy(other)
+            )));
+        }
     };
     Ok(make(cx, "Map", keys, values))
 }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cell::VarCell;
 use crate::frozen::{FreezeError, FrozenObject};
 use crate::native::{ClassId, NativeFn};
-use crate::cell::VarCell;
 use crate::value::Value;
 use crate::vm::unit::UnitRef;
 
@@ -35,7 +35,10 @@ pub struct UserFunction {
 impl UserFunction {
     /// Whether both are pointers to one named function; anonymous ones are told apart by identity.
     pub(crate) fn same(&self, other: &UserFunction) -> bool {
-        !self.anonymous && !other.anonymous && self.proto == other.proto && self.unit.same(&other.unit)
+        !self.anonymous
+            && !other.anonymous
+            && self.proto == other.proto
+            && self.unit.same(&other.unit)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Assignment, increment, destructuring, `unset`.
 
 use angarium_syntax::ast::{
-    Assign, AssignOp, BinaryOp, Expr, ExprKind, Link, LinkKind, Pattern, Step as StepNode, StepOp, Target, TargetKind,
+    Assign, AssignOp, BinaryOp, Expr, ExprKind, Link, LinkKind, Pattern, Step as StepNode, StepOp,
+    Target, TargetKind,
 };
 
 use crate::Span;
@@ -38,7 +39,8 @@ impl Compiler<'_> {
             }
             TargetKind::Place(place) => {
                 // The parts of the target are evaluated before the right side.
-                let path = self.path_of(&place.base, &place.links, node.target.span, &[&node.value]);
+                let path =
+                    self.path_of(&place.base, &place.links, node.target.span, &[&node.value]);
                 let value = self.expr(&node.value);
                 self.at(node.op_span);
                 self.give(value, dst, mark);
@@ -64,7 +66,9 @@ impl Compiler<'_> {
     }
 
     fn assign_variable(&mut self, name: &str, node: &Assign, dst: Option<u8>) {
-        let Some(index) = self.f.variable(name) else { return };
+        let Some(index) = self.f.variable(name) else {
+            return;
+        };
         if let Place::Register(register) = self.f.place(index) {
             if !self.append_in_place(name, register, node) {
                 let dying = self.let_die(name, &node.value);
@@ -75,7 +79,11 @@ impl Compiler<'_> {
                 } else {
                     let value = self.expr(&node.value);
                     self.at(node.op_span);
-                    let op = if self.is_temp(value) { Op::Move } else { Op::Copy };
+                    let op = if self.is_temp(value) {
+                        Op::Move
+                    } else {
+                        Op::Copy
+                    };
                     if value != register {
                         self.emit(op, register, value, 0, 0);
                     }
@@ -94,19 +102,32 @@ impl Compiler<'_> {
         if let Some(dst) = dst {
             self.emit(Op::Copy, dst, value, 0, 0);
         }
-        self.emit(if temp { Op::MoveCell } else { Op::StoreCell }, cell, value, 0, 0);
+        self.emit(
+            if temp { Op::MoveCell } else { Op::StoreCell },
+            cell,
+            value,
+            0,
+            0,
+        );
         self.f.define(index);
     }
 
     /// `$s = $s . a . b` as `$s .= a . b`: nobody sees the difference, and the string grows in place.
     fn append_in_place(&mut self, name: &str, register: u8, node: &Assign) -> bool {
-        let ExprKind::Binary(chain) = &node.value.kind else { return false };
+        let ExprKind::Binary(chain) = &node.value.kind else {
+            return false;
+        };
         if !matches!(&chain.first.kind, ExprKind::Variable(first) if **first == *name)
-            || chain.rest.iter().any(|link| link.op != BinaryOp::Concat || writes_variables(&link.operand))
+            || chain
+                .rest
+                .iter()
+                .any(|link| link.op != BinaryOp::Concat || writes_variables(&link.operand))
         {
             return false;
         }
-        let Some(link) = chain.rest.first() else { return false };
+        let Some(link) = chain.rest.first() else {
+            return false;
+        };
         if self.variable_register(name, chain.first.span).is_none() {
             return false;
         }
@@ -115,7 +136,11 @@ impl Compiler<'_> {
             self.expr(&only.operand)
         } else {
             let text = self.temp();
-            self.concat(chain.rest.iter().map(|link| &link.operand), link.op_span, text);
+            self.concat(
+                chain.rest.iter().map(|link| &link.operand),
+                link.op_span,
+                text,
+            );
             text
         };
         self.at(link.op_span);
@@ -128,7 +153,9 @@ impl Compiler<'_> {
         let mark = self.mark();
         match &node.target.kind {
             TargetKind::Variable(name) => {
-                let Some(index) = self.f.variable(name) else { return };
+                let Some(index) = self.f.variable(name) else {
+                    return;
+                };
                 if let Some(register) = self.variable_register(name, node.target.span) {
                     if writes_variables(&node.value) {
                         // The old value is read before the right side is evaluated.
@@ -163,12 +190,21 @@ impl Compiler<'_> {
                         let value = self.in_register(value);
                         self.at(node.op_span);
                         self.emit(Op::Check, cell, 0, 0, number);
-                        self.update(Path { base: cell, steps: Vec::new(), span: node.target.span }, op, value);
+                        self.update(
+                            Path {
+                                base: cell,
+                                steps: Vec::new(),
+                                span: node.target.span,
+                            },
+                            op,
+                            value,
+                        );
                     }
                 }
             }
             TargetKind::Place(place) => {
-                let path = self.path_of(&place.base, &place.links, node.target.span, &[&node.value]);
+                let path =
+                    self.path_of(&place.base, &place.links, node.target.span, &[&node.value]);
                 if matches!(path.steps.last(), Some(Step::Slice(_))) {
                     self.error(node.op_span, "a slice can only be assigned with `=`", None);
                     return;
@@ -189,7 +225,9 @@ impl Compiler<'_> {
                 }
             }
             TargetKind::Static(target) => {
-                let Some((global, name)) = self.static_variable(target, node.target.span) else { return };
+                let Some((global, name)) = self.static_variable(target, node.target.span) else {
+                    return;
+                };
                 let (cell, old) = (self.temp(), self.temp());
                 let name = self.name(&name);
                 self.emit(Op::Global, cell, 0, 0, global);
@@ -242,7 +280,8 @@ impl Compiler<'_> {
                 }
             }
             TargetKind::Place(place) => {
-                let path = self.path_of(&place.base, &place.links, node.target.span, &[&node.value]);
+                let path =
+                    self.path_of(&place.base, &place.links, node.target.span, &[&node.value]);
                 self.read_path(&path, value);
                 let skip = self.emit(Op::JumpSome, value, 0, 0, 0);
                 let state = self.state();
@@ -266,10 +305,16 @@ impl Compiler<'_> {
     /// `++`, `--`; the value goes to `dst` if anybody wants it.
     pub(super) fn step(&mut self, node: &StepNode, dst: Option<u8>) {
         let mark = self.mark();
-        let op = if node.op == StepOp::Increment { Op::Inc } else { Op::Dec };
+        let op = if node.op == StepOp::Increment {
+            Op::Inc
+        } else {
+            Op::Dec
+        };
         match &node.target.kind {
             TargetKind::Variable(name) => {
-                let Some(index) = self.f.variable(name) else { return };
+                let Some(index) = self.f.variable(name) else {
+                    return;
+                };
                 if let Some(register) = self.variable_register(name, node.target.span) {
                     self.at(node.op_span);
                     self.step_register(op, node.prefix, register, dst);
@@ -280,7 +325,9 @@ impl Compiler<'_> {
                 }
             }
             TargetKind::Static(target) => {
-                let Some((global, name)) = self.static_variable(target, node.target.span) else { return };
+                let Some((global, name)) = self.static_variable(target, node.target.span) else {
+                    return;
+                };
                 let cell = self.temp();
                 self.emit(Op::Global, cell, 0, 0, global);
                 let name = self.name(&name);
@@ -290,7 +337,11 @@ impl Compiler<'_> {
                 let path = self.path_of(&place.base, &place.links, node.target.span, &[]);
                 self.at(node.op_span);
                 if dst.is_none() {
-                    let number = if node.op == StepOp::Increment { PathOp::Inc } else { PathOp::Dec };
+                    let number = if node.op == StepOp::Increment {
+                        PathOp::Inc
+                    } else {
+                        PathOp::Dec
+                    };
                     let steps = self.path(path.steps);
                     self.emit(Op::Update, path.base, 0, number as u8, steps);
                 } else {
@@ -338,17 +389,31 @@ impl Compiler<'_> {
         let mark = self.mark();
         match &target.kind {
             TargetKind::Variable(name) => {
-                let Some(index) = self.f.variable(name) else { return };
+                let Some(index) = self.f.variable(name) else {
+                    return;
+                };
                 self.give(value, dst, mark);
                 let keep = dst == Some(value) || !self.is_temp(value);
                 match self.f.place(index) {
                     Place::Register(register) if register == value => {}
                     Place::Register(register) => {
-                        self.emit(if keep { Op::Copy } else { Op::Move }, register, value, 0, 0);
+                        self.emit(
+                            if keep { Op::Copy } else { Op::Move },
+                            register,
+                            value,
+                            0,
+                            0,
+                        );
                     }
                     _ => {
                         let cell = self.cell(index);
-                        self.emit(if keep { Op::StoreCell } else { Op::MoveCell }, cell, value, 0, 0);
+                        self.emit(
+                            if keep { Op::StoreCell } else { Op::MoveCell },
+                            cell,
+                            value,
+                            0,
+                            0,
+                        );
                     }
                 }
                 self.f.define(index);
@@ -417,10 +482,19 @@ impl Compiler<'_> {
     /// Evaluates the parts of an element that is written later, after `others`.
     fn path_of(&mut self, base: &Expr, links: &[Link], span: Span, others: &[&Expr]) -> Path {
         // What comes before the last call is only read; the call's result is an object, or the write is lost.
-        let start = links.iter().rposition(|link| matches!(link.kind, LinkKind::Call(_))).map_or(0, |at| at + 1);
+        let start = links
+            .iter()
+            .rposition(|link| matches!(link.kind, LinkKind::Call(_)))
+            .map_or(0, |at| at + 1);
         let register = match &base.kind {
             ExprKind::Variable(name) if start == 0 => {
-                let Some(index) = self.f.variable(name) else { return Path { base: 0, steps: Vec::new(), span } };
+                let Some(index) = self.f.variable(name) else {
+                    return Path {
+                        base: 0,
+                        steps: Vec::new(),
+                        span,
+                    };
+                };
                 let register = self.cell(index);
                 self.f.define(index);
                 register
@@ -432,14 +506,23 @@ impl Compiler<'_> {
                     self.emit(Op::Global, cell, 0, 0, global);
                     cell
                 }
-                None => return Path { base: 0, steps: Vec::new(), span },
+                None => {
+                    return Path {
+                        base: 0,
+                        steps: Vec::new(),
+                        span,
+                    };
+                }
             },
             _ => {
                 let register = self.temp();
                 if start == 0 {
                     self.expr_into(base, register);
                 } else {
-                    let node = angarium_syntax::ast::Postfix { base: base.clone(), links: links[..start].to_vec() };
+                    let node = angarium_syntax::ast::Postfix {
+                        base: base.clone(),
+                        links: links[..start].to_vec(),
+                    };
                     self.postfix(&node, register);
                 }
                 register
@@ -450,7 +533,9 @@ impl Compiler<'_> {
         for (at, link) in links.iter().enumerate() {
             steps.push(match &link.kind {
                 LinkKind::Append => Step::Append,
-                LinkKind::Property(name) => Step::Property(self.constant(Const::Str(name.text.as_bytes().into()))),
+                LinkKind::Property(name) => {
+                    Step::Property(self.constant(Const::Str(name.text.as_bytes().into())))
+                }
                 LinkKind::Index(index) => {
                     let mut later: Vec<&Expr> = others.to_vec();
                     later.extend(links[at + 1..].iter().flat_map(super::expr::link_exprs));
@@ -463,7 +548,11 @@ impl Compiler<'_> {
                 LinkKind::Call(_) => continue,
             });
         }
-        Path { base: register, steps, span }
+        Path {
+            base: register,
+            steps,
+            span,
+        }
     }
 
     /// Writes `value` to a path; with `moved` the register is free afterwards.
@@ -501,7 +590,9 @@ impl Compiler<'_> {
         self.at(target.span);
         match &target.kind {
             TargetKind::Variable(name) => {
-                let Some(index) = self.f.variable(name) else { return };
+                let Some(index) = self.f.variable(name) else {
+                    return;
+                };
                 let register = self.cell(index);
                 self.emit(Op::Unset, dst, register, 0, 0);
             }
@@ -567,7 +658,10 @@ fn writes_last(expr: &Expr) -> bool {
         | ExprKind::Postfix(_) => true,
         // A list in one piece.
         ExprKind::Array(elements) => {
-            elements.len() <= 32 && elements.iter().all(|e| matches!(e, angarium_syntax::ast::Element::Value(_)))
+            elements.len() <= 32
+                && elements
+                    .iter()
+                    .all(|e| matches!(e, angarium_syntax::ast::Element::Value(_)))
         }
         _ => crate::fold::fold(expr).is_some(),
     }
@@ -577,7 +671,9 @@ fn writes_last(expr: &Expr) -> bool {
 fn calls(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Variable(_) | ExprKind::Template(_) => false,
-        ExprKind::Binary(chain) => calls(&chain.first) || chain.rest.iter().any(|link| calls(&link.operand)),
+        ExprKind::Binary(chain) => {
+            calls(&chain.first) || chain.rest.iter().any(|link| calls(&link.operand))
+        }
         ExprKind::Unary { operand, .. } => calls(operand),
         ExprKind::Postfix(node) => {
             calls(&node.base)

@@ -26,23 +26,36 @@ impl Compiler<'_> {
                 Some((named, name.clone()))
             }
             (ExprKind::Builtin(name), Some(LinkKind::Call(_))) => {
-                let Some(named) = self.builtin(name) else { return };
+                let Some(named) = self.builtin(name) else {
+                    return;
+                };
                 Some((named, name.text.clone()))
             }
             (ExprKind::Static(node_static), Some(LinkKind::Call(_)))
-                if matches!(node_static.member, angarium_syntax::ast::StaticMember::Name(_)) =>
+                if matches!(
+                    node_static.member,
+                    angarium_syntax::ast::StaticMember::Name(_)
+                ) =>
             {
-                let Some(named) = self.static_named(node_static, node.base.span) else { return };
-                let angarium_syntax::ast::StaticMember::Name(name) = &node_static.member else { return };
+                let Some(named) = self.static_named(node_static, node.base.span) else {
+                    return;
+                };
+                let angarium_syntax::ast::StaticMember::Name(name) = &node_static.member else {
+                    return;
+                };
                 Some((named, name.text.clone()))
             }
             _ => None,
         };
         let mut current = match known {
             Some((named, name)) => {
-                let Some((call, rest)) = links.split_first() else { return };
+                let Some((call, rest)) = links.split_first() else {
+                    return;
+                };
                 links = rest;
-                let LinkKind::Call(args) = &call.kind else { return };
+                let LinkKind::Call(args) = &call.kind else {
+                    return;
+                };
                 self.call_known(&named, &name, args, node.base.span)
             }
             None => {
@@ -57,7 +70,8 @@ impl Compiler<'_> {
             if let (LinkKind::Property(name), Some(LinkKind::Call(args))) =
                 (&link.kind, links.get(at + 1).map(|link| &link.kind))
             {
-                current = self.call_method(current, &name.text, args, link.span.to(name.span), mark);
+                current =
+                    self.call_method(current, &name.text, args, link.span.to(name.span), mark);
                 at += 2;
                 continue;
             }
@@ -81,7 +95,11 @@ impl Compiler<'_> {
             at += 1;
         }
         if current != dst {
-            let op = if usize::from(current) >= mark { Op::Move } else { Op::Copy };
+            let op = if usize::from(current) >= mark {
+                Op::Move
+            } else {
+                Op::Copy
+            };
             self.emit(op, dst, current, 0, 0);
         }
         self.reset(mark);
@@ -126,7 +144,8 @@ impl Compiler<'_> {
         let arity = self.arity(named);
         // A session's function may be defined anew with other parameters: it is checked when it is called.
         if !spread && !matches!(named, Named::Shared { .. }) && !arity.fits(args.len()) {
-            let message = arity_message(&format!("{name}()"), arity.required, arity.most, args.len());
+            let message =
+                arity_message(&format!("{name}()"), arity.required, arity.most, args.len());
             self.error(span, message, None);
         }
         if spread || args.len() > MAX_ARGUMENTS || matches!(named, Named::Shared { .. }) {
@@ -227,7 +246,11 @@ impl Compiler<'_> {
             return register;
         }
         let copy = self.temp();
-        let op = if usize::from(register) >= mark { Op::Move } else { Op::Copy };
+        let op = if usize::from(register) >= mark {
+            Op::Move
+        } else {
+            Op::Copy
+        };
         self.emit(op, copy, register, 0, 0);
         copy
     }
@@ -249,17 +272,31 @@ impl Compiler<'_> {
         if self.f.tries > 0 || self.f.top && self.session.is_some() {
             return None;
         }
-        let ExprKind::Postfix(node) = &call.kind else { return None };
-        let [Link { kind: LinkKind::Call(args), .. }] = node.links.as_slice() else { return None };
+        let ExprKind::Postfix(node) = &call.kind else {
+            return None;
+        };
+        let [
+            Link {
+                kind: LinkKind::Call(args),
+                ..
+            },
+        ] = node.links.as_slice()
+        else {
+            return None;
+        };
         if !matches!(node.base.kind, ExprKind::Name(_) | ExprKind::Builtin(_)) {
             return None;
         }
         let index = self.f.variable(name)?;
-        let super::code::Place::Register(register) = self.f.place(index) else { return None };
+        let super::code::Place::Register(register) = self.f.place(index) else {
+            return None;
+        };
         let mut direct = 0;
         for arg in args {
             match &arg.value.kind {
-                ExprKind::Variable(other) if **other == *name && arg.spread.is_none() => direct += 1,
+                ExprKind::Variable(other) if **other == *name && arg.spread.is_none() => {
+                    direct += 1
+                }
                 // Constants and other variables are the only other arguments that surely do not read it.
                 ExprKind::Variable(_) => {}
                 _ if crate::fold::fold(&arg.value).is_some() => {}

@@ -42,7 +42,9 @@ pub(crate) struct Defined {
 
 impl Defined {
     fn get(&self, index: usize) -> bool {
-        self.bits.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
+        self.bits
+            .get(index / 64)
+            .is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
     fn set(&mut self, index: usize) {
@@ -104,12 +106,20 @@ pub(crate) struct Function {
 
 impl Function {
     pub fn new(body: Body, top: bool) -> Function {
-        Function { body, top, ..Function::default() }
+        Function {
+            body,
+            top,
+            ..Function::default()
+        }
     }
 
     pub fn add(&mut self, name: Box<str>, place: Place, volatile: bool) {
         self.index.insert(name.clone(), self.variables.len());
-        self.variables.push(Variable { name, place, volatile });
+        self.variables.push(Variable {
+            name,
+            place,
+            volatile,
+        });
     }
 
     pub fn start_temporaries(&mut self, first: usize) {
@@ -173,7 +183,13 @@ impl Compiler<'_> {
     pub(super) fn emit(&mut self, op: Op, a: u8, b: u8, c: u8, d: u32) -> usize {
         let at = self.f.proto.code.len();
         let span = self.f.span;
-        if self.f.proto.places.last().is_none_or(|(_, last)| *last != span) {
+        if self
+            .f
+            .proto
+            .places
+            .last()
+            .is_none_or(|(_, last)| *last != span)
+        {
             self.f.proto.places.push((at as u32, span));
         }
         self.f.proto.code.push(Instr::new(op, a, b, c, d));
@@ -206,7 +222,11 @@ impl Compiler<'_> {
             if !self.f.crowded {
                 self.f.crowded = true;
                 let span = self.f.span;
-                self.error(span, "this expression needs too many intermediate values", Some("split it up".to_owned()));
+                self.error(
+                    span,
+                    "this expression needs too many intermediate values",
+                    Some("split it up".to_owned()),
+                );
             }
             return (MAX_REGISTERS - 1) as u8;
         }
@@ -267,7 +287,10 @@ impl Compiler<'_> {
     }
 
     pub(super) fn closure_site(&mut self, function: u32, captures: Vec<u8>) -> u32 {
-        self.f.proto.closures.push(ClosureSite { function, captures: captures.into() });
+        self.f.proto.closures.push(ClosureSite {
+            function,
+            captures: captures.into(),
+        });
         (self.f.proto.closures.len() - 1) as u32
     }
 
@@ -312,8 +335,15 @@ impl Compiler<'_> {
 
     /// Opens a loop (or a `switch`).
     pub(super) fn open_target(&mut self, is_loop: bool) {
-        let at_breaks = Defined { dead: true, ..Defined::default() };
-        self.f.targets.push(Target { breaks: Vec::new(), continues: is_loop.then(Vec::new), at_breaks });
+        let at_breaks = Defined {
+            dead: true,
+            ..Defined::default()
+        };
+        self.f.targets.push(Target {
+            breaks: Vec::new(),
+            continues: is_loop.then(Vec::new),
+            at_breaks,
+        });
     }
 
     /// Closes the innermost loop or `switch`: its breaks come here.
@@ -326,7 +356,12 @@ impl Compiler<'_> {
 
     /// The `continue`s of the innermost loop come here.
     pub(super) fn land_continues(&mut self) {
-        let jumps = self.f.targets.last_mut().and_then(|target| target.continues.as_mut()).map(std::mem::take);
+        let jumps = self
+            .f
+            .targets
+            .last_mut()
+            .and_then(|target| target.continues.as_mut())
+            .map(std::mem::take);
         self.patch_all(jumps.unwrap_or_default());
     }
 }

@@ -26,12 +26,20 @@ impl Compiler<'_> {
         }
         let mark = self.mark();
         match &expr.kind {
-            ExprKind::Unary { op: UnaryOp::Not, operand, .. } => self.jump_into(operand, !when, jumps),
+            ExprKind::Unary {
+                op: UnaryOp::Not,
+                operand,
+                ..
+            } => self.jump_into(operand, !when, jumps),
             ExprKind::Logic(chain) => {
                 // `a and b` is false as soon as one is, `a or b` true as soon as one is.
-                let operands: Vec<&Expr> =
-                    std::iter::once(&chain.first).chain(chain.rest.iter().map(|link| &link.operand)).collect();
-                let settles = chain.rest.first().is_some_and(|link| link.op == LogicOp::Or);
+                let operands: Vec<&Expr> = std::iter::once(&chain.first)
+                    .chain(chain.rest.iter().map(|link| &link.operand))
+                    .collect();
+                let settles = chain
+                    .rest
+                    .first()
+                    .is_some_and(|link| link.op == LogicOp::Or);
                 let mut over = Vec::new();
                 let mut after_first = None;
                 for (at, operand) in operands.iter().enumerate() {
@@ -64,7 +72,14 @@ impl Compiler<'_> {
     }
 
     /// Compares and jumps if the result is `when`.
-    fn comparison(&mut self, op: BinaryOp, left: Operand, right: &Expr, when: bool, span: Span) -> usize {
+    fn comparison(
+        &mut self,
+        op: BinaryOp,
+        left: Operand,
+        right: &Expr,
+        when: bool,
+        span: Span,
+    ) -> usize {
         let constant = fold(right);
         if let (None, Operand::Const(Const::Number(number))) = (&constant, &left)
             && let (Some(number), Some(op)) = (small(*number), swapped(op))
@@ -96,7 +111,11 @@ impl Compiler<'_> {
             let index = self.constant(value.clone());
             if let Ok(short) = u16::try_from(index) {
                 let [b, c] = short.to_le_bytes();
-                let op = if (op == BinaryOp::Eq) == when { Op::JumpEqK } else { Op::JumpNeK };
+                let op = if (op == BinaryOp::Eq) == when {
+                    Op::JumpEqK
+                } else {
+                    Op::JumpNeK
+                };
                 return self.emit(op, left, b, c, 0);
             }
         }
@@ -108,8 +127,16 @@ impl Compiler<'_> {
         let (op, a, b) = match op {
             BinaryOp::Eq => (if when { Op::JumpEq } else { Op::JumpNe }, left, right),
             BinaryOp::NotEq => (if when { Op::JumpNe } else { Op::JumpEq }, left, right),
-            BinaryOp::Same => (if when { Op::JumpSame } else { Op::JumpNotSame }, left, right),
-            BinaryOp::NotSame => (if when { Op::JumpNotSame } else { Op::JumpSame }, left, right),
+            BinaryOp::Same => (
+                if when { Op::JumpSame } else { Op::JumpNotSame },
+                left,
+                right,
+            ),
+            BinaryOp::NotSame => (
+                if when { Op::JumpNotSame } else { Op::JumpSame },
+                left,
+                right,
+            ),
             BinaryOp::Less => (if when { Op::JumpLt } else { Op::JumpNotLt }, left, right),
             BinaryOp::LessEq => (if when { Op::JumpLe } else { Op::JumpNotLe }, left, right),
             BinaryOp::Greater => (if when { Op::JumpLt } else { Op::JumpNotLt }, right, left),

@@ -1,8 +1,8 @@
 //! Expressions.
 
 use angarium_syntax::ast::{
-    self, BinaryOp, Chain, Element, Expr, ExprKind, LinkKind, Match, Static, StaticClass, StaticMember, TargetKind,
-    TemplatePart, Ternary, UnaryOp,
+    self, BinaryOp, Chain, Element, Expr, ExprKind, LinkKind, Match, Static, StaticClass,
+    StaticMember, TargetKind, TemplatePart, Ternary, UnaryOp,
 };
 
 use crate::Span;
@@ -37,7 +37,9 @@ impl Compiler<'_> {
     /// The register of a variable that has one, after making sure that it is defined.
     pub(super) fn variable_register(&mut self, name: &str, span: Span) -> Option<u8> {
         let index = self.f.variable(name)?;
-        let Place::Register(register) = self.f.place(index) else { return None };
+        let Place::Register(register) = self.f.place(index) else {
+            return None;
+        };
         if !self.f.is_defined(index) {
             self.at(span);
             let name = self.name(name);
@@ -97,7 +99,11 @@ impl Compiler<'_> {
         }
         let mark = self.mark();
         match &expr.kind {
-            ExprKind::None | ExprKind::Bool(_) | ExprKind::Number(_) | ExprKind::Str(_) | ExprKind::Error => {}
+            ExprKind::None
+            | ExprKind::Bool(_)
+            | ExprKind::Number(_)
+            | ExprKind::Str(_)
+            | ExprKind::Error => {}
             ExprKind::Template(parts) => self.template(parts, dst),
             ExprKind::Regex(regex) => {
                 self.at(expr.span);
@@ -128,7 +134,11 @@ impl Compiler<'_> {
             ExprKind::Match(node) => self.match_into(node, expr.span, dst),
             ExprKind::Isset(target) => self.isset(target, dst),
             ExprKind::Unset(target) => self.unset(target, dst),
-            ExprKind::Unary { op, op_span, operand } => {
+            ExprKind::Unary {
+                op,
+                op_span,
+                operand,
+            } => {
                 let register = self.expr(operand);
                 self.at(*op_span);
                 let op = match op {
@@ -145,7 +155,8 @@ impl Compiler<'_> {
             ExprKind::Coalesce(chain) => {
                 let mut ends = Vec::new();
                 let last = chain.rest.len();
-                let operands = std::iter::once(&chain.first).chain(chain.rest.iter().map(|link| &link.operand));
+                let operands = std::iter::once(&chain.first)
+                    .chain(chain.rest.iter().map(|link| &link.operand));
                 let mut state = None;
                 for (at, operand) in operands.enumerate() {
                     if at == last {
@@ -175,11 +186,17 @@ impl Compiler<'_> {
         if let Some(register) = self.variable_register(name, span) {
             self.at(span);
             // The last reading of a variable moves its value, so that the callee may change it in place.
-            let op = if self.f.dying == Some(register) { Op::Move } else { Op::Copy };
+            let op = if self.f.dying == Some(register) {
+                Op::Move
+            } else {
+                Op::Copy
+            };
             self.emit(op, dst, register, 0, 0);
             return;
         }
-        let Some(index) = self.f.variable(name) else { return };
+        let Some(index) = self.f.variable(name) else {
+            return;
+        };
         self.at(span);
         let mark = self.mark();
         let cell = self.cell(index);
@@ -216,7 +233,9 @@ impl Compiler<'_> {
             let start = *first.get_or_insert(register);
             match part {
                 TemplatePart::Text(bytes) => self.load(register, Const::Str(bytes.clone())),
-                TemplatePart::Variable(variable) => self.variable(&variable.name, variable.span, register),
+                TemplatePart::Variable(variable) => {
+                    self.variable(&variable.name, variable.span, register)
+                }
             }
             count += 1;
             if count == CHUNK {
@@ -236,7 +255,11 @@ impl Compiler<'_> {
         let mut started = false;
         while at < elements.len() || !started {
             // A run of plain values goes in by one instruction.
-            let run = elements[at..].iter().take(CHUNK).take_while(|e| matches!(e, Element::Value(_))).count();
+            let run = elements[at..]
+                .iter()
+                .take(CHUNK)
+                .take_while(|e| matches!(e, Element::Value(_)))
+                .count();
             if run > 1 || (run == 1 && !started) {
                 let mark = self.mark();
                 let mut first = 0;
@@ -265,7 +288,11 @@ impl Compiler<'_> {
             match &elements[at] {
                 Element::Value(value) => {
                     let register = self.expr(value);
-                    let op = if self.is_temp(register) { Op::MovePush } else { Op::Push };
+                    let op = if self.is_temp(register) {
+                        Op::MovePush
+                    } else {
+                        Op::Push
+                    };
                     self.emit(op, dst, register, 0, 0);
                 }
                 Element::Pair { key, value, arrow } => match self.operand(key, &[value]) {
@@ -273,13 +300,21 @@ impl Compiler<'_> {
                         let register = self.expr(value);
                         self.at(*arrow);
                         let key = self.constant(key);
-                        let op = if self.is_temp(register) { Op::MoveIndexK } else { Op::SetIndexK };
+                        let op = if self.is_temp(register) {
+                            Op::MoveIndexK
+                        } else {
+                            Op::SetIndexK
+                        };
                         self.emit(op, dst, register, 0, key);
                     }
                     Operand::Register(key) => {
                         let register = self.expr(value);
                         self.at(*arrow);
-                        let op = if self.is_temp(register) { Op::MoveIndex } else { Op::SetIndex };
+                        let op = if self.is_temp(register) {
+                            Op::MoveIndex
+                        } else {
+                            Op::SetIndex
+                        };
                         self.emit(op, dst, key, register, 0);
                     }
                 },
@@ -299,8 +334,12 @@ impl Compiler<'_> {
     /// A chain of operators of one level.
     pub(super) fn chain(&mut self, chain: &Chain<BinaryOp>, dst: u8) {
         if chain.rest.iter().all(|link| link.op == BinaryOp::Concat) {
-            let operands = std::iter::once(&chain.first).chain(chain.rest.iter().map(|link| &link.operand));
-            let span = chain.rest.first().map_or(chain.first.span, |link| link.op_span);
+            let operands =
+                std::iter::once(&chain.first).chain(chain.rest.iter().map(|link| &link.operand));
+            let span = chain
+                .rest
+                .first()
+                .map_or(chain.first.span, |link| link.op_span);
             self.concat(operands, span, dst);
             return;
         }
@@ -372,7 +411,11 @@ impl Compiler<'_> {
                 // A literal pattern is compiled once, and a bad one is a compile error.
                 let (pattern, modifiers) = split_pattern(&text);
                 let span = self.span();
-                Operand::Const(Const::Regex { pattern: pattern.into(), modifiers: modifiers.into(), span })
+                Operand::Const(Const::Regex {
+                    pattern: pattern.into(),
+                    modifiers: modifiers.into(),
+                    span,
+                })
             }
             (_, right) => right,
         };
@@ -382,7 +425,12 @@ impl Compiler<'_> {
     }
 
     /// dst := the operands joined
-    pub(super) fn concat<'e>(&mut self, operands: impl Iterator<Item = &'e Expr>, span: Span, dst: u8) {
+    pub(super) fn concat<'e>(
+        &mut self,
+        operands: impl Iterator<Item = &'e Expr>,
+        span: Span,
+        dst: u8,
+    ) {
         let mark = self.mark();
         let mut first = None;
         let mut count = 0;
@@ -393,13 +441,15 @@ impl Compiler<'_> {
             if let Some(value) = fold(operand) {
                 let joined = match pending.take() {
                     None => Some(value.clone()),
-                    Some(before) => match fold::binary(BinaryOp::Concat, before.clone(), value.clone()) {
-                        Some(joined) => Some(joined),
-                        None => {
-                            pending = Some(before);
-                            None
+                    Some(before) => {
+                        match fold::binary(BinaryOp::Concat, before.clone(), value.clone()) {
+                            Some(joined) => Some(joined),
+                            None => {
+                                pending = Some(before);
+                                None
+                            }
                         }
-                    },
+                    }
                 };
                 match joined {
                     Some(joined) => pending = Some(joined),
@@ -560,14 +610,20 @@ impl Compiler<'_> {
         if found.is_none() {
             let hint = crate::suggest::nearest(&name.text, self.builtins.names().into_iter());
             let hint = hint.map(|near| format!("did you mean `{near}`?"));
-            self.error(name.span, format!("unknown built-in function `{}`", name.text), hint);
+            self.error(
+                name.span,
+                format!("unknown built-in function `{}`", name.text),
+                hint,
+            );
         }
         found.map(Named::Builtin)
     }
 
     /// `ns::name`, `Class::name`
     pub(super) fn static_named(&mut self, node: &Static, span: Span) -> Option<Named> {
-        let StaticMember::Name(member) = &node.member else { return None };
+        let StaticMember::Name(member) = &node.member else {
+            return None;
+        };
         let class = match &node.class {
             StaticClass::Name(name) => name,
             StaticClass::Own(own) => {
@@ -575,12 +631,21 @@ impl Compiler<'_> {
                 return None;
             }
         };
-        if let Some(module) = self.modules[self.module].namespaces.get(&class.text).copied() {
+        if let Some(module) = self.modules[self.module]
+            .namespaces
+            .get(&class.text)
+            .copied()
+        {
             let found = self.modules[module].functions.get(&member.text).cloned();
             if found.is_none() {
                 let names = self.modules[module].functions.keys().map(|name| &**name);
-                let hint = crate::suggest::nearest(&member.text, names).map(|near| format!("did you mean `{near}`?"));
-                self.error(member.span, format!("the module has no `{}`", member.text), hint);
+                let hint = crate::suggest::nearest(&member.text, names)
+                    .map(|near| format!("did you mean `{near}`?"));
+                self.error(
+                    member.span,
+                    format!("the module has no `{}`", member.text),
+                    hint,
+                );
             }
             return found;
         }
@@ -588,7 +653,10 @@ impl Compiler<'_> {
             Some(Named::Builtin(Builtin::Class(index))) => {
                 let method = self.builtins.static_method(index, &member.text);
                 if method.is_none() {
-                    let message = format!("class `{}` has no static method `{}`", class.text, member.text);
+                    let message = format!(
+                        "class `{}` has no static method `{}`",
+                        class.text, member.text
+                    );
                     self.error(member.span, message, None);
                 }
                 method.map(Named::BuiltinStatic)
@@ -598,10 +666,17 @@ impl Compiler<'_> {
                 None
             }
             None => {
-                let names = self.modules[self.module].namespaces.keys().map(|name| &**name);
+                let names = self.modules[self.module]
+                    .namespaces
+                    .keys()
+                    .map(|name| &**name);
                 let hint = crate::suggest::nearest(&class.text, names.chain(self.known_names()));
                 let hint = hint.map(|near| format!("did you mean `{near}`?"));
-                self.error(class.span, format!("unknown class or namespace `{}`", class.text), hint);
+                self.error(
+                    class.span,
+                    format!("unknown class or namespace `{}`", class.text),
+                    hint,
+                );
                 None
             }
         }
@@ -609,25 +684,42 @@ impl Compiler<'_> {
 
     /// The global behind `ns::$name`.
     pub(super) fn static_variable(&mut self, node: &Static, span: Span) -> Option<(u32, Box<str>)> {
-        let StaticMember::Variable(variable) = &node.member else { return None };
+        let StaticMember::Variable(variable) = &node.member else {
+            return None;
+        };
         if let StaticClass::Name(name) = &node.class
-            && let Some(module) = self.modules[self.module].namespaces.get(&name.text).copied()
+            && let Some(module) = self.modules[self.module]
+                .namespaces
+                .get(&name.text)
+                .copied()
         {
             let found = self.modules[module].variables.get(&variable.name).copied();
             if found.is_none() {
                 let names = self.modules[module].variables.keys().map(|name| &**name);
-                let hint = crate::suggest::nearest(&variable.name, names).map(|near| format!("did you mean `${near}`?"));
-                self.error(variable.span, format!("the module has no `${}`", variable.name), hint);
+                let hint = crate::suggest::nearest(&variable.name, names)
+                    .map(|near| format!("did you mean `${near}`?"));
+                self.error(
+                    variable.span,
+                    format!("the module has no `${}`", variable.name),
+                    hint,
+                );
             }
             return found.map(|global| (global, variable.name.clone()));
         }
         match &node.class {
             StaticClass::Name(name) if self.lookup(&name.text).is_some() => {
-                let message = format!("`{}` has no static variable `${}`", name.text, variable.name);
+                let message = format!(
+                    "`{}` has no static variable `${}`",
+                    name.text, variable.name
+                );
                 self.error(span, message, None);
             }
             StaticClass::Name(name) => {
-                self.error(name.span, format!("unknown class or namespace `{}`", name.text), None);
+                self.error(
+                    name.span,
+                    format!("unknown class or namespace `{}`", name.text),
+                    None,
+                );
             }
             StaticClass::Own(own) => self.error(*own, "`static` outside of a class", None),
         }
@@ -672,7 +764,9 @@ impl Compiler<'_> {
     }
 
     fn closure(&mut self, function: &ast::Function, dst: u8) {
-        let Some(index) = self.compile_function(function, &function.captures) else { return };
+        let Some(index) = self.compile_function(function, &function.captures) else {
+            return;
+        };
         self.at(function.keyword);
         let mut registers = Vec::with_capacity(function.captures.len());
         for capture in &function.captures {
@@ -698,7 +792,10 @@ impl Compiler<'_> {
             ExprKind::Variable(name) => self.quiet_variable(name, dst),
             ExprKind::Postfix(node)
                 if matches!(node.base.kind, ExprKind::Variable(_) | ExprKind::Static(_))
-                    && node.links.iter().all(|link| !matches!(link.kind, LinkKind::Call(_) | LinkKind::Append)) =>
+                    && node
+                        .links
+                        .iter()
+                        .all(|link| !matches!(link.kind, LinkKind::Call(_) | LinkKind::Append)) =>
             {
                 self.quiet_into(&node.base, dst);
                 self.quiet_links(&node.links, dst);
@@ -715,7 +812,9 @@ impl Compiler<'_> {
     }
 
     fn quiet_variable(&mut self, name: &str, dst: u8) {
-        let Some(index) = self.f.variable(name) else { return };
+        let Some(index) = self.f.variable(name) else {
+            return;
+        };
         match self.f.place(index) {
             Place::Register(register) => {
                 self.emit(Op::Copy, dst, register, 0, 0);
@@ -761,7 +860,9 @@ impl Compiler<'_> {
         self.at(target.span);
         match &target.kind {
             TargetKind::Variable(name) => {
-                let Some(index) = self.f.variable(name) else { return };
+                let Some(index) = self.f.variable(name) else {
+                    return;
+                };
                 let cell = self.cell(index);
                 self.emit(Op::IsSet, dst, cell, 0, 0);
             }
@@ -772,7 +873,9 @@ impl Compiler<'_> {
                 }
             }
             TargetKind::Place(place) => {
-                let Some((last, links)) = place.links.split_last() else { return };
+                let Some((last, links)) = place.links.split_last() else {
+                    return;
+                };
                 self.quiet_into(&place.base, dst);
                 self.quiet_links(links, dst);
                 match &last.kind {
@@ -863,7 +966,9 @@ pub(super) fn writes_variables(expr: &Expr) -> bool {
             ExprKind::Array(elements) => {
                 for element in elements {
                     match element {
-                        Element::Value(value) | Element::Spread { value, .. } => pending.push(value),
+                        Element::Value(value) | Element::Spread { value, .. } => {
+                            pending.push(value)
+                        }
                         Element::Pair { key, value, .. } => pending.extend([key, value]),
                     }
                 }
@@ -915,7 +1020,12 @@ pub(super) fn link_exprs(link: &ast::Link) -> Vec<&Expr> {
     match &link.kind {
         LinkKind::Append | LinkKind::Property(_) => Vec::new(),
         LinkKind::Index(index) => vec![index],
-        LinkKind::Slice(slice) => slice.first.iter().chain(&slice.last).chain(&slice.step).collect(),
+        LinkKind::Slice(slice) => slice
+            .first
+            .iter()
+            .chain(&slice.last)
+            .chain(&slice.step)
+            .collect(),
         LinkKind::Call(args) => args.iter().map(|arg| &arg.value).collect(),
     }
 }

@@ -45,7 +45,13 @@ pub struct Arity {
 
 impl Arity {
     pub(crate) fn of(function: &ast::Function) -> Arity {
-        let count = |kind: fn(&ParamKind) -> bool| function.params.iter().filter(|param| kind(&param.kind)).count();
+        let count = |kind: fn(&ParamKind) -> bool| {
+            function
+                .params
+                .iter()
+                .filter(|param| kind(&param.kind))
+                .count()
+        };
         let rest = count(|kind| matches!(kind, ParamKind::Rest));
         Arity {
             required: count(|kind| matches!(kind, ParamKind::Required)),
@@ -152,8 +158,14 @@ pub(crate) fn compile(
     let mut compiler = Compiler::new(builtins, loader, before.as_ref());
     let Ok(file) = compiler.sources.add(source.name, source.text) else {
         let sources = SourceMap::new();
-        let diagnostics = vec![Diagnostic::error(Span::default(), format!("`{}` is too large", source.name))];
-        return Err(Rejected { diagnostics, sources });
+        let diagnostics = vec![Diagnostic::error(
+            Span::default(),
+            format!("`{}` is too large", source.name),
+        )];
+        return Err(Rejected {
+            diagnostics,
+            sources,
+        });
     };
     compiler.paths.resize(file.0 as usize, String::new());
     compiler.paths.push(source.path.to_owned());
@@ -166,7 +178,11 @@ pub(crate) fn compile(
 }
 
 impl<'a> Compiler<'a> {
-    fn new(builtins: &'a dyn Builtins, loader: &'a dyn Loader, session: Option<&'a Scope>) -> Compiler<'a> {
+    fn new(
+        builtins: &'a dyn Builtins,
+        loader: &'a dyn Loader,
+        session: Option<&'a Scope>,
+    ) -> Compiler<'a> {
         let mut compiler = Compiler {
             builtins,
             loader,
@@ -205,9 +221,16 @@ impl<'a> Compiler<'a> {
 
     pub(crate) fn add_host_variables(&mut self) {
         for (name, writable) in self.builtins.variables() {
-            let access = if *writable { Access::Writable } else { Access::ReadOnly };
+            let access = if *writable {
+                Access::Writable
+            } else {
+                Access::ReadOnly
+            };
             let index = self.globals.len() as u32;
-            self.globals.push(Global { name: (*name).into(), host: Some(access) });
+            self.globals.push(Global {
+                name: (*name).into(),
+                host: Some(access),
+            });
             self.host_variables.insert((*name).into(), index);
         }
     }
@@ -216,12 +239,21 @@ impl<'a> Compiler<'a> {
         // The program's own top level first calls those of its modules.
         self.prepend_initial_runs();
         self.diagnostics.sort_by_key(|diagnostic| {
-            (diagnostic.severity == Severity::Warning, diagnostic.primary.span.file, diagnostic.primary.span.start)
+            (
+                diagnostic.severity == Severity::Warning,
+                diagnostic.primary.span.file,
+                diagnostic.primary.span.start,
+            )
         });
         if self.error_count() > 0 {
-            return Err(Rejected { diagnostics: self.diagnostics, sources: self.sources });
+            return Err(Rejected {
+                diagnostics: self.diagnostics,
+                sources: self.sources,
+            });
         }
-        let known = session.as_deref().map_or(0, |scope| scope.globals.len() as u32);
+        let known = session
+            .as_deref()
+            .map_or(0, |scope| scope.globals.len() as u32);
         if let Some(scope) = session {
             scope.save(&mut self, top);
         }
@@ -234,13 +266,23 @@ impl<'a> Compiler<'a> {
             session_globals: known,
             sources: self.sources,
         };
-        Ok(Compiled { program, warnings: self.diagnostics })
+        Ok(Compiled {
+            program,
+            warnings: self.diagnostics,
+        })
     }
 
     fn prepend_initial_runs(&mut self) {
         let main = self.main;
-        let runs: Vec<u32> = self.initial_runs.iter().copied().filter(|proto| *proto != main).collect();
-        let Some(proto) = self.protos.get_mut(main as usize) else { return };
+        let runs: Vec<u32> = self
+            .initial_runs
+            .iter()
+            .copied()
+            .filter(|proto| *proto != main)
+            .collect();
+        let Some(proto) = self.protos.get_mut(main as usize) else {
+            return;
+        };
         let shift = runs.len() as u32;
         if shift == 0 {
             return;
@@ -248,7 +290,9 @@ impl<'a> Compiler<'a> {
         // Any temporary will do: nothing has run yet. The first register that is no variable is always there.
         let scratch = proto.registers.max(1) as u8;
         proto.registers = proto.registers.max(1) + 1;
-        let calls = runs.iter().map(|run| Instr::new(Op::Call, scratch, 0, 0, *run));
+        let calls = runs
+            .iter()
+            .map(|run| Instr::new(Op::Call, scratch, 0, 0, *run));
         let mut code: Vec<Instr> = calls.collect();
         for instr in &proto.code {
             let mut instr = *instr;
@@ -270,11 +314,11 @@ impl<'a> Compiler<'a> {
 
     /// The tree of a source; its errors are reported.
     pub(crate) fn parse(&mut self, file: FileId, text: &[u8]) -> ast::Program {
-        let parsed = angarium_syntax::parse(file, text);
-        for diagnostic in parsed.diagnostics {
+        let (program, diagnostics) = angarium_syntax::parse(text, file);
+        for diagnostic in diagnostics {
             self.report(diagnostic);
         }
-        parsed.program
+        program
     }
 
     // ---- Diagnostics ---------------------------------------------------------------------------
@@ -301,7 +345,10 @@ impl<'a> Compiler<'a> {
     }
 
     pub(crate) fn error_count(&self) -> usize {
-        self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
+        self.diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.is_error())
+            .count()
     }
 
     // ---- Tables --------------------------------------------------------------------------------
@@ -312,13 +359,19 @@ impl<'a> Compiler<'a> {
 
     pub(crate) fn new_global(&mut self, name: &str) -> u32 {
         let index = self.globals.len() as u32;
-        self.globals.push(Global { name: name.into(), host: None });
+        self.globals.push(Global {
+            name: name.into(),
+            host: None,
+        });
         index
     }
 
     pub(crate) fn new_proto(&mut self, span: Span, arity: Arity) -> u32 {
         let index = self.protos.len() as u32;
-        self.protos.push(Proto { places: vec![(0, span)], ..Proto::default() });
+        self.protos.push(Proto {
+            places: vec![(0, span)],
+            ..Proto::default()
+        });
         self.arities.push(arity);
         index
     }
@@ -358,7 +411,11 @@ impl<'a> Compiler<'a> {
         if top {
             self.unsupported(class.name.span, "classes are");
         } else {
-            self.error(class.name.span, "a class can only be declared at the top level", None);
+            self.error(
+                class.name.span,
+                "a class can only be declared at the top level",
+                None,
+            );
         }
     }
 
@@ -376,7 +433,9 @@ impl<'a> Compiler<'a> {
                 ExprKind::Array(elements) => {
                     for element in elements {
                         match element {
-                            ast::Element::Value(value) | ast::Element::Spread { value, .. } => pending.push(value),
+                            ast::Element::Value(value) | ast::Element::Spread { value, .. } => {
+                                pending.push(value)
+                            }
                             ast::Element::Pair { key, value, .. } => pending.extend([key, value]),
                         }
                     }
@@ -398,7 +457,11 @@ impl<'a> Compiler<'a> {
                     pending.push(&node.otherwise);
                 }
                 _ => {
-                    self.error(expr.span, "a default value must be a constant expression", None);
+                    self.error(
+                        expr.span,
+                        "a default value must be a constant expression",
+                        None,
+                    );
                     return;
                 }
             }
@@ -408,7 +471,13 @@ impl<'a> Compiler<'a> {
     // ---- Bodies --------------------------------------------------------------------------------
 
     /// Compiles the top level of a module.
-    pub(crate) fn compile_top(&mut self, program: &ast::Program, body: Body, proto: u32, name: &str) {
+    pub(crate) fn compile_top(
+        &mut self,
+        program: &ast::Program,
+        body: Body,
+        proto: u32,
+        name: &str,
+    ) {
         let exported = self.module_mut().exported || self.session.is_some();
         let mut function = Function::new(body, true);
         let names: Vec<Box<str>> = function.body.vars.keys().cloned().collect();
@@ -458,17 +527,30 @@ impl<'a> Compiler<'a> {
             self.emit(Op::MoveCell, cell, value, 0, 0);
             self.free(value);
         }
-        self.stmts(&program.body);
+        match program.body.split_last() {
+            // What a session shows after a piece.
+            Some((last, before)) if self.session.is_some() && is_shown(last) => {
+                self.stmts(before);
+                self.shown(last);
+            }
+            _ => self.stmts(&program.body),
+        }
         self.finish_function(proto, outer);
     }
 
     /// Compiles a nested function that the first pass numbered.
-    pub(crate) fn compile_function(&mut self, node: &ast::Function, captures: &[ast::Variable]) -> Option<u32> {
+    pub(crate) fn compile_function(
+        &mut self,
+        node: &ast::Function,
+        captures: &[ast::Variable],
+    ) -> Option<u32> {
         let (index, body) = self.f.body.function(node)?;
         let Some(body) = body else { return Some(index) };
         let mut function = Function::new(*body, false);
         if node.params.len() + captures.len() > MAX_PARAMETERS {
-            let message = format!("a function has at most {MAX_PARAMETERS} parameters and captured variables");
+            let message = format!(
+                "a function has at most {MAX_PARAMETERS} parameters and captured variables"
+            );
             self.error(node.span, message, None);
             return Some(index);
         }
@@ -479,12 +561,19 @@ impl<'a> Compiler<'a> {
         // Parameters and captures come first in the table of variables, in their order.
         let fixed = node.params.len() + captures.len();
         let crowded = names.len() > MAX_VARIABLE_REGISTERS;
-        let limit = if crowded { MAX_VARIABLE_REGISTERS - 1 } else { MAX_VARIABLE_REGISTERS };
+        let limit = if crowded {
+            MAX_VARIABLE_REGISTERS - 1
+        } else {
+            MAX_VARIABLE_REGISTERS
+        };
         let far_register = limit as u8;
         for (at, name) in names.iter().enumerate() {
             let var = function.body.vars[name].clone();
             let place = if at >= limit {
-                Place::Far { list: far_register, index: (at - limit) as u32 }
+                Place::Far {
+                    list: far_register,
+                    index: (at - limit) as u32,
+                }
             } else if var.shared {
                 Place::Cell(at as u8)
             } else {
@@ -493,9 +582,16 @@ impl<'a> Compiler<'a> {
             function.add(name.clone(), place, var.unset);
         }
         function.start_temporaries(if crowded { limit + 1 } else { names.len() });
-        let rest = node.params.last().is_some_and(|param| matches!(param.kind, ParamKind::Rest));
+        let rest = node
+            .params
+            .last()
+            .is_some_and(|param| matches!(param.kind, ParamKind::Rest));
         let arity = Arity::of(node);
-        function.proto.name = node.name.as_ref().map_or("function", |name| &name.text).into();
+        function.proto.name = node
+            .name
+            .as_ref()
+            .map_or("function", |name| &name.text)
+            .into();
         function.proto.required = arity.required as u8;
         function.proto.declared = (node.params.len() - usize::from(rest)) as u8;
         function.proto.rest = rest;
@@ -544,5 +640,13 @@ impl<'a> Compiler<'a> {
     /// What an `include` statement brings in at this place.
     fn included(&mut self, path: &ast::StrLit) -> Included {
         self.f.body.include(path)
+    }
+}
+
+/// Whether a session shows the value of a statement: that of an expression which is no assignment.
+fn is_shown(stmt: &ast::Stmt) -> bool {
+    match &stmt.kind {
+        ast::StmtKind::Expr(expr) => !matches!(expr.kind, ExprKind::Assign(_) | ExprKind::Step(_)),
+        _ => false,
     }
 }

@@ -21,6 +21,14 @@ impl Compiler<'_> {
         }
     }
 
+    /// The last statement of a piece of a session: its value is the result.
+    pub(super) fn shown(&mut self, stmt: &Stmt) {
+        if let StmtKind::Expr(expr) = &stmt.kind {
+            let value = self.expr(expr);
+            self.emit(Op::Return, value, 0, 0, 0);
+        }
+    }
+
     fn stmt(&mut self, stmt: &Stmt) {
         let mark = self.mark();
         match &stmt.kind {
@@ -46,12 +54,18 @@ impl Compiler<'_> {
             StmtKind::Global(variables) => {
                 for variable in variables {
                     let global = self.share_global(&variable.name);
-                    let Some(index) = self.f.variable(&variable.name) else { continue };
+                    let Some(index) = self.f.variable(&variable.name) else {
+                        continue;
+                    };
                     self.at(variable.span);
                     match self.f.place(index) {
                         Place::Cell(register) => self.emit(Op::BindGlobal, register, 0, 0, global),
                         _ => {
-                            self.error(variable.span, "too many variables in this function for `global`", None);
+                            self.error(
+                                variable.span,
+                                "too many variables in this function for `global`",
+                                None,
+                            );
                             continue;
                         }
                     };
@@ -145,13 +159,23 @@ impl Compiler<'_> {
     }
 
     fn continue_stmt(&mut self, stmt: &Stmt) {
-        if !self.f.targets.iter().any(|target| target.continues.is_some()) {
+        if !self
+            .f
+            .targets
+            .iter()
+            .any(|target| target.continues.is_some())
+        {
             self.error(stmt.span, "`continue` outside of a loop", None);
             return;
         }
         self.at(stmt.span);
         let jump = self.emit(Op::Jump, 0, 0, 0, 0);
-        let innermost = self.f.targets.iter_mut().rev().find_map(|target| target.continues.as_mut());
+        let innermost = self
+            .f
+            .targets
+            .iter_mut()
+            .rev()
+            .find_map(|target| target.continues.as_mut());
         if let Some(continues) = innermost {
             continues.push(jump);
         }
@@ -299,16 +323,28 @@ impl Compiler<'_> {
         self.f.tries -= 1;
         let end = self.here();
         let after = self.state();
-        let over = if self.is_dead() { None } else { Some(self.emit(Op::Jump, 0, 0, 0, 0)) };
+        let over = if self.is_dead() {
+            None
+        } else {
+            Some(self.emit(Op::Jump, 0, 0, 0, 0))
+        };
         self.set_state(before);
         let value = self.temp();
         if end > start {
             let target = self.here();
-            self.handler(Handler { start, end, target, register: value });
+            self.handler(Handler {
+                start,
+                end,
+                target,
+                register: value,
+            });
         } else {
             self.dead();
         }
-        let variable = Target { kind: TargetKind::Variable(node.variable.name.clone()), span: node.variable.span };
+        let variable = Target {
+            kind: TargetKind::Variable(node.variable.name.clone()),
+            span: node.variable.span,
+        };
         self.at(node.variable.span);
         self.store(&variable, value, None);
         self.block(&node.handler);
@@ -321,8 +357,12 @@ impl Compiler<'_> {
 
 /// The variable that is an argument of a call, for `return f($v)`.
 fn sole_argument(expr: &Expr) -> Option<&str> {
-    let ExprKind::Postfix(node) = &expr.kind else { return None };
-    let angarium_syntax::ast::LinkKind::Call(args) = &node.links.first()?.kind else { return None };
+    let ExprKind::Postfix(node) = &expr.kind else {
+        return None;
+    };
+    let angarium_syntax::ast::LinkKind::Call(args) = &node.links.first()?.kind else {
+        return None;
+    };
     args.iter().find_map(|arg| match &arg.value.kind {
         ExprKind::Variable(name) => Some(&**name),
         _ => None,

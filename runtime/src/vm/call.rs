@@ -39,13 +39,27 @@ fn too_deep() -> Throw {
 
 impl Fiber {
     /// Calls `callee` with the `given` arguments from register `first` of the stack on; the result goes to `result`.
-    pub(crate) fn call(&mut self, callee: Callee, first: usize, given: usize, result: usize) -> Result<Called, Throw> {
+    pub(crate) fn call(
+        &mut self,
+        callee: Callee,
+        first: usize,
+        given: usize,
+        result: usize,
+    ) -> Result<Called, Throw> {
         match callee {
-            Callee::Value(Value::Function(function)) => self.call_function(&function, first, given, result),
-            Callee::Value(other) => Err(Throw::error(format!("not a function: {}", other.kind().name()))),
+            Callee::Value(Value::Function(function)) => {
+                self.call_function(&function, first, given, result)
+            }
+            Callee::Value(other) => Err(Throw::error(format!(
+                "not a function: {}",
+                other.kind().name()
+            ))),
             Callee::Method(Value::Object(object), name) => {
                 let name = crate::convert::to_str(&name);
-                let method = self.library.class_of(&object).and_then(|class| class.method(&name.to_text()));
+                let method = self
+                    .library
+                    .class_of(&object)
+                    .and_then(|class| class.method(&name.to_text()));
                 match method {
                     Some(method) => self.call_checked(method, Some(object), first, given, result),
                     None => Err(Throw::error(format!("unknown method {}", name.to_text()))),
@@ -53,7 +67,11 @@ impl Fiber {
             }
             Callee::Method(other, name) => {
                 let name = crate::convert::to_str(&name);
-                Err(Throw::error(format!("method {} called on {}", name.to_text(), other.kind().name())))
+                Err(Throw::error(format!(
+                    "method {} called on {}",
+                    name.to_text(),
+                    other.kind().name()
+                )))
             }
         }
     }
@@ -80,7 +98,13 @@ impl Fiber {
     }
 
     /// Makes a frame for a function of a script.
-    fn enter(&mut self, user: &UserFunction, first: usize, given: usize, result: usize) -> Result<Called, Throw> {
+    fn enter(
+        &mut self,
+        user: &UserFunction,
+        first: usize,
+        given: usize,
+        result: usize,
+    ) -> Result<Called, Throw> {
         if self.frames.len() >= MAX_DEPTH {
             return Err(too_deep());
         }
@@ -89,7 +113,12 @@ impl Fiber {
         let (required, declared) = (usize::from(proto.required), usize::from(proto.declared));
         if given < required || (given > declared && !proto.rest) {
             let most = (!proto.rest).then_some(declared);
-            return Err(Throw::error(arity_message(&format!("{}()", proto.name), required, most, given)));
+            return Err(Throw::error(arity_message(
+                &format!("{}()", proto.name),
+                required,
+                most,
+                given,
+            )));
         }
         self.grow(first);
         if proto.rest {
@@ -115,7 +144,12 @@ impl Fiber {
     }
 
     /// Puts the surplus arguments into the list of the rest parameter.
-    pub(crate) fn collect_rest(&mut self, proto: &Proto, first: usize, given: usize) -> Result<(), Throw> {
+    pub(crate) fn collect_rest(
+        &mut self,
+        proto: &Proto,
+        first: usize,
+        given: usize,
+    ) -> Result<(), Throw> {
         if !proto.rest {
             return Ok(());
         }
@@ -126,14 +160,19 @@ impl Fiber {
         let start = first + declared;
         let end = first + given.max(declared);
         let surplus = self.stack.get_mut(start..end).unwrap_or_default();
-        let list: Vec<Value> = surplus.iter_mut().map(|slot| std::mem::replace(slot, Value::Undefined)).collect();
+        let list: Vec<Value> = surplus
+            .iter_mut()
+            .map(|slot| std::mem::replace(slot, Value::Undefined))
+            .collect();
         self.stack[start] = Value::from(Array::from_list(list));
         Ok(())
     }
 
     /// Puts the values of a list into the stack as arguments; gives their number.
     pub(crate) fn place_arguments(&mut self, list: &Value, first: usize) -> Result<usize, Throw> {
-        let Some(view) = list.as_array() else { return Err(Throw::error("arguments must be a list")) };
+        let Some(view) = list.as_array() else {
+            return Err(Throw::error("arguments must be a list"));
+        };
         let count = view.len();
         self.cx().reserve_entries(count)?;
         self.grow(first + count);
@@ -172,12 +211,21 @@ impl Fiber {
     ) -> Result<Called, Throw> {
         let library = std::sync::Arc::clone(&self.library);
         let declared = library.native(native);
-        let mut cx = crate::native::Cx { host: &self.host, library: &library, fuel: &mut self.quantum };
+        let mut cx = crate::native::Cx {
+            host: &self.host,
+            library: &library,
+            fuel: &mut self.quantum,
+        };
         let values = self.stack.get_mut(first..first + given).unwrap_or_default();
-        let args = Args { this: this.as_ref(), values };
+        let args = Args {
+            this: this.as_ref(),
+            values,
+        };
         let called = match declared.decl.imp {
             Imp::Plain(function) => function(&mut cx, args).map(Called::Value),
-            Imp::Waiting(function) => function(&mut cx, args).map(|future| Called::Exit(Exit::Wait(future))),
+            Imp::Waiting(function) => {
+                function(&mut cx, args).map(|future| Called::Exit(Exit::Wait(future)))
+            }
             Imp::Heavy(function) => function(&mut cx, args).map(|heavy| match heavy {
                 Heavy::Done(value) => Called::Value(value),
                 Heavy::Offload(job) => Called::Exit(Exit::Offload(job)),
@@ -199,7 +247,10 @@ impl Fiber {
                 self.tasks.push(task);
                 return self.advance(Input::Start);
             }
-            Imp::Construct => Err(Throw::error(format!("{} cannot be called", declared.signature.name))),
+            Imp::Construct => Err(Throw::error(format!(
+                "{} cannot be called",
+                declared.signature.name
+            ))),
         };
         self.clear(first, given);
         if let Ok(Called::Exit(_)) = &called {
@@ -209,7 +260,10 @@ impl Fiber {
     }
 
     fn clear(&mut self, first: usize, count: usize) {
-        self.stack.get_mut(first..first + count).unwrap_or_default().fill(Value::Undefined);
+        self.stack
+            .get_mut(first..first + count)
+            .unwrap_or_default()
+            .fill(Value::Undefined);
     }
 
     /// Goes on with the built-in in the running frame, and with those that called it as they get done.
@@ -222,9 +276,17 @@ impl Fiber {
                 self.pending = Some(input);
                 return Ok(Called::Exit(Exit::Slice));
             }
-            let Some(frame) = self.frames.last().copied() else { return Ok(Called::Exit(Exit::Done)) };
-            let Some(task) = self.tasks.last_mut() else { return Err(Throw::error("no built-in to go on with")) };
-            let mut cx = crate::native::Cx { host: &self.host, library: &self.library, fuel: &mut self.quantum };
+            let Some(frame) = self.frames.last().copied() else {
+                return Ok(Called::Exit(Exit::Done));
+            };
+            let Some(task) = self.tasks.last_mut() else {
+                return Err(Throw::error("no built-in to go on with"));
+            };
+            let mut cx = crate::native::Cx {
+                host: &self.host,
+                library: &self.library,
+                fuel: &mut self.quantum,
+            };
             let base = frame.base as usize;
             match task.resume(&mut cx, input)? {
                 Step::Done(value) => {
@@ -294,14 +356,19 @@ impl Fiber {
         result: usize,
     ) -> Result<Called, Throw> {
         let subject = crate::convert::to_str(subject);
-        let regex = pattern.as_object().and_then(|object| object.downcast::<Regex>());
+        let regex = pattern
+            .as_object()
+            .and_then(|object| object.downcast::<Regex>());
         let compiled = match (regex, pattern) {
             (Some(regex), _) => std::sync::Arc::clone(&regex.compiled),
-            (None, Value::String(text)) => self
-                .host
-                .regex
-                .compile_text(text.as_bytes())
-                .map_err(|(message, at)| Throw::error(format!("bad regular expression: {message} at byte {at}")))?,
+            (None, Value::String(text)) => {
+                self.host
+                    .regex
+                    .compile_text(text.as_bytes())
+                    .map_err(|(message, at)| {
+                        Throw::error(format!("bad regular expression: {message} at byte {at}"))
+                    })?
+            }
             (None, other) => {
                 let kind = other.kind().name();
                 return Err(Throw::error(format!("=~: expected a pattern, got {kind}")));
@@ -320,7 +387,9 @@ impl Fiber {
                     Box::new(move |_| match matched {
                         Matched::Yes => Ok(Value::Boolean(wanted)),
                         Matched::No => Ok(Value::Boolean(!wanted)),
-                        Matched::Limit => Err(Throw::error("regular expression: match limit exceeded")),
+                        Matched::Limit => {
+                            Err(Throw::error("regular expression: match limit exceeded"))
+                        }
                     })
                 }))))
             }

@@ -85,14 +85,18 @@ impl Ended {
     fn from_throw(throw: Throw) -> Ended {
         match throw.into_inner() {
             Thrown::Value(value) => {
-                let exception = value.as_object().and_then(|object| object.downcast::<Exception>());
+                let exception = value
+                    .as_object()
+                    .and_then(|object| object.downcast::<Exception>());
                 let text = exception.map_or_else(|| convert::dump(&value), Exception::text);
                 let place = exception.and_then(|exception| exception.place.clone());
                 Ended::Uncaught(Uncaught { text, place, value })
             }
-            Thrown::Error(message) => {
-                Ended::Uncaught(Uncaught { value: Value::None, text: message.into_bytes(), place: None })
-            }
+            Thrown::Error(message) => Ended::Uncaught(Uncaught {
+                value: Value::None,
+                text: message.into_bytes(),
+                place: None,
+            }),
             Thrown::End(verdict) => Ended::Verdict(verdict),
             Thrown::Limit(what) => Ended::Limit(what),
         }
@@ -104,7 +108,11 @@ impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Ended::Uncaught(uncaught) => {
-                write!(f, "Uncaught exception: {}", String::from_utf8_lossy(&uncaught.text))
+                write!(
+                    f,
+                    "Uncaught exception: {}",
+                    String::from_utf8_lossy(&uncaught.text)
+                )
             }
             Ended::Verdict(_) => f.write_str("the script ended itself"),
             Ended::Limit(what) => write!(f, "script limit exceeded: {what}"),
@@ -125,7 +133,12 @@ pub struct Execution {
 impl Execution {
     /// Prepares a run of `unit` with these predefined variables (names without `$`).
     #[must_use]
-    pub fn new(unit: &Arc<Unit>, host: Rc<Host>, variables: Vec<(&str, Value)>, limits: Limits) -> Execution {
+    pub fn new(
+        unit: &Arc<Unit>,
+        host: Rc<Host>,
+        variables: Vec<(&str, Value)>,
+        limits: Limits,
+    ) -> Execution {
         let mut execution = Execution::idle(unit.library(), host, limits);
         execution.enter(|fiber| {
             for global in &unit.program.globals {
@@ -141,12 +154,26 @@ impl Execution {
     }
 
     /// An execution without a program: a session, or one that only calls functions.
-    pub(crate) fn idle(library: &Arc<crate::library::Library>, host: Rc<Host>, limits: Limits) -> Execution {
+    pub(crate) fn idle(
+        library: &Arc<crate::library::Library>,
+        host: Rc<Host>,
+        limits: Limits,
+    ) -> Execution {
         let deadline = limits.time.map(|time| host.clock.monotonic() + time);
         let mut fiber = Fiber::new(host, Arc::clone(library));
-        fiber.left = limits.fuel.map_or(i64::MAX, |fuel| i64::try_from(fuel).unwrap_or(i64::MAX));
-        let account = Account { used: 0, limit: limits.memory.unwrap_or(0) };
-        Execution { fiber, account, deadline, ended: None }
+        fiber.left = limits
+            .fuel
+            .map_or(i64::MAX, |fuel| i64::try_from(fuel).unwrap_or(i64::MAX));
+        let account = Account {
+            used: 0,
+            limit: limits.memory.unwrap_or(0),
+        };
+        Execution {
+            fiber,
+            account,
+            deadline,
+            ended: None,
+        }
     }
 
     /// Does something with the fiber under the account of this execution.
@@ -175,7 +202,11 @@ impl Execution {
         });
         match exit {
             Exit::Done => Suspend::Done(self.enter(|fiber| {
-                let value = fiber.stack.first_mut().map(std::mem::take).unwrap_or_default();
+                let value = fiber
+                    .stack
+                    .first_mut()
+                    .map(std::mem::take)
+                    .unwrap_or_default();
                 fiber.finish();
                 value
             })),
@@ -194,7 +225,9 @@ impl Execution {
             match outcome {
                 Ok(value) => {
                     match fiber.frames.last().map(|frame| frame.kind) {
-                        Some(FrameKind::Task) => fiber.pending = Some(crate::native::Input::Value(value)),
+                        Some(FrameKind::Task) => {
+                            fiber.pending = Some(crate::native::Input::Value(value))
+                        }
                         Some(FrameKind::Script) => {
                             if let Some(slot) = slot.and_then(|slot| fiber.stack.get_mut(slot)) {
                                 *slot = value;
@@ -248,7 +281,9 @@ impl Execution {
             return Ok(value);
         }
         self.enter(Fiber::park);
-        let Some(deadline) = self.deadline else { return Ok(future.await) };
+        let Some(deadline) = self.deadline else {
+            return Ok(future.await);
+        };
         let clock = Rc::clone(&self.fiber.host.clock);
         let left = deadline.since(clock.monotonic());
         match angarium_effects::clock::timeout(&*clock, left, future).await {
@@ -284,8 +319,12 @@ impl Execution {
 
     /// Starts the time anew, and sets what may be used from here on.
     pub(crate) fn renew(&mut self, limits: Limits) {
-        self.deadline = limits.time.map(|time| self.fiber.host.clock.monotonic() + time);
-        self.fiber.left = limits.fuel.map_or(i64::MAX, |fuel| i64::try_from(fuel).unwrap_or(i64::MAX));
+        self.deadline = limits
+            .time
+            .map(|time| self.fiber.host.clock.monotonic() + time);
+        self.fiber.left = limits
+            .fuel
+            .map_or(i64::MAX, |fuel| i64::try_from(fuel).unwrap_or(i64::MAX));
         self.fiber.quantum = 0;
         self.account.limit = limits.memory.unwrap_or(0);
         self.ended = None;
@@ -315,4 +354,3 @@ async fn yield_now() {
     })
     .await;
 }
-

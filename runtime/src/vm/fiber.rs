@@ -128,7 +128,11 @@ impl Fiber {
 
     /// The instance of `unit`, made when this execution sees it for the first time.
     pub(crate) fn instance(&mut self, unit: &UnitRef) -> u32 {
-        if let Some(index) = self.instances.iter().position(|instance| instance.unit.same(unit)) {
+        if let Some(index) = self
+            .instances
+            .iter()
+            .position(|instance| instance.unit.same(unit))
+        {
             return index as u32;
         }
         self.add_instance(unit.clone(), Vec::new())
@@ -150,7 +154,11 @@ impl Fiber {
             globals.push(cell);
         }
         let constants = unit.constants();
-        self.instances.push(Instance { unit, constants, globals });
+        self.instances.push(Instance {
+            unit,
+            constants,
+            globals,
+        });
         (self.instances.len() - 1) as u32
     }
 
@@ -176,7 +184,14 @@ impl Fiber {
         self.waiting = None;
         self.stack.clear();
         // Register 0 of the stack takes the result.
-        self.frames.push(Frame { pc: 0, base: 1, proto, instance, result: 0, kind: FrameKind::Script });
+        self.frames.push(Frame {
+            pc: 0,
+            base: 1,
+            proto,
+            instance,
+            result: 0,
+            kind: FrameKind::Script,
+        });
         self.grow(1);
     }
 
@@ -195,7 +210,10 @@ impl Fiber {
 
     /// Gives back the memory that a suspended execution does not need.
     pub(crate) fn park(&mut self) {
-        let top = self.frames.last().map_or(0, |frame| frame.base as usize + self.registers_of(frame));
+        let top = self
+            .frames
+            .last()
+            .map_or(0, |frame| frame.base as usize + self.registers_of(frame));
         self.stack.truncate(top);
         self.stack.shrink_to_fit();
     }
@@ -221,7 +239,11 @@ impl Fiber {
 
     /// What a native may use.
     pub(crate) fn cx(&mut self) -> Cx<'_> {
-        Cx { host: &self.host, library: &self.library, fuel: &mut self.quantum }
+        Cx {
+            host: &self.host,
+            library: &self.library,
+            fuel: &mut self.quantum,
+        }
     }
 
     /// Looks at the budgets, when the quantum is used up.
@@ -244,7 +266,11 @@ impl Fiber {
         self.granted = self.granted.saturating_add(grant + debt);
         self.quantum = grant;
         self.slice = self.slice.saturating_sub(grant + debt);
-        Ok(if self.slice <= 0 { Tick::Yield } else { Tick::Go })
+        Ok(if self.slice <= 0 {
+            Tick::Yield
+        } else {
+            Tick::Go
+        })
     }
 
     /// Fuel used so far.

@@ -15,15 +15,18 @@ use crate::native::{Args, Cx, Imp, Input, NativeFn, Throw};
 use crate::object::{Function, UserFunction};
 use crate::value::{ArrayRef, Value};
 use crate::vm::call::{Called, Callee};
-use crate::vm::fiber::{Fiber, Frame, FrameKind, MAX_DEPTH, Tick};
 use crate::vm::execution::Exit;
+use crate::vm::fiber::{Fiber, Frame, FrameKind, MAX_DEPTH, Tick};
 use crate::vm::ops::compare::{self, Order};
 use crate::vm::ops::{Registers, arith, array, element, path, room, writable};
 
 /// The registers of the frame at `base`. Every frame's window was made when it was entered.
 #[inline]
 fn window(stack: &mut [Value], base: usize) -> &mut Registers {
-    match stack.get_mut(base..base + MAX_REGISTERS).and_then(|window| window.try_into().ok()) {
+    match stack
+        .get_mut(base..base + MAX_REGISTERS)
+        .and_then(|window| window.try_into().ok())
+    {
         Some(window) => window,
         None => unreachable!("frames are entered through `grow`"),
     }
@@ -82,7 +85,12 @@ fn binary_int(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Resul
     binary_with(registers, instr, &Value::Number(f64::from(instr.int())), cx)
 }
 
-fn binary_with(registers: &mut Registers, instr: Instr, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+fn binary_with(
+    registers: &mut Registers,
+    instr: Instr,
+    right: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
     let op = path_op(instr.op);
     if instr.a == instr.b {
         return arith::update(&mut registers[r(instr.a)], op, right, cx);
@@ -155,9 +163,17 @@ fn undefined(names: &[Box<str>], index: u32) -> Throw {
 }
 
 /// a[b] := value
-fn set_index(registers: &mut Registers, a: u8, key: Option<Key>, value: Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+fn set_index(
+    registers: &mut Registers,
+    a: u8,
+    key: Option<Key>,
+    value: Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
     let step = [key.map_or(path::Resolved::NoKey, path::Resolved::Key)];
-    path::variable(&mut registers[r(a)], |base| path::set(base, &step, value, cx))
+    path::variable(&mut registers[r(a)], |base| {
+        path::set(base, &step, value, cx)
+    })
 }
 
 /// a[] := value
@@ -170,7 +186,9 @@ fn push(slot: &mut Value, value: Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
         array.push(value);
         return Ok(());
     }
-    path::variable(slot, |base| path::set(base, &[path::Resolved::Append], value, cx))
+    path::variable(slot, |base| {
+        path::set(base, &[path::Resolved::Append], value, cx)
+    })
 }
 
 impl Fiber {
@@ -179,7 +197,11 @@ impl Fiber {
         let host = Rc::clone(&self.host);
         let library = Arc::clone(&self.library);
         'instance: loop {
-            if self.frames.last().is_some_and(|top| top.kind == FrameKind::Task) {
+            if self
+                .frames
+                .last()
+                .is_some_and(|top| top.kind == FrameKind::Task)
+            {
                 // A built-in goes on: its future is done, or the executor had its turn.
                 let input = self.pending.take().unwrap_or(Input::Value(Value::None));
                 match self.advance(input) {
@@ -193,13 +215,17 @@ impl Fiber {
                 }
                 continue 'instance;
             }
-            let Some(top) = self.frames.last() else { return Exit::Done };
+            let Some(top) = self.frames.last() else {
+                return Exit::Done;
+            };
             let instance = top.instance as usize;
             let unit = self.instances[instance].unit.clone();
             let constants = Rc::clone(&self.instances[instance].constants);
             let program = &unit.program;
             'frame: loop {
-                let Some(top) = self.frames.last().copied() else { return Exit::Done };
+                let Some(top) = self.frames.last().copied() else {
+                    return Exit::Done;
+                };
                 if top.kind == FrameKind::Task || top.instance as usize != instance {
                     continue 'instance;
                 }
@@ -212,7 +238,11 @@ impl Fiber {
 
                 macro_rules! cx {
                     () => {
-                        &mut Cx { host: &host, library: &library, fuel: &mut self.quantum }
+                        &mut Cx {
+                            host: &host,
+                            library: &library,
+                            fuel: &mut self.quantum,
+                        }
                     };
                 }
                 // Leaves the handlers with a throw.
@@ -274,7 +304,9 @@ impl Fiber {
                     }
                     macro_rules! arithmetic {
                         ($instr:expr, $x:ident, $y:ident, $result:expr) => {
-                            if let (Value::Number($x), Value::Number($y)) = (&regs[r($instr.b)], &regs[r($instr.c)]) {
+                            if let (Value::Number($x), Value::Number($y)) =
+                                (&regs[r($instr.b)], &regs[r($instr.c)])
+                            {
                                 let result = $result;
                                 put(&mut regs[r($instr.a)], result);
                             } else {
@@ -327,7 +359,9 @@ impl Fiber {
                     }
                     macro_rules! bits {
                         ($instr:expr, $x:ident, $y:ident, $result:expr) => {
-                            if let (Value::Number(x), Value::Number(y)) = (&regs[r($instr.b)], &regs[r($instr.c)]) {
+                            if let (Value::Number(x), Value::Number(y)) =
+                                (&regs[r($instr.b)], &regs[r($instr.c)])
+                            {
                                 let ($x, $y) = (convert::to_int32(*x), convert::to_int32(*y));
                                 let result = $result;
                                 put(&mut regs[r($instr.a)], f64::from(result));
@@ -348,7 +382,8 @@ impl Fiber {
                         Op::LoadFalse => regs[r(instr.a)] = Value::Boolean(false),
                         Op::LoadInt => put(&mut regs[r(instr.a)], f64::from(instr.int())),
                         Op::LoadK => {
-                            regs[r(instr.a)] = constants.get(instr.d as usize).cloned().unwrap_or_default();
+                            regs[r(instr.a)] =
+                                constants.get(instr.d as usize).cloned().unwrap_or_default();
                         }
                         Op::Copy => {
                             let value = regs[r(instr.b)].clone();
@@ -398,17 +433,24 @@ impl Fiber {
                             regs[r(instr.a)] = Value::Cell(cell);
                         }
                         Op::Global => {
-                            let cell = Rc::clone(&self.instances[instance].globals[instr.d as usize]);
+                            let cell =
+                                Rc::clone(&self.instances[instance].globals[instr.d as usize]);
                             regs[r(instr.a)] = Value::Cell(cell);
                         }
                         Op::BindGlobal => {
-                            let cell = Rc::clone(&self.instances[instance].globals[instr.d as usize]);
+                            let cell =
+                                Rc::clone(&self.instances[instance].globals[instr.d as usize]);
                             if let Value::Cell(own) = &regs[r(instr.a)]
                                 && !Rc::ptr_eq(own, &cell)
                                 && !matches!(own.get(), Value::Undefined)
                             {
-                                let name = program.globals.get(instr.d as usize).map_or("?", |global| &global.name);
-                                break 'op Throw::error(format!("the variable ${name} exists already"));
+                                let name = program
+                                    .globals
+                                    .get(instr.d as usize)
+                                    .map_or("?", |global| &global.name);
+                                break 'op Throw::error(format!(
+                                    "the variable ${name} exists already"
+                                ));
                             }
                             regs[r(instr.a)] = Value::Cell(cell);
                         }
@@ -516,11 +558,13 @@ impl Fiber {
                             regs[r(instr.a)] = Value::Boolean(!equal);
                         }
                         Op::Same => {
-                            let equal = compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            let equal =
+                                compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
                             regs[r(instr.a)] = Value::Boolean(equal);
                         }
                         Op::NotSame => {
-                            let equal = compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            let equal =
+                                compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
                             regs[r(instr.a)] = Value::Boolean(!equal);
                         }
                         Op::Lt => {
@@ -542,8 +586,10 @@ impl Fiber {
                         Op::Match | Op::NoMatch => {
                             save!();
                             let wanted = instr.op == Op::Match;
-                            let (subject, pattern) = (regs[r(instr.b)].clone(), regs[r(instr.c)].clone());
-                            let called = self.matches(&subject, &pattern, wanted, base + r(instr.a));
+                            let (subject, pattern) =
+                                (regs[r(instr.b)].clone(), regs[r(instr.c)].clone());
+                            let called =
+                                self.matches(&subject, &pattern, wanted, base + r(instr.a));
                             match attempt!(called) {
                                 Called::Value(value) => {
                                     regs = window(&mut self.stack, base);
@@ -557,25 +603,51 @@ impl Fiber {
                         Op::Jump => pc = instr.d as usize,
                         Op::JumpT => jump_if!(instr, truthy(&regs[r(instr.a)])),
                         Op::JumpF => jump_if!(instr, !truthy(&regs[r(instr.a)])),
-                        Op::JumpNone => jump_if!(instr, matches!(regs[r(instr.a)], Value::None | Value::Undefined)),
-                        Op::JumpSome => jump_if!(instr, !matches!(regs[r(instr.a)], Value::None | Value::Undefined)),
-                        Op::JumpDef => jump_if!(instr, !matches!(regs[r(instr.a)], Value::Undefined)),
+                        Op::JumpNone => jump_if!(
+                            instr,
+                            matches!(regs[r(instr.a)], Value::None | Value::Undefined)
+                        ),
+                        Op::JumpSome => jump_if!(
+                            instr,
+                            !matches!(regs[r(instr.a)], Value::None | Value::Undefined)
+                        ),
+                        Op::JumpDef => {
+                            jump_if!(instr, !matches!(regs[r(instr.a)], Value::Undefined))
+                        }
                         Op::JumpEq => {
-                            jump_if!(instr, compare::loose(&regs[r(instr.a)], &regs[r(instr.b)], cx!()));
+                            jump_if!(
+                                instr,
+                                compare::loose(&regs[r(instr.a)], &regs[r(instr.b)], cx!())
+                            );
                         }
                         Op::JumpNe => {
-                            jump_if!(instr, !compare::loose(&regs[r(instr.a)], &regs[r(instr.b)], cx!()));
+                            jump_if!(
+                                instr,
+                                !compare::loose(&regs[r(instr.a)], &regs[r(instr.b)], cx!())
+                            );
                         }
                         Op::JumpSame => {
-                            jump_if!(instr, compare::strict(&regs[r(instr.a)], &regs[r(instr.b)], cx!()));
+                            jump_if!(
+                                instr,
+                                compare::strict(&regs[r(instr.a)], &regs[r(instr.b)], cx!())
+                            );
                         }
                         Op::JumpNotSame => {
-                            jump_if!(instr, !compare::strict(&regs[r(instr.a)], &regs[r(instr.b)], cx!()));
+                            jump_if!(
+                                instr,
+                                !compare::strict(&regs[r(instr.a)], &regs[r(instr.b)], cx!())
+                            );
                         }
                         Op::JumpLt => jump_if!(instr, ordered!(instr.a, instr.b, <, Order::Less)),
-                        Op::JumpNotLt => jump_if!(instr, !ordered!(instr.a, instr.b, <, Order::Less)),
-                        Op::JumpLe => jump_if!(instr, ordered!(instr.a, instr.b, <=, Order::LessEq)),
-                        Op::JumpNotLe => jump_if!(instr, !ordered!(instr.a, instr.b, <=, Order::LessEq)),
+                        Op::JumpNotLt => {
+                            jump_if!(instr, !ordered!(instr.a, instr.b, <, Order::Less))
+                        }
+                        Op::JumpLe => {
+                            jump_if!(instr, ordered!(instr.a, instr.b, <=, Order::LessEq))
+                        }
+                        Op::JumpNotLe => {
+                            jump_if!(instr, !ordered!(instr.a, instr.b, <=, Order::LessEq))
+                        }
                         Op::JumpLtI => jump_if!(instr, ordered_int!(instr, <, Order::Less)),
                         Op::JumpNotLtI => jump_if!(instr, !ordered_int!(instr, <, Order::Less)),
                         Op::JumpLeI => jump_if!(instr, ordered_int!(instr, <=, Order::LessEq)),
@@ -583,9 +655,13 @@ impl Fiber {
                         Op::JumpGtI => jump_if!(instr, ordered_int!(instr, >, Order::Greater)),
                         Op::JumpNotGtI => jump_if!(instr, !ordered_int!(instr, >, Order::Greater)),
                         Op::JumpGeI => jump_if!(instr, ordered_int!(instr, >=, Order::GreaterEq)),
-                        Op::JumpNotGeI => jump_if!(instr, !ordered_int!(instr, >=, Order::GreaterEq)),
+                        Op::JumpNotGeI => {
+                            jump_if!(instr, !ordered_int!(instr, >=, Order::GreaterEq))
+                        }
                         Op::JumpEqK | Op::JumpNeK => {
-                            let constant = constants.get(usize::from(instr.short())).unwrap_or(&Value::None);
+                            let constant = constants
+                                .get(usize::from(instr.short()))
+                                .unwrap_or(&Value::None);
                             let equal = compare::loose(&regs[r(instr.a)], constant, cx!());
                             jump_if!(instr, equal == (instr.op == Op::JumpEqK));
                         }
@@ -594,7 +670,9 @@ impl Fiber {
                         }
                         Op::LoopT => loop_if!(instr, truthy(&regs[r(instr.a)])),
                         Op::LoopLt => loop_if!(instr, ordered!(instr.a, instr.b, <, Order::Less)),
-                        Op::LoopLe => loop_if!(instr, ordered!(instr.a, instr.b, <=, Order::LessEq)),
+                        Op::LoopLe => {
+                            loop_if!(instr, ordered!(instr.a, instr.b, <=, Order::LessEq))
+                        }
                         Op::LoopLtI => loop_if!(instr, ordered_int!(instr, <, Order::Less)),
                         Op::LoopLeI => loop_if!(instr, ordered_int!(instr, <=, Order::LessEq)),
                         Op::LoopGtI => loop_if!(instr, ordered_int!(instr, >, Order::Greater)),
@@ -604,14 +682,20 @@ impl Fiber {
                             // The common case: a list and a number in its range.
                             let found = match (&regs[r(instr.b)], &regs[r(instr.c)]) {
                                 (Value::Array(array), Value::Number(number)) => match &**array {
-                                    ArrayRef::Local(array) => array.get_index(*number as i64).cloned(),
+                                    ArrayRef::Local(array) => {
+                                        array.get_index(*number as i64).cloned()
+                                    }
                                     ArrayRef::Frozen(..) => None,
                                 },
                                 _ => None,
                             };
                             let value = match found {
                                 Some(value) => value,
-                                None => attempt!(element::index(&regs[r(instr.b)], &regs[r(instr.c)], cx!())),
+                                None => attempt!(element::index(
+                                    &regs[r(instr.b)],
+                                    &regs[r(instr.c)],
+                                    cx!()
+                                )),
                             };
                             regs[r(instr.a)] = value;
                         }
@@ -623,7 +707,9 @@ impl Fiber {
                         Op::IndexI => {
                             let found = match &regs[r(instr.b)] {
                                 Value::Array(array) => match &**array {
-                                    ArrayRef::Local(array) => array.get_index(i64::from(instr.int())).cloned(),
+                                    ArrayRef::Local(array) => {
+                                        array.get_index(i64::from(instr.int())).cloned()
+                                    }
                                     ArrayRef::Frozen(..) => None,
                                 },
                                 _ => None,
@@ -646,19 +732,22 @@ impl Fiber {
                             regs[r(instr.a)] = Value::Boolean(set);
                         }
                         Op::Slice => {
-                            let parts: [&Value; 3] =
-                                std::array::from_fn(|at| regs.get(r(instr.c) + at).unwrap_or(&Value::None));
+                            let parts: [&Value; 3] = std::array::from_fn(|at| {
+                                regs.get(r(instr.c) + at).unwrap_or(&Value::None)
+                            });
                             let value = attempt!(element::slice(&regs[r(instr.b)], parts, cx!()));
                             regs[r(instr.a)] = value;
                         }
                         Op::Property => {
                             let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
-                            let value = attempt!(element::get_property(&regs[r(instr.b)], name, cx!()));
+                            let value =
+                                attempt!(element::get_property(&regs[r(instr.b)], name, cx!()));
                             regs[r(instr.a)] = value;
                         }
                         Op::PeekProperty => {
                             let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
-                            let value = element::get_property(&regs[r(instr.b)], name, cx!()).unwrap_or_default();
+                            let value = element::get_property(&regs[r(instr.b)], name, cx!())
+                                .unwrap_or_default();
                             regs[r(instr.a)] = value;
                         }
                         Op::IssetProperty => {
@@ -678,10 +767,13 @@ impl Fiber {
                             };
                             let key = Key::cast(&regs[r(instr.b)]);
                             // The common case: an array of our own and an entry that is there.
-                            if let (Some(Key::Integer(index)), Value::Array(array)) = (&key, &mut regs[r(instr.a)])
+                            if let (Some(Key::Integer(index)), Value::Array(array)) =
+                                (&key, &mut regs[r(instr.a)])
                                 && let Some(ArrayRef::Local(array)) = Rc::get_mut(array)
                                 && let Some(list) = array.as_list_mut()
-                                && let Some(slot) = usize::try_from(*index).ok().and_then(|index| list.get_mut(index))
+                                && let Some(slot) = usize::try_from(*index)
+                                    .ok()
+                                    .and_then(|index| list.get_mut(index))
                             {
                                 *slot = value;
                             } else {
@@ -694,7 +786,8 @@ impl Fiber {
                             } else {
                                 regs[r(instr.b)].clone()
                             };
-                            let key = Key::cast(constants.get(instr.d as usize).unwrap_or(&Value::None));
+                            let key =
+                                Key::cast(constants.get(instr.d as usize).unwrap_or(&Value::None));
                             attempt!(set_index(regs, instr.a, key, value, cx!()));
                         }
                         Op::Push | Op::MovePush => {
@@ -706,14 +799,28 @@ impl Fiber {
                             attempt!(push(&mut regs[r(instr.a)], value, cx!()));
                         }
                         Op::SetPath => {
-                            let steps = proto.paths.get(instr.d as usize).map_or(&[][..], |steps| &**steps);
+                            let steps = proto
+                                .paths
+                                .get(instr.d as usize)
+                                .map_or(&[][..], |steps| &**steps);
                             let steps = path::resolve(steps, regs, &constants);
-                            let value =
-                                if instr.c == 1 { take(&mut regs[r(instr.b)]) } else { regs[r(instr.b)].clone() };
-                            attempt!(path::variable(&mut regs[r(instr.a)], |base| path::set(base, &steps, value, cx!())));
+                            let value = if instr.c == 1 {
+                                take(&mut regs[r(instr.b)])
+                            } else {
+                                regs[r(instr.b)].clone()
+                            };
+                            attempt!(path::variable(&mut regs[r(instr.a)], |base| path::set(
+                                base,
+                                &steps,
+                                value,
+                                cx!()
+                            )));
                         }
                         Op::Update => {
-                            let steps = proto.paths.get(instr.d as usize).map_or(&[][..], |steps| &**steps);
+                            let steps = proto
+                                .paths
+                                .get(instr.d as usize)
+                                .map_or(&[][..], |steps| &**steps);
                             let steps = path::resolve(steps, regs, &constants);
                             let op = PathOp::ALL.get(r(instr.c)).copied().unwrap_or(PathOp::Add);
                             let value = regs[r(instr.b)].clone();
@@ -722,9 +829,14 @@ impl Fiber {
                             }));
                         }
                         Op::UnsetPath => {
-                            let steps = proto.paths.get(instr.d as usize).map_or(&[][..], |steps| &**steps);
+                            let steps = proto
+                                .paths
+                                .get(instr.d as usize)
+                                .map_or(&[][..], |steps| &**steps);
                             let steps = path::resolve(steps, regs, &constants);
-                            let was = path::variable(&mut regs[r(instr.b)], |base| path::unset(base, &steps, cx!()));
+                            let was = path::variable(&mut regs[r(instr.b)], |base| {
+                                path::unset(base, &steps, cx!())
+                            });
                             let was = attempt!(was);
                             regs[r(instr.a)] = Value::Boolean(was);
                         }
@@ -734,7 +846,8 @@ impl Fiber {
                         }
                         Op::List => {
                             let end = (r(instr.b) + r(instr.c)).min(MAX_REGISTERS);
-                            let list: Vec<Value> = regs[r(instr.b)..end].iter_mut().map(take).collect();
+                            let list: Vec<Value> =
+                                regs[r(instr.b)..end].iter_mut().map(take).collect();
                             regs[r(instr.a)] = Value::from(Array::from_list(list));
                         }
                         Op::Extend => {
@@ -745,21 +858,39 @@ impl Fiber {
                         }
                         Op::Spread | Op::SpreadArgs => {
                             let from = regs[r(instr.b)].clone();
-                            attempt!(array::spread(&mut regs[r(instr.a)], &from, instr.op == Op::Spread, cx!()));
+                            attempt!(array::spread(
+                                &mut regs[r(instr.a)],
+                                &from,
+                                instr.op == Op::Spread,
+                                cx!()
+                            ));
                         }
                         Op::Entry => {
-                            let missing = if instr.c == 1 { Value::Undefined } else { Value::None };
-                            let value = array::entry(&regs[r(instr.b)], instr.d as usize).unwrap_or(missing);
+                            let missing = if instr.c == 1 {
+                                Value::Undefined
+                            } else {
+                                Value::None
+                            };
+                            let value = array::entry(&regs[r(instr.b)], instr.d as usize)
+                                .unwrap_or(missing);
                             regs[r(instr.a)] = value;
                         }
                         Op::EntryKey => {
-                            let missing = if instr.d == 1 { Value::Undefined } else { Value::None };
+                            let missing = if instr.d == 1 {
+                                Value::Undefined
+                            } else {
+                                Value::None
+                            };
                             let key = Key::cast(&regs[r(instr.c)]);
-                            let value = regs[r(instr.b)].as_array().and_then(|view| view.get(&key?)).unwrap_or(missing);
+                            let value = regs[r(instr.b)]
+                                .as_array()
+                                .and_then(|view| view.get(&key?))
+                                .unwrap_or(missing);
                             regs[r(instr.a)] = value;
                         }
                         Op::Rest => {
-                            let value = attempt!(array::rest(&regs[r(instr.b)], instr.d as usize, cx!()));
+                            let value =
+                                attempt!(array::rest(&regs[r(instr.b)], instr.d as usize, cx!()));
                             regs[r(instr.a)] = value;
                         }
 
@@ -788,13 +919,16 @@ impl Fiber {
                             self.grow(base);
                             regs = window(&mut self.stack, base);
                             // What the caller left behind in the registers of our variables.
-                            if let Some(rest) = regs.get_mut(r(instr.b)..usize::from(callee.variables))
+                            if let Some(rest) =
+                                regs.get_mut(r(instr.b)..usize::from(callee.variables))
                                 && !callee.rest
                             {
                                 rest.fill(Value::Undefined);
                             } else if callee.rest {
                                 let first = usize::from(callee.declared) + 1;
-                                regs.get_mut(first..usize::from(callee.variables)).unwrap_or_default().fill(Value::Undefined);
+                                regs.get_mut(first..usize::from(callee.variables))
+                                    .unwrap_or_default()
+                                    .fill(Value::Undefined);
                             }
                             proto = callee;
                             code = proto.code.as_slice();
@@ -807,7 +941,13 @@ impl Fiber {
                             attempt!(native.accept(args, &library));
                             self.quantum -= 1;
                             if let Imp::Plain(function) = native.decl.imp {
-                                let result = function(cx!(), Args { this: None, values: args });
+                                let result = function(
+                                    cx!(),
+                                    Args {
+                                        this: None,
+                                        values: args,
+                                    },
+                                );
                                 // Fuel and budget are looked at after every built-in.
                                 let value = attempt!(result);
                                 for arg in args.iter_mut().skip(1) {
@@ -828,7 +968,13 @@ impl Fiber {
                             } else {
                                 save!();
                                 let first = base + r(instr.a);
-                                let called = self.call_native(NativeFn(instr.d), None, first, r(instr.b), first);
+                                let called = self.call_native(
+                                    NativeFn(instr.d),
+                                    None,
+                                    first,
+                                    r(instr.b),
+                                    first,
+                                );
                                 match attempt!(called) {
                                     Called::Value(value) => {
                                         regs = window(&mut self.stack, base);
@@ -843,9 +989,14 @@ impl Fiber {
                             save!();
                             let class = library.class(crate::native::ClassId(instr.d));
                             let end = (r(instr.a) + r(instr.b)).min(MAX_REGISTERS);
-                            attempt!(library.native(class.constructor).accept(&mut regs[r(instr.a)..end], &library));
+                            attempt!(
+                                library
+                                    .native(class.constructor)
+                                    .accept(&mut regs[r(instr.a)..end], &library)
+                            );
                             let first = base + r(instr.a);
-                            let called = self.call_native(class.constructor, None, first, r(instr.b), first);
+                            let called =
+                                self.call_native(class.constructor, None, first, r(instr.b), first);
                             match attempt!(called) {
                                 Called::Value(value) => {
                                     regs = window(&mut self.stack, base);
@@ -866,14 +1017,19 @@ impl Fiber {
                                 }
                                 Op::CallMethod => {
                                     let object = take(&mut regs[r(instr.a)]);
-                                    let name = constants.get(instr.d as usize).cloned().unwrap_or_default();
+                                    let name = constants
+                                        .get(instr.d as usize)
+                                        .cloned()
+                                        .unwrap_or_default();
                                     self.call(Callee::Method(object, name), at + 1, r(instr.b), at)
                                 }
                                 _ => {
                                     let callee = take(&mut regs[r(instr.a)]);
                                     let list = take(&mut regs[r(instr.a.saturating_add(1))]);
                                     match self.place_arguments(&list, at + 1) {
-                                        Ok(count) => self.call(Callee::Value(callee), at + 1, count, at),
+                                        Ok(count) => {
+                                            self.call(Callee::Value(callee), at + 1, count, at)
+                                        }
                                         Err(throw) => Err(throw),
                                     }
                                 }
@@ -893,37 +1049,51 @@ impl Fiber {
                                 Op::Closure => proto.closures.get(instr.d as usize),
                                 _ => None,
                             };
-                            let captures: Box<[Rc<VarCell>]> = site.map_or_else(Default::default, |site| {
-                                let cells = site.captures.iter().map(|register| match &regs[r(*register)] {
-                                    Value::Cell(cell) => Rc::clone(cell),
-                                    value => VarCell::new(value.clone()),
+                            let captures: Box<[Rc<VarCell>]> =
+                                site.map_or_else(Default::default, |site| {
+                                    let cells = site.captures.iter().map(|register| {
+                                        match &regs[r(*register)] {
+                                            Value::Cell(cell) => Rc::clone(cell),
+                                            value => VarCell::new(value.clone()),
+                                        }
+                                    });
+                                    cells.collect()
                                 });
-                                cells.collect()
-                            });
-                            regs[r(instr.a)] = Value::Function(Rc::new(Function::User(UserFunction {
-                                unit: unit.clone(),
-                                proto: site.map_or(instr.d, |site| site.function),
-                                captures,
-                                anonymous: site.is_some(),
-                            })));
+                            regs[r(instr.a)] =
+                                Value::Function(Rc::new(Function::User(UserFunction {
+                                    unit: unit.clone(),
+                                    proto: site.map_or(instr.d, |site| site.function),
+                                    captures,
+                                    anonymous: site.is_some(),
+                                })));
                         }
                         Op::LoadNative => {
-                            regs[r(instr.a)] = Value::Function(Rc::new(Function::Native(NativeFn(instr.d))));
+                            regs[r(instr.a)] =
+                                Value::Function(Rc::new(Function::Native(NativeFn(instr.d))));
                         }
                         Op::LoadClass => {
                             let class = crate::native::ClassId(instr.d);
-                            regs[r(instr.a)] = Value::Function(Rc::new(Function::NativeClass(class)));
+                            regs[r(instr.a)] =
+                                Value::Function(Rc::new(Function::NativeClass(class)));
                         }
                         Op::Return | Op::ReturnNone => {
-                            let value =
-                                if instr.op == Op::Return { take(&mut regs[r(instr.a)]) } else { Value::None };
+                            let value = if instr.op == Op::Return {
+                                take(&mut regs[r(instr.a)])
+                            } else {
+                                Value::None
+                            };
                             for register in &mut regs[..usize::from(proto.registers)] {
                                 *register = Value::Undefined;
                             }
-                            let Some(done) = self.frames.pop() else { return Exit::Done };
+                            let Some(done) = self.frames.pop() else {
+                                return Exit::Done;
+                            };
                             let result = done.result as usize;
                             match self.frames.last() {
-                                Some(caller) if caller.kind == FrameKind::Script && caller.instance as usize == instance => {
+                                Some(caller)
+                                    if caller.kind == FrameKind::Script
+                                        && caller.instance as usize == instance =>
+                                {
                                     proto = &program.protos[caller.proto as usize];
                                     code = proto.code.as_slice();
                                     pc = caller.pc as usize;
@@ -943,23 +1113,22 @@ impl Fiber {
                         }
                         Op::Throw => break 'op Throw::value(take(&mut regs[r(instr.a)])),
                         Op::NoArm => {
-                            let value = String::from_utf8_lossy(&convert::dump(&regs[r(instr.a)])).into_owned();
+                            let value = String::from_utf8_lossy(&convert::dump(&regs[r(instr.a)]))
+                                .into_owned();
                             break 'op Throw::error(format!("match: no arm for {value}"));
                         }
-                        Op::Echo => {
-                            match &regs[r(instr.a)] {
-                                Value::String(text) => {
-                                    self.quantum -= (text.len() / 64) as i64;
-                                    host.output.echo(text.as_bytes());
-                                }
-                                value => {
-                                    let mut text = Vec::new();
-                                    convert::write_str(&mut text, value);
-                                    self.quantum -= (text.len() / 64) as i64;
-                                    host.output.echo(&text);
-                                }
+                        Op::Echo => match &regs[r(instr.a)] {
+                            Value::String(text) => {
+                                self.quantum -= (text.len() / 64) as i64;
+                                host.output.echo(text.as_bytes());
                             }
-                        }
+                            value => {
+                                let mut text = Vec::new();
+                                convert::write_str(&mut text, value);
+                                self.quantum -= (text.len() / 64) as i64;
+                                host.output.echo(&text);
+                            }
+                        },
 
                         Op::Iterate => {
                             let source = attempt!(array::iterable(&regs[r(instr.b)], cx!()));
@@ -967,13 +1136,18 @@ impl Fiber {
                             regs[r(instr.a.saturating_add(1))] = Value::Number(0.0);
                         }
                         Op::Next | Op::NextPair => {
-                            let position = regs[r(instr.a.saturating_add(1))].as_number().unwrap_or(0.0) as usize;
+                            let position = regs[r(instr.a.saturating_add(1))]
+                                .as_number()
+                                .unwrap_or(0.0) as usize;
                             let found = match &regs[r(instr.a)] {
                                 Value::Array(subject) => match (&**subject, instr.op) {
-                                    (ArrayRef::Local(list), Op::Next) if list.as_list().is_some() => list
-                                        .as_list()
-                                        .and_then(|list| list.get(position))
-                                        .map(|value| (Value::None, value.clone(), position + 1)),
+                                    (ArrayRef::Local(list), Op::Next)
+                                        if list.as_list().is_some() =>
+                                    {
+                                        list.as_list()
+                                            .and_then(|list| list.get(position))
+                                            .map(|value| (Value::None, value.clone(), position + 1))
+                                    }
                                     (ArrayRef::Local(list), _) => View::Local(list)
                                         .entry_at(position)
                                         .map(|(key, value, next)| (key.to_value(), value, next)),
@@ -982,7 +1156,8 @@ impl Fiber {
                                         .and_then(|view| view.entry_at(position))
                                         .map(|(key, value, next)| (key.to_value(), value, next)),
                                 },
-                                iterator => array::advance(iterator).map(|(key, value)| (key, value, position + 1)),
+                                iterator => array::advance(iterator)
+                                    .map(|(key, value)| (key, value, position + 1)),
                             };
                             match found {
                                 Some((key, value, next)) => {

@@ -50,7 +50,12 @@ pub struct Evaluated {
 impl Session {
     /// An empty session over one context of the library; `limits` are those of each piece.
     #[must_use]
-    pub fn new(library: &Arc<Library>, context: &'static str, host: Rc<Host>, limits: Limits) -> Session {
+    pub fn new(
+        library: &Arc<Library>,
+        context: &'static str,
+        host: Rc<Host>,
+        limits: Limits,
+    ) -> Session {
         let execution = Execution::idle(library, Rc::clone(&host), limits);
         Session {
             scope: Scope::new(),
@@ -68,14 +73,28 @@ impl Session {
     ///
     /// # Errors
     /// What is wrong with it; variables that were assigned before an exception keep their values.
-    pub async fn eval(&mut self, text: &[u8], loader: &dyn Loader) -> Result<Evaluated, SessionError> {
+    pub async fn eval(
+        &mut self,
+        text: &[u8],
+        loader: &dyn Loader,
+    ) -> Result<Evaluated, SessionError> {
         let Some(names) = self.library.context(self.context) else {
-            return Ok(Evaluated { value: Value::None, warnings: Vec::new() });
+            return Ok(Evaluated {
+                value: Value::None,
+                warnings: Vec::new(),
+            });
         };
         self.pieces += 1;
-        let source = Source { name: "", path: "", text };
+        let source = Source {
+            name: "",
+            path: "",
+            text,
+        };
         let scope_before = self.scope.clone();
-        let compiled = self.scope.compile(source, &names, loader).map_err(SessionError::Rejected)?;
+        let compiled = self
+            .scope
+            .compile(source, &names, loader)
+            .map_err(SessionError::Rejected)?;
         let unit = match Unit::link(compiled.program, Arc::clone(&self.library), self.host.regex) {
             Ok(unit) => unit,
             Err(error) => {
@@ -91,7 +110,10 @@ impl Session {
             fiber.instances[instance as usize].globals.clone()
         });
         let value = self.execution.drive().await.map_err(SessionError::Ended)?;
-        Ok(Evaluated { value, warnings: compiled.warnings })
+        Ok(Evaluated {
+            value,
+            warnings: compiled.warnings,
+        })
     }
 
     /// Whether `text` is a whole piece, or brackets, strings or blocks are still open: then more has to be entered.

@@ -27,7 +27,11 @@ impl Fiber {
                 // The saved counter is behind the instruction that threw.
                 let at = frame.pc.saturating_sub(1);
                 let proto = self.proto(&frame);
-                let handler = proto.handlers.iter().find(|handler| (handler.start..handler.end).contains(&at)).copied();
+                let handler = proto
+                    .handlers
+                    .iter()
+                    .find(|handler| (handler.start..handler.end).contains(&at))
+                    .copied();
                 if let Some(handler) = handler {
                     let register = frame.base as usize + usize::from(handler.register);
                     self.grow(frame.base as usize);
@@ -45,7 +49,9 @@ impl Fiber {
 
     /// Removes the running frame and undefines its registers.
     pub(crate) fn drop_frame(&mut self) {
-        let Some(frame) = self.frames.last().copied() else { return };
+        let Some(frame) = self.frames.last().copied() else {
+            return;
+        };
         let count = self.registers_of(&frame);
         let base = frame.base as usize;
         let end = (base + count).min(self.stack.len());
@@ -61,17 +67,29 @@ impl Fiber {
     /// An Exception for an error at the instruction that runs.
     pub(crate) fn exception(&self, message: &str) -> Value {
         let place = self.place();
-        Exception { message: Str::from(message), place }.into_value(&self.library)
+        Exception {
+            message: Str::from(message),
+            place,
+        }
+        .into_value(&self.library)
     }
 
     /// The place of the instruction that runs: in a built-in that calls back, that of its call.
     pub(crate) fn place(&self) -> Option<Place> {
-        let frame = self.frames.iter().rev().find(|frame| frame.kind == FrameKind::Script)?;
+        let frame = self
+            .frames
+            .iter()
+            .rev()
+            .find(|frame| frame.kind == FrameKind::Script)?;
         let span = self.proto(frame).place(frame.pc.saturating_sub(1))?;
         let sources = &self.instances[frame.instance as usize].unit.program.sources;
         let position = sources.position(span);
         let name = sources.name(span.file);
         let file = (!name.is_empty()).then(|| Rc::from(name));
-        Some(Place { file, line: position.line, column: position.column })
+        Some(Place {
+            file,
+            line: position.line,
+            column: position.column,
+        })
     }
 }

@@ -35,7 +35,10 @@ impl LinkError {
     /// The errors as text for people.
     #[must_use]
     pub fn render(&self) -> String {
-        self.diagnostics.iter().map(|diagnostic| diagnostic.render(&self.sources)).collect()
+        self.diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.render(&self.sources))
+            .collect()
     }
 }
 
@@ -45,16 +48,27 @@ impl Unit {
     ///
     /// # Errors
     /// Bad patterns in regular expression literals.
-    pub fn link(program: Program, library: Arc<Library>, regex: &dyn RegexEngine) -> Result<Arc<Unit>, LinkError> {
+    pub fn link(
+        program: Program,
+        library: Arc<Library>,
+        regex: &dyn RegexEngine,
+    ) -> Result<Arc<Unit>, LinkError> {
         let mut regexes = Vec::new();
         let mut diagnostics = Vec::new();
         let mut values = Vec::with_capacity(program.consts.len());
         for (index, value) in program.consts.iter().enumerate() {
-            if let Const::Regex { pattern, modifiers, span } = value {
+            if let Const::Regex {
+                pattern,
+                modifiers,
+                span,
+            } = value
+            {
                 match regex.compile(pattern, modifiers.as_bytes()) {
                     Ok(compiled) => regexes.push((index, compiled)),
                     Err((message, offset)) => {
-                        let message = format!("bad regular expression: {message} (at byte {offset} of the pattern)");
+                        let message = format!(
+                            "bad regular expression: {message} (at byte {offset} of the pattern)"
+                        );
                         diagnostics.push(Diagnostic::error(*span, message));
                     }
                 }
@@ -62,11 +76,19 @@ impl Unit {
             values.push(constant(value));
         }
         if !diagnostics.is_empty() {
-            return Err(LinkError { diagnostics, sources: program.sources });
+            return Err(LinkError {
+                diagnostics,
+                sources: program.sources,
+            });
         }
         // Constants hold nothing that cannot be frozen.
         let consts = freeze(&Value::from(Array::from_list(values))).unwrap_or_default();
-        Ok(Arc::new(Unit { program, library, consts, regexes }))
+        Ok(Arc::new(Unit {
+            program,
+            library,
+            consts,
+            regexes,
+        }))
     }
 
     /// The compiled program.
@@ -85,7 +107,10 @@ impl Unit {
     pub(crate) fn constants(&self) -> Rc<[Value]> {
         let pin = Pin::new(&self.consts);
         let root = pin.root();
-        let mut values: Vec<Value> = root.as_array().map(|view| view.values().collect()).unwrap_or_default();
+        let mut values: Vec<Value> = root
+            .as_array()
+            .map(|view| view.values().collect())
+            .unwrap_or_default();
         for (index, regex) in &self.regexes {
             if let Some(value) = values.get_mut(*index) {
                 *value = Regex::value(Arc::clone(regex), &self.library);

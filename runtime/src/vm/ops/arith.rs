@@ -12,7 +12,12 @@ use crate::string::Str;
 use crate::value::Value;
 
 /// slot := slot op right, in place where the slot is the only holder. On an error the slot is as it was.
-pub(in crate::vm) fn update(slot: &mut Value, op: PathOp, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+pub(in crate::vm) fn update(
+    slot: &mut Value,
+    op: PathOp,
+    right: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
     let result = match op {
         PathOp::Add => return add(slot, right, cx),
         PathOp::Concat => return concat(slot, right, cx),
@@ -75,7 +80,11 @@ fn int(value: &Value) -> i32 {
 
 /// Both operands as numbers, if they are scalars.
 fn scalars(a: &Value, b: &Value) -> Result<(f64, f64), Throw> {
-    if is_scalar(a) && is_scalar(b) { Ok((to_number(a), to_number(b))) } else { Err(unsupported()) }
+    if is_scalar(a) && is_scalar(b) {
+        Ok((to_number(a), to_number(b)))
+    } else {
+        Err(unsupported())
+    }
 }
 
 fn is_scalar(value: &Value) -> bool {
@@ -84,14 +93,19 @@ fn is_scalar(value: &Value) -> bool {
 
 /// `N` in the tables of the language: numbers, booleans and none.
 fn is_number(value: &Value) -> bool {
-    matches!(value, Value::Number(_) | Value::Boolean(_) | Value::None | Value::Undefined)
+    matches!(
+        value,
+        Value::Number(_) | Value::Boolean(_) | Value::None | Value::Undefined
+    )
 }
 
 fn add(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
     match (&*slot, right) {
         (Value::Array(_), Value::Array(_)) => merge(slot, right, cx),
         (Value::Array(_), _) => {
-            let Some(array) = writable(slot, cx)? else { return Err(unsupported()) };
+            let Some(array) = writable(slot, cx)? else {
+                return Err(unsupported());
+            };
             room(array, 1)?;
             array.push(right.clone());
             Ok(())
@@ -158,12 +172,16 @@ fn grow(left: &Str, more: usize, cx: &mut Cx<'_>) -> Result<(), Throw> {
 
 /// `A + B`: string keys overwrite or add, integer keys are appended.
 fn merge(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
-    let Some(view) = right.as_array() else { return Err(unsupported()) };
+    let Some(view) = right.as_array() else {
+        return Err(unsupported());
+    };
     // The right side may be the slot's own array: a copy of the handle keeps it as it was.
     let right = right.clone();
     let count = view.len();
     cx.reserve_entries(count)?;
-    let Some(array) = writable(slot, cx)? else { return Err(unsupported()) };
+    let Some(array) = writable(slot, cx)? else {
+        return Err(unsupported());
+    };
     room(array, count)?;
     append(array, &right);
     Ok(())
@@ -183,8 +201,12 @@ fn multiply(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Thro
     let result = match (&*slot, right) {
         (Value::String(text), count) if is_number(count) => repeat(text, to_number(count), cx)?,
         (count, Value::String(text)) if is_number(count) => repeat(text, to_number(count), cx)?,
-        (array @ Value::Array(_), count) if is_number(count) => repeat_array(array, to_number(count), cx)?,
-        (count, array @ Value::Array(_)) if is_number(count) => repeat_array(array, to_number(count), cx)?,
+        (array @ Value::Array(_), count) if is_number(count) => {
+            repeat_array(array, to_number(count), cx)?
+        }
+        (count, array @ Value::Array(_)) if is_number(count) => {
+            repeat_array(array, to_number(count), cx)?
+        }
         (a, b) => {
             let (a, b) = scalars(a, b)?;
             Value::Number(a * b)
@@ -206,12 +228,17 @@ fn repeat(text: &Str, count: f64, cx: &mut Cx<'_>) -> Result<Value, Throw> {
 
 fn repeat_array(value: &Value, count: f64, cx: &mut Cx<'_>) -> Result<Value, Throw> {
     let count = count as usize;
-    let Some(view) = value.as_array() else { return Err(unsupported()) };
+    let Some(view) = value.as_array() else {
+        return Err(unsupported());
+    };
     if view.is_empty() {
         return Ok(Value::from(Array::new()));
     }
     // String keys occur once: when there are no others, once is enough.
-    let integers = view.iter().filter(|(key, _)| matches!(key, Key::Integer(_))).count();
+    let integers = view
+        .iter()
+        .filter(|(key, _)| matches!(key, Key::Integer(_)))
+        .count();
     let rounds = if integers == 0 { count.min(1) } else { count };
     cx.reserve_entries(view.len().saturating_mul(rounds))?;
     let mut array = Array::with_capacity(integers.saturating_mul(rounds));
@@ -260,7 +287,9 @@ fn remove_values(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(),
         Some(view) => view.values().for_each(&mut sort),
         None => sort(right),
     }
-    let Some(view) = slot.as_array() else { return Err(unsupported()) };
+    let Some(view) = slot.as_array() else {
+        return Err(unsupported());
+    };
     cx.charge(view.len().saturating_mul(1 + others.len()));
     let doomed: Vec<Key> = view
         .iter()
@@ -273,7 +302,9 @@ fn remove_values(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(),
     if doomed.is_empty() {
         return Ok(());
     }
-    let Some(array) = writable(slot, cx)? else { return Err(unsupported()) };
+    let Some(array) = writable(slot, cx)? else {
+        return Err(unsupported());
+    };
     for key in &doomed {
         array.remove(key);
     }
@@ -286,11 +317,25 @@ mod tests {
 
     #[test]
     fn the_remainder_is_cs_fmod() {
-        for (a, b) in [(7.5, 2.0), (-7.0, 3.0), (7.0, -3.0), (5.0, 0.0), (0.0, 5.0), (-0.0, 5.0), (1e300, 7.0), (6.0, 3.0)]
-        {
+        for (a, b) in [
+            (7.5, 2.0),
+            (-7.0, 3.0),
+            (7.0, -3.0),
+            (5.0, 0.0),
+            (0.0, 5.0),
+            (-0.0, 5.0),
+            (1e300, 7.0),
+            (6.0, 3.0),
+        ] {
             let (ours, c): (f64, f64) = (remainder(a, b), a % b);
-            assert!(ours.to_bits() == c.to_bits() || (ours.is_nan() && c.is_nan()), "{a} % {b}: {ours} {c}");
+            assert!(
+                ours.to_bits() == c.to_bits() || (ours.is_nan() && c.is_nan()),
+                "{a} % {b}: {ours} {c}"
+            );
         }
-        assert_eq!(remainder(9_007_199_254_740_991.0, 4_294_967_296.0), 9_007_199_254_740_991.0 % 4_294_967_296.0);
+        assert_eq!(
+            remainder(9_007_199_254_740_991.0, 4_294_967_296.0),
+            9_007_199_254_740_991.0 % 4_294_967_296.0
+        );
     }
 }

@@ -10,8 +10,14 @@ use crate::object::NativeIterator;
 use crate::value::Value;
 
 /// Appends the values of registers to an array and leaves them undefined.
-pub(in crate::vm) fn extend(array: &mut Value, values: &mut [Value], cx: &mut Cx<'_>) -> Result<(), Throw> {
-    let Some(array) = writable(array, cx)? else { return Err(Throw::error("not an array")) };
+pub(in crate::vm) fn extend(
+    array: &mut Value,
+    values: &mut [Value],
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    let Some(array) = writable(array, cx)? else {
+        return Err(Throw::error("not an array"));
+    };
     room(array, values.len())?;
     for value in values {
         array.push(std::mem::replace(value, Value::Undefined));
@@ -20,8 +26,15 @@ pub(in crate::vm) fn extend(array: &mut Value, values: &mut [Value], cx: &mut Cx
 }
 
 /// `...from` in an array literal (`keys`) or in a call.
-pub(in crate::vm) fn spread(into: &mut Value, from: &Value, keys: bool, cx: &mut Cx<'_>) -> Result<(), Throw> {
-    let Some(array) = writable(into, cx)? else { return Err(Throw::error("not an array")) };
+pub(in crate::vm) fn spread(
+    into: &mut Value,
+    from: &Value,
+    keys: bool,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    let Some(array) = writable(into, cx)? else {
+        return Err(Throw::error("not an array"));
+    };
     if let Some(view) = from.as_array() {
         cx.reserve_entries(view.len())?;
         room(array, view.len())?;
@@ -35,7 +48,10 @@ pub(in crate::vm) fn spread(into: &mut Value, from: &Value, keys: bool, cx: &mut
         return Ok(());
     }
     let Some(iterator) = native_iterator(from) else {
-        return Err(Throw::error(format!("a {} cannot be spread", from.kind().name())));
+        return Err(Throw::error(format!(
+            "a {} cannot be spread",
+            from.kind().name()
+        )));
     };
     let keyed = keys && iterator.keyed();
     while let Some((key, value)) = iterator.next() {
@@ -74,7 +90,10 @@ pub(in crate::vm) fn iterable(subject: &Value, cx: &Cx<'_>) -> Result<Value, Thr
         }
         _ => {}
     }
-    Err(Throw::error(format!("foreach: a {} cannot be iterated", subject.kind().name())))
+    Err(Throw::error(format!(
+        "foreach: a {} cannot be iterated",
+        subject.kind().name()
+    )))
 }
 
 /// The next key and value of an iterator object.
@@ -95,7 +114,11 @@ pub(in crate::vm) fn entry(array: &Value, at: usize) -> Option<Value> {
 
 /// The list of values from position `at` on.
 pub(in crate::vm) fn rest(array: &Value, at: usize, cx: &mut Cx<'_>) -> Result<Value, Throw> {
-    let Some(view) = array.as_array() else { return Ok(Value::from(Array::new())) };
+    let Some(view) = array.as_array() else {
+        return Ok(Value::from(Array::new()));
+    };
     cx.reserve_entries(view.len().saturating_sub(at))?;
-    Ok(Value::from(Array::from_list(view.values().skip(at).collect())))
+    Ok(Value::from(Array::from_list(
+        view.values().skip(at).collect(),
+    )))
 }

@@ -16,7 +16,10 @@ pub(in crate::vm) fn index(base: &Value, key: &Value, cx: &mut Cx<'_>) -> Result
         Value::Array(_) => Ok(lookup(base, key).unwrap_or_default()),
         Value::String(string) => Ok(byte(string, key).unwrap_or_default()),
         Value::Object(object) => property(object, &crate::convert::to_str(key), cx.library),
-        Value::Function(_) | Value::Resource(_) => Err(Throw::error(format!("a {} has no elements", base.kind().name()))),
+        Value::Function(_) | Value::Resource(_) => Err(Throw::error(format!(
+            "a {} has no elements",
+            base.kind().name()
+        ))),
         _ => Ok(Value::None),
     }
 }
@@ -27,7 +30,9 @@ fn lookup(base: &Value, key: &Value) -> Option<Value> {
 
 /// The one-byte string at an integer position from 0 on.
 fn byte(string: &Str, key: &Value) -> Option<Value> {
-    let Key::Integer(position) = Key::cast(key)? else { return None };
+    let Key::Integer(position) = Key::cast(key)? else {
+        return None;
+    };
     let byte = string.as_bytes().get(usize::try_from(position).ok()?)?;
     Some(Value::bytes(&[*byte]))
 }
@@ -48,22 +53,37 @@ pub(in crate::vm) fn isset(base: &Value, key: &Value, cx: &Cx<'_>) -> bool {
 }
 
 /// `object->name`: a method is given as a function bound to the object, what is missing as none.
-pub(in crate::vm) fn property(object: &Rc<Object>, name: &Str, library: &Library) -> Result<Value, Throw> {
-    let method = library.class_of(object).and_then(|class| class.method(&name.to_text()));
-    Ok(method.map_or(Value::None, |method| Value::Function(Rc::new(Function::BoundMethod(Rc::clone(object), method)))))
+pub(in crate::vm) fn property(
+    object: &Rc<Object>,
+    name: &Str,
+    library: &Library,
+) -> Result<Value, Throw> {
+    let method = library
+        .class_of(object)
+        .and_then(|class| class.method(&name.to_text()));
+    Ok(method.map_or(Value::None, |method| {
+        Value::Function(Rc::new(Function::BoundMethod(Rc::clone(object), method)))
+    }))
 }
 
 pub(in crate::vm) fn isset_property(object: &Rc<Object>, name: &Str, library: &Library) -> bool {
-    library.class_of(object).is_some_and(|class| class.method(&name.to_text()).is_some())
+    library
+        .class_of(object)
+        .is_some_and(|class| class.method(&name.to_text()).is_some())
 }
 
 /// `base->name`
-pub(in crate::vm) fn get_property(base: &Value, name: &Value, cx: &mut Cx<'_>) -> Result<Value, Throw> {
+pub(in crate::vm) fn get_property(
+    base: &Value,
+    name: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<Value, Throw> {
     match (base, name) {
         (Value::Object(object), Value::String(name)) => property(object, name, cx.library),
-        (Value::Function(_) | Value::Resource(_), _) => {
-            Err(Throw::error(format!("a {} has no properties", base.kind().name())))
-        }
+        (Value::Function(_) | Value::Resource(_), _) => Err(Throw::error(format!(
+            "a {} has no properties",
+            base.kind().name()
+        ))),
         _ => Ok(Value::None),
     }
 }
@@ -80,23 +100,51 @@ impl Range {
     /// The range of `parts` (first, last, step; none is missing) in something of `len` entries.
     pub(in crate::vm) fn of(parts: [&Value; 3], len: usize) -> Result<Range, Throw> {
         let len = i64::try_from(len).unwrap_or(i64::MAX);
-        let [first, last, step] = parts.map(|part| if part.is_none() { None } else { Some(to_integer(part)) });
+        let [first, last, step] = parts.map(|part| {
+            if part.is_none() {
+                None
+            } else {
+                Some(to_integer(part))
+            }
+        });
         let step = step.unwrap_or(1);
         if step == 0 {
             return Err(Throw::error("slice step is 0"));
         }
         let clamp = |position: i64, low: i64, high: i64| {
-            let position = if position < 0 { position.saturating_add(len) } else { position };
+            let position = if position < 0 {
+                position.saturating_add(len)
+            } else {
+                position
+            };
             position.clamp(low, high)
         };
         let (start, end) = if step > 0 {
-            (first.map_or(0, |at| clamp(at, 0, len)), last.map_or(len, |at| clamp(at, 0, len)))
+            (
+                first.map_or(0, |at| clamp(at, 0, len)),
+                last.map_or(len, |at| clamp(at, 0, len)),
+            )
         } else {
-            (first.map_or(len - 1, |at| clamp(at, -1, len - 1)), last.map_or(-1, |at| clamp(at, -1, len - 1)))
+            (
+                first.map_or(len - 1, |at| clamp(at, -1, len - 1)),
+                last.map_or(-1, |at| clamp(at, -1, len - 1)),
+            )
         };
-        let distance = if step > 0 { end.saturating_sub(start) } else { start.saturating_sub(end) };
-        let count = if distance <= 0 { 0 } else { (distance - 1) / step.saturating_abs() + 1 };
-        Ok(Range { start, step, count: usize::try_from(count).unwrap_or(0) })
+        let distance = if step > 0 {
+            end.saturating_sub(start)
+        } else {
+            start.saturating_sub(end)
+        };
+        let count = if distance <= 0 {
+            0
+        } else {
+            (distance - 1) / step.saturating_abs() + 1
+        };
+        Ok(Range {
+            start,
+            step,
+            count: usize::try_from(count).unwrap_or(0),
+        })
     }
 
     /// The positions in the order of the slice.
@@ -109,7 +157,11 @@ impl Range {
 }
 
 /// `base[first:last:step]`
-pub(in crate::vm) fn slice(base: &Value, parts: [&Value; 3], cx: &mut Cx<'_>) -> Result<Value, Throw> {
+pub(in crate::vm) fn slice(
+    base: &Value,
+    parts: [&Value; 3],
+    cx: &mut Cx<'_>,
+) -> Result<Value, Throw> {
     match base {
         Value::None | Value::Undefined => Ok(Value::None),
         Value::String(string) => {
@@ -118,20 +170,30 @@ pub(in crate::vm) fn slice(base: &Value, parts: [&Value; 3], cx: &mut Cx<'_>) ->
             cx.reserve(range.count)?;
             if range.step == 1 {
                 let start = usize::try_from(range.start).unwrap_or(0);
-                return Ok(Value::bytes(bytes.get(start..start + range.count).unwrap_or_default()));
+                return Ok(Value::bytes(
+                    bytes.get(start..start + range.count).unwrap_or_default(),
+                ));
             }
             cx.charge(range.count / 8);
-            let picked: Vec<u8> = range.positions().filter_map(|at| bytes.get(at).copied()).collect();
+            let picked: Vec<u8> = range
+                .positions()
+                .filter_map(|at| bytes.get(at).copied())
+                .collect();
             Ok(Value::from(picked))
         }
         Value::Array(_) => {
-            let Some(view) = base.as_array() else { return Ok(Value::None) };
+            let Some(view) = base.as_array() else {
+                return Ok(Value::None);
+            };
             let range = Range::of(parts, view.len())?;
             cx.reserve_entries(range.count)?;
             if let crate::array::View::Local(array) = view
                 && let Some(values) = array.as_list()
             {
-                let picked = range.positions().filter_map(|at| values.get(at).cloned()).collect();
+                let picked = range
+                    .positions()
+                    .filter_map(|at| values.get(at).cloned())
+                    .collect();
                 return Ok(Value::from(Array::from_list(picked)));
             }
             cx.charge(view.len());
@@ -145,7 +207,10 @@ pub(in crate::vm) fn slice(base: &Value, parts: [&Value; 3], cx: &mut Cx<'_>) ->
             }
             Ok(Value::from(Array::from_list(picked)))
         }
-        other => Err(Throw::error(format!("a {} cannot be sliced", other.kind().name()))),
+        other => Err(Throw::error(format!(
+            "a {} cannot be sliced",
+            other.kind().name()
+        ))),
     }
 }
 
@@ -153,10 +218,18 @@ pub(in crate::vm) fn slice(base: &Value, parts: [&Value; 3], cx: &mut Cx<'_>) ->
 mod tests {
     use super::*;
 
-    fn positions(first: Option<f64>, last: Option<f64>, step: Option<f64>, len: usize) -> Vec<usize> {
+    fn positions(
+        first: Option<f64>,
+        last: Option<f64>,
+        step: Option<f64>,
+        len: usize,
+    ) -> Vec<usize> {
         let value = |part: Option<f64>| part.map_or(Value::None, Value::from);
         let (first, last, step) = (value(first), value(last), value(step));
-        Range::of([&first, &last, &step], len).unwrap().positions().collect()
+        Range::of([&first, &last, &step], len)
+            .unwrap()
+            .positions()
+            .collect()
     }
 
     #[test]
@@ -164,9 +237,15 @@ mod tests {
         assert_eq!(positions(None, None, None, 3), [0, 1, 2]);
         assert_eq!(positions(Some(1.0), Some(-1.0), None, 4), [1, 2]);
         assert_eq!(positions(None, None, Some(-1.0), 3), [2, 1, 0]);
-        assert_eq!(positions(Some(-100.0), Some(100.0), Some(2.0), 5), [0, 2, 4]);
+        assert_eq!(
+            positions(Some(-100.0), Some(100.0), Some(2.0), 5),
+            [0, 2, 4]
+        );
         assert_eq!(positions(Some(2.0), Some(0.0), Some(-1.0), 3), [2, 1]);
-        assert_eq!(positions(Some(100.0), Some(-100.0), Some(-2.0), 5), [4, 2, 0]);
+        assert_eq!(
+            positions(Some(100.0), Some(-100.0), Some(-2.0), 5),
+            [4, 2, 0]
+        );
         assert_eq!(positions(Some(3.0), Some(1.0), None, 5), [] as [usize; 0]);
         assert_eq!(positions(Some(0.0), Some(1e300), Some(1e300), 5), [0]);
     }

@@ -24,8 +24,15 @@ struct Directive {
 }
 
 /// `template % values`
-pub(in crate::vm) fn format(template: &[u8], values: &Value, cx: &mut Cx<'_>) -> Result<Vec<u8>, Throw> {
-    let list: Vec<Value> = values.as_array().map(|view| view.values().collect()).unwrap_or_default();
+pub(in crate::vm) fn format(
+    template: &[u8],
+    values: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<Vec<u8>, Throw> {
+    let list: Vec<Value> = values
+        .as_array()
+        .map(|view| view.values().collect())
+        .unwrap_or_default();
     cx.charge(list.len() + template.len() / 16);
     let mut out = Vec::with_capacity(template.len() + 16);
     let mut next = 0;
@@ -44,7 +51,11 @@ pub(in crate::vm) fn format(template: &[u8], values: &Value, cx: &mut Cx<'_>) ->
         let Some(value) = list.get(index) else {
             return Err(Throw::error(format!("format: value {index} is missing")));
         };
-        cx.reserve(out.len().saturating_add(directive.width).saturating_add(directive.precision.unwrap_or(0)))?;
+        cx.reserve(
+            out.len()
+                .saturating_add(directive.width)
+                .saturating_add(directive.precision.unwrap_or(0)),
+        )?;
         write(&mut out, &directive, value);
     }
     out.extend_from_slice(&template[at..]);
@@ -57,7 +68,10 @@ fn parse(template: &[u8], at: &mut usize) -> Result<Directive, Throw> {
     let mut argument = None;
     if peek(*at) == Some(b'[') {
         *at += 1;
-        argument = Some(digits(template, at).ok_or_else(|| Throw::error("format: digits expected after `%[`"))?);
+        argument = Some(
+            digits(template, at)
+                .ok_or_else(|| Throw::error("format: digits expected after `%[`"))?,
+        );
         if peek(*at) != Some(b']') {
             return Err(Throw::error("format: `]` expected"));
         }
@@ -80,22 +94,39 @@ fn parse(template: &[u8], at: &mut usize) -> Result<Directive, Throw> {
     let mut precision = None;
     if peek(*at) == Some(b'.') {
         *at += 1;
-        precision = Some(digits(template, at).ok_or_else(|| Throw::error("format: digits expected after `.`"))?);
+        precision = Some(
+            digits(template, at)
+                .ok_or_else(|| Throw::error("format: digits expected after `.`"))?,
+        );
     }
     let kind = peek(*at).filter(|kind| b"sfxcb".contains(kind));
     let Some(kind) = kind else {
-        let found = peek(*at).map_or_else(|| "the end".to_owned(), |byte| format!("`{}`", byte.escape_ascii()));
-        return Err(Throw::error(format!("format: unknown directive, found {found}")));
+        let found = peek(*at).map_or_else(
+            || "the end".to_owned(),
+            |byte| format!("`{}`", byte.escape_ascii()),
+        );
+        return Err(Throw::error(format!(
+            "format: unknown directive, found {found}"
+        )));
     };
     *at += 1;
-    Ok(Directive { argument, fill, align, width, precision, kind })
+    Ok(Directive {
+        argument,
+        fill,
+        align,
+        width,
+        precision,
+        kind,
+    })
 }
 
 fn digits(template: &[u8], at: &mut usize) -> Option<usize> {
     let start = *at;
     let mut number: usize = 0;
     while let Some(digit) = template.get(*at).filter(|byte| byte.is_ascii_digit()) {
-        number = number.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
+        number = number
+            .saturating_mul(10)
+            .saturating_add(usize::from(digit - b'0'));
         *at += 1;
     }
     (*at > start).then_some(number)
@@ -118,7 +149,11 @@ fn write(out: &mut Vec<u8>, directive: &Directive, value: &Value) {
         b'b' => integer(&mut text, to_integer(value), 2),
         _ => text.push(to_integer(value).rem_euclid(256) as u8),
     }
-    let default = if matches!(directive.kind, b's' | b'c') { Align::Left } else { Align::Right };
+    let default = if matches!(directive.kind, b's' | b'c') {
+        Align::Left
+    } else {
+        Align::Right
+    };
     let pad = directive.width.saturating_sub(text.len());
     let (before, after) = match directive.align.unwrap_or(default) {
         Align::Left => (0, pad),
@@ -140,7 +175,11 @@ fn integer(text: &mut Vec<u8>, number: i64, radix: u32) {
     if number < 0 {
         text.push(b'-');
     }
-    let digits = if radix == 16 { format!("{magnitude:x}") } else { format!("{magnitude:b}") };
+    let digits = if radix == 16 {
+        format!("{magnitude:x}")
+    } else {
+        format!("{magnitude:b}")
+    };
     text.extend_from_slice(digits.as_bytes());
 }
 
@@ -158,7 +197,11 @@ fn fixed(text: &mut Vec<u8>, number: f64, precision: usize) {
     let point = exact.len() - 1074;
     let keep = point + digits;
     let mut kept: Vec<u8> = exact.as_bytes()[..keep].to_vec();
-    if exact.as_bytes().get(keep).is_some_and(|digit| *digit >= b'5') {
+    if exact
+        .as_bytes()
+        .get(keep)
+        .is_some_and(|digit| *digit >= b'5')
+    {
         let mut at = kept.len();
         loop {
             if at == 0 {
@@ -208,7 +251,11 @@ mod tests {
         ] {
             let mut text = Vec::new();
             fixed(&mut text, number, precision);
-            assert_eq!(String::from_utf8(text).unwrap(), expected, "{number} with {precision}");
+            assert_eq!(
+                String::from_utf8(text).unwrap(),
+                expected,
+                "{number} with {precision}"
+            );
         }
     }
 }

@@ -25,7 +25,10 @@ pub(super) fn unsupported() -> Throw {
 }
 
 /// Write access to an array; a copy of a shared one is charged for.
-pub(super) fn writable<'v>(value: &'v mut Value, cx: &mut Cx<'_>) -> Result<Option<&'v mut Array>, Throw> {
+pub(super) fn writable<'v>(
+    value: &'v mut Value,
+    cx: &mut Cx<'_>,
+) -> Result<Option<&'v mut Array>, Throw> {
     if let Value::Array(array) = &*value
         && Rc::strong_count(array) > 1
     {
@@ -37,7 +40,11 @@ pub(super) fn writable<'v>(value: &'v mut Value, cx: &mut Cx<'_>) -> Result<Opti
 /// Makes sure that `more` entries can be added to `array`.
 #[inline]
 pub(super) fn room(array: &Array, more: usize) -> Result<(), Throw> {
-    if array.len().saturating_add(more) > MAX_ENTRIES { Err(too_large()) } else { Ok(()) }
+    if array.len().saturating_add(more) > MAX_ENTRIES {
+        Err(too_large())
+    } else {
+        Ok(())
+    }
 }
 
 #[cold]

@@ -37,7 +37,10 @@ pub(in crate::vm) fn resolve(steps: &[Step], registers: &Registers, constants: &
             Step::Append => Resolved::Append,
             Step::Property(index) => Resolved::Property(crate::convert::to_str(constant(*index))),
             Step::Slice(register) => Resolved::Slice(std::array::from_fn(|part| {
-                registers.get(usize::from(*register) + part).cloned().unwrap_or_default()
+                registers
+                    .get(usize::from(*register) + part)
+                    .cloned()
+                    .unwrap_or_default()
             })),
         })
         .collect()
@@ -58,11 +61,19 @@ pub(in crate::vm) fn variable<T>(
 
 /// Throws when a variable may only be read.
 pub(in crate::vm) fn check_writable(cell: &VarCell) -> Result<(), Throw> {
-    if cell.is_read_only() { Err(Throw::error("the variable is read-only")) } else { Ok(()) }
+    if cell.is_read_only() {
+        Err(Throw::error("the variable is read-only"))
+    } else {
+        Ok(())
+    }
 }
 
 /// The place that `steps` lead to from `base`; missing levels become arrays.
-pub(in crate::vm) fn place<'v>(base: &'v mut Value, steps: &[Resolved], cx: &mut Cx<'_>) -> Result<&'v mut Value, Throw> {
+pub(in crate::vm) fn place<'v>(
+    base: &'v mut Value,
+    steps: &[Resolved],
+    cx: &mut Cx<'_>,
+) -> Result<&'v mut Value, Throw> {
     let mut current = base;
     for step in steps {
         current = child(current, step, cx)?;
@@ -71,19 +82,39 @@ pub(in crate::vm) fn place<'v>(base: &'v mut Value, steps: &[Resolved], cx: &mut
 }
 
 /// The array at `value`; what is none or a scalar becomes an empty one.
-pub(in crate::vm) fn as_array<'v>(value: &'v mut Value, cx: &mut Cx<'_>) -> Result<&'v mut Array, Throw> {
+pub(in crate::vm) fn as_array<'v>(
+    value: &'v mut Value,
+    cx: &mut Cx<'_>,
+) -> Result<&'v mut Array, Throw> {
     match value {
         Value::Array(_) => {}
-        Value::None | Value::Undefined | Value::Boolean(_) | Value::Number(_) | Value::String(_) => {
+        Value::None
+        | Value::Undefined
+        | Value::Boolean(_)
+        | Value::Number(_)
+        | Value::String(_) => {
             *value = Value::from(Array::new());
         }
-        Value::Object(_) => return Err(Throw::error("the properties of this object cannot be written")),
-        other => return Err(Throw::error(format!("a {} has no elements", other.kind().name()))),
+        Value::Object(_) => {
+            return Err(Throw::error(
+                "the properties of this object cannot be written",
+            ));
+        }
+        other => {
+            return Err(Throw::error(format!(
+                "a {} has no elements",
+                other.kind().name()
+            )));
+        }
     }
     writable(value, cx)?.ok_or_else(|| Throw::error("not an array"))
 }
 
-fn child<'v>(value: &'v mut Value, step: &Resolved, cx: &mut Cx<'_>) -> Result<&'v mut Value, Throw> {
+fn child<'v>(
+    value: &'v mut Value,
+    step: &Resolved,
+    cx: &mut Cx<'_>,
+) -> Result<&'v mut Value, Throw> {
     match step {
         Resolved::Key(key) => {
             let array = as_array(value, cx)?;
@@ -102,15 +133,25 @@ fn child<'v>(value: &'v mut Value, step: &Resolved, cx: &mut Cx<'_>) -> Result<&
             Ok(array.push_slot())
         }
         Resolved::Property(_) => match value {
-            Value::Object(_) => Err(Throw::error("the properties of this object cannot be written")),
-            other => Err(Throw::error(format!("a {} has no properties", other.kind().name()))),
+            Value::Object(_) => Err(Throw::error(
+                "the properties of this object cannot be written",
+            )),
+            other => Err(Throw::error(format!(
+                "a {} has no properties",
+                other.kind().name()
+            ))),
         },
         Resolved::Slice(_) => Err(Throw::error("a slice can only be assigned with `=`")),
     }
 }
 
 /// base(steps) := value
-pub(in crate::vm) fn set(base: &mut Value, steps: &[Resolved], value: Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+pub(in crate::vm) fn set(
+    base: &mut Value,
+    steps: &[Resolved],
+    value: Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
     if let Some((Resolved::Slice(parts), levels)) = steps.split_last() {
         let target = place(base, levels, cx)?;
         return set_slice(target, parts, &value, cx);
@@ -133,11 +174,18 @@ pub(in crate::vm) fn update(
 }
 
 /// `base[first:last] = list` (7.4).
-fn set_slice(base: &mut Value, parts: &[Value; 3], list: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+fn set_slice(
+    base: &mut Value,
+    parts: &[Value; 3],
+    list: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
     if matches!(base, Value::String(_)) {
         return Err(Throw::error("a slice of a string cannot be assigned"));
     }
-    let Some(new) = list.as_array() else { return Err(Throw::error("a slice takes an array")) };
+    let Some(new) = list.as_array() else {
+        return Err(Throw::error("a slice takes an array"));
+    };
     let old = std::mem::take(as_array(base, cx)?);
     let range = Range::of([&parts[0], &parts[1], &parts[2]], old.len())?;
     let step_is_one = parts[2].is_none() || range.step == 1;
@@ -168,32 +216,54 @@ fn set_slice(base: &mut Value, parts: &[Value; 3], list: &Value, cx: &mut Cx<'_>
 }
 
 /// Removes what `steps` lead to; whether it was there (6.7).
-pub(in crate::vm) fn unset(base: &mut Value, steps: &[Resolved], cx: &mut Cx<'_>) -> Result<bool, Throw> {
-    let Some((last, levels)) = steps.split_last() else { return Ok(false) };
+pub(in crate::vm) fn unset(
+    base: &mut Value,
+    steps: &[Resolved],
+    cx: &mut Cx<'_>,
+) -> Result<bool, Throw> {
+    let Some((last, levels)) = steps.split_last() else {
+        return Ok(false);
+    };
     let mut current = base;
     for step in levels {
-        let Resolved::Key(key) = step else { return Ok(false) };
+        let Resolved::Key(key) = step else {
+            return Ok(false);
+        };
         // What is not there is not made, and what nobody will change is not copied.
-        if current.as_array().is_none_or(|view| view.get(key).is_none()) {
+        if current
+            .as_array()
+            .is_none_or(|view| view.get(key).is_none())
+        {
             return Ok(false);
         }
-        let Some(next) = writable(current, cx)?.and_then(|array| array.get_mut(key)) else { return Ok(false) };
+        let Some(next) = writable(current, cx)?.and_then(|array| array.get_mut(key)) else {
+            return Ok(false);
+        };
         current = next;
     }
     match (last, &*current) {
         (_, Value::String(_)) => Err(Throw::error("a part of a string cannot be unset")),
         (Resolved::Key(key), Value::Array(_)) => {
-            if current.as_array().is_none_or(|view| view.get(key).is_none()) {
+            if current
+                .as_array()
+                .is_none_or(|view| view.get(key).is_none())
+            {
                 return Ok(false);
             }
-            Ok(writable(current, cx)?.and_then(|array| array.remove(key)).is_some())
+            Ok(writable(current, cx)?
+                .and_then(|array| array.remove(key))
+                .is_some())
         }
         (Resolved::Slice(parts), Value::Array(_)) => {
-            let Some(view) = current.as_array() else { return Ok(false) };
+            let Some(view) = current.as_array() else {
+                return Ok(false);
+            };
             let range = Range::of([&parts[0], &parts[1], &parts[2]], view.len())?;
             cx.charge(view.len());
             let keys: Vec<Key> = view.iter().map(|(key, _)| key).collect();
-            let Some(array) = writable(current, cx)? else { return Ok(false) };
+            let Some(array) = writable(current, cx)? else {
+                return Ok(false);
+            };
             let mut any = false;
             for at in range.positions() {
                 if let Some(key) = keys.get(at) {
