@@ -29,6 +29,7 @@
 //! directory's `open`, `fsync`, `close`.
 
 mod background;
+mod batch;
 mod body;
 mod checkpoint;
 mod config;

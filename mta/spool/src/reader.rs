@@ -77,7 +77,7 @@ impl BodyReader {
 
     /// Returns the whole body if it was short enough to be read at once.
     #[must_use]
-    pub fn bytes(&self) -> Option<&[u8]> {
+    pub fn in_memory(&self) -> Option<&[u8]> {
         match &self.source {
             Source::Memory(bytes) => Some(bytes),
             Source::Segment { .. } | Source::File { .. } => None,

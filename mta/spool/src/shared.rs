@@ -68,6 +68,21 @@ pub(crate) enum Request {
     Sync(Completer),
 }
 
+impl Request {
+    /// An upper bound of what the request takes in the log.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Self::Commit(work, _) => work.size(),
+            Self::Complete(_) => ItemId::LENGTH as u64,
+            Self::Move(moves, _) => moves
+                .iter()
+                .map(|m| m.from.size())
+                .fold(0, u64::saturating_add),
+            Self::Sync(_) => 0,
+        }
+    }
+}
+
 /// A record to be moved.
 #[derive(Debug)]
 pub(crate) struct Move {

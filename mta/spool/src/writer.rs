@@ -11,10 +11,7 @@
 //! A write or sync that fails gives the segment up: what the disk kept of the batch is unknown, and a
 //! sync that is tried again could lie. The next segment's header says where the last good byte is.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,17 +19,17 @@ use std::time::Duration;
 use angarium_effects::clock::Monotonic;
 use angarium_effects::disk::DiskFile;
 
+use crate::batch::{Batch, Change, Page, discard_files, distinct, files};
 use crate::config::Event;
 use crate::error::CommitError;
 use crate::id::{BodyId, ItemId};
-use crate::index::{BodyEntry, ItemEntry, Location};
-use crate::payload::{self, BodyIds};
-use crate::record::{self, FIRST, Kind, LAST, Mark};
+use crate::index::{ItemEntry, Location};
+use crate::payload;
+use crate::record::{FIRST, Kind, LAST};
 use crate::rotation::{self, Carried, RotationError};
 use crate::segment::{End, Header, START, Segment};
-use crate::shared::{Move, Moved, Request, Shared, count};
+use crate::shared::{Moved, Request, Shared, count};
 use crate::ticket::Completer;
-use crate::transaction::{Operation, Work};
 
 /// How long to wait before a new segment is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -57,6 +54,8 @@ pub(crate) struct Writer {
     /// Completions written and not synced.
     unsynced: Vec<(ItemId, ItemEntry)>,
     unsynced_since: Monotonic,
+    /// Those who wait until all completions before are synced.
+    syncs: Vec<Completer>,
     buffer: Vec<u8>,
 }
 
@@ -70,34 +69,6 @@ struct Active {
     written: u64,
     /// What the disk has for sure.
     synced: u64,
-}
-
-type ItemMap = HashMap<ItemId, Option<BodyIds>, BuildHasherDefault<DefaultHasher>>;
-
-/// What a step is about to write, and what becomes true with it.
-#[derive(Default)]
-struct Batch {
-    changes: Vec<Change>,
-    /// Those who wait, with the files that go away if the batch fails.
-    waiting: Vec<(Completer, Vec<PathBuf>)>,
-    /// Bodies that are held until the step is over, so that those the batch refers to stay.
-    held: Vec<BodyId>,
-    /// Items as they will be: their bodies, or none when they are gone.
-    items: ItemMap,
-    /// Bodies that the batch brings.
-    bodies: HashSet<BodyId, BuildHasherDefault<DefaultHasher>>,
-    /// Somebody waits for a sync, if the configuration wants commits to.
-    needs_sync: bool,
-    /// Somebody asked for a sync in so many words.
-    must_sync: bool,
-}
-
-#[derive(Debug)]
-enum Change {
-    Body(BodyId, BodyEntry),
-    Item(ItemId, ItemEntry),
-    Done(ItemId),
-    Moved(Moved, Location, Location),
 }
 
 impl Writer {
@@ -118,6 +89,7 @@ impl Writer {
             unwritten: Vec::new(),
             unsynced: Vec::new(),
             unsynced_since: Monotonic::default(),
+            syncs: Vec::new(),
             buffer: Vec::new(),
         }
     }
@@ -152,19 +124,12 @@ impl Writer {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         for request in requests {
-            let mut page = Page {
-                shared: &self.shared,
-                active: &active,
-                buffer: &mut buffer,
-            };
+            let mut page = active.page(&self.shared, &mut buffer);
             match request {
                 Request::Commit(work, completer) => page.commit(&mut batch, work, completer),
                 Request::Complete(id) => self.requested.push(id),
                 Request::Move(moves, completer) => page.moves(&mut batch, moves, completer),
-                Request::Sync(completer) => {
-                    batch.must_sync = true;
-                    batch.waiting.push((completer, Vec::new()));
-                }
+                Request::Sync(completer) => self.syncs.push(completer),
             }
         }
         self.completions(&mut batch, &active, &mut buffer);
@@ -326,6 +291,9 @@ impl Writer {
             .unavailable()
             .unwrap_or_else(|| "no segment is open".to_owned());
         let error = CommitError::Unavailable(reason);
+        for completer in self.syncs.drain(..) {
+            completer.complete(Err(error.clone()));
+        }
         for request in requests {
             match request {
                 Request::Complete(id) => self.requested.push(id),
@@ -353,23 +321,29 @@ impl Writer {
             }
         }
         self.requested = later;
+        if self.requested.is_empty() {
+            batch.must_sync |= !self.syncs.is_empty();
+            batch.waiting.extend(
+                self.syncs
+                    .drain(..)
+                    .map(|completer| (completer, Vec::new())),
+            );
+        }
         if self.unwritten.is_empty() {
             return;
         }
         let ids: Vec<ItemId> = self.unwritten.iter().map(|(id, _)| *id).collect();
         for ids in ids.chunks(DONE_MAX) {
             let payload = payload::done(ids);
-            let mut page = Page {
-                shared: &self.shared,
-                active,
-                buffer,
-            };
-            page.append(Kind::Done, FIRST | LAST, &payload, &[], None);
+            active
+                .page(&self.shared, buffer)
+                .append(Kind::Done, FIRST | LAST, &payload, &[], None);
         }
     }
 
     /// Makes a durable batch true.
     fn apply(&mut self, batch: Batch, synced: bool) {
+        count(&self.shared.stats.commits, batch.commits);
         let written = self.unwritten.len() as u64;
         self.unsynced.append(&mut self.unwritten);
         count(&self.shared.stats.completions, written);
@@ -384,7 +358,6 @@ impl Writer {
             self.release_synced();
         }
         for (completer, _) in batch.waiting {
-            count(&self.shared.stats.commits, 1);
             completer.complete(Ok(()));
         }
     }
@@ -487,6 +460,17 @@ impl Writer {
 const DONE_MAX: usize = 4096;
 
 impl Active {
+    /// Where records for this segment are collected.
+    fn page<'a>(&self, shared: &'a Shared, buffer: &'a mut Vec<u8>) -> Page<'a> {
+        Page {
+            shared,
+            seal: self.header.seal(),
+            start: self.written,
+            synced: self.synced,
+            buffer,
+        }
+    }
+
     /// Appends to the segment.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.written)?;
@@ -513,296 +497,6 @@ impl Active {
             segment: self.header.number,
             offset,
             synced: offset == self.synced,
-        }
-    }
-}
-
-/// Where records are appended.
-struct Page<'a> {
-    shared: &'a Shared,
-    active: &'a Active,
-    buffer: &'a mut Vec<u8>,
-}
-
-impl Page<'_> {
-    /// Appends a record and returns its place.
-    fn append(
-        &mut self,
-        kind: Kind,
-        flags: u8,
-        head: &[u8],
-        tail: &[u8],
-        tail_crc: Option<u32>,
-    ) -> Location {
-        let offset = self.active.written.saturating_add(self.buffer.len() as u64);
-        let mark = Mark {
-            kind,
-            flags,
-            synced: self.active.synced,
-        };
-        record::append(
-            self.buffer,
-            self.active.header.seal(),
-            offset,
-            mark,
-            head,
-            tail,
-            tail_crc,
-        );
-        let length = head.len().saturating_add(tail.len()) as u64;
-        Location::new(self.active.header.number, offset, length)
-    }
-
-    /// Appends a transaction, or answers why not.
-    fn commit(&mut self, batch: &mut Batch, work: Work, completer: Completer) {
-        let files = files(self.shared, &work);
-        match self.work(batch, &work) {
-            Ok(()) => {
-                batch.needs_sync = true;
-                batch.waiting.push((completer, files));
-            }
-            Err(error) => {
-                discard_files(self.shared, &files);
-                count(&self.shared.stats.failed, 1);
-                completer.complete(Err(error));
-            }
-        }
-    }
-
-    fn work(&mut self, batch: &mut Batch, work: &Work) -> Result<(), CommitError> {
-        let plans = Plan::all(self.shared, batch, work)?;
-        let total = work.bodies.len().saturating_add(plans.len());
-        let mut written = 0usize;
-        let mut flags = || {
-            written = written.saturating_add(1);
-            let first = if written == 1 { FIRST } else { 0 };
-            let last = if written == total { LAST } else { 0 };
-            first | last
-        };
-        for new in &work.bodies {
-            let file = new.body.file().is_some();
-            let location = if file {
-                let payload = payload::file(new.id, new.body.length(), new.body.crc());
-                self.append(Kind::File, flags(), &payload, &[], None)
-            } else {
-                let bytes = new.body.bytes().unwrap_or_default();
-                self.append(
-                    Kind::Body,
-                    flags(),
-                    &new.id.0.to_le_bytes(),
-                    bytes,
-                    Some(new.body.crc()),
-                )
-            };
-            let entry = BodyEntry {
-                location,
-                length: new.body.length(),
-                file,
-                references: 1,
-            };
-            batch.changes.push(Change::Body(new.id, entry));
-            batch.bodies.insert(new.id);
-        }
-        for plan in plans {
-            match plan {
-                Plan::Item { id, bodies, blob } => {
-                    let head = payload::item_head(id, &bodies);
-                    let location = self.append(Kind::Item, flags(), &head, blob, None);
-                    batch.changes.push(Change::Item(
-                        id,
-                        ItemEntry {
-                            location,
-                            bodies: bodies.clone(),
-                        },
-                    ));
-                    batch.items.insert(id, Some(bodies));
-                }
-                Plan::Done { id } => {
-                    self.append(Kind::Done, flags(), &payload::done(&[id]), &[], None);
-                    batch.changes.push(Change::Done(id));
-                    batch.items.insert(id, None);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends the records that compaction moves, but for those that are gone or elsewhere meanwhile.
-    fn moves(&mut self, batch: &mut Batch, moves: Vec<Move>, completer: Completer) {
-        for Move {
-            what,
-            from,
-            kind,
-            payload,
-        } in moves
-        {
-            let still_there = match what {
-                Moved::Item(id) => {
-                    !batch.items.contains_key(&id)
-                        && self
-                            .shared
-                            .index
-                            .item(id)
-                            .is_some_and(|entry| entry.location == from)
-                }
-                Moved::Body(id) => self
-                    .shared
-                    .index
-                    .body(id)
-                    .is_some_and(|entry| entry.location == from),
-            };
-            if still_there {
-                let (head, tail) = payload.split_at(record::head_length(kind).min(payload.len()));
-                let to = self.append(kind, FIRST | LAST, head, tail, None);
-                count(&self.shared.stats.moved, to.size());
-                batch.changes.push(Change::Moved(what, from, to));
-            }
-        }
-        batch.needs_sync = true;
-        batch.waiting.push((completer, Vec::new()));
-    }
-}
-
-/// An operation that has been checked.
-enum Plan<'a> {
-    Item {
-        id: ItemId,
-        bodies: BodyIds,
-        blob: &'a [u8],
-    },
-    Done {
-        id: ItemId,
-    },
-}
-
-impl<'a> Plan<'a> {
-    /// Checks all operations of a transaction against the index and the batch so far, and takes the
-    /// holds on bodies of earlier transactions. Nothing has changed if it fails.
-    fn all(shared: &Shared, batch: &mut Batch, work: &'a Work) -> Result<Vec<Self>, CommitError> {
-        let mut plans = Vec::with_capacity(work.operations.len());
-        let mut items = ItemMap::default();
-        let mut held = Vec::new();
-        for operation in &work.operations {
-            match Self::one(shared, batch, work, operation, &mut items, &mut held) {
-                Ok(plan) => plans.push(plan),
-                Err(error) => {
-                    for id in held {
-                        // Never the last reference: the body was needed when it was held.
-                        shared.index.release_body(id);
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        batch.held.append(&mut held);
-        Ok(plans)
-    }
-
-    fn one(
-        shared: &Shared,
-        batch: &Batch,
-        work: &'a Work,
-        operation: &'a Operation,
-        items: &mut ItemMap,
-        held: &mut Vec<BodyId>,
-    ) -> Result<Self, CommitError> {
-        let present = |id: &ItemId| match items.get(id).or_else(|| batch.items.get(id)) {
-            Some(bodies) => bodies.clone(),
-            None => shared.index.item(*id).map(|entry| entry.bodies),
-        };
-        match operation {
-            Operation::Add { id, bodies, blob } => {
-                if present(id).is_some() {
-                    return Err(CommitError::DuplicateItem(*id));
-                }
-                hold(shared, batch, work, bodies, held)?;
-                items.insert(*id, Some(bodies.clone()));
-                Ok(Plan::Item {
-                    id: *id,
-                    bodies: bodies.clone(),
-                    blob,
-                })
-            }
-            Operation::Update { id, bodies, blob } => {
-                let before = present(id).ok_or(CommitError::UnknownItem(*id))?;
-                let bodies = match bodies {
-                    None => before,
-                    Some(bodies) => {
-                        hold(shared, batch, work, bodies, held)?;
-                        bodies.clone()
-                    }
-                };
-                items.insert(*id, Some(bodies.clone()));
-                Ok(Plan::Item {
-                    id: *id,
-                    bodies,
-                    blob,
-                })
-            }
-            Operation::Complete { id } => {
-                if present(id).is_none() {
-                    return Err(CommitError::UnknownItem(*id));
-                }
-                items.insert(*id, None);
-                Ok(Plan::Done { id: *id })
-            }
-        }
-    }
-}
-
-/// Holds the bodies that the transaction refers to and does not bring.
-fn hold(
-    shared: &Shared,
-    batch: &Batch,
-    work: &Work,
-    bodies: &[BodyId],
-    held: &mut Vec<BodyId>,
-) -> Result<(), CommitError> {
-    for id in distinct(bodies) {
-        if work.bodies.iter().any(|new| new.id == id) {
-            continue;
-        }
-        // A body that another transaction of this batch brings may still fail with the batch, but then
-        // this one fails too.
-        if shared.index.retain_body(id) {
-            held.push(id);
-        } else if !batch.bodies.contains(&id) {
-            return Err(CommitError::UnknownBody(id));
-        }
-    }
-    Ok(())
-}
-
-/// Each body once.
-fn distinct(bodies: &[BodyId]) -> impl Iterator<Item = BodyId> + '_ {
-    let first =
-        |(index, id): &(usize, &BodyId)| !bodies.iter().take(*index).any(|earlier| earlier == *id);
-    bodies.iter().enumerate().filter(first).map(|(_, id)| *id)
-}
-
-/// The files of a transaction's large bodies.
-fn files(shared: &Shared, work: &Work) -> Vec<PathBuf> {
-    let files = work.bodies.iter().filter(|new| new.body.file().is_some());
-    files.map(|new| shared.body_path(new.id)).collect()
-}
-
-fn discard_files(shared: &Shared, files: &[PathBuf]) {
-    for path in files {
-        shared.discard(path.clone());
-    }
-}
-
-impl Request {
-    /// An upper bound of what the request takes in the log.
-    pub(crate) fn size(&self) -> u64 {
-        match self {
-            Self::Commit(work, _) => work.size(),
-            Self::Complete(_) => ItemId::LENGTH as u64,
-            Self::Move(moves, _) => moves
-                .iter()
-                .map(|m| m.from.size())
-                .fold(0, u64::saturating_add),
-            Self::Sync(_) => 0,
         }
     }
 }
