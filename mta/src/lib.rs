@@ -5,6 +5,7 @@
 //! | [`hooks`] | scripts at every phase |
 //! | [`listing`] | the table of built-ins as data |
 //! | [`pool`] | threads for work that would hold a worker up |
+//! | [`resolver`] | name resolution with one cache for all workers |
 //! | [`server`] | the receiving server: listeners, sessions, and the traits of hooks and store |
 //! | [`tls`] | TLS towards clients and towards other servers |
 //! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
@@ -12,6 +13,7 @@
 pub mod hooks;
 pub mod listing;
 pub mod pool;
+pub mod resolver;
 pub mod server;
 pub mod tls;
 pub mod worker;
