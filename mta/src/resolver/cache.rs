@@ -73,11 +73,7 @@ impl Cache {
         self.by_end.clear();
     }
 
-    pub(super) fn get(
-        &mut self,
-        key: &Key,
-        now: Monotonic,
-    ) -> Option<Result<DnsAnswer, DnsError>> {
+    pub(super) fn get(&mut self, key: &Key, now: Monotonic) -> Option<Result<DnsAnswer, DnsError>> {
         match self.entries.get(key) {
             Some(entry) if entry.end.0 > now => {
                 self.stats.hits += 1;
@@ -171,7 +167,11 @@ mod tests {
             );
         }
         assert_eq!(cache.get(&Key::new("short", RecordType::Mx), at(1)), None);
-        assert!(cache.get(&Key::new("long", RecordType::Mx), at(1)).is_some());
+        assert!(
+            cache
+                .get(&Key::new("long", RecordType::Mx), at(1))
+                .is_some()
+        );
         assert_eq!(cache.stats().evicts, 1);
     }
 

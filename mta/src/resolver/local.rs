@@ -207,7 +207,11 @@ mod tests {
         let table = table(&[
             ("Example.test.", ConfigType::Mx, "20 b.test."),
             ("example.test", ConfigType::Mx, "10  A.test"),
-            ("example.test", ConfigType::Txt, "\"v=spf1 \" \"-all \\\"x\""),
+            (
+                "example.test",
+                ConfigType::Txt,
+                "\"v=spf1 \" \"-all \\\"x\"",
+            ),
             ("www.test", ConfigType::Cname, "example.test."),
             ("_25._tcp.a.test", ConfigType::Tlsa, "3 1 1 00FF a0"),
             ("a.test", ConfigType::Aaaa, "2001:db8::1"),
@@ -265,7 +269,10 @@ mod tests {
             (ConfigType::Ptr, ""),
         ] {
             let error = table(&[("x.test", kind, data)]).expect_err(data);
-            assert!(error.to_string().contains("resolver.local[0].data"), "{error}");
+            assert!(
+                error.to_string().contains("resolver.local[0].data"),
+                "{error}"
+            );
         }
     }
 }

@@ -55,7 +55,11 @@ fn reply(query: &Message) -> Option<Message> {
     let text = asked.to_ascii();
     match text.split('.').next().unwrap_or_default() {
         "mx" => {
-            add(&mut message, asked.clone(), RData::MX(MX::new(20, name("B.test."))));
+            add(
+                &mut message,
+                asked.clone(),
+                RData::MX(MX::new(20, name("B.test."))),
+            );
             add(&mut message, asked, RData::MX(MX::new(10, name("a.test."))));
         }
         "alias" => add(&mut message, asked, RData::CNAME(CNAME(name("a.test.")))),
@@ -168,7 +172,10 @@ fn a_call_with_its_own_servers_asks_them_and_keeps_nothing() {
     };
     assert!(ask_with(&resolver, "a.test", RecordType::A, &query).is_ok());
     assert_eq!(
-        (asked.load(Ordering::SeqCst), other_asked.load(Ordering::SeqCst)),
+        (
+            asked.load(Ordering::SeqCst),
+            other_asked.load(Ordering::SeqCst)
+        ),
         (0, 1)
     );
     assert_eq!(resolver.cache_stats().size, 0);

@@ -118,8 +118,11 @@ impl Upstream {
                 Err(_) => (Vec::new(), Vec::new()),
             }
         } else {
-            let addresses: Vec<SocketAddr> =
-                settings.servers.iter().map(|server| server.address).collect();
+            let addresses: Vec<SocketAddr> = settings
+                .servers
+                .iter()
+                .map(|server| server.address)
+                .collect();
             (configs(&addresses), Vec::<IpAddr>::new())
         };
         let believed = settings.believed(&system);
