@@ -113,7 +113,7 @@ pub fn generated(count: usize, seed: u64) -> Vec<Sample> {
             // A few are big, and the first few are very small.
             let size = match number {
                 0..=8 => number,
-                _ if number % 400 == 17 => 1_000_000 + random.index(3_000_000),
+                _ if number % 400 == 17 => 2_000_000 + random.index(3_000_000),
                 _ if number % 50 == 9 => random.index(200_000),
                 _ => {
                     let magnitude = 4 + random.index(10);
@@ -337,7 +337,7 @@ mod tests {
         ] {
             assert!(any(what), "{}", what.escape_ascii());
         }
-        assert!(samples.iter().any(|sample| sample.bytes.len() > 3_000_000));
+        assert!(samples.iter().any(|sample| sample.bytes.len() > 2_000_000));
         assert!(samples.iter().any(|sample| sample.bytes.is_empty()));
         let longest = |sample: &Sample| {
             sample
