@@ -4,16 +4,20 @@
 //! |---|---|
 //! | [`hooks`] | scripts at every phase |
 //! | [`listing`] | the table of built-ins as data |
+//! | [`log`] | one line per event |
 //! | [`pool`] | threads for work that would hold a worker up |
 //! | [`resolver`] | name resolution with one cache for all workers |
+//! | [`scripts`] | the scripts of a bundle, compiled and run |
 //! | [`server`] | the receiving server: listeners, sessions, and the traits of hooks and store |
 //! | [`tls`] | TLS towards clients and towards other servers |
 //! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
 
 pub mod hooks;
 pub mod listing;
+pub mod log;
 pub mod pool;
 pub mod resolver;
+pub mod scripts;
 pub mod server;
 pub mod tls;
 pub mod worker;

@@ -1,0 +1,310 @@
+//! The hooks of a session, run as scripts.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_config::{HookType, Script, Server};
+use angarium_effects::LocalFuture;
+use angarium_mail::edits::Edits;
+use angarium_mail::source::Source;
+use angarium_runtime::host::Pool;
+use angarium_runtime::value::Value;
+use angarium_runtime::vm::Unit;
+use angarium_smtp::param::Params;
+use angarium_smtp::server::{Closing, Hook, StoreFailure};
+use angarium_smtp::session::{Recipient, Session};
+use angarium_smtp::verdict::Verdict;
+
+use super::{eod, smtp, variables};
+use crate::log::Severity;
+use crate::scripts::{Finished, Run, Scripts, Services};
+use crate::server::{Change, Decision, HookContext, Hooks, Queued, Store, StoredMail, queued};
+use crate::worker::Worker;
+
+/// The largest list of edits that is stored beside the original; above it the changed copy is (mta.md 2.3).
+const MAX_EDITS: usize = 64 * 1024;
+
+/// The scripts of one server.
+pub struct SessionScripts {
+    scripts: Arc<Scripts>,
+    services: Services,
+    server: Server,
+    store: Arc<dyn Store>,
+    transports: BTreeSet<String>,
+}
+
+impl SessionScripts {
+    /// The scripts that `server` runs.
+    #[must_use]
+    pub fn new(scripts: Arc<Scripts>, services: Services, server: Server, store: Arc<dyn Store>) -> SessionScripts {
+        let transports = scripts.transports();
+        SessionScripts { scripts, services, server, store, transports }
+    }
+
+    fn unit(&self, hook: HookType, domain: &str) -> Option<&Arc<Unit>> {
+        let script: &Script = self.scripts.running().session_hook(&self.server, hook, domain)?;
+        self.scripts.unit(hook, &script.id)
+    }
+
+    async fn run_unit(
+        &self,
+        worker: &Rc<Worker>,
+        unit: &Arc<Unit>,
+        hook: HookType,
+        id: &str,
+        mut variables: Vec<(&'static str, Value)>,
+        context: &mut HookContext,
+    ) -> Finished {
+        variables.push(("context", context.get::<Value>().cloned().unwrap_or_default()));
+        let pool: Arc<dyn Pool> = Arc::clone(&worker.pool) as Arc<dyn Pool>;
+        let run = Run { unit, hook, id, variables };
+        let finished = self.scripts.run(&self.services, &worker.effects, pool, run, |_| {}).await;
+        context.set(finished.context.clone());
+        finished
+    }
+
+    /// The verdict of a finished run, and a line in the log for each refusal.
+    fn verdict(&self, hook: HookType, id: &str, finished: Finished) -> Verdict {
+        let verdict = match finished.result {
+            Ok(None) => Verdict::End,
+            Ok(Some(verdict)) => verdict.downcast::<Verdict>().map_or(Verdict::End, |verdict| *verdict),
+            Err(_) => Verdict::Error,
+        };
+        let word = match &verdict {
+            Verdict::Reject(_) => "REJECT",
+            Verdict::Defer(_) => "DEFER",
+            _ => return verdict,
+        };
+        let place = finished.decided.map(|place| format!(" at={place}")).unwrap_or_default();
+        self.services.log.line(Severity::Info, id, &format!("hook {hook} action={word}{place}"));
+        verdict
+    }
+
+    async fn phase(
+        &self,
+        worker: &Rc<Worker>,
+        session: &Session,
+        hook: &Hook,
+        context: &mut HookContext,
+    ) -> Verdict {
+        use variables::{Map, address, connection, transaction, transaction_id};
+        let id = session.transaction.id.as_str();
+        let (kind, domain, arguments) = match hook {
+            Hook::Connect => (HookType::Connect, "", variables::connect_arguments(session, None)),
+            Hook::Helo { verb, host, extensions } => {
+                let extensions = extensions.as_ref().map(|lines| {
+                    Value::from(lines.iter().map(|line| Value::from(line.as_str())).collect::<angarium_runtime::array::Array>())
+                });
+                let arguments =
+                    Map::default().with("verb", verb.as_str()).with("host", host.as_str()).maybe("extensions", extensions);
+                (HookType::Helo, "", arguments.into())
+            }
+            Hook::MailFrom { sender, params } => {
+                let arguments = Map::default()
+                    .with("sender", sender.lower())
+                    .with("address", address(sender.localpart(), sender.domain()))
+                    .with("params", smtp::params(params));
+                (HookType::MailFrom, "", arguments.into())
+            }
+            Hook::RcptTo { recipient, params, transport_id } => {
+                let arguments = Map::default()
+                    .with("recipient", recipient.lower())
+                    .with("address", address(recipient.localpart(), recipient.domain()))
+                    .with("params", smtp::params(params))
+                    .with("transportid", transport_id.as_str());
+                (HookType::RcptTo, recipient.domain(), Value::from(arguments))
+            }
+            // The configuration refuses servers that bind the other phases.
+            _ => return Verdict::NoHook,
+        };
+        let Some(unit) = self.unit(kind, domain) else { return Verdict::NoHook };
+        let connection = match kind {
+            HookType::Connect => variables::early_connection(session),
+            _ => connection(session, kind != HookType::Helo),
+        };
+        let transaction = match kind {
+            HookType::RcptTo => transaction(session, None),
+            _ => transaction_id(session),
+        };
+        let variables = vec![("arguments", arguments), ("connection", connection), ("transaction", transaction)];
+        let finished = self.run_unit(worker, unit, kind, id, variables, context).await;
+        self.verdict(kind, id, finished)
+    }
+
+    async fn end_of_data(
+        &self,
+        worker: &Rc<Worker>,
+        session: &Session,
+        mail: &StoredMail,
+        context: &mut HookContext,
+    ) -> Decision {
+        let Some(unit) = self.unit(HookType::Eod, "") else { return Decision::queue_all(worker, session, mail) };
+        let id = session.transaction.id.as_str();
+        let source: Rc<dyn Source> = Rc::new(MailSource(mail.clone()));
+        let message = match eod::Mail::new(source, id.to_owned(), Rc::new(self.transports.clone())) {
+            Ok(message) => Rc::new(message),
+            Err(error) => {
+                self.services.log.line(Severity::Error, id, &format!("the message cannot be read: {error}"));
+                return Decision::only(Verdict::Error);
+            }
+        };
+        let began = session.transaction.envelope.as_ref().map(|envelope| queued::began(worker, envelope).as_secs_f64());
+        let arguments = variables::Map::default().with("mail", eod::mail_value(unit.library(), &message));
+        let variables = vec![
+            ("arguments", arguments.into()),
+            ("connection", variables::connection(session, true)),
+            ("transaction", variables::transaction(session, began)),
+        ];
+        let finished = self.run_unit(worker, unit, HookType::Eod, id, variables, context).await;
+        let verdict = self.verdict(HookType::Eod, id, finished);
+        if !eod::commits(&verdict) {
+            if matches!(verdict, Verdict::End) {
+                self.services.log.line(Severity::Error, id, "eod error: the script ended without Accept, Reject or Defer");
+            }
+            return Decision::only(verdict);
+        }
+        let copies = message.take_queued();
+        if copies.is_empty() && matches!(verdict, Verdict::Accept(_)) {
+            self.services.log.line(Severity::Notice, id, "eod accepted the message without queueing it");
+        }
+        match self.copies(worker, session, mail, &message, copies).await {
+            Ok(queued) => Decision { verdict, queued },
+            Err(failure) => {
+                self.services.log.line(Severity::Error, id, &format!("the changed message cannot be stored: {failure:?}"));
+                Decision::only(Verdict::Error)
+            }
+        }
+    }
+
+    /// The script's `queue()` calls as copies for the store.
+    async fn copies(
+        &self,
+        worker: &Rc<Worker>,
+        session: &Session,
+        mail: &StoredMail,
+        message: &eod::Mail,
+        copies: Vec<eod::Queued>,
+    ) -> Result<Vec<Queued>, StoreFailure> {
+        let Some(envelope) = &session.transaction.envelope else { return Ok(Vec::new()) };
+        let subject = message.subject();
+        // Copies with the same changes share what is stored of them.
+        let mut last: Option<(Rc<Edits>, Change)> = None;
+        let mut queued_copies = Vec::with_capacity(copies.len());
+        for copy in copies {
+            let change = match &last {
+                Some((edits, change)) if Rc::ptr_eq(edits, &copy.edits) => change.clone(),
+                _ => {
+                    let change = self.change(worker, mail, &copy.edits).await?;
+                    last = Some((Rc::clone(&copy.edits), change.clone()));
+                    change
+                }
+            };
+            let mut envelope = envelope.clone();
+            envelope.sender = copy.sender;
+            let recipient =
+                Recipient { address: copy.recipient, params: Params::default(), transport_id: copy.transport_id };
+            let size = copy.edits.modified_size();
+            let mut item = queued::item(worker, session, &envelope, &recipient, copy.number, size);
+            item.subject = subject.as_deref().map(Into::into);
+            item.metadata = copy.metadata;
+            item.hold = copy.hold;
+            item.jobid = copy.jobid;
+            item.tenantid = copy.tenantid;
+            item.priority = copy.priority;
+            item.quotas = copy.quotas.into();
+            item.dsn = copy.dsn;
+            if !copy.delay.is_zero() {
+                let now = angarium_queue::time::Timestamp::from_unix(worker.effects.clock.unix());
+                item.retryts = Some(now.after(copy.delay));
+            }
+            queued_copies.push(Queued { item, mail: mail.clone(), change });
+        }
+        Ok(queued_copies)
+    }
+
+    async fn change(&self, worker: &Rc<Worker>, mail: &StoredMail, edits: &Rc<Edits>) -> Result<Change, StoreFailure> {
+        if edits.is_empty() {
+            return Ok(Change::None);
+        }
+        let bytes = edits.to_bytes();
+        if bytes.len() <= MAX_EDITS {
+            return Ok(Change::Edits(bytes.into()));
+        }
+        let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
+        let modified = angarium_mail::edits::Modified::new(MailSource(mail.clone()), Arc::new((**edits).clone()), now)
+            .map_err(|_| StoreFailure::Broken)?;
+        let mut writer = self.store.begin(worker)?;
+        let mut offset = 0;
+        while offset < modified.len() {
+            let mut chunk = vec![0; 64 * 1024];
+            let count = modified.read_at(offset, &mut chunk).map_err(|_| StoreFailure::Broken)?;
+            if count == 0 {
+                return Err(StoreFailure::Broken);
+            }
+            chunk.truncate(count);
+            offset += count as u64;
+            writer.append(chunk).await?;
+        }
+        Ok(Change::Replaced(writer.finish()?))
+    }
+}
+
+/// A stored message as the mail library reads it.
+#[derive(Debug, Clone)]
+pub struct MailSource(pub StoredMail);
+
+impl Source for MailSource {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.0.source().read_at(offset, buf)
+    }
+
+    fn as_bytes(&self) -> Option<&[u8]> {
+        self.0.source().as_bytes()
+    }
+}
+
+impl Hooks for SessionScripts {
+    fn run<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        session: &'a Session,
+        hook: &'a Hook,
+        context: &'a mut HookContext,
+    ) -> LocalFuture<'a, Verdict> {
+        Box::pin(self.phase(worker, session, hook, context))
+    }
+
+    fn eod<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        session: &'a Session,
+        mail: &'a StoredMail,
+        context: &'a mut HookContext,
+    ) -> LocalFuture<'a, Decision> {
+        Box::pin(self.end_of_data(worker, session, mail, context))
+    }
+
+    fn disconnect<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        session: &'a Session,
+        closing: &'a Closing,
+        context: &'a mut HookContext,
+    ) -> LocalFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(unit) = self.unit(HookType::Disconnect, "") else { return };
+            let variables = vec![
+                ("arguments", variables::disconnect_arguments(closing)),
+                ("connection", variables::connection(session, true)),
+                ("transaction", angarium_runtime::array::Array::new().into()),
+            ];
+            // Nothing can be said to the client any more: errors are in the log.
+            self.run_unit(worker, unit, HookType::Disconnect, &session.connection.id, variables, context).await;
+        })
+    }
+}

@@ -1,0 +1,289 @@
+//! The scripts of a bundle: compiled once per load, run at every hook.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+
+use angarium_config::types::Id;
+use angarium_config::{HookType, Running, Startup};
+use angarium_effects::Dns;
+use angarium_lang::modules::Loader;
+use angarium_lang::{Diagnostic, Source};
+use angarium_runtime::exception::Place;
+use angarium_runtime::host::{Files, Host, Output, Pool};
+use angarium_runtime::library::Library;
+use angarium_runtime::shared::SharedMemory;
+use angarium_runtime::value::Value;
+use angarium_runtime::vm::{Ended, Execution, Limits, Unit};
+use angarium_stdlib::regexp;
+
+use crate::log::{Log, Severity};
+use crate::worker::Effects;
+
+/// The library that the MTA's scripts see: the core and every hook's own context.
+///
+/// # Panics
+/// When a declaration is malformed, which a test of the library rules out.
+#[must_use]
+pub fn library() -> Arc<Library> {
+    static LIBRARY: LazyLock<Arc<Library>> = LazyLock::new(|| {
+        let mut contexts = vec![&angarium_stdlib::CORE];
+        contexts.extend(crate::hooks::CONTEXTS);
+        #[expect(clippy::expect_used, reason = "the declarations are constants, and a test builds the library from them")]
+        let library = Library::new(&contexts).expect("the table of built-ins is well-formed");
+        Arc::new(library)
+    });
+    Arc::clone(&LIBRARY)
+}
+
+/// Reads files below the script root. The root itself is checked by the caller's file access.
+pub trait Root: Send + Sync {
+    /// The file at `path` below the root; none when it is missing or leads out of the root.
+    fn read(&self, path: &str) -> Option<Arc<[u8]>>;
+}
+
+/// A root without files.
+pub struct NoRoot;
+
+impl Root for NoRoot {
+    fn read(&self, _path: &str) -> Option<Arc<[u8]>> {
+        None
+    }
+}
+
+/// The scripts of one running configuration. Immutable; a reload makes new ones.
+pub struct Scripts {
+    units: BTreeMap<(HookType, Id), Arc<Unit>>,
+    limits: BTreeMap<HookType, Limits>,
+    running: Arc<Running>,
+    root: Arc<dyn Root>,
+}
+
+/// Everything that is wrong with the scripts of a bundle, ready to be shown.
+#[derive(Debug)]
+pub struct ScriptErrors(pub Vec<String>);
+
+impl std::fmt::Display for ScriptErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.join("\n").trim_end())
+    }
+}
+
+impl Scripts {
+    /// Compiles every hook that the configuration can run; the warnings come beside.
+    ///
+    /// # Errors
+    /// The errors of all scripts at once.
+    pub fn compile(
+        startup: &Startup,
+        running: &Arc<Running>,
+        root: Arc<dyn Root>,
+    ) -> Result<(Scripts, Vec<String>), ScriptErrors> {
+        let library = library();
+        let loader = BundleLoader { running, root: &*root };
+        let (mut units, mut errors, mut warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for (key, script) in &running.scripts {
+            let Some(names) = library.context(script.hook.name()) else {
+                errors.push(format!("{}: the hook {} is not available yet", script.file, script.hook));
+                continue;
+            };
+            let source = Source { name: &script.file, path: "", text: script.text.as_bytes() };
+            let compiled = match angarium_lang::compile(source, &names, &loader) {
+                Ok(compiled) => compiled,
+                Err(rejected) => {
+                    errors.push(rejected.render());
+                    continue;
+                }
+            };
+            let sources = &compiled.program.sources;
+            warnings.extend(compiled.warnings.iter().map(|warning: &Diagnostic| warning.render(sources)));
+            match Unit::link(compiled.program, Arc::clone(&library), &regexp::ENGINE) {
+                Ok(unit) => {
+                    units.insert(key.clone(), unit);
+                }
+                Err(error) => errors.push(error.render()),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ScriptErrors(errors));
+        }
+        let hooks = HookType::SESSION.into_iter().chain(HookType::QUEUE);
+        let limits = hooks.map(|hook| {
+            let limits = startup.scripting.limits.of(hook);
+            let memory = usize::try_from(limits.memory).unwrap_or(usize::MAX);
+            (hook, Limits { fuel: Some(limits.fuel), memory: Some(memory), time: Some(limits.time) })
+        });
+        Ok((Scripts { units, limits: limits.collect(), running: Arc::clone(running), root }, warnings))
+    }
+
+    /// The unit of a hook.
+    #[must_use]
+    pub fn unit(&self, hook: HookType, id: &Id) -> Option<&Arc<Unit>> {
+        self.units.get(&(hook, id.clone()))
+    }
+
+    /// The configuration that these scripts came with.
+    #[must_use]
+    pub fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
+    /// Ids of the transports, for `queue()`.
+    #[must_use]
+    pub fn transports(&self) -> BTreeSet<String> {
+        self.running.transports.keys().map(ToString::to_string).collect()
+    }
+}
+
+/// `include` and `import`: the bundle's files first, then the script root.
+struct BundleLoader<'a> {
+    running: &'a Running,
+    root: &'a dyn Root,
+}
+
+impl Loader for BundleLoader<'_> {
+    fn load(&self, path: &str) -> Option<Arc<[u8]>> {
+        self.running.file(path).or_else(|| self.root.read(path))
+    }
+}
+
+/// `File()` in a hook: the same places as `include`.
+struct BundleFiles(Arc<Scripts>);
+
+impl Files for BundleFiles {
+    fn read(&self, name: &str) -> Option<Rc<[u8]>> {
+        let path = angarium_lang::modules::resolve_path(name, "")?;
+        let data = self.0.running.file(&path).or_else(|| self.0.root.read(&path))?;
+        Some(data[..].into())
+    }
+}
+
+/// `echo` in a hook: a log line with the id of the transaction.
+struct Echo {
+    log: Arc<dyn Log>,
+    id: String,
+}
+
+impl Output for Echo {
+    fn echo(&self, text: &[u8]) {
+        self.log.line(Severity::Debug, &self.id, &String::from_utf8_lossy(text));
+    }
+
+    fn syslog(&self, priority: u32, message: &[u8]) {
+        let severity = match priority & 7 {
+            0..=3 => Severity::Error,
+            4 => Severity::Warning,
+            5 => Severity::Notice,
+            6 => Severity::Info,
+            _ => Severity::Debug,
+        };
+        self.log.line(severity, &self.id, &String::from_utf8_lossy(message));
+    }
+}
+
+/// What all executions of the process share.
+#[derive(Clone)]
+pub struct Services {
+    /// The store of `memory_*`.
+    pub memory: SharedMemory,
+    /// Where `echo` and errors go.
+    pub log: Arc<dyn Log>,
+    /// `gethostname()`
+    pub hostname: Arc<str>,
+}
+
+/// One run of a hook, prepared.
+pub struct Run<'a> {
+    /// The compiled script.
+    pub unit: &'a Arc<Unit>,
+    /// Which hook it is.
+    pub hook: HookType,
+    /// The id that its log lines carry.
+    pub id: &'a str,
+    /// Predefined variables, names without `$`.
+    pub variables: Vec<(&'static str, Value)>,
+}
+
+/// How a run ended.
+pub struct Finished {
+    /// The verdict of a terminating function; none at the end of the script.
+    pub result: Result<Option<Box<dyn std::any::Any>>, ScriptError>,
+    /// The value of `$context` afterwards.
+    pub context: Value,
+    /// Fuel used.
+    pub fuel: u64,
+    /// Where the terminating function was called, `FILE:LINE`.
+    pub decided: Option<String>,
+}
+
+/// A script failed; it has been logged.
+#[derive(Debug)]
+pub struct ScriptError {
+    /// What happened, with its place.
+    pub message: String,
+}
+
+impl Scripts {
+    /// Runs a hook to its end. `extend` adds the services of its context to the host.
+    pub async fn run(
+        self: &Arc<Self>,
+        services: &Services,
+        effects: &Effects,
+        pool: Arc<dyn Pool>,
+        run: Run<'_>,
+        extend: impl FnOnce(&Host),
+    ) -> Finished {
+        let host = Host::new(
+            Rc::clone(&effects.clock),
+            Rc::clone(&effects.random),
+            Rc::<dyn Dns>::clone(&effects.dns),
+            pool,
+            Rc::new(Echo { log: Arc::clone(&services.log), id: run.id.to_owned() }),
+            Rc::new(BundleFiles(Arc::clone(self))),
+            &regexp::ENGINE,
+            services.hostname.as_ref().into(),
+        );
+        host.extend(Rc::new(services.memory.clone()));
+        extend(&host);
+        let limits = self.limits.get(&run.hook).copied().unwrap_or_default();
+        let mut execution = Execution::new(run.unit, Rc::new(host), run.variables, limits);
+        let result = execution.drive().await;
+        let decided = execution.ended_at().as_ref().map(show);
+        let result = match result {
+            Ok(_) => Ok(None),
+            Err(Ended::Verdict(verdict)) => Ok(Some(verdict)),
+            Err(ended) => {
+                let place = match &ended {
+                    Ended::Uncaught(uncaught) => uncaught.place.as_ref().map(show),
+                    _ => decided.clone(),
+                };
+                let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+                let message = format!("{} error: {ended}{place}", run.hook);
+                services.log.line(Severity::Error, run.id, &message);
+                Err(ScriptError { message })
+            }
+        };
+        let context = execution.variable("context").unwrap_or_default();
+        Finished { result, context, fuel: execution.fuel_used(), decided }
+    }
+}
+
+fn show(place: &Place) -> String {
+    format!("{}:{}", place.file.as_deref().unwrap_or("script"), place.line)
+}
+
+/// Files below a folder, for [`Root`]; the reading itself is the program's.
+pub struct Folder<F> {
+    /// The folder.
+    pub root: PathBuf,
+    /// Reads a file.
+    pub read: F,
+}
+
+impl<F: Fn(&std::path::Path) -> Option<Vec<u8>> + Send + Sync> Root for Folder<F> {
+    fn read(&self, path: &str) -> Option<Arc<[u8]>> {
+        // `path` has been normalised: it has no `..` and no leading slash.
+        (self.read)(&self.root.join(path)).map(Into::into)
+    }
+}
