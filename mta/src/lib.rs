@@ -9,6 +9,7 @@
 //! | [`resolver`] | name resolution with one cache for all workers |
 //! | [`scripts`] | the scripts of a bundle, compiled and run |
 //! | [`server`] | the receiving server: listeners, sessions, and the traits of hooks and store |
+//! | [`settings`] | from the configuration to the settings of machines and queue |
 //! | [`tls`] | TLS towards clients and towards other servers |
 //! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
 
@@ -18,6 +19,8 @@ pub mod log;
 pub mod pool;
 pub mod resolver;
 pub mod scripts;
+// pub mod scripts;
 pub mod server;
+pub mod settings;
 pub mod tls;
 pub mod worker;

@@ -61,10 +61,17 @@ impl Log for Stderr {
 /// The UTC time in RFC 3339 form with milliseconds.
 #[must_use]
 pub fn stamp(unix: Duration) -> String {
-    let zone = angarium_stdlib::calendar::Zone { offset: 0, name: "UTC".to_owned() };
+    let zone = angarium_stdlib::calendar::Zone {
+        offset: 0,
+        name: "UTC".to_owned(),
+    };
     let seconds = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
     let text = angarium_stdlib::calendar::format(b"%Y-%m-%dT%H:%M:%S", seconds, &zone);
-    format!("{}.{:03}Z", String::from_utf8_lossy(&text), unix.subsec_millis())
+    format!(
+        "{}.{:03}Z",
+        String::from_utf8_lossy(&text),
+        unix.subsec_millis()
+    )
 }
 
 /// Shows control characters as `?`, so that nothing that a peer or a script says starts a line of its own.
@@ -90,14 +97,24 @@ impl Memory {
     /// The lines so far, `[id] body`.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl Log for Memory {
     fn line(&self, _severity: Severity, id: &str, body: &str) {
-        let line = if id.is_empty() { OneLine(body).to_string() } else { format!("[{id}] {}", OneLine(body)) };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        let line = if id.is_empty() {
+            OneLine(body).to_string()
+        } else {
+            format!("[{id}] {}", OneLine(body))
+        };
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
     }
 }
 
@@ -113,7 +130,10 @@ mod tests {
 
     #[test]
     fn times_are_rfc_3339_with_milliseconds() {
-        assert_eq!(stamp(Duration::from_millis(1_136_214_245_007)), "2006-01-02T15:04:05.007Z");
+        assert_eq!(
+            stamp(Duration::from_millis(1_136_214_245_007)),
+            "2006-01-02T15:04:05.007Z"
+        );
     }
 
     #[test]
