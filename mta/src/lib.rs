@@ -20,6 +20,7 @@ pub mod pool;
 pub mod resolver;
 pub mod scripts;
 // pub mod scripts;
+pub mod scripts;
 pub mod server;
 pub mod settings;
 pub mod tls;

@@ -15,7 +15,7 @@ use angarium_runtime::host::{Files, Host, Output, Pool};
 use angarium_runtime::library::Library;
 use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::value::Value;
-use angarium_runtime::vm::{Ended, Execution, Limits, Unit};
+use angarium_runtime::{Ended, Execution, Limits, Unit};
 use angarium_stdlib::regexp;
 
 use crate::log::{Log, Severity};
@@ -30,7 +30,10 @@ pub fn library() -> Arc<Library> {
     static LIBRARY: LazyLock<Arc<Library>> = LazyLock::new(|| {
         let mut contexts = vec![&angarium_stdlib::CORE];
         contexts.extend(crate::hooks::CONTEXTS);
-        #[expect(clippy::expect_used, reason = "the declarations are constants, and a test builds the library from them")]
+        #[expect(
+            clippy::expect_used,
+            reason = "the declarations are constants, and a test builds the library from them"
+        )]
         let library = Library::new(&contexts).expect("the table of built-ins is well-formed");
         Arc::new(library)
     });
@@ -81,14 +84,24 @@ impl Scripts {
         root: Arc<dyn Root>,
     ) -> Result<(Scripts, Vec<String>), ScriptErrors> {
         let library = library();
-        let loader = BundleLoader { running, root: &*root };
+        let loader = BundleLoader {
+            running,
+            root: &*root,
+        };
         let (mut units, mut errors, mut warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (key, script) in &running.scripts {
             let Some(names) = library.context(script.hook.name()) else {
-                errors.push(format!("{}: the hook {} is not available yet", script.file, script.hook));
+                errors.push(format!(
+                    "{}: the hook {} is not available yet",
+                    script.file, script.hook
+                ));
                 continue;
             };
-            let source = Source { name: &script.file, path: "", text: script.text.as_bytes() };
+            let source = Source {
+                name: &script.file,
+                path: "",
+                text: script.text.as_bytes(),
+            };
             let compiled = match angarium_lang::compile(source, &names, &loader) {
                 Ok(compiled) => compiled,
                 Err(rejected) => {
@@ -97,7 +110,12 @@ impl Scripts {
                 }
             };
             let sources = &compiled.program.sources;
-            warnings.extend(compiled.warnings.iter().map(|warning: &Diagnostic| warning.render(sources)));
+            warnings.extend(
+                compiled
+                    .warnings
+                    .iter()
+                    .map(|warning: &Diagnostic| warning.render(sources)),
+            );
             match Unit::link(compiled.program, Arc::clone(&library), &regexp::ENGINE) {
                 Ok(unit) => {
                     units.insert(key.clone(), unit);
@@ -112,9 +130,24 @@ impl Scripts {
         let limits = hooks.map(|hook| {
             let limits = startup.scripting.limits.of(hook);
             let memory = usize::try_from(limits.memory).unwrap_or(usize::MAX);
-            (hook, Limits { fuel: Some(limits.fuel), memory: Some(memory), time: Some(limits.time) })
+            (
+                hook,
+                Limits {
+                    fuel: Some(limits.fuel),
+                    memory: Some(memory),
+                    time: Some(limits.time),
+                },
+            )
         });
-        Ok((Scripts { units, limits: limits.collect(), running: Arc::clone(running), root }, warnings))
+        Ok((
+            Scripts {
+                units,
+                limits: limits.collect(),
+                running: Arc::clone(running),
+                root,
+            },
+            warnings,
+        ))
     }
 
     /// The unit of a hook.
@@ -132,7 +165,11 @@ impl Scripts {
     /// Ids of the transports, for `queue()`.
     #[must_use]
     pub fn transports(&self) -> BTreeSet<String> {
-        self.running.transports.keys().map(ToString::to_string).collect()
+        self.running
+            .transports
+            .keys()
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
@@ -154,7 +191,11 @@ struct BundleFiles(Arc<Scripts>);
 impl Files for BundleFiles {
     fn read(&self, name: &str) -> Option<Rc<[u8]>> {
         let path = angarium_lang::modules::resolve_path(name, "")?;
-        let data = self.0.running.file(&path).or_else(|| self.0.root.read(&path))?;
+        let data = self
+            .0
+            .running
+            .file(&path)
+            .or_else(|| self.0.root.read(&path))?;
         Some(data[..].into())
     }
 }
@@ -167,7 +208,8 @@ struct Echo {
 
 impl Output for Echo {
     fn echo(&self, text: &[u8]) {
-        self.log.line(Severity::Debug, &self.id, &String::from_utf8_lossy(text));
+        self.log
+            .line(Severity::Debug, &self.id, &String::from_utf8_lossy(text));
     }
 
     fn syslog(&self, priority: u32, message: &[u8]) {
@@ -178,7 +220,8 @@ impl Output for Echo {
             6 => Severity::Info,
             _ => Severity::Debug,
         };
-        self.log.line(severity, &self.id, &String::from_utf8_lossy(message));
+        self.log
+            .line(severity, &self.id, &String::from_utf8_lossy(message));
     }
 }
 
@@ -239,7 +282,10 @@ impl Scripts {
             Rc::clone(&effects.random),
             Rc::<dyn Dns>::clone(&effects.dns),
             pool,
-            Rc::new(Echo { log: Arc::clone(&services.log), id: run.id.to_owned() }),
+            Rc::new(Echo {
+                log: Arc::clone(&services.log),
+                id: run.id.to_owned(),
+            }),
             Rc::new(BundleFiles(Arc::clone(self))),
             &regexp::ENGINE,
             services.hostname.as_ref().into(),
@@ -258,19 +304,30 @@ impl Scripts {
                     Ended::Uncaught(uncaught) => uncaught.place.as_ref().map(show),
                     _ => decided.clone(),
                 };
-                let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+                let place = place
+                    .map(|place| format!(" at {place}"))
+                    .unwrap_or_default();
                 let message = format!("{} error: {ended}{place}", run.hook);
                 services.log.line(Severity::Error, run.id, &message);
                 Err(ScriptError { message })
             }
         };
         let context = execution.variable("context").unwrap_or_default();
-        Finished { result, context, fuel: execution.fuel_used(), decided }
+        Finished {
+            result,
+            context,
+            fuel: execution.fuel_used(),
+            decided,
+        }
     }
 }
 
 fn show(place: &Place) -> String {
-    format!("{}:{}", place.file.as_deref().unwrap_or("script"), place.line)
+    format!(
+        "{}:{}",
+        place.file.as_deref().unwrap_or("script"),
+        place.line
+    )
 }
 
 /// Files below a folder, for [`Root`]; the reading itself is the program's.
@@ -285,5 +342,52 @@ impl<F: Fn(&std::path::Path) -> Option<Vec<u8>> + Send + Sync> Root for Folder<F
     fn read(&self, path: &str) -> Option<Arc<[u8]>> {
         // `path` has been normalised: it has no `..` and no leading slash.
         (self.read)(&self.root.join(path)).map(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use angarium_config::{Options, load};
+
+    use super::*;
+
+    fn compiled(bundle: &Path) -> (Scripts, Vec<String>) {
+        struct Disk;
+        #[expect(clippy::disallowed_methods, reason = "a test reads the examples")]
+        impl angarium_config::FileSource for Disk {
+            fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+                std::fs::read(path)
+            }
+            fn list(&self, path: &Path) -> std::io::Result<Vec<angarium_config::Listed>> {
+                std::fs::read_dir(path)?
+                    .map(|entry| {
+                        let entry = entry?;
+                        Ok(angarium_config::Listed {
+                            name: entry.file_name(),
+                            folder: entry.path().is_dir(),
+                        })
+                    })
+                    .collect()
+            }
+        }
+        let source = angarium_config::Source::Tree(bundle.to_owned());
+        let config = load(&Disk, &source, &Options::default()).unwrap().config;
+        match Scripts::compile(&config.startup, &config.running, Arc::new(NoRoot)) {
+            Ok(compiled) => compiled,
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+
+    #[test]
+    fn the_examples_compile_without_warnings() {
+        for bundle in ["quickstart", "filtering-relay"] {
+            let bundle = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../examples")
+                .join(bundle);
+            let (_, warnings) = compiled(&bundle);
+            assert!(warnings.is_empty(), "{}", warnings.join("\n"));
+        }
     }
 }

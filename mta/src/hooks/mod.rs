@@ -9,7 +9,7 @@ pub mod eod;
 pub mod options;
 pub mod queue;
 pub mod reply;
-// pub mod session;
+pub mod session;
 pub mod smtp;
 pub mod variables;
 

@@ -8,9 +8,9 @@ use angarium_config::{HookType, Script, Server};
 use angarium_effects::LocalFuture;
 use angarium_mail::edits::Edits;
 use angarium_mail::source::Source;
+use angarium_runtime::Unit;
 use angarium_runtime::host::Pool;
 use angarium_runtime::value::Value;
-use angarium_runtime::vm::Unit;
 use angarium_smtp::param::Params;
 use angarium_smtp::server::{Closing, Hook, StoreFailure};
 use angarium_smtp::session::{Recipient, Session};
@@ -37,13 +37,27 @@ pub struct SessionScripts {
 impl SessionScripts {
     /// The scripts that `server` runs.
     #[must_use]
-    pub fn new(scripts: Arc<Scripts>, services: Services, server: Server, store: Arc<dyn Store>) -> SessionScripts {
+    pub fn new(
+        scripts: Arc<Scripts>,
+        services: Services,
+        server: Server,
+        store: Arc<dyn Store>,
+    ) -> SessionScripts {
         let transports = scripts.transports();
-        SessionScripts { scripts, services, server, store, transports }
+        SessionScripts {
+            scripts,
+            services,
+            server,
+            store,
+            transports,
+        }
     }
 
     fn unit(&self, hook: HookType, domain: &str) -> Option<&Arc<Unit>> {
-        let script: &Script = self.scripts.running().session_hook(&self.server, hook, domain)?;
+        let script: &Script = self
+            .scripts
+            .running()
+            .session_hook(&self.server, hook, domain)?;
         self.scripts.unit(hook, &script.id)
     }
 
@@ -56,10 +70,21 @@ impl SessionScripts {
         mut variables: Vec<(&'static str, Value)>,
         context: &mut HookContext,
     ) -> Finished {
-        variables.push(("context", context.get::<Value>().cloned().unwrap_or_default()));
+        variables.push((
+            "context",
+            context.get::<Value>().cloned().unwrap_or_default(),
+        ));
         let pool: Arc<dyn Pool> = Arc::clone(&worker.pool) as Arc<dyn Pool>;
-        let run = Run { unit, hook, id, variables };
-        let finished = self.scripts.run(&self.services, &worker.effects, pool, run, |_| {}).await;
+        let run = Run {
+            unit,
+            hook,
+            id,
+            variables,
+        };
+        let finished = self
+            .scripts
+            .run(&self.services, &worker.effects, pool, run, |_| {})
+            .await;
         context.set(finished.context.clone());
         finished
     }
@@ -68,7 +93,9 @@ impl SessionScripts {
     fn verdict(&self, hook: HookType, id: &str, finished: Finished) -> Verdict {
         let verdict = match finished.result {
             Ok(None) => Verdict::End,
-            Ok(Some(verdict)) => verdict.downcast::<Verdict>().map_or(Verdict::End, |verdict| *verdict),
+            Ok(Some(verdict)) => verdict
+                .downcast::<Verdict>()
+                .map_or(Verdict::End, |verdict| *verdict),
             Err(_) => Verdict::Error,
         };
         let word = match &verdict {
@@ -76,8 +103,15 @@ impl SessionScripts {
             Verdict::Defer(_) => "DEFER",
             _ => return verdict,
         };
-        let place = finished.decided.map(|place| format!(" at={place}")).unwrap_or_default();
-        self.services.log.line(Severity::Info, id, &format!("hook {hook} action={word}{place}"));
+        let place = finished
+            .decided
+            .map(|place| format!(" at={place}"))
+            .unwrap_or_default();
+        self.services.log.line(
+            Severity::Info,
+            id,
+            &format!("hook {hook} action={word}{place}"),
+        );
         verdict
     }
 
@@ -91,13 +125,28 @@ impl SessionScripts {
         use variables::{Map, address, connection, transaction, transaction_id};
         let id = session.transaction.id.as_str();
         let (kind, domain, arguments) = match hook {
-            Hook::Connect => (HookType::Connect, "", variables::connect_arguments(session, None)),
-            Hook::Helo { verb, host, extensions } => {
+            Hook::Connect => (
+                HookType::Connect,
+                "",
+                variables::connect_arguments(session, None),
+            ),
+            Hook::Helo {
+                verb,
+                host,
+                extensions,
+            } => {
                 let extensions = extensions.as_ref().map(|lines| {
-                    Value::from(lines.iter().map(|line| Value::from(line.as_str())).collect::<angarium_runtime::array::Array>())
+                    Value::from(
+                        lines
+                            .iter()
+                            .map(|line| Value::from(line.as_str()))
+                            .collect::<angarium_runtime::array::Array>(),
+                    )
                 });
-                let arguments =
-                    Map::default().with("verb", verb.as_str()).with("host", host.as_str()).maybe("extensions", extensions);
+                let arguments = Map::default()
+                    .with("verb", verb.as_str())
+                    .with("host", host.as_str())
+                    .maybe("extensions", extensions);
                 (HookType::Helo, "", arguments.into())
             }
             Hook::MailFrom { sender, params } => {
@@ -107,10 +156,17 @@ impl SessionScripts {
                     .with("params", smtp::params(params));
                 (HookType::MailFrom, "", arguments.into())
             }
-            Hook::RcptTo { recipient, params, transport_id } => {
+            Hook::RcptTo {
+                recipient,
+                params,
+                transport_id,
+            } => {
                 let arguments = Map::default()
                     .with("recipient", recipient.lower())
-                    .with("address", address(recipient.localpart(), recipient.domain()))
+                    .with(
+                        "address",
+                        address(recipient.localpart(), recipient.domain()),
+                    )
                     .with("params", smtp::params(params))
                     .with("transportid", transport_id.as_str());
                 (HookType::RcptTo, recipient.domain(), Value::from(arguments))
@@ -118,7 +174,9 @@ impl SessionScripts {
             // The configuration refuses servers that bind the other phases.
             _ => return Verdict::NoHook,
         };
-        let Some(unit) = self.unit(kind, domain) else { return Verdict::NoHook };
+        let Some(unit) = self.unit(kind, domain) else {
+            return Verdict::NoHook;
+        };
         let connection = match kind {
             HookType::Connect => variables::early_connection(session),
             _ => connection(session, kind != HookType::Helo),
@@ -127,8 +185,14 @@ impl SessionScripts {
             HookType::RcptTo => transaction(session, None),
             _ => transaction_id(session),
         };
-        let variables = vec![("arguments", arguments), ("connection", connection), ("transaction", transaction)];
-        let finished = self.run_unit(worker, unit, kind, id, variables, context).await;
+        let variables = vec![
+            ("arguments", arguments),
+            ("connection", connection),
+            ("transaction", transaction),
+        ];
+        let finished = self
+            .run_unit(worker, unit, kind, id, variables, context)
+            .await;
         self.verdict(kind, id, finished)
     }
 
@@ -139,39 +203,65 @@ impl SessionScripts {
         mail: &StoredMail,
         context: &mut HookContext,
     ) -> Decision {
-        let Some(unit) = self.unit(HookType::Eod, "") else { return Decision::queue_all(worker, session, mail) };
+        let Some(unit) = self.unit(HookType::Eod, "") else {
+            return Decision::queue_all(worker, session, mail);
+        };
         let id = session.transaction.id.as_str();
         let source: Rc<dyn Source> = Rc::new(MailSource(mail.clone()));
-        let message = match eod::Mail::new(source, id.to_owned(), Rc::new(self.transports.clone())) {
+        let message = match eod::Mail::new(source, id.to_owned(), Rc::new(self.transports.clone()))
+        {
             Ok(message) => Rc::new(message),
             Err(error) => {
-                self.services.log.line(Severity::Error, id, &format!("the message cannot be read: {error}"));
+                self.services.log.line(
+                    Severity::Error,
+                    id,
+                    &format!("the message cannot be read: {error}"),
+                );
                 return Decision::only(Verdict::Error);
             }
         };
-        let began = session.transaction.envelope.as_ref().map(|envelope| queued::began(worker, envelope).as_secs_f64());
-        let arguments = variables::Map::default().with("mail", eod::mail_value(unit.library(), &message));
+        let began = session
+            .transaction
+            .envelope
+            .as_ref()
+            .map(|envelope| queued::began(worker, envelope).as_secs_f64());
+        let arguments =
+            variables::Map::default().with("mail", eod::mail_value(unit.library(), &message));
         let variables = vec![
             ("arguments", arguments.into()),
             ("connection", variables::connection(session, true)),
             ("transaction", variables::transaction(session, began)),
         ];
-        let finished = self.run_unit(worker, unit, HookType::Eod, id, variables, context).await;
+        let finished = self
+            .run_unit(worker, unit, HookType::Eod, id, variables, context)
+            .await;
         let verdict = self.verdict(HookType::Eod, id, finished);
         if !eod::commits(&verdict) {
             if matches!(verdict, Verdict::End) {
-                self.services.log.line(Severity::Error, id, "eod error: the script ended without Accept, Reject or Defer");
+                self.services.log.line(
+                    Severity::Error,
+                    id,
+                    "eod error: the script ended without Accept, Reject or Defer",
+                );
             }
             return Decision::only(verdict);
         }
         let copies = message.take_queued();
         if copies.is_empty() && matches!(verdict, Verdict::Accept(_)) {
-            self.services.log.line(Severity::Notice, id, "eod accepted the message without queueing it");
+            self.services.log.line(
+                Severity::Notice,
+                id,
+                "eod accepted the message without queueing it",
+            );
         }
         match self.copies(worker, session, mail, &message, copies).await {
             Ok(queued) => Decision { verdict, queued },
             Err(failure) => {
-                self.services.log.line(Severity::Error, id, &format!("the changed message cannot be stored: {failure:?}"));
+                self.services.log.line(
+                    Severity::Error,
+                    id,
+                    &format!("the changed message cannot be stored: {failure:?}"),
+                );
                 Decision::only(Verdict::Error)
             }
         }
@@ -186,7 +276,9 @@ impl SessionScripts {
         message: &eod::Mail,
         copies: Vec<eod::Queued>,
     ) -> Result<Vec<Queued>, StoreFailure> {
-        let Some(envelope) = &session.transaction.envelope else { return Ok(Vec::new()) };
+        let Some(envelope) = &session.transaction.envelope else {
+            return Ok(Vec::new());
+        };
         let subject = message.subject();
         // Copies with the same changes share what is stored of them.
         let mut last: Option<(Rc<Edits>, Change)> = None;
@@ -202,8 +294,11 @@ impl SessionScripts {
             };
             let mut envelope = envelope.clone();
             envelope.sender = copy.sender;
-            let recipient =
-                Recipient { address: copy.recipient, params: Params::default(), transport_id: copy.transport_id };
+            let recipient = Recipient {
+                address: copy.recipient,
+                params: Params::default(),
+                transport_id: copy.transport_id,
+            };
             let size = copy.edits.modified_size();
             let mut item = queued::item(worker, session, &envelope, &recipient, copy.number, size);
             item.subject = subject.as_deref().map(Into::into);
@@ -218,12 +313,21 @@ impl SessionScripts {
                 let now = angarium_queue::time::Timestamp::from_unix(worker.effects.clock.unix());
                 item.retryts = Some(now.after(copy.delay));
             }
-            queued_copies.push(Queued { item, mail: mail.clone(), change });
+            queued_copies.push(Queued {
+                item,
+                mail: mail.clone(),
+                change,
+            });
         }
         Ok(queued_copies)
     }
 
-    async fn change(&self, worker: &Rc<Worker>, mail: &StoredMail, edits: &Rc<Edits>) -> Result<Change, StoreFailure> {
+    async fn change(
+        &self,
+        worker: &Rc<Worker>,
+        mail: &StoredMail,
+        edits: &Rc<Edits>,
+    ) -> Result<Change, StoreFailure> {
         if edits.is_empty() {
             return Ok(Change::None);
         }
@@ -232,13 +336,19 @@ impl SessionScripts {
             return Ok(Change::Edits(bytes.into()));
         }
         let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
-        let modified = angarium_mail::edits::Modified::new(MailSource(mail.clone()), Arc::new((**edits).clone()), now)
-            .map_err(|_| StoreFailure::Broken)?;
+        let modified = angarium_mail::edits::Modified::new(
+            MailSource(mail.clone()),
+            Arc::new((**edits).clone()),
+            now,
+        )
+        .map_err(|_| StoreFailure::Broken)?;
         let mut writer = self.store.begin(worker)?;
         let mut offset = 0;
         while offset < modified.len() {
             let mut chunk = vec![0; 64 * 1024];
-            let count = modified.read_at(offset, &mut chunk).map_err(|_| StoreFailure::Broken)?;
+            let count = modified
+                .read_at(offset, &mut chunk)
+                .map_err(|_| StoreFailure::Broken)?;
             if count == 0 {
                 return Err(StoreFailure::Broken);
             }
@@ -297,14 +407,24 @@ impl Hooks for SessionScripts {
         context: &'a mut HookContext,
     ) -> LocalFuture<'a, ()> {
         Box::pin(async move {
-            let Some(unit) = self.unit(HookType::Disconnect, "") else { return };
+            let Some(unit) = self.unit(HookType::Disconnect, "") else {
+                return;
+            };
             let variables = vec![
                 ("arguments", variables::disconnect_arguments(closing)),
                 ("connection", variables::connection(session, true)),
                 ("transaction", angarium_runtime::array::Array::new().into()),
             ];
             // Nothing can be said to the client any more: errors are in the log.
-            self.run_unit(worker, unit, HookType::Disconnect, &session.connection.id, variables, context).await;
+            self.run_unit(
+                worker,
+                unit,
+                HookType::Disconnect,
+                &session.connection.id,
+                variables,
+                context,
+            )
+            .await;
         })
     }
 }

@@ -301,6 +301,12 @@ impl Execution {
         self.fiber.predefined(name)
     }
 
+    /// Where the script ended itself or was ended by a limit; none while it runs or when it ran to its end.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Place> {
+        self.fiber.ended_at.clone()
+    }
+
     /// Fuel used so far.
     #[must_use]
     pub fn fuel_used(&self) -> u64 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use angarium_lang::bytecode::{Access, MAX_REGISTERS, Proto};
 
 use crate::cell::VarCell;
+use crate::exception::Place;
 use crate::host::Host;
 use crate::library::Library;
 use crate::memory;
@@ -79,6 +80,8 @@ pub struct Fiber {
     pub(crate) waiting: Option<usize>,
     /// What the built-in in the running frame is to be resumed with.
     pub(crate) pending: Option<Input>,
+    /// Where the script ended itself or was ended by a limit.
+    pub(crate) ended_at: Option<Place>,
 }
 
 /// What a look at the budgets found.
@@ -107,6 +110,7 @@ impl Fiber {
             granted: 0,
             waiting: None,
             pending: None,
+            ended_at: None,
         }
     }
 

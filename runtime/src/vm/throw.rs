@@ -18,6 +18,7 @@ impl Fiber {
             Thrown::Value(value) => value,
             Thrown::Error(message) => self.exception(&message),
             uncatchable @ (Thrown::End(_) | Thrown::Limit(_)) => {
+                self.ended_at = self.place();
                 self.finish();
                 return Err(Throw::from(uncatchable));
             }
