@@ -19,8 +19,6 @@ pub mod log;
 pub mod pool;
 pub mod resolver;
 pub mod scripts;
-// pub mod scripts;
-pub mod scripts;
 pub mod server;
 pub mod settings;
 pub mod tls;
