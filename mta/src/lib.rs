@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`cli`] | the commands of the program |
 //! | [`hooks`] | scripts at every phase |
 //! | [`listing`] | the table of built-ins as data |
 //! | [`log`] | one line per event |
@@ -13,6 +14,7 @@
 //! | [`tls`] | TLS towards clients and towards other servers |
 //! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
 
+pub mod cli;
 pub mod hooks;
 pub mod listing;
 pub mod log;

@@ -1,2 +1,5 @@
-//! The Angarium mail transfer agent.
-fn main() {}
+//! The Angarium mail transfer agent: the program.
+
+fn main() -> std::process::ExitCode {
+    angarium::cli::main(std::env::args_os())
+}
