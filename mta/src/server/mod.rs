@@ -5,11 +5,31 @@
 //! |---|---|
 //! | [`hooks`] | the trait that decides: scripts, or [`hooks::NoHooks`] |
 //! | [`store`] | the trait that keeps messages and makes them durable |
+//! | [`spooled`] | the store over the spool |
 //! | [`queued`] | from a transaction to queue items |
+//! | [`settings`] | virtual servers: what stays, what a reload replaces, who is let in |
+//! | [`listener`] | sockets, the acceptor, what happens when descriptors run out |
+//! | [`event`] | what is logged and counted |
+//! | `session` | the driver of one session |
+//! | `wire` | its stream, unwritten replies and timer |
+//! | `name` | the client's name in DNS |
 
+pub mod event;
 pub mod hooks;
+pub mod listener;
+mod name;
 pub mod queued;
+mod session;
+pub mod settings;
+pub mod spooled;
 pub mod store;
+#[cfg(test)]
+mod tests;
+mod wire;
 
+pub use event::{Counters, Event, Observer};
 pub use hooks::{Decision, HookContext, Hooks, NoHooks};
+pub use listener::{Acceptor, BindError, Endpoint};
+pub use settings::{Settings, VirtualServer};
+pub use spooled::SpoolStore;
 pub use store::{Change, MailWriter, Queued, Store, StoredMail};

@@ -22,7 +22,7 @@ use crate::worker::Worker;
 pub trait Store: Send + Sync {
     /// Why no new mail can be taken at present, if so: MAIL answers 452 4.3.1 then. Asked for each
     /// transaction, so it has to be quick.
-    fn refusal(&self) -> Option<String>;
+    fn refusal(&self, worker: &Worker) -> Option<String>;
 
     /// Begins a message.
     ///
@@ -57,7 +57,7 @@ pub trait MailWriter {
     ///
     /// # Errors
     /// As [`MailWriter::append`].
-    fn finish(self: Box<Self>) -> Result<StoredMail, StoreFailure>;
+    fn finish(self: Box<Self>) -> LocalFuture<'static, Result<StoredMail, StoreFailure>>;
 }
 
 /// A complete message that the store holds, its Received field included. Clones share the content;

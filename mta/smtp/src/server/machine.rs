@@ -20,7 +20,7 @@ use crate::verdict::{Function, Phase, ReplyOptions, SCRIPT_ERROR, Verdict, compo
 
 /// Makes the ids of transactions (UUID text). It is the one outside effect that a machine needs
 /// at once, so it is handed in.
-pub type IdSource = Box<dyn FnMut() -> String + Send>;
+pub type IdSource = Box<dyn FnMut() -> String>;
 
 /// One SMTP session of the receiving side. See the [module](super) for how to drive it.
 pub struct Server {

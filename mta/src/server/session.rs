@@ -1,0 +1,479 @@
+//! The driver of one session: feeds the machine of `angarium_smtp::server` from the socket and does
+//! what it asks for.
+//!
+//! # Cost
+//!
+//! An idle session holds no read buffer: bytes are read into a buffer that all sessions of the
+//! worker share, fed to the machine at once, and only what it does not take (pipelined commands
+//! behind one whose hook waits) is kept, at most one buffer. Replies gather until the session is
+//! about to wait, so that a pipelined group costs one read and one write. The timer is moved without
+//! being set anew ([`Timer`](super::wire)).
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use angarium_effects::random::uuid_text;
+use angarium_effects::{Accepted, LocalFuture, Monotonic};
+use angarium_smtp::received;
+use angarium_smtp::reply::EnhancedStatus;
+use angarium_smtp::server::{Closing, Hook, Input, Output, Server, StoreFailure};
+use angarium_smtp::session::{CloseBy, Connection, TlsInfo, TransportError, TransportErrorKind};
+use angarium_smtp::verdict::{EnhancedChoice, ReplyOptions, Verdict};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::event::Event;
+use super::hooks::{Decision, HookContext};
+use super::name;
+use super::settings::{LINGER, Seat, Settings};
+use super::store::MailWriter;
+use super::wire::{Stream, Wire, socket_error};
+use crate::worker::Worker;
+
+/// The read buffer of all sessions of a worker.
+struct Scratch(RefCell<Vec<u8>>);
+
+/// As much as the machine takes for one chunk of content.
+const SCRATCH: usize = 64 << 10;
+
+/// Serves a client from accept to close. `implicit` says that TLS starts with the first byte.
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    accepted: Box<dyn Accepted>,
+    seat: Seat,
+    settings: Arc<Settings>,
+    implicit: bool,
+) {
+    seat.server.counters.connections.one();
+    let peer = accepted.peer_addr();
+    let Ok(connection) = accepted.adopt() else {
+        return;
+    };
+    let Ok(local) = connection.local_addr() else {
+        return;
+    };
+    let remote_ip = peer.ip().to_canonical();
+    let effects = &worker.effects;
+    let mut wire = Wire::new(Rc::clone(&effects.clock), Stream::Clear(connection));
+    let look_up = async {
+        if settings.remote_ptr {
+            name::confirmed(
+                Rc::clone(&effects.clock),
+                Rc::clone(&effects.dns),
+                remote_ip,
+            )
+            .await
+        } else {
+            None
+        }
+    };
+    let handshake = async {
+        if !implicit {
+            return Ok(None);
+        }
+        let limit = settings.smtp.timeouts.command;
+        let until = effects.clock.monotonic() + limit;
+        start_tls(&mut wire, &settings, Some(until)).await.map(Some)
+    };
+    let (remote_ptr, tls) = tokio::join!(look_up, handshake);
+    if implicit {
+        note_handshake(&seat, remote_ip, tls.as_ref().err());
+    }
+    let Ok(tls) = tls else { return };
+    let random = Rc::clone(&effects.random);
+    let ids = move || uuid_text(&random.uuid());
+    let connection = Connection {
+        id: ids(),
+        priority: 0,
+        remote_ip,
+        remote_port: peer.port(),
+        remote_ptr,
+        remote_uid: None,
+        local_ip: local.ip().to_canonical(),
+        local_port: local.port(),
+        server_id: seat.server.id.clone(),
+        proxy_ip: None,
+        proxy_tlv: None,
+    };
+    let machine = Server::new(
+        Arc::clone(&settings.smtp),
+        connection,
+        tls,
+        Box::new(ids),
+        effects.clock.monotonic().0,
+    );
+    let session = Session {
+        stopped: Some(Box::pin(worker.stopped())),
+        scratch: worker.local(|| Scratch(RefCell::new(vec![0; SCRATCH]))),
+        worker,
+        settings,
+        seat,
+        machine,
+        wire,
+        pending: Vec::new(),
+        ended: false,
+        mail: None,
+        context: HookContext::default(),
+    };
+    session.run().await;
+}
+
+struct Session {
+    worker: Rc<Worker>,
+    settings: Arc<Settings>,
+    seat: Seat,
+    machine: Server,
+    wire: Wire,
+    scratch: Rc<Scratch>,
+    /// What was read and the machine did not take yet.
+    pending: Vec<u8>,
+    /// The client sends nothing more.
+    ended: bool,
+    /// The message under way.
+    mail: Option<Box<dyn MailWriter>>,
+    context: HookContext,
+    /// Ends with the worker; none when the machine knows.
+    stopped: Option<LocalFuture<'static, ()>>,
+}
+
+impl Session {
+    async fn run(mut self) {
+        loop {
+            if let Some(output) = self.machine.poll() {
+                match output {
+                    Output::Hook(Hook::Eod { size }) => self.end_of_data(size).await,
+                    Output::Hook(hook) => self.hook(&hook).await,
+                    Output::OpenBody => self.open_body().await,
+                    Output::Body(chunk) => self.append(chunk).await,
+                    Output::AbortBody => self.mail = None,
+                    Output::StartTls => self.upgrade().await,
+                    Output::Close(closing) => return self.close(closing).await,
+                }
+            } else if !self.pending.is_empty() {
+                self.feed();
+            } else if let Some(error) = self.wire.broken.clone() {
+                self.input(Input::Gone(Some(error)));
+            } else if self.ended {
+                self.input(Input::Gone(None));
+            } else {
+                self.gather();
+                self.wire.flush(self.settings.smtp.timeouts.command).await;
+                if self.wire.broken.is_none() {
+                    self.wait().await;
+                }
+            }
+        }
+    }
+
+    /// Gives the machine an event.
+    fn input(&mut self, input: Input<'_>) -> usize {
+        let now = self.worker.effects.clock.monotonic().0;
+        self.machine.handle(now, input)
+    }
+
+    /// Takes the machine's replies over.
+    fn gather(&mut self) {
+        let replies = self.machine.replies();
+        let count = replies.len();
+        self.wire.push(replies);
+        self.machine.written(count);
+    }
+
+    /// Feeds what is left of an earlier read.
+    fn feed(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        let used = self.input(Input::Bytes(&pending));
+        // The machine asks for nothing more now, so it takes something, or is about to close.
+        if used == 0 && !self.machine.wants_input() {
+            self.pending = pending;
+            return;
+        }
+        pending.drain(..used.min(pending.len()));
+        if !pending.is_empty() {
+            self.pending = pending;
+        }
+    }
+
+    /// Waits for the client, the deadline or the end of the worker.
+    async fn wait(&mut self) {
+        let full = self.settings.store.refusal(&self.worker).is_some();
+        self.machine.set_storage_full(full);
+        let deadline = self.machine.deadline().map(Monotonic);
+        poll_fn(|cx| self.poll_wait(deadline, cx)).await;
+    }
+
+    fn poll_wait(&mut self, deadline: Option<Monotonic>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(stopped) = &mut self.stopped
+            && stopped.as_mut().poll(cx).is_ready()
+        {
+            self.stopped = None;
+            self.input(Input::Shutdown);
+            return Poll::Ready(());
+        }
+        let scratch = Rc::clone(&self.scratch);
+        let mut bytes = scratch.0.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.wire.stream).poll_read(cx, &mut buffer) {
+            Poll::Ready(Ok(())) => {
+                let bytes = buffer.filled();
+                if bytes.is_empty() {
+                    self.ended = true;
+                } else {
+                    let used = self.input(Input::Bytes(bytes));
+                    let rest = bytes.get(used..).unwrap_or_default();
+                    self.pending.extend_from_slice(rest);
+                }
+            }
+            // Many clients close under TLS without saying so; commands cannot be cut short unseen.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.ended = true;
+            }
+            Poll::Ready(Err(error)) => self.wire.fail(self.read_error(&error)),
+            Poll::Pending => {
+                let Some(at) = deadline else {
+                    return Poll::Pending;
+                };
+                if self.wire.timer.poll(at, cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.input(Input::Tick);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn read_error(&self, error: &io::Error) -> TransportError {
+        let mut failed = socket_error(error);
+        let under_tls = matches!(self.wire.stream, Stream::Tls(_));
+        if under_tls && error.raw_os_error().is_none() && error.get_ref().is_some() {
+            failed.kind = TransportErrorKind::Tls;
+        }
+        failed
+    }
+
+    /// Runs the hook of a phase.
+    async fn hook(&mut self, hook: &Hook) {
+        self.gather();
+        let verdict = self
+            .wire
+            .beside(self.settings.hooks.run(
+                &self.worker,
+                self.machine.session(),
+                hook,
+                &mut self.context,
+            ))
+            .await;
+        self.input(Input::Verdict(verdict));
+    }
+
+    /// Begins a message with its Received field.
+    async fn open_body(&mut self) {
+        match self.settings.store.begin(&self.worker) {
+            Ok(writer) => {
+                let unix = self.worker.effects.clock.unix().as_secs();
+                let field = received::field(
+                    self.machine.session(),
+                    &self.settings.smtp.hostname,
+                    &self.settings.product,
+                    i64::try_from(unix).unwrap_or(i64::MAX),
+                );
+                self.mail = Some(writer);
+                self.append(field.into_bytes()).await;
+            }
+            Err(failure) => self.not_stored(failure),
+        }
+    }
+
+    /// Appends to the message under way.
+    async fn append(&mut self, bytes: Vec<u8>) {
+        self.gather();
+        let count = bytes.len();
+        let Some(mail) = &mut self.mail else {
+            return self.not_stored(StoreFailure::Broken);
+        };
+        match self.wire.beside(mail.append(bytes)).await {
+            Ok(()) => {
+                let count = u64::try_from(count).unwrap_or(u64::MAX);
+                self.seat.server.counters.bytes.add(count);
+                self.input(Input::Stored);
+            }
+            Err(failure) => self.not_stored(failure),
+        }
+    }
+
+    fn not_stored(&mut self, failure: StoreFailure) {
+        self.mail = None;
+        self.tell_not_stored(failure);
+        self.input(Input::StoreFailed(failure));
+    }
+
+    fn tell_not_stored(&self, failure: StoreFailure) {
+        self.seat.server.tell(&Event::NotStored {
+            transaction: self.machine.session().transaction.id.clone(),
+            reason: match failure {
+                StoreFailure::Full => "no room in the spool, or in the memory for messages",
+                StoreFailure::Broken => "the spool could not be written",
+            },
+        });
+    }
+
+    /// Lets the eod hook decide, and makes what it queued durable before the client hears of it.
+    async fn end_of_data(&mut self, _size: u64) {
+        self.gather();
+        let verdict = match self.decide().await {
+            Ok(verdict) => verdict,
+            Err(failure) => {
+                self.tell_not_stored(failure);
+                refusal(failure)
+            }
+        };
+        let counters = &self.seat.server.counters;
+        match verdict {
+            Verdict::Accept(_) | Verdict::NoHook => counters.accepted.one(),
+            _ => counters.rejected.one(),
+        }
+        self.input(Input::Verdict(verdict));
+    }
+
+    async fn decide(&mut self) -> Result<Verdict, StoreFailure> {
+        let writer = self.mail.take().ok_or(StoreFailure::Broken)?;
+        let mail = self.wire.beside(writer.finish()).await?;
+        let Decision { verdict, queued } = self
+            .wire
+            .beside(self.settings.hooks.eod(
+                &self.worker,
+                self.machine.session(),
+                &mail,
+                &mut self.context,
+            ))
+            .await;
+        // A Reject keeps what was queued (a copy for quarantine); a Defer asks for the message again.
+        let keeps = matches!(
+            verdict,
+            Verdict::Accept(_) | Verdict::NoHook | Verdict::Reject(_)
+        );
+        if keeps && !queued.is_empty() {
+            let count = u64::try_from(queued.len()).unwrap_or(u64::MAX);
+            self.wire
+                .beside(self.settings.store.commit(&self.worker, queued))
+                .await?;
+            self.seat.server.counters.queued.add(count);
+        }
+        Ok(verdict)
+    }
+
+    /// STARTTLS: the reply in clear, then the handshake. What came in behind the command is dropped:
+    /// it was not under TLS and must not be taken for what is (RFC 3207 §6).
+    async fn upgrade(&mut self) {
+        self.pending = Vec::new();
+        self.gather();
+        self.wire.flush(self.settings.smtp.timeouts.command).await;
+        if self.wire.broken.is_some() {
+            return;
+        }
+        let until = self.machine.deadline().map(Monotonic);
+        let outcome = start_tls(&mut self.wire, &self.settings, until).await;
+        let client = self.machine.session().connection.remote_ip;
+        note_handshake(&self.seat, client, outcome.as_ref().err());
+        match outcome {
+            Ok(info) => self.input(Input::TlsDone(info)),
+            Err(error) => {
+                self.wire.fail(error.clone());
+                let now = self.worker.effects.clock.monotonic();
+                if until.is_some_and(|until| until <= now) {
+                    self.input(Input::Tick)
+                } else {
+                    self.input(Input::Gone(Some(error)))
+                }
+            }
+        };
+    }
+
+    /// The last replies, the close, and the disconnect hook.
+    async fn close(mut self, closing: Closing) {
+        self.mail = None;
+        self.gather();
+        let limit = self.settings.smtp.timeouts.command;
+        self.wire.flush(limit).await;
+        if self.wire.broken.is_none() && closing.by == CloseBy::Local {
+            self.wire.close(LINGER, &self.scratch.0).await;
+        }
+        let Session {
+            worker,
+            settings,
+            machine,
+            mut context,
+            seat,
+            wire,
+            ..
+        } = self;
+        // The client is gone: its place is free, however long the hook takes.
+        drop((wire, seat));
+        settings
+            .hooks
+            .disconnect(&worker, machine.session(), &closing, &mut context)
+            .await;
+    }
+}
+
+/// Does a handshake on the stream. If it fails, the stream is gone.
+async fn start_tls(
+    wire: &mut Wire,
+    settings: &Settings,
+    until: Option<Monotonic>,
+) -> Result<TlsInfo, TransportError> {
+    let failed = |reason: &str| TransportError {
+        kind: TransportErrorKind::Tls,
+        reason: reason.to_owned(),
+        code: None,
+    };
+    let (Some(tls), Stream::Clear(connection)) = (
+        &settings.tls,
+        std::mem::replace(&mut wire.stream, Stream::Gone),
+    ) else {
+        return Err(failed("this server has no certificate"));
+    };
+    let mut handshake = std::pin::pin!(tls.accept(connection));
+    let timer = &mut wire.timer;
+    let outcome = poll_fn(|cx| match (handshake.as_mut().poll(cx), until) {
+        (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
+        (Poll::Pending, Some(until)) => timer.poll(until, cx).map(|()| None),
+        (Poll::Pending, None) => Poll::Pending,
+    })
+    .await;
+    let (stream, info) = outcome.ok_or_else(|| failed("timeout during the handshake"))??;
+    wire.stream = Stream::Tls(Box::new(stream));
+    Ok(info)
+}
+
+fn note_handshake(seat: &Seat, client: std::net::IpAddr, error: Option<&TransportError>) {
+    match error {
+        None => seat.server.counters.tls.one(),
+        Some(error) => {
+            seat.server.counters.tls_failed.one();
+            seat.server.tell(&Event::TlsFailed {
+                server: seat.server.id.clone(),
+                peer: client,
+                reason: error.reason.clone(),
+            });
+        }
+    }
+}
+
+/// The reply in place of a verdict when the message could not be kept.
+fn refusal(failure: StoreFailure) -> Verdict {
+    let (code, detail, text) = match failure {
+        StoreFailure::Full => (452, (4, 3, 1), "Insufficient system storage"),
+        StoreFailure::Broken => (451, (4, 3, 0), "Local error, try again later"),
+    };
+    let (class, subject, detail) = detail;
+    Verdict::Defer(ReplyOptions {
+        code: Some(code),
+        enhanced: EnhancedChoice::Code(EnhancedStatus::new(class, subject, detail)),
+        ..ReplyOptions::reason(text.as_bytes())
+    })
+}

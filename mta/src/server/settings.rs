@@ -1,0 +1,169 @@
+//! Virtual servers: what stays as long as the process, what a reload replaces, and how many clients
+//! are let in.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use angarium_config::server::Implicit;
+use angarium_smtp::server as machine;
+
+use super::event::{Counters, Event, Observer};
+use super::hooks::Hooks;
+use super::store::Store;
+use crate::tls::ServerTls;
+
+/// What a reload replaces. A session keeps the settings that it began with.
+#[derive(Clone)]
+pub struct Settings {
+    /// What the machine has to know.
+    pub smtp: Arc<machine::Config>,
+    /// What decides.
+    pub hooks: Arc<dyn Hooks>,
+    /// Where messages go.
+    pub store: Arc<dyn Store>,
+    /// Certificates, if there are any. Without them STARTTLS must be off in `smtp`.
+    pub tls: Option<ServerTls>,
+    /// On which listeners TLS starts with the first byte.
+    pub implicit: Implicit,
+    /// Look the client's name up.
+    pub remote_ptr: bool,
+    /// Connections at once.
+    pub total: usize,
+    /// Connections at once from one IPv4 address or IPv6 /64; 0 for no limit.
+    pub per_ip: u32,
+    /// The product's name in Received fields.
+    pub product: String,
+}
+
+impl Settings {
+    /// Whether TLS starts with the first byte on the listener of this id.
+    #[must_use]
+    pub fn is_implicit(&self, listener: Option<&str>) -> bool {
+        match &self.implicit {
+            Implicit::All(all) => *all,
+            Implicit::Listeners(ids) => ids
+                .iter()
+                .any(|id| Some(id.to_string().as_str()) == listener),
+        }
+    }
+}
+
+/// A virtual server: its settings as they are now, and what outlives a reload.
+pub struct VirtualServer {
+    /// Its id in the configuration.
+    pub id: String,
+    /// What it has seen.
+    pub counters: Counters,
+    settings: RwLock<Arc<Settings>>,
+    observer: Observer,
+    total: AtomicUsize,
+    /// Connections by IPv4 address or IPv6 /64.
+    by_ip: Mutex<HashMap<IpAddr, u32>>,
+}
+
+impl VirtualServer {
+    /// A server without clients.
+    #[must_use]
+    pub fn new(id: impl Into<String>, settings: Settings, observer: Observer) -> Arc<Self> {
+        Arc::new(VirtualServer {
+            id: id.into(),
+            counters: Counters::default(),
+            settings: RwLock::new(Arc::new(settings)),
+            observer,
+            total: AtomicUsize::new(0),
+            by_ip: Mutex::default(),
+        })
+    }
+
+    /// The settings for a connection that begins now.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the settings: connections accepted from now on use them.
+    pub fn reload(&self, settings: Settings) {
+        let settings = Arc::new(settings);
+        // The old ones may be dropped here, which frees scripts: not under the lock.
+        let _old = std::mem::replace(
+            &mut *self
+                .settings
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+            settings,
+        );
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Tells the observer.
+    pub(super) fn tell(&self, event: &Event) {
+        (self.observer)(event);
+    }
+
+    /// Lets a client in, if there is room for it; it leaves when the seat is dropped.
+    pub(super) fn seat(self: &Arc<Self>, client: IpAddr, settings: &Settings) -> Option<Seat> {
+        let key = block(client);
+        let mut by_ip = self.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_ip.get(&key).copied().unwrap_or(0);
+        if (settings.per_ip > 0 && count >= settings.per_ip)
+            || self.total.load(Ordering::Relaxed) >= settings.total
+        {
+            return None;
+        }
+        by_ip.insert(key, count.saturating_add(1));
+        self.total.fetch_add(1, Ordering::Relaxed);
+        Some(Seat {
+            server: Arc::clone(self),
+            key,
+        })
+    }
+}
+
+/// The address, or the first of its /64: one network of IPv6 counts as one client.
+fn block(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let network = u128::from(address) & !u128::from(u64::MAX);
+            std::net::Ipv6Addr::from(network).into()
+        }
+    }
+}
+
+/// The place of one client.
+pub(super) struct Seat {
+    pub(super) server: Arc<VirtualServer>,
+    key: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.server.total.fetch_sub(1, Ordering::Relaxed);
+        let mut by_ip = self
+            .server
+            .by_ip
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_ip.get_mut(&self.key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                by_ip.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// How long a closed connection is listened to, so that the last reply arrives: data that comes in
+/// after a close makes the system reset the connection, and a reset may destroy what the peer has
+/// not read yet.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+/// How long the look-up of a client's name may take.
+pub(super) const LOOKUP: Duration = Duration::from_secs(5);
