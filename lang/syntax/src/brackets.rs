@@ -11,6 +11,7 @@
 use crate::ast::MAX_NESTING;
 use crate::builder::too_deep;
 use crate::diagnostic::Diagnostic;
+use crate::lines::Lines;
 use crate::span::FileId;
 use crate::token::{Token, TokenKind};
 use crate::words;
@@ -34,6 +35,11 @@ pub(crate) enum Brace {
     Other,
 }
 
+/// So often the place of a missing opener is guessed.
+const MAX_GUESSES: usize = 40;
+/// No more errors than that are kept; a report shows far fewer.
+const MAX_KEPT: usize = 1000;
+
 /// The result of [`pair`].
 #[derive(Debug, Default)]
 pub(crate) struct Paired {
@@ -46,12 +52,13 @@ pub(crate) struct Paired {
 
 /// Pairs the brackets of `tokens`.
 pub(crate) fn pair(tokens: &[Token], source: &[u8], file: FileId) -> Paired {
-    let first = Pairing::new(tokens, source, file, false).run();
+    let no_lines = Lines::new(b"");
+    let first = Pairing::new(tokens, source, file, &no_lines, false).run();
     if first.errors.is_empty() {
         return first;
     }
     // With an error somewhere it pays to look at the indentation.
-    Pairing::new(tokens, source, file, true).run()
+    Pairing::new(tokens, source, file, &Lines::new(source), true).run()
 }
 
 struct Opener {
@@ -71,7 +78,10 @@ struct Pairing<'a> {
     tokens: &'a [Token],
     source: &'a [u8],
     file: FileId,
+    lines: &'a Lines,
     by_indent: bool,
+    /// How many tokens may still be looked at again; keeps the time linear.
+    budget: usize,
     out: Paired,
     stack: Vec<Opener>,
     /// The index in the input of the token at hand.
@@ -83,14 +93,22 @@ struct Pairing<'a> {
 }
 
 impl<'a> Pairing<'a> {
-    fn new(tokens: &'a [Token], source: &'a [u8], file: FileId, by_indent: bool) -> Self {
+    fn new(
+        tokens: &'a [Token],
+        source: &'a [u8],
+        file: FileId,
+        lines: &'a Lines,
+        by_indent: bool,
+    ) -> Self {
         let mut out = Paired::default();
         out.tokens.reserve(tokens.len() + tokens.len() / 16 + 1);
         Self {
             tokens,
             source,
             file,
+            lines,
             by_indent,
+            budget: tokens.len().saturating_mul(4),
             out,
             stack: Vec::new(),
             at: 0,
@@ -165,6 +183,12 @@ impl<'a> Pairing<'a> {
         }
     }
 
+    fn report(&mut self, error: Diagnostic) {
+        if self.out.errors.len() < MAX_KEPT {
+            self.out.errors.push(error);
+        }
+    }
+
     /// Whether nothing before stands without its `;`.
     fn ends_statement(&self) -> bool {
         matches!(
@@ -183,7 +207,7 @@ impl<'a> Pairing<'a> {
             self.out.braces.push((token.start, brace));
         }
         if self.stack.len() == usize::from(MAX_NESTING) && self.cut.is_none() {
-            self.out.errors.push(too_deep(token.span(self.file)));
+            self.report(too_deep(token.span(self.file)));
             // All of it is one unknown thing from here on.
             let kind = if brace == Brace::Block {
                 TokenKind::Semi
@@ -241,23 +265,23 @@ impl<'a> Pairing<'a> {
                 }
                 self.close(token);
             }
-            None => match self.stack.last() {
-                Some(top)
-                    if top.kind != TokenKind::LBrace
-                        && !self.has_partner_ahead(top.kind, token) =>
+            None => match self.stack.last().map(|top| (top.kind, top.index)) {
+                Some((top_kind, top_index))
+                    if top_kind != TokenKind::LBrace
+                        && !self.has_partner_ahead(top_kind, token) =>
                 {
                     // `(1, 2]`: the wrong bracket.
-                    let kind = top.kind.partner();
-                    let opener = top.index;
+                    let kind = top_kind.partner();
+                    let opener = top_index;
                     let right = kind.name();
                     let open = self.out.tokens.get(opener).copied().unwrap_or(token);
-                    self.out.errors.push(
+                    self.report(
                         Diagnostic::error(
                             token.span(self.file),
                             format!(
                                 "`{}` does not close `{}`",
                                 token.kind.name(),
-                                top.kind.name()
+                                top_kind.name()
                             ),
                         )
                         .also(open.span(self.file), "opened here")
@@ -265,6 +289,12 @@ impl<'a> Pairing<'a> {
                         .hint(format!("write `{right}`")),
                     );
                     self.close(Token { kind, ..token });
+                }
+                _ if self.by_indent
+                    && self.lines.starts_with(token)
+                    && self.open_before(token, self.lines.indent(token.start)) =>
+                {
+                    self.close(token);
                 }
                 _ => self.report_stray(token),
             },
@@ -295,13 +325,15 @@ impl<'a> Pairing<'a> {
 
     fn close_brace(&mut self, token: Token) {
         self.close_open_parens(token);
-        if self.by_indent && self.first_on_line(token) {
-            let indent = self.indent(token.start);
+        if self.by_indent && self.lines.starts_with(token) {
+            let indent = self.lines.indent(token.start);
             // Openers further to the right are not closed: this brace belongs to one further out.
             while self.stack.len() > 1 {
                 let Some(top) = self.stack.last() else { break };
                 let open = self.out.tokens.get(top.index).copied().unwrap_or(token);
-                if self.same_line(open.start, token.start) || self.indent(open.start) <= indent {
+                if self.lines.same(open.start, token.start)
+                    || self.lines.indent(open.start) <= indent
+                {
                     break;
                 }
                 self.report_unclosed(None);
@@ -309,15 +341,17 @@ impl<'a> Pairing<'a> {
                 self.close_open_parens(token);
             }
             // An opener further to the left has its own brace still to come: the one of this is missing.
-            let outer = self
-                .stack
-                .last()
-                .and_then(|top| self.out.tokens.get(top.index))
-                .map(|open| self.indent(open.start));
-            if outer.is_none_or(|outer| outer < indent) && self.insert_missing_opener(token, indent)
-            {
+            let outer = self.innermost().map(|open| self.lines.indent(open.start));
+            if outer.is_none_or(|outer| outer < indent) && self.open_before(token, indent) {
                 return self.close(token);
             }
+        } else if self.by_indent
+            && self
+                .innermost()
+                .is_none_or(|open| !self.lines.same(open.start, token.start))
+            && self.open_on_line(token)
+        {
+            return self.close(token);
         }
         if self
             .stack
@@ -329,90 +363,149 @@ impl<'a> Pairing<'a> {
         self.report_stray(token);
     }
 
-    /// Finds the header to which a `}` at `indent` belongs (`if (…)` without its `{`), and opens it there.
-    fn insert_missing_opener(&mut self, closer: Token, indent: usize) -> bool {
+    fn innermost(&self) -> Option<Token> {
+        self.out.tokens.get(self.stack.last()?.index).copied()
+    }
+
+    /// Finds the line to which a closer at the start of a line belongs, as in `if (…)` without its `{`, and
+    /// opens the bracket at the end of that line.
+    fn open_before(&mut self, closer: Token, indent: u32) -> bool {
         let from = self.stack.last().map_or(0, |top| top.index + 1);
         let mut line_end = self.out.tokens.len();
+        for index in (from..self.out.tokens.len()).rev() {
+            let Some(left) = self.budget.checked_sub(1) else {
+                return false;
+            };
+            self.budget = left;
+            let Some(token) = self.out.tokens.get(index).copied() else {
+                return false;
+            };
+            if !self.lines.starts_with(token) {
+                continue;
+            }
+            if self.lines.indent(token.start) > indent {
+                line_end = index;
+                continue;
+            }
+            let first = if token.kind == TokenKind::RBrace {
+                index + 1
+            } else {
+                index
+            };
+            return self.lines.indent(token.start) == indent
+                && self.open_at(closer, first, line_end);
+        }
+        // The line that opened what is open now may have opened more: `f([` without its `[`.
+        match self.stack.last().map(|top| top.index) {
+            Some(top)
+                if self
+                    .innermost()
+                    .is_some_and(|open| self.lines.indent(open.start) == indent) =>
+            {
+                self.open_at(closer, top, line_end)
+            }
+            _ => false,
+        }
+    }
+
+    /// The same for `function f() return 1; }` on one line.
+    fn open_on_line(&mut self, closer: Token) -> bool {
+        let from = self.stack.last().map_or(0, |top| top.index + 1);
+        let mut depth = 0_u32;
+        let mut end = None;
         for index in (from..self.out.tokens.len()).rev() {
             let Some(token) = self.out.tokens.get(index).copied() else {
                 return false;
             };
-            if !self.first_on_line(token) {
-                continue;
-            }
-            if self.indent(token.start) < indent {
+            let Some(left) = self.budget.checked_sub(1) else {
+                return false;
+            };
+            self.budget = left;
+            if !self.lines.same(token.start, closer.start) {
                 return false;
             }
-            if self.indent(token.start) == indent && token.start < closer.start {
-                let Some(last) = self.out.tokens.get(line_end.wrapping_sub(1)).copied() else {
-                    return false;
-                };
-                let header = match token.kind {
-                    TokenKind::RBrace => self.out.tokens.get(index + 1).map(|token| token.kind),
-                    kind => Some(kind),
-                };
-                let opens = matches!(
-                    header,
-                    Some(
-                        TokenKind::If
-                            | TokenKind::Else
-                            | TokenKind::For
-                            | TokenKind::Foreach
-                            | TokenKind::Forever
-                            | TokenKind::While
-                            | TokenKind::Switch
-                            | TokenKind::Function
-                            | TokenKind::Constructor
-                            | TokenKind::Class
-                            | TokenKind::Try
-                            | TokenKind::Catch
-                            | TokenKind::Private
-                            | TokenKind::Static
-                            | TokenKind::Barrier
-                    )
-                );
-                if !opens
-                    || matches!(
+            match token.kind {
+                kind if kind.is_closer() => {
+                    if kind == TokenKind::RParen && depth == 0 {
+                        end = Some(index + 1);
+                    }
+                    depth += 1;
+                }
+                kind if kind.is_opener() => depth = depth.saturating_sub(1),
+                kind if depth == 0 && opens_block(kind) => {
+                    return self.open_at(closer, index, end.unwrap_or(index + 1));
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Opens the partner of `closer` before the token `end`, if the tokens `first..end` can stand before it.
+    fn open_at(&mut self, closer: Token, first: usize, end: usize) -> bool {
+        let line = self.out.tokens.get(first..end).unwrap_or_default();
+        let (Some(header), Some(last)) = (line.first().copied(), line.last().copied()) else {
+            return false;
+        };
+        let kind = closer.kind.partner();
+        let function = line
+            .iter()
+            .any(|token| matches!(token.kind, TokenKind::Function | TokenKind::Match));
+        let fits = match kind {
+            TokenKind::LBrace => {
+                (opens_block(header.kind) || function && last.kind == TokenKind::RParen)
+                    && !matches!(
                         last.kind,
                         TokenKind::LBrace | TokenKind::Semi | TokenKind::RBrace
                     )
-                {
-                    return false;
-                }
-                let span = last.span(self.file).after();
-                self.out.errors.push(
-                    Diagnostic::error(span, "`{` is missing here")
-                        .also(closer.span(self.file), "this `}` has no partner")
-                        .expected(vec!["`{`".to_owned()])
-                        .hint("put `{` behind it, or remove the `}`"),
-                );
-                let open = Token {
-                    kind: TokenKind::LBrace,
-                    start: last.end,
-                    end: last.end,
-                };
-                let rest = self.out.tokens.split_off(line_end);
-                let brace = match header {
-                    Some(TokenKind::Switch) => Brace::Switch,
-                    Some(TokenKind::Class) => Brace::Class,
-                    _ => Brace::Block,
-                };
-                self.out.braces.push((open.start, brace));
-                self.stack.push(Opener {
-                    kind: TokenKind::LBrace,
-                    brace,
-                    index: line_end,
-                    input: self.at,
-                    semicolons: 0,
-                    reported: true,
-                });
-                self.out.tokens.push(open);
-                self.out.tokens.extend(rest);
-                return true;
             }
-            line_end = index;
+            // An array or a call that goes over several lines.
+            _ => {
+                last.kind.is_sign() && !last.kind.ends_operand() && last.kind != TokenKind::Semi
+                    || last.kind == TokenKind::Name
+            }
+        };
+        if !fits || self.out.errors.len() >= MAX_GUESSES {
+            return false;
         }
-        false
+        let brace = match header.kind {
+            TokenKind::Switch => Brace::Switch,
+            TokenKind::Class => Brace::Class,
+            kind if opens_block(kind) => Brace::Block,
+            _ if line.iter().any(|token| token.kind == TokenKind::Match) => Brace::Match,
+            _ => Brace::Function,
+        };
+        let (opener, closing) = (kind.name(), closer.kind.name());
+        self.report(
+            Diagnostic::error(
+                last.span(self.file).after(),
+                format!("`{opener}` is missing here"),
+            )
+            .also(
+                closer.span(self.file),
+                format!("this `{closing}` has no partner"),
+            )
+            .expected(vec![format!("`{opener}`")])
+            .hint(format!("put `{opener}` here, or remove the `{closing}`")),
+        );
+        let open = Token {
+            kind,
+            start: last.end,
+            end: last.end,
+        };
+        if kind == TokenKind::LBrace {
+            self.out.braces.push((open.start, brace));
+        }
+        self.stack.push(Opener {
+            kind,
+            brace,
+            index: end,
+            input: self.at,
+            semicolons: 0,
+            reported: true,
+        });
+        self.out.tokens.insert(end, open);
+        true
     }
 
     /// Closes the parentheses and square brackets that are open where `token` cannot stand in them.
@@ -469,7 +562,7 @@ impl<'a> Pairing<'a> {
                 format!("`{closer}` is expected before `{}`", token.kind.name()),
             );
         }
-        self.out.errors.push(error);
+        self.report(error);
     }
 
     fn report_stray(&mut self, token: Token) {
@@ -477,7 +570,7 @@ impl<'a> Pairing<'a> {
             return;
         }
         let (closer, opener) = (token.kind.name(), token.kind.partner().name());
-        self.out.errors.push(
+        self.report(
             Diagnostic::error(
                 token.span(self.file),
                 format!("unexpected `{closer}`: there is no open `{opener}`"),
@@ -550,39 +643,26 @@ impl<'a> Pairing<'a> {
         let index = self.at.checked_sub(back + 1)?;
         self.tokens.get(index).map(|token| token.kind)
     }
+}
 
-    // ---- Lines ----------------------------------------------------------------------------------
-
-    fn line_start(&self, offset: u32) -> usize {
-        let before = self.source.get(..offset as usize).unwrap_or_default();
-        memchr::memrchr(b'\n', before).map_or(0, |at| at + 1)
-    }
-
-    fn same_line(&self, first: u32, second: u32) -> bool {
-        self.line_start(first) == self.line_start(second)
-    }
-
-    fn first_on_line(&self, token: Token) -> bool {
-        let start = self.line_start(token.start);
-        let before = self
-            .source
-            .get(start..token.start as usize)
-            .unwrap_or_default();
-        token.start != token.end && before.iter().all(|b| matches!(b, b' ' | b'\t'))
-    }
-
-    /// How far the line of `offset` is indented; a tab counts as four spaces.
-    fn indent(&self, offset: u32) -> usize {
-        let line = self
-            .source
-            .get(self.line_start(offset)..)
-            .unwrap_or_default();
-        line.iter()
-            .map_while(|b| match b {
-                b' ' => Some(1),
-                b'\t' => Some(4),
-                _ => None,
-            })
-            .sum()
-    }
+/// Words that start a line with a block behind it.
+fn opens_block(kind: TokenKind) -> bool {
+    matches!(
+        kind,
+        TokenKind::If
+            | TokenKind::Else
+            | TokenKind::For
+            | TokenKind::Foreach
+            | TokenKind::Forever
+            | TokenKind::While
+            | TokenKind::Switch
+            | TokenKind::Function
+            | TokenKind::Constructor
+            | TokenKind::Class
+            | TokenKind::Try
+            | TokenKind::Catch
+            | TokenKind::Private
+            | TokenKind::Static
+            | TokenKind::Barrier
+    )
 }

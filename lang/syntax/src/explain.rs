@@ -331,13 +331,73 @@ impl<'a> Scene<'a> {
                 "unexpected `{word}`: it can stand only directly in a `switch`"
             )));
         }
-        if kind == TokenKind::Catch && self.expected.starts_stmt() {
+        if let Some(before) = self.bracket_on_new_line() {
             return Some(
-                self.error("unexpected `catch`: there is no `try` before it")
-                    .hint("write `try { … } catch ($e) { … }`"),
+                Diagnostic::error(before.after(), "expected `;`")
+                    .label("`;` is missing here")
+                    .expected(vec!["`;`".to_owned()])
+                    .hint("without it the `[` on the next line reads an element of what stands before it"),
             );
         }
+        if kind == TokenKind::Catch && self.expected.starts_stmt() {
+            let error = match self.block_before() {
+                Some(block) => Diagnostic::error(block.before(), "`try` is missing here")
+                    .also(self.span(0), "this `catch` has no `try`")
+                    .expected(vec!["`try`".to_owned()]),
+                None => self.error("unexpected `catch`: there is no `try` before it"),
+            };
+            return Some(error.hint("write `try { … } catch ($e) { … }`"));
+        }
         None
+    }
+
+    /// The index of the bracket that is open at `end`.
+    fn open_bracket(&self, end: usize) -> Option<usize> {
+        let mut depth = 0_usize;
+        for index in (0..end).rev() {
+            match self.token(index)?.kind {
+                kind if kind.is_closer() => depth += 1,
+                kind if kind.is_opener() && depth == 0 => return Some(index),
+                kind if kind.is_opener() => depth -= 1,
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// What stands before the `[` around the error, if that is an index only because a `;` is missing.
+    fn bracket_on_new_line(&self) -> Option<Span> {
+        if !matches!(self.kind(0), Some(TokenKind::Comma | TokenKind::FatArrow))
+            || !self.expected.has("]")
+        {
+            return None;
+        }
+        let opener = self.open_bracket(self.at)?;
+        let (bracket, before) = (self.token(opener)?, self.token(opener.checked_sub(1)?)?);
+        let between = self
+            .source
+            .get(before.end as usize..bracket.start as usize)?;
+        let index = bracket.kind == TokenKind::LBracket && before.kind.ends_operand();
+        (index && between.contains(&b'\n')).then(|| before.span(self.file))
+    }
+
+    /// The `{` of the plain block that ends right before the error.
+    fn block_before(&self) -> Option<Span> {
+        let closer = self.at.checked_sub(1)?;
+        if self.token(closer)?.kind != TokenKind::RBrace {
+            return None;
+        }
+        let opener = self.open_bracket(closer)?;
+        let before = opener.checked_sub(1).and_then(|index| self.token(index));
+        let plain = before.is_none_or(|token| {
+            matches!(
+                token.kind,
+                TokenKind::Semi | TokenKind::LBrace | TokenKind::RBrace | TokenKind::Name
+            )
+        });
+        plain
+            .then(|| self.token(opener).map(|token| token.span(self.file)))
+            .flatten()
     }
 
     /// What to do about it, if that can be guessed.

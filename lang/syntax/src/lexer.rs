@@ -20,6 +20,8 @@ pub struct Lexed {
     pub comments: Vec<Token>,
     /// What is wrong.
     pub errors: Vec<Diagnostic>,
+    /// Whether a string has no end, so that it is a guess which tokens are text.
+    pub unclosed_string: bool,
 }
 
 /// The lexer stops after that many errors: the text is something else than a script.
@@ -49,7 +51,10 @@ pub fn lex(source: &[u8], file: FileId) -> Lexed {
 fn suspect(source: &[u8], tokens: &[Token], open: Option<u32>) -> Option<u32> {
     for pair in tokens.windows(2) {
         let [string, next] = pair else { continue };
-        if !matches!(string.kind, TokenKind::Str | TokenKind::EscapedStr) {
+        if !matches!(
+            string.kind,
+            TokenKind::Str | TokenKind::EscapedStr | TokenKind::BadStr
+        ) {
             continue;
         }
         let text = string.text(source);
@@ -277,6 +282,7 @@ impl<'a> Lexer<'a> {
                 .take_while(|b| matches!(b, b';' | b')' | b']' | b',' | b'{'))
                 .count();
         self.logos.bump(len);
+        self.out.unclosed_string = true;
         let error = self.error(start, start + 1, "this string has no closing quote");
         error.expected = vec!["`\"`".to_owned()];
         error.hint =

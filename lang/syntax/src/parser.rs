@@ -38,7 +38,13 @@ pub fn parse(source: &[u8], file: FileId) -> (Program, Vec<Diagnostic>) {
     let span = Span::new(file, 0, length);
     let mut program = Program { body, span };
     let late = check(&mut program);
-    let errors = [lexed.errors, paired.errors, syntax, tree, late];
+    // Brackets that a string has swallowed are not missing.
+    let brackets = if lexed.unclosed_string {
+        Vec::new()
+    } else {
+        paired.errors
+    };
+    let errors = [lexed.errors, brackets, syntax, tree, late];
     let errors: Vec<Diagnostic> = errors.into_iter().flatten().collect();
     if errors.is_empty() {
         return (program, errors);
