@@ -239,6 +239,8 @@ impl<'a> Scene<'a> {
             && self.line_break_before()
             && !self.expected.starts_expr()
             && !self.expected.starts_stmt()
+            && !self.expected.starts_member()
+            && !self.expected.starts_arm()
             && self
                 .kind(0)
                 .is_some_and(|kind| kind != TokenKind::EndOfBlock && !kind.is_closer())
@@ -363,6 +365,17 @@ impl<'a> Scene<'a> {
             }
         }
         None
+    }
+
+    /// Whether the error is in the parentheses of `isset` or `unset`.
+    fn in_isset(&self) -> bool {
+        let word = self
+            .open_bracket(self.at)
+            .and_then(|opener| opener.checked_sub(1));
+        let word = word
+            .and_then(|index| self.token(index))
+            .map(|token| token.kind);
+        matches!(word, Some(TokenKind::Isset | TokenKind::Unset))
     }
 
     /// What stands before the `[` around the error, if that is an index only because a `;` is missing.
@@ -504,6 +517,27 @@ impl<'a> Scene<'a> {
             TokenKind::LBrace if before == Some(TokenKind::RParen) => {
                 "a block follows `if`, `while`, `for`, `foreach`, `switch`, `function` …: is such a word missing at the start?"
             }
+            TokenKind::Colon if self.kind(1) == Some(TokenKind::Colon) && self.adjacent(0, 1) => {
+                "`::` follows the name of a class or `static`; use `->` for an object"
+            }
+            TokenKind::Closure => {
+                "only anonymous functions capture variables; in a named one use `global` or a parameter"
+            }
+            TokenKind::Comma if self.in_isset() => {
+                "it takes one argument; join several calls with `and`"
+            }
+            kind if before == Some(TokenKind::RParen)
+                && self.expected.starts_stmt()
+                && is_operator(kind.name()) =>
+            {
+                "put the whole condition in one pair of parentheses"
+            }
+            _ if before == Some(TokenKind::Cache) => {
+                "write the options first: `cache [\"ttl\" => 60] f(…)`"
+            }
+            _ if self.expected.has("builtin") && !self.expected.starts_expr() => {
+                "only functions and static methods can be cached: `cache […] f(…)`"
+            }
             TokenKind::Colon if self.expected.has("=>") => "write `=>` between key and value",
             TokenKind::Colon if before == Some(TokenKind::RParen) => {
                 "functions have no return types"
@@ -573,15 +607,14 @@ impl<'a> Scene<'a> {
                 self.word(0)
             ));
         }
-        if before.is_literal() && kind == TokenKind::Variable
-            || kind.is_literal() && before == TokenKind::Variable
+        if before.is_string() && kind.starts_operand() || kind.is_string() && before.ends_operand()
         {
-            if self.expected.has(",") && !self.expected.has(";") {
-                return Some("separate them with `,`, or join text with `.`".to_owned());
-            }
-            return Some("join text with `.`".to_owned());
+            return Some(match (self.expected.has(";"), self.expected.has(",")) {
+                (false, true) => "separate them with `,`, or join text with `.`".to_owned(),
+                _ => "join text with `.`".to_owned(),
+            });
         }
-        if before.is_literal() && kind.is_literal() && self.expected.has(",") {
+        if before.ends_operand() && kind.starts_operand() && self.expected.has(",") {
             return Some("separate them with `,`".to_owned());
         }
         if self.expected.has(";") && (kind.starts_operand() || kind.starts_stmt_only()) {

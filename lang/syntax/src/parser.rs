@@ -50,11 +50,16 @@ pub fn parse(source: &[u8], file: FileId) -> (Program, Vec<Diagnostic>) {
         return (program, errors);
     }
     let units = split(&paired.tokens, &paired.braces, source);
-    (program, select(errors, &paired.tokens, &units))
+    (program, select(errors, &paired.tokens, &units, source))
 }
 
 /// Keeps the first error of every unit, in the order of the text.
-fn select(errors: Vec<Diagnostic>, tokens: &[Token], units: &Units) -> Vec<Diagnostic> {
+fn select(
+    errors: Vec<Diagnostic>,
+    tokens: &[Token],
+    units: &Units,
+    source: &[u8],
+) -> Vec<Diagnostic> {
     let mut taken = std::collections::BTreeSet::new();
     let mut kept: Vec<Diagnostic> = errors
         .into_iter()
@@ -66,7 +71,7 @@ fn select(errors: Vec<Diagnostic>, tokens: &[Token], units: &Units) -> Vec<Diagn
             } else {
                 start
             };
-            taken.insert(units.at(tokens, offset))
+            taken.insert(units.key(tokens, source, offset))
         })
         .collect();
     kept.sort_by_key(|error| (error.primary.span.start, error.primary.span.end));

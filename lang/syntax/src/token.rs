@@ -293,6 +293,15 @@ impl TokenKind {
         )
     }
 
+    /// Whether it is a string of any kind.
+    #[must_use]
+    pub const fn is_string(self) -> bool {
+        matches!(
+            self,
+            Self::Str | Self::EscapedStr | Self::RawStr | Self::BadStr
+        )
+    }
+
     /// Whether it can stand nowhere but at the start of a statement (or of a `case`), so that an
     /// unfinished statement before it must end there.
     #[must_use]

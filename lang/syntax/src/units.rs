@@ -306,7 +306,7 @@ impl Splitter<'_> {
                 false
             }
             (UnitKind::Arm, TokenKind::Comma) => self.frame.arrow || first,
-            (_, TokenKind::Semi) => true,
+            (_, TokenKind::Semi | TokenKind::ErrorEnd) => true,
             _ => false,
         }
     }
@@ -388,11 +388,24 @@ fn is_modifier(kind: TokenKind) -> bool {
 }
 
 impl Units {
-    /// The index of the unit at the byte `offset` of the source.
-    pub(crate) fn at(&self, tokens: &[Token], offset: u32) -> usize {
-        let index = tokens
-            .partition_point(|token| token.start <= offset)
-            .saturating_sub(1);
-        self.of.get(index).copied().unwrap_or(0)
+    /// A number for the unit at the byte `offset`. What has been left out between two tokens belongs to the
+    /// token on its line, else it is a unit of its own.
+    pub(crate) fn key(&self, tokens: &[Token], source: &[u8], offset: u32) -> (usize, u32) {
+        let next = tokens.partition_point(|token| token.start <= offset);
+        let joined = |from: u32, to: u32| {
+            let between = source.get(from as usize..to as usize).unwrap_or_default();
+            memchr::memchr(b'\n', between).is_none()
+        };
+        let unit = |index: usize| self.of.get(index).map(|unit| (*unit, 0));
+        let before = next
+            .checked_sub(1)
+            .and_then(|index| tokens.get(index).map(|token| (index, *token)));
+        match (before, tokens.get(next)) {
+            (Some((index, token)), _) if offset < token.end.max(token.start + 1) => unit(index),
+            (_, Some(token)) if joined(offset, token.start) => unit(next),
+            (Some((index, token)), _) if joined(token.end, offset) => unit(index),
+            _ => None,
+        }
+        .unwrap_or((usize::MAX, offset))
     }
 }

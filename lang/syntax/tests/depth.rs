@@ -1,5 +1,11 @@
 //! Long flat programs compile, deep ones are refused, and neither costs stack or more than linear time.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "this test measures time"
+)]
+
 mod common;
 
 use angarium_syntax::dump::dump;

@@ -65,6 +65,7 @@ shows! {
     debug_prefixes: "__debug [\"a\"] echo 1;\n__debug [$x, \"b\"] echo 2;\n__debug [\"a\", \"b\"]\nif (1) __debug [\"a\", \"b\"] else echo 3;\n";
     caches: "cache f();\ncache [] $x->f();\ncache [] f;\n";
     missing_commas: "$y = [\n  \"a\" => 1\n  \"b\" => 2,\n];\nf($a $b);\nf(\"a\" \"b\");\n";
+    statics_of_objects: "$x::y();\n$x::$y = 1;\n";
     properties: "$x->$y;\n$x->;\n$x.->y;\nA::;\n$x::y;\n";
     errors_inside_functions_of_a_broken_statement: "$z = foo($a, function () { echo 1 2; return 3; } $b);\n$w = 1 2;\n";
     deep_nesting: &format!("echo {}1{};\necho 2 3;", "(".repeat(300), ")".repeat(300));

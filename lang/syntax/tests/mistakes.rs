@@ -1,6 +1,8 @@
 //! Seeded mistakes: a token of a good script is dropped, misspelt or swapped with its neighbour. The first
 //! message must point at the line of the mistake.
 
+#![allow(clippy::print_stdout, reason = "the score is worth reading")]
+
 mod common;
 
 use angarium_syntax::lexer::lex;
