@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod eod;
 pub mod options;
 pub mod queue;
+pub mod queue_variables;
 pub mod reply;
 pub mod session;
 pub mod smtp;

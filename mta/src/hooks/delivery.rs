@@ -1,0 +1,132 @@
+//! The hooks of the queue, run as scripts.
+
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_config::HookType;
+use angarium_effects::LocalFuture;
+use angarium_queue::item::{Item, Pairs};
+use angarium_queue::outcome::Verdict;
+use angarium_runtime::Unit;
+use angarium_runtime::host::{Host, Pool};
+use angarium_runtime::value::Value;
+
+use super::queue::{Delivered, Metadata, Predelivery, try_by_default};
+use super::queue_variables;
+use crate::delivery::{After, Before, Ended, QueueHook, QueueHooks};
+use crate::scripts::{Finished, Run, Scripts, Services};
+use crate::settings;
+use crate::worker::Worker;
+
+/// The queue's scripts of one configuration.
+pub struct QueueScripts {
+    scripts: Arc<Scripts>,
+    services: Services,
+}
+
+impl QueueScripts {
+    /// The queue's scripts of `scripts`.
+    #[must_use]
+    pub fn new(scripts: Arc<Scripts>, services: Services) -> QueueScripts {
+        QueueScripts { scripts, services }
+    }
+
+    fn unit(&self, hook: HookType) -> Option<&Arc<Unit>> {
+        let script = self.scripts.running().queue_hook(hook)?;
+        self.scripts.unit(hook, &script.id)
+    }
+
+    /// Runs a hook with the item's metadata at hand; the metadata comes back when the script set it.
+    async fn run(
+        &self,
+        worker: &Rc<Worker>,
+        unit: &Arc<Unit>,
+        hook: HookType,
+        item: &Item,
+        variables: Vec<(&'static str, Value)>,
+        delivered: bool,
+    ) -> (Finished, Option<Pairs>) {
+        let metadata = Rc::new(Metadata::default());
+        metadata.pairs.replace(item.metadata.clone());
+        let id = item.id.to_string();
+        let pool: Arc<dyn Pool> = Arc::clone(&worker.pool) as Arc<dyn Pool>;
+        let run = Run { unit, hook, id: &id, variables };
+        let extend = |host: &Host| {
+            host.extend(Rc::clone(&metadata));
+            host.extend(Rc::new(settings::addresses(self.scripts.running())));
+            if delivered {
+                host.extend(Rc::new(Delivered));
+            }
+        };
+        let finished = self.scripts.run(&self.services, &worker.effects, pool, run, extend).await;
+        let changed = metadata.changed.get().then(|| metadata.pairs.borrow().clone());
+        (finished, changed)
+    }
+}
+
+impl QueueHooks for QueueScripts {
+    fn has(&self, hook: QueueHook) -> bool {
+        self.unit(match hook {
+            QueueHook::Predelivery => HookType::PreDelivery,
+            QueueHook::Postdelivery => HookType::PostDelivery,
+        })
+        .is_some()
+    }
+
+    fn predelivery<'a>(&'a self, worker: &'a Rc<Worker>, item: &'a Item) -> LocalFuture<'a, Before> {
+        Box::pin(async move {
+            let Some(unit) = self.unit(HookType::PreDelivery) else {
+                return Before { verdict: Ok(try_by_default()), metadata: None, context: None };
+            };
+            let variables = vec![
+                ("arguments", queue_variables::predelivery_arguments(item)),
+                ("message", queue_variables::message(item)),
+                ("context", Value::None),
+            ];
+            let (finished, metadata) = self.run(worker, unit, HookType::PreDelivery, item, variables, false).await;
+            let verdict = match finished.result {
+                Ok(None) => Ok(try_by_default()),
+                Ok(Some(verdict)) => Ok(verdict.downcast::<Predelivery>().map_or_else(|_| try_by_default(), |it| *it)),
+                Err(error) => Err(error.message),
+            };
+            let context: Box<dyn Any> = Box::new(finished.context);
+            Before { verdict, metadata, context: Some(context) }
+        })
+    }
+
+    fn postdelivery<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        ended: &'a Ended,
+        context: Option<Box<dyn Any>>,
+    ) -> LocalFuture<'a, After> {
+        Box::pin(async move {
+            let Some(unit) = self.unit(HookType::PostDelivery) else {
+                return After { verdict: Verdict::Default, metadata: None };
+            };
+            let arguments = queue_variables::postdelivery_arguments(
+                &ended.item,
+                &ended.cause,
+                &ended.situation,
+                ended.dsn_id.as_ref(),
+                ended.grouping.as_ref(),
+                &ended.tags,
+            );
+            let mut variables = vec![("arguments", arguments), ("message", queue_variables::message(&ended.item))];
+            if let Some(context) = context.and_then(|context| context.downcast::<Value>().ok()) {
+                variables.push(("context", *context));
+            }
+            let delivered = ended.cause.is_success();
+            let item = &ended.item;
+            let (finished, metadata) =
+                self.run(worker, unit, HookType::PostDelivery, item, variables, delivered).await;
+            let verdict = match finished.result {
+                Ok(Some(verdict)) => verdict.downcast::<Verdict>().map_or(Verdict::Default, |verdict| *verdict),
+                // The end of the script and an error are the default action (hooks.md).
+                Ok(None) | Err(_) => Verdict::Default,
+            };
+            After { verdict, metadata }
+        })
+    }
+}

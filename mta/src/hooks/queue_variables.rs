@@ -1,0 +1,203 @@
+//! The values of the predefined variables of predelivery and postdelivery.
+
+use angarium_queue::attempt::{Attempt, Connection, EnhancedStatus, Outcome, TlsInfo};
+use angarium_queue::item::{Address, Item, ItemId};
+use angarium_queue::outcome::{Cause, Situation};
+use angarium_queue::text::Text;
+use angarium_runtime::array::Array;
+use angarium_runtime::value::Value;
+
+use super::variables::Map;
+
+fn text(text: &Text) -> Value {
+    Value::bytes(text.as_bytes())
+}
+
+fn list<'a>(texts: impl IntoIterator<Item = &'a Text>) -> Value {
+    texts.into_iter().map(text).collect::<Array>().into()
+}
+
+fn numbers(status: EnhancedStatus) -> Value {
+    [status.class, status.subject, status.detail]
+        .into_iter()
+        .map(|number| Value::from(u32::from(number)))
+        .collect::<Array>()
+        .into()
+}
+
+fn address(address: &Address) -> Value {
+    Map::default()
+        .with("localpart", text(&address.localpart))
+        .with("domain", text(&address.domain))
+        .into()
+}
+
+/// An address as one lower-case string, quoted where it has to be; empty for the null path.
+fn lower(address: &Address) -> String {
+    if address.is_null() {
+        return String::new();
+    }
+    angarium_smtp::address::Mailbox::new(&address.localpart.to_str(), &address.domain.to_str())
+        .map_or_else(
+            |_| address.to_string().to_lowercase(),
+            |mailbox| mailbox.lower(),
+        )
+}
+
+/// `transaction` and `queue` of an item.
+fn id(id: &ItemId) -> Value {
+    Map::default()
+        .with("transaction", id.transaction.to_string())
+        .with("queue", id.queue as f64)
+        .into()
+}
+
+/// `$message` (group MESSAGE).
+#[must_use]
+pub fn message(item: &Item) -> Value {
+    let dsn = &item.dsn;
+    let has_dsn =
+        dsn.envid.is_some() || dsn.ret.is_some() || dsn.notify.is_some() || dsn.orcpt.is_some();
+    let dsn = has_dsn.then(|| {
+        Value::from(
+            Map::default()
+                .maybe("envid", dsn.envid.as_ref().map(text))
+                .maybe("ret", dsn.ret.map(|ret| ret.as_str()))
+                .maybe("notify", dsn.notify.map(|notify| notify.to_string()))
+                .maybe("orcpt", dsn.orcpt.as_ref().map(text)),
+        )
+    });
+    Map::default()
+        .with("id", id(&item.id))
+        .with("ts", item.received.as_secs_f64())
+        .with("serverid", text(&item.serverid))
+        .with("sender", lower(&item.sender))
+        .with("senderaddress", address(&item.sender))
+        .with("recipient", lower(&item.recipient))
+        .with("recipientaddress", address(&item.recipient))
+        .with("transportid", text(&item.transportid))
+        .maybe("tenantid", item.tenantid.as_ref().map(text))
+        .maybe("jobid", item.jobid.as_ref().map(text))
+        .with("priority", item.priority.number() as f64)
+        .with("size", item.size as f64)
+        .maybe("dsn", dsn)
+        .into()
+}
+
+/// `$arguments` of predelivery.
+#[must_use]
+pub fn predelivery_arguments(item: &Item) -> Value {
+    Map::default().with("retry", item.retrycount).into()
+}
+
+fn tls(info: &TlsInfo) -> Value {
+    Map::default()
+        .with("started", info.started)
+        .maybe("protocol", info.protocol.as_ref().map(text))
+        .maybe("cipher", info.cipher.as_ref().map(text))
+        .maybe("keysize", info.keysize.map(u32::from))
+        .maybe("tlsrpt", info.tlsrpt)
+        .into()
+}
+
+fn connection(connection: &Connection) -> Value {
+    let greeting = (!connection.remotegreet.is_empty()).then(|| list(&connection.remotegreet));
+    Map::default()
+        .with("id", text(&connection.id))
+        .with("transactions", connection.transactions as f64)
+        .maybe(
+            "localip",
+            connection.localip.map(|address| address.to_string()),
+        )
+        .maybe("localipid", connection.localipid.as_ref().map(text))
+        .maybe("helo", connection.helo.as_ref().map(text))
+        .maybe(
+            "remoteip",
+            connection.remoteip.map(|address| address.to_string()),
+        )
+        .maybe("remotemx", connection.remotemx.as_ref().map(text))
+        .maybe("remotegreet", greeting)
+        .maybe("tls", connection.tls.as_ref().map(tls))
+        .into()
+}
+
+fn attempt(attempt: &Attempt) -> Value {
+    let map = match &attempt.outcome {
+        Outcome::Result(reply) => Map::default().with(
+            "result",
+            Map::default()
+                .with("code", u32::from(reply.code))
+                .maybe("enhanced", reply.enhanced.map(numbers))
+                .with("reason", list(&reply.reason))
+                .with("state", reply.state.as_str()),
+        ),
+        Outcome::Error(error) => {
+            let dns = match &error.kind {
+                angarium_queue::attempt::ErrorKind::Dns(dns) => Some(dns.as_str()),
+                _ => None,
+            };
+            Map::default().with(
+                "error",
+                Map::default()
+                    .with("temporary", error.temporary)
+                    .with("message", error.message.as_str())
+                    .with("type", error.kind.as_str())
+                    .maybe("dns", dns),
+            )
+        }
+    };
+    map.maybe("connection", attempt.connection.as_ref().map(connection))
+        .with("duration", attempt.duration.as_secs_f64())
+        .into()
+}
+
+/// `$arguments` of postdelivery.
+#[must_use]
+pub fn postdelivery_arguments(
+    item: &Item,
+    cause: &Cause,
+    situation: &Situation,
+    dsn_id: Option<&ItemId>,
+    grouping: Option<&Text>,
+    tags: &[Text],
+) -> Value {
+    let made = match cause {
+        Cause::Attempt(attempt) => Some(attempt),
+        _ => None,
+    };
+    let policy = made.map(|_| {
+        // No policies can be configured yet, so none applied.
+        Value::from(
+            Map::default()
+                .with("tags", list(tags))
+                .with("policies", Array::new()),
+        )
+    });
+    let dsn = &situation.dsn;
+    let has_dsn = dsn.action.is_some() || dsn.status.is_some() || dsn.diagnostic.is_some();
+    let dsn = has_dsn.then(|| {
+        Value::from(
+            Map::default()
+                .maybe("action", dsn.action.map(|action| action.as_str()))
+                .maybe("id", dsn_id.map(id))
+                .maybe("status", dsn.status.map(numbers))
+                .maybe(
+                    "diagnostictype",
+                    dsn.diagnostic.as_ref().map(|diagnostic| diagnostic.kind()),
+                )
+                .maybe(
+                    "diagnosticcode",
+                    dsn.diagnostic.as_ref().map(|diagnostic| diagnostic.text()),
+                ),
+        )
+    });
+    Map::default()
+        .with("retry", item.retrycount)
+        .with("expired", situation.expired)
+        .maybe("action", situation.action.map(|action| action.as_str()))
+        .maybe("grouping", grouping.map(text))
+        .maybe("policy", policy)
+        .maybe("attempt", made.map(attempt))
+        .maybe("dsn", dsn)
+        .into()
+}
