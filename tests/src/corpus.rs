@@ -29,18 +29,27 @@ const SUITES: [&str; 10] = [
     "dmarc",
 ];
 
+/// The folder of the conformance suites, `$ANGARIUM_SUITES`; none, with a printed reason, if it is not at hand.
+#[must_use]
+pub fn suites_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("ANGARIUM_SUITES")
+        .map_or_else(|| program::root().join("../shared/suites"), PathBuf::from);
+    if !folder.is_dir() {
+        println!("skipped: no suites at {}", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
 /// All messages of the suites; empty, with a printed reason, if the suites are not at hand.
 ///
 /// # Panics
 /// If a suite that is there cannot be read.
 #[must_use]
 pub fn suites() -> Vec<Sample> {
-    let root = std::env::var_os("ANGARIUM_SUITES")
-        .map_or_else(|| program::root().join("../shared/suites"), PathBuf::from);
-    if !root.is_dir() {
-        println!("skipped: no suites at {}", root.display());
+    let Some(root) = suites_folder() else {
         return Vec::new();
-    }
+    };
     let mut samples = Vec::new();
     for suite in SUITES {
         let mut folders = vec![root.join(suite)];

@@ -126,6 +126,9 @@ fn a_message_over_starttls_is_marked_in_its_received_field() {
         s = smtplib.SMTP('127.0.0.1', int(sys.argv[1]), timeout=60)\n\
         c = ssl.create_default_context(cafile=sys.argv[2]); c.check_hostname = False\n\
         s.starttls(context=c)\n\
+        assert s.docmd('STARTTLS')[0] >= 500 and not s.esmtp_features\n\
+        s.ehlo('client.example')\n\
+        assert 'starttls' not in s.esmtp_features and s.docmd('STARTTLS')[0] >= 500\n\
         s.sendmail('from@example.net', ['to@example.com'], b'Subject: x\\r\\n\\r\\n' + b'y' * 300000 + b'\\r\\n')\n\
         s.quit()\n";
     let output = Command::new(program::python())
