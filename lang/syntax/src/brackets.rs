@@ -15,6 +15,7 @@ use crate::lines::Lines;
 use crate::span::FileId;
 use crate::token::{Token, TokenKind};
 use crate::words;
+use std::collections::BTreeSet;
 
 /// What a `{` opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +54,29 @@ pub(crate) struct Paired {
 /// Pairs the brackets of `tokens`.
 pub(crate) fn pair(tokens: &[Token], source: &[u8], file: FileId) -> Paired {
     let no_lines = Lines::new(b"");
-    let first = Pairing::new(tokens, source, file, &no_lines, false).run();
-    if first.errors.is_empty() {
-        return first;
+    let (paired, _) = Pairing::new(tokens, source, file, &no_lines, Guess::Nothing).run();
+    if paired.errors.is_empty() {
+        return paired;
     }
     // With an error somewhere it pays to look at the indentation.
-    Pairing::new(tokens, source, file, &Lines::new(source), true).run()
+    let lines = Lines::new(source);
+    let (paired, open) = Pairing::new(tokens, source, file, &lines, Guess::ByIndent).run();
+    if open.is_empty() {
+        return paired;
+    }
+    // A brace that is open at the end has swallowed statements that stand further to the left.
+    Pairing::new(tokens, source, file, &lines, Guess::ByDedent(open))
+        .run()
+        .0
+}
+
+/// What is used to find the place of a missing bracket.
+enum Guess {
+    Nothing,
+    /// The indentation of closers.
+    ByIndent,
+    /// The indentation of closers, and of what follows these `{` (indexes in the input).
+    ByDedent(BTreeSet<usize>),
 }
 
 struct Opener {
@@ -79,7 +97,7 @@ struct Pairing<'a> {
     source: &'a [u8],
     file: FileId,
     lines: &'a Lines,
-    by_indent: bool,
+    guess: Guess,
     /// How many tokens may still be looked at again; keeps the time linear.
     budget: usize,
     out: Paired,
@@ -98,7 +116,7 @@ impl<'a> Pairing<'a> {
         source: &'a [u8],
         file: FileId,
         lines: &'a Lines,
-        by_indent: bool,
+        guess: Guess,
     ) -> Self {
         let mut out = Paired::default();
         out.tokens.reserve(tokens.len() + tokens.len() / 16 + 1);
@@ -107,7 +125,7 @@ impl<'a> Pairing<'a> {
             source,
             file,
             lines,
-            by_indent,
+            guess,
             budget: tokens.len().saturating_mul(4),
             out,
             stack: Vec::new(),
@@ -117,12 +135,18 @@ impl<'a> Pairing<'a> {
         }
     }
 
-    fn run(mut self) -> Paired {
+    fn by_indent(&self) -> bool {
+        !matches!(self.guess, Guess::Nothing)
+    }
+
+    /// Gives also the `{` that were open at the end, by their index in the input.
+    fn run(mut self) -> (Paired, BTreeSet<usize>) {
         for index in 0..self.tokens.len() {
             let Some(token) = self.tokens.get(index).copied() else {
                 break;
             };
             self.at = index;
+            self.close_left_of(token);
             match token.kind {
                 TokenKind::LParen | TokenKind::LBracket => self.open(token, Brace::Other),
                 TokenKind::LBrace => {
@@ -153,7 +177,12 @@ impl<'a> Pairing<'a> {
         self.finish()
     }
 
-    fn finish(mut self) -> Paired {
+    fn finish(mut self) -> (Paired, BTreeSet<usize>) {
+        let braces = self
+            .stack
+            .iter()
+            .filter(|open| open.kind == TokenKind::LBrace);
+        let open = braces.map(|open| open.input).collect();
         let end = self.tokens.last().map_or(0, |token| token.end);
         self.at = self.tokens.len();
         while let Some(top) = self.stack.last() {
@@ -173,7 +202,7 @@ impl<'a> Pairing<'a> {
             });
         }
         self.out.braces.sort_by_key(|(start, _)| *start);
-        self.out
+        (self.out, open)
     }
 
     /// Adds a token to the output, unless it lies below the depth limit.
@@ -200,8 +229,14 @@ impl<'a> Pairing<'a> {
     }
 
     fn open(&mut self, token: Token, brace: Brace) {
-        let for_header =
-            token.kind == TokenKind::LParen && self.last_kind(0) == Some(TokenKind::For);
+        let for_header = token.kind == TokenKind::LParen
+            && match self.last_kind(0) {
+                Some(TokenKind::For) => true,
+                Some(TokenKind::Name) => self
+                    .input(1)
+                    .is_some_and(|word| words::resembles_for(word.text(self.source))),
+                _ => false,
+            };
         let index = self.out.tokens.len();
         if token.kind == TokenKind::LBrace {
             self.out.braces.push((token.start, brace));
@@ -290,7 +325,7 @@ impl<'a> Pairing<'a> {
                     );
                     self.close(Token { kind, ..token });
                 }
-                _ if self.by_indent
+                _ if self.by_indent()
                     && self.lines.starts_with(token)
                     && self.open_before(token, self.lines.indent(token.start)) =>
                 {
@@ -325,7 +360,7 @@ impl<'a> Pairing<'a> {
 
     fn close_brace(&mut self, token: Token) {
         self.close_open_parens(token);
-        if self.by_indent && self.lines.starts_with(token) {
+        if self.by_indent() && self.lines.starts_with(token) {
             let indent = self.lines.indent(token.start);
             // Openers further to the right are not closed: this brace belongs to one further out.
             while self.stack.len() > 1 {
@@ -345,7 +380,7 @@ impl<'a> Pairing<'a> {
             if outer.is_none_or(|outer| outer < indent) && self.open_before(token, indent) {
                 return self.close(token);
             }
-        } else if self.by_indent
+        } else if self.by_indent()
             && self
                 .innermost()
                 .is_none_or(|open| !self.lines.same(open.start, token.start))
@@ -361,6 +396,40 @@ impl<'a> Pairing<'a> {
             return self.close(token);
         }
         self.report_stray(token);
+    }
+
+    /// Closes braces that are never closed before a statement that stands no further right than their line.
+    fn close_left_of(&mut self, token: Token) {
+        let Guess::ByDedent(unclosed) = &self.guess else {
+            return;
+        };
+        if token.kind.is_closer()
+            || token.kind == TokenKind::LBrace
+            || !self.lines.starts_with(token)
+        {
+            return;
+        }
+        let indent = self.lines.indent(token.start);
+        let mut ends = 0;
+        for open in self.stack.iter().rev() {
+            let (Some(opener), Some(first)) =
+                (self.tokens.get(open.input), self.tokens.get(open.input + 1))
+            else {
+                break;
+            };
+            let outer = self.lines.indent(opener.start);
+            // A body that is not indented tells nothing.
+            let indented = self.lines.starts_with(*first) && self.lines.indent(first.start) > outer;
+            if !unclosed.contains(&open.input) || indent > outer || !indented {
+                break;
+            }
+            ends += 1;
+        }
+        for _ in 0..ends {
+            self.report_unclosed(None);
+            let end = self.out.tokens.last().map_or(token.start, |last| last.end);
+            self.close_virtually(end);
+        }
     }
 
     fn innermost(&self) -> Option<Token> {
@@ -625,10 +694,11 @@ impl<'a> Pairing<'a> {
                 if self
                     .stack
                     .last()
-                    .is_some_and(|top| top.kind != TokenKind::LBrace) =>
+                    .is_some_and(|top| top.kind != TokenKind::LBrace)
+                    || before(2).is_some_and(|token| expects_operand(token.kind)) =>
             {
                 let text = word.map_or(&b""[..], |token| token.text(self.source));
-                match words::similar(text, &["function", "closure", "match"]) {
+                match words::instead_of_function(text) {
                     Some("match") => Brace::Match,
                     Some(_) => Brace::Function,
                     None => Brace::Block,
@@ -640,8 +710,12 @@ impl<'a> Pairing<'a> {
 
     /// The kind of the input token `back + 1` places before the one at hand.
     fn last_kind(&self, back: usize) -> Option<TokenKind> {
-        let index = self.at.checked_sub(back + 1)?;
-        self.tokens.get(index).map(|token| token.kind)
+        self.input(back + 1).map(|token| token.kind)
+    }
+
+    /// The input token `back` places before the one at hand.
+    fn input(&self, back: usize) -> Option<Token> {
+        self.tokens.get(self.at.checked_sub(back)?).copied()
     }
 }
 
@@ -665,4 +739,11 @@ fn opens_block(kind: TokenKind) -> bool {
             | TokenKind::Static
             | TokenKind::Barrier
     )
+}
+
+/// Whether an operand must follow the token, so that what follows is inside an expression.
+fn expects_operand(kind: TokenKind) -> bool {
+    let statement_may_follow =
+        matches!(kind, TokenKind::Semi | TokenKind::Colon | TokenKind::LBrace);
+    kind == TokenKind::Return || kind.is_sign() && !kind.ends_operand() && !statement_may_follow
 }

@@ -3,7 +3,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::span::{FileId, Span};
 use crate::token::{Token, TokenKind};
-use crate::words::similar;
+use crate::words::{instead_of_function, instead_of_statement_word, instead_of_word};
 
 /// The terminals that the parser could have gone on with.
 pub(crate) struct Expected {
@@ -208,16 +208,16 @@ impl<'a> Scene<'a> {
     /// What was found, in words.
     fn found(&self) -> String {
         let Some(token) = self.near(0) else {
-            return "the end of the file".to_owned();
+            return "end of file".to_owned();
         };
         match token.kind {
             TokenKind::EndOfBlock if self.kind(1) == Some(TokenKind::RBrace) => "`}`".to_owned(),
-            TokenKind::EndOfBlock => "the end of the file".to_owned(),
+            TokenKind::EndOfBlock => "end of file".to_owned(),
             TokenKind::Name | TokenKind::Variable | TokenKind::Number => {
                 format!("`{}`", self.word(0))
             }
             kind if kind.is_keyword() || kind.is_sign() => format!("`{}`", kind.name()),
-            kind => kind.name().to_owned(),
+            kind => kind.name().trim_start_matches("a ").to_owned(),
         }
     }
 
@@ -291,17 +291,23 @@ impl<'a> Scene<'a> {
             );
         }
         if self.expected.has("catch") {
-            let message = format!("unexpected {}, expected `catch`", self.found());
-            let at = if self.line_break_before() || kind == TokenKind::EndOfBlock {
-                self.span(-1).after()
+            let error = if self.line_break_before() || kind == TokenKind::EndOfBlock {
+                Diagnostic::error(self.span(-1).after(), "expected `catch` after the block")
+                    .label("`catch` is missing here")
             } else {
-                self.span(0)
+                self.error(format!("unexpected {}, expected `catch`", self.found()))
             };
             return Some(
-                Diagnostic::error(at, message)
+                error
                     .expected(vec!["`catch`".to_owned()])
                     .hint("every `try { … }` is followed by `catch ($e) { … }`"),
             );
+        }
+        if let Some(error) = self
+            .wrong_first_word()
+            .or_else(|| self.wrong_function_word())
+        {
+            return Some(error);
         }
         if kind.is_keyword()
             && self.expected.has("NAME")
@@ -420,85 +426,61 @@ impl<'a> Scene<'a> {
             .or_else(|| self.hint_operands())
     }
 
-    /// Words of other languages, and misspelt ones.
+    /// Words of other languages, and misspelt ones: at the error or before it.
     fn hint_words(&self) -> Option<String> {
-        // The word is found at the error, before it, or at the start of the statement.
+        [0, -1]
+            .into_iter()
+            .filter(|distance| self.kind(*distance) == Some(TokenKind::Name))
+            .find_map(|distance| instead_of_word(self.text(distance)))
+    }
+
+    /// A statement that starts with a word which is none: the error shows only behind it.
+    fn wrong_first_word(&self) -> Option<Diagnostic> {
         let first = self
             .token(self.first)
-            .filter(|token| token.kind == TokenKind::Name);
-        let first = first.map_or(&b""[..], |token| token.text(self.source));
-        let names = [(0, self.kind(0)), (-1, self.kind(-1))]
-            .into_iter()
-            .filter(|(_, kind)| *kind == Some(TokenKind::Name))
-            .map(|(distance, _)| self.text(distance));
-        for word in names.chain([first]) {
-            if let Some(hint) = foreign_word(word) {
-                return Some(hint.to_owned());
-            }
+            .filter(|token| token.kind == TokenKind::Name)?;
+        if self.at <= self.first {
+            return None;
         }
-        let statement_words = [
-            "echo",
-            "return",
-            "if",
-            "else",
-            "while",
-            "for",
-            "foreach",
-            "forever",
-            "switch",
-            "case",
-            "default",
-            "break",
-            "continue",
-            "throw",
-            "try",
-            "catch",
-            "global",
-            "yield",
-            "include",
-            "include_once",
-            "import",
-            "class",
-            "function",
-            "barrier",
-        ];
-        let expression_words = [
-            "function",
-            "closure",
-            "match",
-            "cache",
-            "builtin",
-            "isset",
-            "unset",
-            "array",
-            "none",
-            "true",
-            "false",
-            "and",
-            "or",
-            "not",
-            "as",
-            "from",
-            "with",
-            "static",
-            "private",
-            "readonly",
-            "constructor",
-        ];
-        if let Some(word) = similar(first, &statement_words) {
-            return Some(format!("did you mean `{word}`?"));
+        // With parentheses behind it, it may be an ordinary call; not so with a block or a header in them.
+        let call = self.token(self.first + 1)?.kind == TokenKind::LParen;
+        let inside = self.open_bracket(self.at) == Some(self.first + 1);
+        let header = match self.kind(0)? {
+            TokenKind::LBrace => self.kind(-1) == Some(TokenKind::RParen),
+            TokenKind::As | TokenKind::Semi => inside,
+            _ => false,
+        };
+        if call && !header {
+            return None;
         }
-        for distance in [0, -1] {
-            if self.kind(distance) == Some(TokenKind::Name) {
-                let text = self.text(distance);
-                if let Some(word) =
-                    similar(text, &expression_words).or_else(|| similar(text, &statement_words))
-                {
-                    return Some(format!("did you mean `{word}`?"));
-                }
-            }
+        let word = first.text(self.source);
+        let hint = instead_of_statement_word(word)?;
+        let message = format!("unknown word `{}`", String::from_utf8_lossy(word));
+        let expected = vec!["a statement".to_owned()];
+        Some(
+            Diagnostic::error(first.span(self.file), message)
+                .expected(expected)
+                .hint(hint),
+        )
+    }
+
+    /// `functoin (…) {` inside an expression.
+    fn wrong_function_word(&self) -> Option<Diagnostic> {
+        if self.kind(0)? != TokenKind::LBrace || self.kind(-1)? != TokenKind::RParen {
+            return None;
         }
-        None
+        let opener = self.open_bracket(self.at - 1)?;
+        let name = self
+            .token(opener.checked_sub(1)?)
+            .filter(|token| token.kind == TokenKind::Name)?;
+        let text = name.text(self.source);
+        let word = instead_of_function(text)?;
+        let message = format!("unknown word `{}`", String::from_utf8_lossy(text));
+        Some(
+            Diagnostic::error(name.span(self.file), message)
+                .expected(vec![format!("`{word}`")])
+                .hint(format!("did you mean `{word}`?")),
+        )
     }
 
     fn hint_signs(&self) -> Option<String> {
@@ -636,37 +618,6 @@ impl<'a> Scene<'a> {
         }
         None
     }
-}
-
-/// What to write for a word of another language.
-fn foreign_word(word: &[u8]) -> Option<&'static str> {
-    Some(match word {
-        b"elseif" | b"elsif" | b"elif" => "write `else if`",
-        b"new" => "objects are made by calling their class: `Name(…)`",
-        b"var" | b"let" | b"const" => "variables need no declaration: `$name = value;`",
-        b"def" | b"func" | b"fn" | b"fun" | b"sub" => {
-            "functions are written `function name($x) { … }`"
-        }
-        b"print" | b"printf" | b"puts" => "write `echo value;`",
-        b"do" => "there is no `do`; write `forever { … if (…) break; }`",
-        b"loop" => "write `forever { … }`",
-        b"until" | b"unless" => "write `while (!…)` or `if (!…)`",
-        b"finally" => "there is no `finally`; put the code behind the `catch` block",
-        b"null" | b"nil" | b"undefined" | b"NULL" | b"None" => "the word for no value is `none`",
-        b"True" | b"TRUE" => "write `true`",
-        b"False" | b"FALSE" => "write `false`",
-        b"this" | b"self" => "the object is `$this`; static members are reached with `static::`",
-        b"extends" | b"implements" => "classes have no inheritance",
-        b"public" | b"protected" => "members are public unless they are `private`",
-        b"abstract" | b"final" | b"interface" | b"trait" => "there are only plain classes",
-        b"use" => "variables are captured with `function (…) closure ($a) { … }`",
-        b"instanceof" | b"typeof" => "types are tested with is_string(), is_array(), is_object() …",
-        b"in" | b"of" => "write `foreach ($list as $value)`",
-        b"goto" => "there is no `goto`",
-        b"await" | b"async" => "every call waits by itself; leave the word out",
-        b"require" | b"require_once" => "write `include` or `import`",
-        _ => return None,
-    })
 }
 
 /// `a, b or c`; long lists are cut.

@@ -46,6 +46,24 @@ pub fn lex(source: &[u8], file: FileId) -> Lexed {
     }
 }
 
+/// Whether the text ends inside a string or a comment.
+pub(crate) fn ends_in_literal(source: &[u8]) -> bool {
+    let mut lexer = Lexer::new(source, FileId::default(), &[]);
+    if lexer.run().is_some() {
+        return true;
+    }
+    let Some(last) = lexer.out.errors.last() else {
+        return false;
+    };
+    // Most probably `'text'` was meant as a string when the line goes on like code behind it.
+    let code = source.trim_ascii_end().ends_with(b";");
+    match last.expected.first().map(String::as_str) {
+        Some("`*/`") => true,
+        Some(delimiter) => delimiter.starts_with('\'') && (delimiter == "''" || !code),
+        None => false,
+    }
+}
+
 /// The string that probably lacks its closing quote. `open` is the start of a string that has none up to
 /// the end of the file; the mistake may lie before, as every quote after it has changed its meaning.
 fn suspect(source: &[u8], tokens: &[Token], open: Option<u32>) -> Option<u32> {

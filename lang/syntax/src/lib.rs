@@ -39,5 +39,5 @@ lalrpop_util::lalrpop_mod!(
 
 pub use ast::Program;
 pub use diagnostic::{Diagnostic, Severity};
-pub use parser::parse;
+pub use parser::{MAX_ERRORS, is_open, parse};
 pub use span::{FileId, SourceMap, Span};

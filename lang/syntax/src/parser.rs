@@ -4,7 +4,7 @@ use crate::ast::Program;
 use crate::brackets::pair;
 use crate::check::check;
 use crate::diagnostic::Diagnostic;
-use crate::lexer::lex;
+use crate::lexer::{ends_in_literal, lex};
 use crate::recover::{Outcome, parse_tokens};
 use crate::span::{FileId, Span};
 use crate::token::Token;
@@ -53,6 +53,24 @@ pub fn parse(source: &[u8], file: FileId) -> (Program, Vec<Diagnostic>) {
     (program, select(errors, &paired.tokens, &units, source))
 }
 
+/// Whether a text breaks off inside a bracket, a string or a comment, so that an interpreter should ask for
+/// another line before it parses.
+#[must_use]
+pub fn is_open(source: &[u8]) -> bool {
+    if ends_in_literal(source) {
+        return true;
+    }
+    let mut depth = 0_usize;
+    for token in lex(source, FileId::default()).tokens {
+        if token.kind.is_opener() {
+            depth += 1;
+        } else if token.kind.is_closer() {
+            depth = depth.saturating_sub(1);
+        }
+    }
+    depth > 0
+}
+
 /// Keeps the first error of every unit, in the order of the text.
 fn select(
     errors: Vec<Diagnostic>,
@@ -77,4 +95,33 @@ fn select(
     kept.sort_by_key(|error| (error.primary.span.start, error.primary.span.end));
     kept.truncate(MAX_ERRORS);
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_text_asks_for_more() {
+        for text in [
+            "f(",
+            "if (1) {",
+            "$x = [1,",
+            "\"abc",
+            "\"abc\\\"",
+            "''abc",
+            "'E'abc",
+            "/* abc",
+            "f(\")\"",
+            "{ ( }",
+        ] {
+            assert!(is_open(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "", "f()", "echo 1", "echo 1 +", "\"(\"", "// (", ")", "'hello';", "f(]}", "#/(/",
+            "echo “",
+        ] {
+            assert!(!is_open(text.as_bytes()), "{text}");
+        }
+    }
 }

@@ -40,6 +40,7 @@ shows! {
     unclosed_parenthesis: "if ($a == 1 {\n  echo \"x\";\n}\n$x = foo(1, 2;\nwhile ($x\necho 1;\n";
     unclosed_bracket: "$y = [1, 2;\n$z = [\n  \"a\" => [1, 2,\n  \"b\" => 3\n];\n$w = 1;";
     unclosed_brace: "function f() {\n    if ($a) {\n        echo 1;\n\n}\necho 2;\n";
+    unclosed_class: "class A {\n    $x;\n    function f() {\n        return 1;\n    }\n\n$a = A();\necho 1 2;\nfunction g() {\n    if (1) {\n        echo 2;\n\nclass B {\n    $y;\n}\n";
     unclosed_brace_at_the_end: "function f() {\n    echo 1;\n";
     missing_opening_brace: "function f()\n    echo 1;\n}\necho 2;\nif ($x)\n    echo 1;\n} else {\n    echo 2;\n}\n";
     wrong_bracket: "$z = foo(1, 2];\n$y = [1, 2);\n";
@@ -64,6 +65,7 @@ shows! {
     imports: "import foo from \"x\";\nimport { a as $b, $c as d } from \"x\";\nimport { a };\nimport { a } from $x;\ninclude \"a$b\";\nimport * from \"x\";\nimport $x from \"d.csv\" with 5;\n";
     debug_prefixes: "__debug [\"a\"] echo 1;\n__debug [$x, \"b\"] echo 2;\n__debug [\"a\", \"b\"]\nif (1) __debug [\"a\", \"b\"] else echo 3;\n";
     caches: "cache f();\ncache [] $x->f();\ncache [] f;\n";
+    misspelt_words_in_expressions: "$x = array_map(functoin ($x) { return 1; }, $a);\n$y = macth ($x) { 1 => 2, default => 3 };\nforech ($a as $b) { }\nfro ($i = 0; $i < 1; $i++) { }\nprint($a) $b;\n$c = cahce [] f();\n";
     missing_commas: "$y = [\n  \"a\" => 1\n  \"b\" => 2,\n];\nf($a $b);\nf(\"a\" \"b\");\n";
     statics_of_objects: "$x::y();\n$x::$y = 1;\n";
     properties: "$x->$y;\n$x->;\n$x.->y;\nA::;\n$x::y;\n";

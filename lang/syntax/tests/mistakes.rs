@@ -166,3 +166,68 @@ fn a_dropped_quote_is_reported_at_its_line() {
     });
     score.report("quotes", 0.9);
 }
+
+/// The messages about a text, with their lines.
+fn messages(text: &[u8]) -> Vec<(u32, String)> {
+    let (_, errors, sources) = common::parsed(text);
+    errors
+        .iter()
+        .map(|error| {
+            (
+                sources.position(error.primary.span).line,
+                error.message.clone(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn two_mistakes_give_the_messages_of_both() {
+    let (mut kept, mut invented, mut total) = (0, 0, 0);
+    let mut seed = 1_u64;
+    let mut random = |below: usize| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap_or(0) % below
+    };
+    for (name, text) in common::scripts() {
+        let tokens = lex(&text, FileId(0)).tokens;
+        for _ in 0..150 {
+            let (a, b) = (random(tokens.len()), random(tokens.len()));
+            let (first, second) = (tokens[a.min(b)], tokens[a.max(b)]);
+            let lines = text[first.end as usize..second.start.max(first.end) as usize]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count();
+            if lines < 3 {
+                continue;
+            }
+            let only_second = without(&text, second);
+            let both = without(&only_second, first);
+            let (both, second, first) = (
+                messages(&both),
+                messages(&only_second),
+                messages(&without(&text, first)),
+            );
+            if first.is_empty() || second.is_empty() {
+                continue;
+            }
+            total += 1;
+            let all_kept = second
+                .iter()
+                .chain(&first)
+                .all(|message| both.contains(message));
+            let nothing_new = both
+                .iter()
+                .all(|message| first.contains(message) || second.contains(message));
+            kept += usize::from(all_kept);
+            invented += usize::from(!nothing_new);
+            if !all_kept || !nothing_new {
+                println!("{name}:\n  {first:?}\n  {second:?}\n  {both:?}");
+            }
+        }
+    }
+    println!("independent: {kept} of {total} keep all messages, {invented} invent one");
+    assert!(total > 100 && kept * 100 >= total * 93 && invented * 100 <= total * 4);
+}
