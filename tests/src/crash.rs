@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::random::Random;
 use crate::server::Server;
-use crate::sink::Sink;
+use crate::sink::{Message, Sink};
 use crate::wait;
 
 /// Sessions that send at the same time.
@@ -63,7 +63,7 @@ impl fmt::Display for Outcome {
 /// If the server does not come up again on its spool, or answers what it should not.
 pub fn rounds(count: usize, seed: u64, mut each: impl FnMut(usize)) -> Outcome {
     let mut random = Random::new(seed);
-    let sink = Sink::start();
+    let sink = Sink::checking(|message| message.content.ends_with(&content(id_of(message))));
     let bundle = Bundle::relay(sink.port());
     let answered = Mutex::new(Vec::new());
     for round in 0..count {
@@ -97,16 +97,16 @@ pub fn rounds(count: usize, seed: u64, mut each: impl FnMut(usize)) -> Outcome {
             server.kill();
             stop.store(true, Ordering::Relaxed);
         });
+        server.remove_log();
         each(round);
     }
     let mut server = Server::start(&bundle);
     let answered = answered.into_inner().unwrap();
     let outcome = || compare(count, &answered, &sink);
     // Everything that is left in the queue goes out now.
-    let done = || outcome().lost.is_empty();
     wait::until_true(Duration::from_secs(180), || {
-        std::thread::sleep(Duration::from_millis(200));
-        done()
+        std::thread::sleep(Duration::from_millis(100));
+        sink.count() >= answered.len() && outcome().lost.is_empty()
     });
     server.stop();
     outcome()
@@ -137,6 +137,12 @@ fn send(
     client.command("QUIT").map(drop)
 }
 
+/// The id of a message that has arrived.
+fn id_of(message: &Message) -> &str {
+    let to = message.to.first().map_or("", String::as_str);
+    to.split('@').next().unwrap_or_default()
+}
+
 /// The content of a message, from its id: the number behind the x is the length of its body.
 fn content(id: &str) -> Vec<u8> {
     let length = id
@@ -156,10 +162,9 @@ fn compare(rounds: usize, answered: &[String], sink: &Sink) -> Outcome {
     sink.with_messages(|messages| {
         let mut copies: HashMap<&str, usize> = HashMap::new();
         for message in messages {
-            let to = message.to.first().map_or("", String::as_str);
-            let id = to.split('@').next().unwrap_or_default();
+            let id = id_of(message);
             *copies.entry(id).or_default() += 1;
-            if !message.content.ends_with(&content(id)) {
+            if !message.good {
                 outcome.damaged.push(id.to_owned());
             }
         }

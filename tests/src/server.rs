@@ -128,6 +128,11 @@ impl Server {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// Removes its log, where a thousand of them would fill a disk.
+    pub fn remove_log(&self) {
+        let _ = std::fs::remove_file(&self.log);
+    }
+
     /// Waits until a line is logged that holds all of these, and returns it.
     ///
     /// # Panics

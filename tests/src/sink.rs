@@ -16,9 +16,14 @@ pub struct Message {
     pub from: String,
     /// The recipients, without angle brackets.
     pub to: Vec<String>,
-    /// The content, dots undoubled.
+    /// The content, dots undoubled. A sink with a check does not keep what is good.
     pub content: Vec<u8>,
+    /// What the sink's check says; true without one.
+    pub good: bool,
 }
+
+/// Says whether a message is as it should be, so that the sink need not keep it.
+pub type Check = fn(&Message) -> bool;
 
 /// A point in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +91,7 @@ struct Shared {
     /// How often it has misbehaved.
     misdeeds: AtomicUsize,
     stopped: AtomicBool,
+    check: Option<Check>,
 }
 
 impl Sink {
@@ -101,9 +107,23 @@ impl Sink {
         Sink::listen((Ipv4Addr::LOCALHOST, 0).into(), behaviour)
     }
 
+    /// Starts a sink that keeps the content only of messages that are not as they should be.
+    #[must_use]
+    pub fn checking(check: Check) -> Sink {
+        Sink::new(
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            Behaviour::Accept,
+            Some(check),
+        )
+    }
+
     /// Starts a sink at an address.
     #[must_use]
     pub fn listen(address: SocketAddr, behaviour: Behaviour) -> Sink {
+        Sink::new(address, behaviour, None)
+    }
+
+    fn new(address: SocketAddr, behaviour: Behaviour, check: Option<Check>) -> Sink {
         let listener = TcpListener::bind(address).expect("a port for the sink");
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(behaviour),
@@ -112,6 +132,7 @@ impl Sink {
             connections: AtomicUsize::new(0),
             misdeeds: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
+            check,
         });
         let sink = Sink {
             address: listener.local_addr().unwrap(),
@@ -333,14 +354,21 @@ impl<'a> Session<'a> {
             }
             content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
         }
-        let message = Message {
+        let mut message = Message {
             from: self.from.take().unwrap_or_default(),
             to: std::mem::take(&mut self.to),
             content,
+            good: true,
         };
         self.misbehave(Stage::End)?;
         if let Some(refusal) = self.refusal(Stage::End) {
             return self.say(refusal);
+        }
+        if let Some(check) = self.shared.check {
+            message.good = check(&message);
+            if message.good {
+                message.content = Vec::new();
+            }
         }
         // Kept before it is answered: what was answered is never missing here.
         lock(&self.shared.messages).push(message);
