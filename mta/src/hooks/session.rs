@@ -356,7 +356,7 @@ impl SessionScripts {
             offset += count as u64;
             writer.append(chunk).await?;
         }
-        Ok(Change::Replaced(writer.finish()?))
+        Ok(Change::Replaced(writer.finish().await?))
     }
 }
 
