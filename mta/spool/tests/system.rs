@@ -1,5 +1,8 @@
 //! The spool with its threads on the real file system.
 
+// These tests run with real time, on real files.
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -36,7 +36,7 @@ fn nothing_is_lost_when_the_power_fails_at_any_call() {
 
 #[test]
 fn nothing_is_lost_when_writes_and_syncs_fail() {
-    all("faults", 10_000..10_000 + schedules(600), |seed| {
+    all("faults", 10_000..10_000 + schedules(400), |seed| {
         Plan::new(seed, Trouble::Faults, Loss::Power)
     });
 }
