@@ -10,6 +10,7 @@
 //!       log/0000002a.seg     segments: bodies up to 256 KiB, items, completions
 //!       log/checkpoint       where everything alive lies, so that a start reads only the newest segments
 //!       bodies/0000…         larger bodies, one file each
+//!       unload/              items in files of their own, on their way to another host
 //!  path/../corrupt/          copies of damaged places
 //! ```
 //!
@@ -36,6 +37,7 @@ mod config;
 mod error;
 mod id;
 mod index;
+mod inspect;
 mod large;
 mod mailbox;
 mod payload;
@@ -52,13 +54,16 @@ mod space;
 mod spool;
 mod ticket;
 mod transaction;
+mod unload;
 mod writer;
 
 pub use body::{Body, BodyWriter, EDITS_MAX, INLINE_MAX};
 pub use config::{Config, Event, Observer, OnCorrupt};
 pub use error::{BodyError, CommitError, Corruption, OpenError, ReadError, Refusal};
 pub use id::{BodyId, BodyRef, ItemId};
+pub use inspect::Inspection;
 pub use reader::BodyReader;
 pub use recovered::{Recovered, RecoveredItem};
 pub use spool::{Commit, Now, Spool, Stats, Stepper};
 pub use transaction::Transaction;
+pub use unload::{LoadedItem, UnloadError};

@@ -76,7 +76,7 @@ impl<'a> Payload<'a> {
                 }
                 Some(Self::Done { ids })
             }
-            Kind::Checkpoint => None,
+            Kind::Part | Kind::Checkpoint => None,
         }
     }
 }

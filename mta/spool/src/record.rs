@@ -39,21 +39,23 @@ pub(crate) enum Kind {
     Item = 3,
     /// Items that are gone: ids.
     Done = 4,
+    /// A part of a body in the file of an unloaded item: id, bytes.
+    Part = 5,
     /// Parts of a checkpoint.
     Checkpoint = 16,
 }
 
 impl Kind {
     fn from_code(code: u8) -> Option<Self> {
-        [
-            Self::Body,
-            Self::File,
-            Self::Item,
-            Self::Done,
-            Self::Checkpoint,
-        ]
-        .into_iter()
-        .find(|&kind| kind as u8 == code)
+        const ALL: [Kind; 6] = [
+            Kind::Body,
+            Kind::File,
+            Kind::Item,
+            Kind::Done,
+            Kind::Part,
+            Kind::Checkpoint,
+        ];
+        ALL.into_iter().find(|&kind| kind as u8 == code)
     }
 }
 

@@ -29,12 +29,24 @@ use crate::writer::Writer;
 
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<std::hash::DefaultHasher>>;
 
+/// Whether a start may change anything on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// A server opens its spool.
+    Write,
+    /// A tool looks at the spool of a stopped server.
+    Look,
+}
+
 /// Opens the spool.
 pub(crate) fn open(
     disk: Arc<dyn Disk>,
     config: Config,
+    access: Access,
 ) -> Result<(Arc<Shared>, Writer, Recovered), OpenError> {
-    make_directories(&*disk, &config)?;
+    if access == Access::Write {
+        make_directories(&*disk, &config)?;
+    }
     let lock = disk
         .lock(&config.lock())
         .map_err(|source| match source.kind() {
@@ -47,7 +59,7 @@ pub(crate) fn open(
                 source,
             },
         })?;
-    let mut start = Start::new(&*disk, &config);
+    let mut start = Start::new(&*disk, &config, access);
     let numbers = start.list()?;
     let checkpoint = start.checkpoint()?;
     start.headers(&numbers, checkpoint.as_ref())?;
@@ -80,6 +92,7 @@ fn make_directories(disk: &dyn Disk, config: &Config) -> Result<(), OpenError> {
 struct Start<'a> {
     disk: &'a dyn Disk,
     config: &'a Config,
+    access: Access,
     log: PathBuf,
     headers: BTreeMap<u32, Header>,
     /// The length of each segment's file.
@@ -95,10 +108,11 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn new(disk: &'a dyn Disk, config: &'a Config) -> Self {
+    fn new(disk: &'a dyn Disk, config: &'a Config, access: Access) -> Self {
         Self {
             disk,
             config,
+            access,
             log: config.log(),
             headers: BTreeMap::new(),
             lengths: BTreeMap::new(),
@@ -126,7 +140,9 @@ impl<'a> Start<'a> {
         {
             if let Some(number) = segment::number(name) {
                 numbers.push(number);
-            } else if name == checkpoint::NEW || name.starts_with(SPARE) {
+            } else if self.access == Access::Write
+                && (name == checkpoint::NEW || name.starts_with(SPARE))
+            {
                 // Nothing depends on it; if it cannot go now, then at the next start.
                 let _ = self.disk.unlink(&self.log.join(name));
             }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use crate::shared::{Request, Shared};
 use crate::space;
 use crate::ticket::{self, Completer, Ticket};
 use crate::transaction::{Transaction, Work};
+use crate::unload::{self, LoadedItem, UnloadError};
 use crate::writer::Writer;
 
 /// Tells the time of the monotonic clock, from any thread.
@@ -75,7 +77,7 @@ impl Spool {
         disk: Arc<dyn Disk>,
         config: Config,
     ) -> Result<(Self, Recovered, Stepper), OpenError> {
-        let (shared, writer, recovered) = recovery::open(disk, config)?;
+        let (shared, writer, recovered) = recovery::open(disk, config, recovery::Access::Write)?;
         let background = Background::new(Arc::clone(&shared));
         let stepper = Stepper {
             shared: Arc::clone(&shared),
@@ -169,6 +171,18 @@ impl Spool {
     /// Opens a stored body. The reader keeps it readable.
     pub fn read(&self, body: BodyRef) -> Result<BodyReader, ReadError> {
         reader::open(&self.inner.shared, body)
+    }
+
+    /// Writes an item with its bodies to a file of its own in the directory `unload` and returns the path.
+    /// The item stays; whoever wants it gone completes it after this. Waits for the disk.
+    pub fn unload(&self, id: ItemId) -> Result<PathBuf, UnloadError> {
+        unload::unload(&self.inner.shared, id)
+    }
+
+    /// Reads the file of an item. It is in the spool only when it was committed with a transaction; then
+    /// the file can be removed. Waits for the disk.
+    pub fn load(&self, path: &Path) -> Result<LoadedItem, UnloadError> {
+        unload::load(&self.inner.shared, path, || self.body_writer())
     }
 
     /// Tells whether new mail can be taken; asks the file system at most twice a second.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use angarium_effects::clock::Monotonic;
 use angarium_effects::disk::{Disk, OpenMode, SystemDisk, read_file};
 use angarium_spool::{
-    BodyRef, CommitError, Config, Event, ItemId, Now, OnCorrupt, OpenError, Recovered, Refusal,
-    Spool,
+    BodyRef, CommitError, Config, Event, Inspection, ItemId, Now, OnCorrupt, OpenError, Recovered,
+    Refusal, Spool, UnloadError,
 };
 
 /// A spool directory with what the spool has told.
@@ -412,6 +412,87 @@ fn too_little_space_refuses_mail_and_nothing_else() {
         matches!(refused, Err(Refusal::Inodes { .. }) | Ok(())),
         "{refused:?}"
     );
+}
+
+#[test]
+fn an_unloaded_item_is_loaded_into_another_spool() {
+    let (here, there) = (Place::new(), Place::new());
+    let (spool, _) = here.open_all();
+    let large: Vec<u8> = (0..600_000u32).map(|n| (n % 241) as u8).collect();
+    let (first, second) = (
+        spool.body(&large).expect("body"),
+        spool.body(b"the edits").expect("body"),
+    );
+    let mut transaction = spool.transaction();
+    let bodies = [transaction.add_body(&first), transaction.add_body(&second)];
+    transaction.add_item(id(7), &bodies, b"the item".to_vec());
+    spool.commit(transaction).wait().expect("commit");
+    let path = spool.unload(id(7)).expect("unload");
+    assert_eq!(
+        path.parent(),
+        Some(here.config.path.join("unload").as_path())
+    );
+    assert!(matches!(
+        spool.unload(id(8)),
+        Err(UnloadError::UnknownItem(_))
+    ));
+
+    let (other, _) = there.open_all();
+    let loaded = other.load(&path).expect("load");
+    assert_eq!(
+        (loaded.id, loaded.blob.as_slice()),
+        (id(7), &b"the item"[..])
+    );
+    let mut transaction = other.transaction();
+    let bodies: Vec<_> = loaded
+        .bodies
+        .iter()
+        .map(|body| transaction.add_body(body))
+        .collect();
+    transaction.add_item(loaded.id, &bodies, loaded.blob);
+    other.commit(transaction).wait().expect("commit");
+    assert!(read(&other, bodies[0]) == large);
+    assert_eq!(read(&other, bodies[1]), b"the edits");
+
+    let file = SystemDisk.open(&path, OpenMode::ReadWrite).expect("open");
+    file.write_all_at(&[0xFF], 300_000).expect("write");
+    assert!(matches!(other.load(&path), Err(UnloadError::Corrupt(_))));
+    file.truncate(1000).expect("truncate");
+    assert!(matches!(other.load(&path), Err(UnloadError::Corrupt(_))));
+}
+
+#[test]
+fn a_stopped_spool_can_be_inspected_and_is_left_as_it_was() {
+    let place = Place::new();
+    let (spool, _) = place.open_all();
+    put(&spool, 1, "one", b"body one").expect("commit");
+    put(&spool, 2, "two", &[5; 300_000]).expect("commit");
+    let running = Inspection::open(Arc::new(SystemDisk), place.config.clone());
+    assert!(matches!(running, Err(OpenError::Locked { .. })));
+    spool.close().expect("close");
+    drop(spool);
+    let segment = place.segment();
+    let before = read_file(&SystemDisk, &segment, 1 << 30).expect("read");
+    let (inspection, items) =
+        Inspection::open(Arc::new(SystemDisk), place.config.clone()).expect("open");
+    let items: Vec<_> = items.collect::<Result<_, _>>().expect("items");
+    assert_eq!(items.len(), 2);
+    let mut bytes = Vec::new();
+    inspection
+        .read(items[0].bodies[0])
+        .expect("open")
+        .read_to_end(&mut bytes)
+        .expect("read");
+    assert_eq!(bytes, b"body one");
+    drop((inspection, items));
+    assert_eq!(place.segment(), segment);
+    assert!(read_file(&SystemDisk, &segment, 1 << 30).expect("read") == before);
+    let nothing = Config::new("/nonexistent/queue", "/nonexistent/tmp");
+    assert!(matches!(
+        Inspection::open(Arc::new(SystemDisk), nothing),
+        Err(OpenError::Io { .. })
+    ));
+    assert_eq!(place.open_all().1.len(), 2);
 }
 
 /// A file system of its own, of a few MiB.
