@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the commands of the program |
+//! | [`delivery`] | the queue as a service, attempts, notifications |
 //! | [`hooks`] | scripts at every phase |
 //! | [`listing`] | the table of built-ins as data |
 //! | [`log`] | one line per event |
@@ -15,6 +16,7 @@
 //! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
 
 pub mod cli;
+pub mod delivery;
 pub mod hooks;
 pub mod listing;
 pub mod log;

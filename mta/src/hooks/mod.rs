@@ -4,6 +4,7 @@
 //! verdict of the layer that acts on it: [`angarium_smtp::verdict::Verdict`] for the phases of a session,
 //! [`queue::Predelivery`] and [`queue::Postdelivery`] for the queue's hooks.
 
+pub mod delivery;
 pub mod envelope;
 pub mod eod;
 pub mod options;

@@ -1,0 +1,495 @@
+//! One attempt: one item, one candidate, over a pooled or a new connection.
+//!
+//! Whatever the peer does, the attempt ends with an outcome that says so:
+//!
+//! | the peer | outcome |
+//! |---|---|
+//! | refuses the connection, is not reachable, hangs | error `network`, temporary |
+//! | closes in the middle | error `network`, temporary |
+//! | answers what is no SMTP | error `protocol`, temporary |
+//! | has no TLS that is required, or breaks the handshake | error `tls`, temporary |
+//! | breaks the handshake of optional TLS | once more in clear, on a new connection |
+//! | replies 4yz or 5yz | that reply, with the command that it answers |
+//! | has closed a pooled connection | once more on a new connection, unseen |
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use angarium_effects::net::Connect;
+use angarium_effects::random::uuid_text;
+use angarium_queue::attempt as result;
+use angarium_queue::attempt::{Attempt, AttemptError, EnhancedStatus, ErrorKind, SmtpState};
+use angarium_queue::destination::Candidate;
+use angarium_queue::dsn::{DsnRequest, Ret};
+use angarium_queue::item::{Address, Item, Pairs};
+use angarium_queue::text::Text;
+use angarium_queue::transport::SourceIp;
+use angarium_smtp::address::{Mailbox, ReversePath};
+use angarium_smtp::client as smtp;
+use angarium_smtp::client::{FailureKind, Outcome, Rcpt, Transaction};
+use angarium_smtp::param::Params;
+
+use super::content::{Outgoing, Stored};
+use super::desk::{Desk, Idle};
+use super::link::{Handshake, Link, TlsPeer};
+use super::plan::ClientPlan;
+use super::{Core, Live};
+use crate::hooks::queue::{Client, TlsMode};
+use crate::worker::Worker;
+
+/// What to deliver, and where.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub item: Item,
+    pub candidate: Candidate,
+    pub source: Option<SourceIp>,
+    pub grouping: Option<Text>,
+    /// What `Try` set for the client.
+    pub client: Client,
+    /// RFC 3461 data, with what `Try` set.
+    pub dsn: DsnRequest,
+}
+
+/// Makes the attempt.
+pub(super) async fn attempt(
+    worker: &Rc<Worker>,
+    core: &Core,
+    live: &Live,
+    task: Task,
+) -> Attempt {
+    let began = worker.effects.clock.monotonic();
+    let plan = ClientPlan::new(&live.settings, &task);
+    let lmtp = plan.config.protocol == smtp::Protocol::Lmtp;
+    let run = Run {
+        worker,
+        core,
+        desk: Desk::of(worker, core),
+        live,
+        plan,
+        task: &task,
+    };
+    let (outcome, connection) = run.run().await;
+    Attempt {
+        outcome,
+        connection: Some(connection),
+        duration: worker.effects.clock.monotonic().since(began),
+        final_delivery: lmtp,
+    }
+}
+
+/// An attempt under way.
+struct Run<'a> {
+    worker: &'a Rc<Worker>,
+    core: &'a Core,
+    desk: Rc<Desk>,
+    live: &'a Live,
+    plan: ClientPlan,
+    task: &'a Task,
+}
+
+/// The outcome, and the connection over which it came.
+type Ended = (result::Outcome, result::Connection);
+
+/// A session that is ready for a message.
+struct Session {
+    link: Link,
+    about: result::Connection,
+}
+
+impl Run<'_> {
+    async fn run(&self) -> Ended {
+        let message = match self.message().await {
+            Ok(message) => message,
+            Err(error) => return (result::Outcome::Error(error), self.about()),
+        };
+        if let Some(session) = self.pooled(&message) {
+            let (ended, dead) = self.send(session, &message).await;
+            if !dead {
+                return ended;
+            }
+        }
+        match self.connect().await {
+            Ok(session) => self.send(session, &message).await.0,
+            Err(failed) => *failed,
+        }
+    }
+
+    /// What is known of the connection before there is one.
+    fn about(&self) -> result::Connection {
+        let Task {
+            candidate, source, ..
+        } = self.task;
+        result::Connection {
+            localip: source.as_ref().map(|source| source.address),
+            localipid: source.as_ref().and_then(|source| source.id.clone()),
+            helo: Some(Text::from(self.plan.config.helo.as_str())),
+            remoteip: Some(candidate.ip),
+            remotemx: Some(candidate.mx.clone()),
+            ..result::Connection::default()
+        }
+    }
+
+    /// Finds out what has to be said about the message.
+    async fn message(&self) -> Result<Message, AttemptError> {
+        let unreadable = |error: &dyn std::fmt::Display| {
+            // Mended by an operator, perhaps; until then other candidates would not help.
+            let mut error = AttemptError::new(ErrorKind::Config, true, error.to_string());
+            error.after_envelope = true;
+            error
+        };
+        let stored = Stored::of(&self.task.item).map_err(|error| unreadable(&error))?;
+        let (eight_bit, header) =
+            Outgoing::charset(&self.core.spool, &self.worker.pool, &stored)
+                .await
+                .map_err(|error| unreadable(&error))?;
+        let transaction = self.transaction(&stored, eight_bit, header)?;
+        Ok(Message {
+            stored,
+            transaction,
+        })
+    }
+
+    fn transaction(
+        &self,
+        stored: &Stored,
+        eight_bit: bool,
+        eight_bit_header: bool,
+    ) -> Result<Transaction, AttemptError> {
+        let Task {
+            item, client, dsn, ..
+        } = self.task;
+        let refused = |what: &str, error: &dyn std::fmt::Display| {
+            let mut error =
+                AttemptError::new(ErrorKind::Config, false, format!("{what}: {error}"));
+            error.after_envelope = true;
+            error
+        };
+        let sender = client.sender.as_ref().unwrap_or(&item.sender);
+        let sender = match sender.is_null() {
+            true => ReversePath::Null,
+            false => ReversePath::Mailbox(
+                mailbox(sender).map_err(|error| refused("the sender's address", &error))?,
+            ),
+        };
+        let recipient = client.recipient.as_ref().unwrap_or(&item.recipient);
+        let recipient =
+            mailbox(recipient).map_err(|error| refused("the recipient's address", &error))?;
+        let given = client.senderparams.as_ref().unwrap_or(&item.senderparams);
+        let declared_utf8 = given.get("SMTPUTF8").is_some();
+        let params = params(given).map_err(|error| refused("a parameter of MAIL", &error))?;
+        let given = client
+            .recipientparams
+            .as_ref()
+            .unwrap_or(&item.recipientparams);
+        let rcpt_params =
+            self::params(given).map_err(|error| refused("a parameter of RCPT", &error))?;
+        Ok(Transaction {
+            sender,
+            params,
+            recipients: vec![Rcpt {
+                address: recipient,
+                params: rcpt_params,
+                dsn: smtp::DsnRcpt {
+                    notify: dsn.notify.map(|notify| notify.to_string()),
+                    orcpt: dsn.orcpt.as_ref().map(Text::to_string),
+                },
+            }],
+            size: Some(stored.size()),
+            eight_bit,
+            // A header in bytes above 127 that nobody called UTF-8 is sent as it came, as ever.
+            utf8: declared_utf8 && eight_bit_header,
+            dsn: smtp::DsnMail {
+                ret: dsn.ret.map(|ret| match ret {
+                    Ret::Full => smtp::Ret::Full,
+                    Ret::Hdrs => smtp::Ret::Hdrs,
+                }),
+                envid: dsn.envid.as_ref().map(Text::to_string),
+            },
+        })
+    }
+
+    /// An idle connection that still lives and can carry the message.
+    fn pooled(&self, message: &Message) -> Option<Session> {
+        let rules = self.plan.pooling?;
+        let utf8 = message.transaction.needs_utf8();
+        let idle = self.desk.take(&self.plan.pool_key, rules, |idle| {
+            !utf8 || idle.link.client().peer().smtputf8
+        })?;
+        Some(Session {
+            link: idle.link,
+            about: idle.about,
+        })
+    }
+
+    /// Opens a connection; without TLS once more where optional TLS broke it.
+    async fn connect(&self) -> Result<Session, Box<Ended>> {
+        match self.open(self.plan.tls.mode).await {
+            Err(Refused {
+                retry_in_clear: true,
+                ..
+            }) => match self.open(TlsMode::Disabled).await {
+                Ok(mut session) => {
+                    // Scripts see that TLS was tried.
+                    session.about.tls = Some(failed_tls());
+                    Ok(session)
+                }
+                Err(refused) => Err(refused.ended),
+            },
+            other => other.map_err(|refused| refused.ended),
+        }
+    }
+
+    async fn open(&self, mode: TlsMode) -> Result<Session, Refused> {
+        let Task {
+            candidate, source, ..
+        } = self.task;
+        let mut about = self.about();
+        let id = uuid_text(&self.worker.effects.random.uuid());
+        about.id = Text::from(id);
+        let to = SocketAddr::new(candidate.ip, candidate.port);
+        let how = Connect {
+            source: source.as_ref().map(|source| source.address),
+            nonlocal: false,
+            timeout: Some(self.plan.connect_timeout),
+        };
+        let connection = match self.worker.effects.net.connect(to, &how).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let message = format!("connecting to {to}: {}", plain(&error));
+                return Err(Refused::error(ErrorKind::Network, message, about));
+            }
+        };
+        about.localip = connection
+            .local_addr()
+            .ok()
+            .map(|local| local.ip())
+            .or(about.localip);
+        let host = candidate.mx.to_str();
+        let host = host.trim_end_matches('.');
+        let name = self.plan.server_name(host);
+        let tls = match self.desk.tls(&self.plan.tls, mode) {
+            Ok(tls) => tls,
+            Err(reason) => return Err(Refused::error(ErrorKind::Config, reason, about)),
+        };
+        let peer = tls.as_ref().map(|tls| TlsPeer {
+            tls,
+            name,
+            address: candidate.ip,
+        });
+        let mut config = self.plan.config.clone();
+        config.tls = match mode {
+            TlsMode::Disabled => smtp::TlsMode::Disabled,
+            TlsMode::Optional | TlsMode::OptionalVerify => smtp::TlsMode::Optional,
+            TlsMode::Require | TlsMode::RequireVerify => smtp::TlsMode::Required,
+        };
+        let implicit = self.plan.tls.implicit && mode != TlsMode::Disabled;
+        let clock = Rc::clone(&self.worker.effects.clock);
+        let implicit = peer.as_ref().filter(|_| implicit);
+        let mut link = match Link::new(connection, config, implicit, clock).await {
+            Ok(link) => link,
+            Err((_, reason)) => {
+                about.tls = Some(failed_tls());
+                let message = format!("TLS handshake failed: {reason}");
+                return Err(Refused::error(ErrorKind::Tls, message, about));
+            }
+        };
+        match link.ready(peer.as_ref()).await {
+            Ok(()) => {
+                about.remotegreet = texts(link.client().greeting());
+                about.tls = tls_info(&link);
+                Ok(Session { link, about })
+            }
+            Err(not_ready) => {
+                about.remotegreet = texts(link.client().greeting());
+                about.tls = tls_info(&link);
+                let missing = matches!(
+                    &not_ready.outcome,
+                    Outcome::Error(failure) if failure.kind == FailureKind::Tls
+                );
+                if missing && about.tls.is_none() {
+                    about.tls = Some(result::TlsInfo {
+                        tlsrpt: Some("starttls-not-supported"),
+                        ..result::TlsInfo::default()
+                    });
+                }
+                self.worker.spawn(link.quit());
+                Err(Refused {
+                    ended: Box::new((outcome(not_ready.outcome, false), about)),
+                    retry_in_clear: not_ready.retry_in_clear,
+                })
+            }
+        }
+    }
+
+    /// Sends the message and puts the connection away. Says too whether the connection was dead
+    /// before it took anything.
+    async fn send(&self, session: Session, message: &Message) -> (Ended, bool) {
+        let Session {
+            mut link,
+            mut about,
+        } = session;
+        let reused = link.client().transactions() > 0;
+        let now = self.worker.effects.clock.unix().as_secs();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let opened = Outgoing::open(&self.core.spool, &message.stored, now);
+        let mut content = match opened {
+            Ok(content) => content,
+            Err(error) => {
+                self.put_away(link, &about);
+                let mut error = AttemptError::new(ErrorKind::Config, true, error.to_string());
+                error.after_envelope = true;
+                return ((result::Outcome::Error(error), about), false);
+            }
+        };
+        let transaction = message.transaction.clone();
+        let sent = link.send(transaction, &mut content, &self.worker.pool).await;
+        about.transactions = u64::from(link.client().transactions());
+        about.dsn = link.client().peer().dsn;
+        let lost = match &sent.outcome {
+            Outcome::Error(failure) => failure.kind == FailureKind::Network,
+            Outcome::Reply(reply) => reply.code == 421,
+        };
+        let early = match &sent.outcome {
+            Outcome::Error(_) => true,
+            Outcome::Reply(reply) => {
+                matches!(reply.state, smtp::State::Rset | smtp::State::Mail)
+            }
+        };
+        let dead = reused && lost && early && !sent.after_envelope;
+        self.put_away(link, &about);
+        let ended = (outcome(sent.outcome, sent.after_envelope), about);
+        (ended, dead)
+    }
+
+    /// Keeps the connection for the next message, or takes leave of it without waiting.
+    fn put_away(&self, mut link: Link, about: &result::Connection) {
+        match self.plan.pooling {
+            Some(rules) if link.is_reusable() && !self.worker.is_stopping() => {
+                let idle = Idle {
+                    link,
+                    about: about.clone(),
+                };
+                self.desk
+                    .put(self.worker, self.plan.pool_key.clone(), idle, rules);
+            }
+            _ => self.worker.spawn(link.quit()),
+        }
+    }
+}
+
+/// A message that can be sent.
+struct Message {
+    stored: Stored,
+    transaction: Transaction,
+}
+
+/// A connection that did not become a session.
+struct Refused {
+    ended: Box<Ended>,
+    retry_in_clear: bool,
+}
+
+impl Refused {
+    fn error(kind: ErrorKind, message: String, about: result::Connection) -> Refused {
+        let mut error = AttemptError::new(kind, true, message);
+        if kind == ErrorKind::Tls {
+            error.status = Some(EnhancedStatus::new(4, 7, 5));
+        }
+        Refused {
+            ended: Box::new((result::Outcome::Error(error), about)),
+            retry_in_clear: false,
+        }
+    }
+}
+
+fn failed_tls() -> result::TlsInfo {
+    result::TlsInfo {
+        tlsrpt: Some("validation-failure"),
+        ..result::TlsInfo::default()
+    }
+}
+
+fn tls_info(link: &Link) -> Option<result::TlsInfo> {
+    match link.tls() {
+        Handshake::None => None,
+        Handshake::Failed => Some(failed_tls()),
+        Handshake::Done(info) => Some(result::TlsInfo {
+            started: true,
+            protocol: Some(Text::from(info.protocol.as_str())),
+            cipher: Some(Text::from(info.cipher.as_str())),
+            keysize: u16::try_from(info.keysize).ok(),
+            peercert: info
+                .peer_cert
+                .as_ref()
+                .and_then(|cert| cert.chain.first())
+                .map(|cert| Text::from(cert.clone())),
+            ..result::TlsInfo::default()
+        }),
+    }
+}
+
+fn texts(lines: &[String]) -> Vec<Text> {
+    lines.iter().map(|line| Text::from(line.as_str())).collect()
+}
+
+/// The machine's outcome as the queue takes it.
+fn outcome(outcome: Outcome, after_envelope: bool) -> result::Outcome {
+    match outcome {
+        Outcome::Reply(reply) => result::Outcome::Result(result::Reply {
+            code: reply.code,
+            enhanced: reply.enhanced.map(status),
+            reason: texts(&reply.reason),
+            // Both sides have the names of hooks.md.
+            state: SmtpState::from_name(reply.state.as_str()).unwrap_or(SmtpState::Eod),
+        }),
+        Outcome::Error(failure) => {
+            let kind = match failure.kind {
+                FailureKind::Config => ErrorKind::Config,
+                FailureKind::Dns => ErrorKind::Dns(result::DnsError::Other),
+                FailureKind::Network => ErrorKind::Network,
+                FailureKind::Dane => ErrorKind::Dane,
+                FailureKind::Protocol => ErrorKind::Protocol,
+                FailureKind::Smtp => ErrorKind::Smtp,
+                FailureKind::Tls => ErrorKind::Tls,
+                FailureKind::Plugin => ErrorKind::Plugin,
+            };
+            let mut error = AttemptError::new(kind, failure.temporary, failure.message);
+            error.status = failure.status.map(status);
+            error.after_envelope = after_envelope;
+            result::Outcome::Error(error)
+        }
+    }
+}
+
+fn status(status: angarium_smtp::reply::EnhancedStatus) -> EnhancedStatus {
+    EnhancedStatus::new(u16::from(status.class), status.subject, status.detail)
+}
+
+fn mailbox(address: &Address) -> Result<Mailbox, angarium_smtp::address::AddressError> {
+    Mailbox::new(&address.localpart.to_str(), &address.domain.to_str())
+}
+
+/// Parameters of an item for a command. Those that follow from the message itself are left to the
+/// client, because what the next hop offers may differ from what we offered.
+fn params(pairs: &Pairs) -> Result<Params, angarium_smtp::param::ParamError> {
+    let mut params = Params::default();
+    for (name, value) in pairs.iter() {
+        let name = name.to_str();
+        if matches!(&*name, "BODY" | "SMTPUTF8" | "SIZE") {
+            continue;
+        }
+        let value = value.to_str();
+        params.set(&name, (!value.is_empty()).then_some(&*value))?;
+    }
+    Ok(params)
+}
+
+/// What the system says, without Rust's decoration.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(at) => text.get(..at).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}

@@ -1,0 +1,72 @@
+//! The sending half: the queue as a service, attempts on the workers, notifications.
+//!
+//! ```text
+//!  session ─ commit ─▶ store ─▶ spool ──(synced)──▶ service: owns the Scheduler
+//!                                                     │ predelivery, look-ups, attempt, postdelivery
+//!                                                     ▼ as jobs, each answered by a message
+//!                                                  worker: scripts, DNS, SMTP client, idle connections
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`service`] | the owner of the queue: start, hand-over of new mail, control, stop |
+//! | [`settings`] | what of the configuration delivery works by |
+//! | [`hooks`] | the trait of the queue's scripts |
+//! | `attempt`, `link`, `plan`, `resolve` | one attempt: its settings, destination, connection |
+//! | `desk` | what a worker keeps: `$context`, idle connections |
+//! | [`content`] | where an item's message lies, and how it is read |
+//! | [`bounce`] | notifications |
+//! | [`log`] | the lines of the log |
+//!
+//! # What a delivered message costs
+//!
+//! Syncs: one commit of the spool for the message, shared with all that wait at the same moment, and
+//! none for its completion, which rides on the next sync. A retry costs one more commit, a
+//! notification one that also carries the change to its message.
+//!
+//! System calls of an attempt over a pooled connection to a server with PIPELINING, message up to
+//! 64 KiB: one read of the spool's segment, two writes to the socket (envelope, message) and two to
+//! four reads, beside the runtime's waits. A new connection adds `socket`, `connect`, two socket
+//! options, a name, and a write and read each for greeting and EHLO; leaving it adds QUIT.
+//!
+//! Hops between threads: one to the worker and one back for each of predelivery (only with a
+//! script), look-ups (only with names to look up), the attempt, postdelivery (only with a script).
+
+pub mod bounce;
+pub mod content;
+mod attempt;
+mod desk;
+pub mod hooks;
+mod jobs;
+mod link;
+pub mod log;
+mod plan;
+mod resolve;
+pub mod service;
+pub mod settings;
+
+
+
+use std::sync::Arc;
+
+use angarium_spool::Spool;
+
+pub use hooks::{After, Before, Ended, NoQueueHooks, QueueHook, QueueHooks};
+pub use log::Line;
+pub use service::{Crew, Handle, Service, Start};
+pub use settings::Settings;
+
+/// What a reload replaces.
+pub struct Live {
+    /// The settings.
+    pub settings: Settings,
+    /// The scripts.
+    pub hooks: Arc<dyn QueueHooks>,
+}
+
+/// What every attempt needs.
+pub(crate) struct Core {
+    pub spool: Spool,
+    /// Idle connections that one worker may keep.
+    pub pool_share: usize,
+}

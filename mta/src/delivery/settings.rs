@@ -1,0 +1,378 @@
+//! What of the running configuration delivery works by, in the forms of the queue and the client.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use angarium_config::Running;
+use angarium_config::running::PoolingPolicy;
+use angarium_config::transport::{self as config, Sni as ConfigSni};
+use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
+use angarium_queue::destination::OwnHosts;
+use angarium_queue::pool::PoolRules;
+use angarium_queue::scheduler::Limits;
+use angarium_queue::text::Text;
+use angarium_queue::transport::Transports;
+use angarium_smtp::client::{Credentials, State, Timeouts};
+
+use crate::hooks::queue::TlsMode;
+use crate::tls::Versions;
+
+/// The settings of delivery. They never change; a reload makes new ones.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our host name: the last resort for EHLO, and in notifications.
+    pub hostname: String,
+    /// `mail.postmaster`: From of notifications.
+    pub postmaster: Option<String>,
+    /// What the queue knows of the transports.
+    pub transports: Transports,
+    /// What the client knows of them.
+    pub clients: BTreeMap<Text, Arc<ClientSettings>>,
+    /// How notifications about their messages look.
+    pub dsn: BTreeMap<Text, Arc<DsnSettings>>,
+    /// Names and sockets that are ourselves.
+    pub own: Arc<OwnHosts>,
+    /// How much goes on at once.
+    pub limits: Limits,
+    /// `queues.pooling.size`: idle connections of the process.
+    pub pool_size: usize,
+    /// `queues.pooling.policy`.
+    pub pool_policy: PoolPolicy,
+}
+
+/// By what an idle connection is found again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PoolPolicy {
+    /// The group of the destination; the host name if it has none.
+    Grouping,
+    /// The host name.
+    #[default]
+    RemoteMx,
+    /// The address.
+    RemoteIp,
+}
+
+/// The client's side of a transport; `Try` overrides.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// LMTP instead of SMTP.
+    pub lmtp: bool,
+    /// `session.helo`
+    pub helo: Option<String>,
+    /// `session.tls`
+    pub tls: TlsSettings,
+    /// `session.sasl`
+    pub auth: Option<Credentials>,
+    /// `session.pipelining`
+    pub pipelining: bool,
+    /// `session.timeout`
+    pub timeouts: Timeouts,
+    /// `connection.timeout`
+    pub connect_timeout: Duration,
+    /// Whether and how connections are kept for the next message.
+    pub pooling: Option<PoolRules>,
+}
+
+/// TLS towards the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Whether it is used.
+    pub mode: TlsMode,
+    /// From the first byte.
+    pub implicit: bool,
+    /// The name for SNI.
+    pub sni: Sni,
+    /// The versions.
+    pub versions: Versions,
+}
+
+/// The name that the peer is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sni {
+    /// None.
+    #[default]
+    Off,
+    /// That of the host connected to.
+    Host,
+    /// This one.
+    Name(String),
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        TlsSettings {
+            mode: TlsMode::Disabled,
+            implicit: false,
+            sni: Sni::Off,
+            versions: Versions::default(),
+        }
+    }
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        ClientSettings {
+            lmtp: false,
+            helo: None,
+            tls: TlsSettings::default(),
+            auth: None,
+            pipelining: true,
+            timeouts: Timeouts::default(),
+            connect_timeout: Duration::from_secs(30),
+            pooling: None,
+        }
+    }
+}
+
+/// `dsn` of a transport; the options of a script override.
+#[derive(Clone, Debug, Default)]
+pub struct DsnSettings {
+    /// Address in From.
+    pub from: Option<String>,
+    /// Name in From.
+    pub from_name: Option<String>,
+    /// The whole subject.
+    pub subject: Option<String>,
+    /// Text in front of the subject.
+    pub subject_prepend: Option<String>,
+    /// More fields.
+    pub headers: Vec<ExtraHeader>,
+    /// Whether the original's header is included.
+    pub original_headers: Option<bool>,
+    /// Whether the original is included.
+    pub original_message: Option<bool>,
+}
+
+/// A setting that delivery cannot carry out.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A TLS mode that is not there yet.
+    #[error("transports[{transport}].session.tls.mode: {reason}")]
+    TlsMode {
+        /// The transport.
+        transport: String,
+        /// Why.
+        reason: String,
+    },
+    /// A header of notifications.
+    #[error("transports[{transport}].dsn.headers: {error}")]
+    Header {
+        /// The transport.
+        transport: String,
+        /// What is wrong.
+        error: ExtraHeaderError,
+    },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            hostname: "localhost".to_owned(),
+            postmaster: None,
+            transports: Transports::new(),
+            clients: BTreeMap::new(),
+            dsn: BTreeMap::new(),
+            own: Arc::new(OwnHosts::default()),
+            limits: Limits::default(),
+            pool_size: 1000,
+            pool_policy: PoolPolicy::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The settings that a configuration gives. `sockets` are those on which mail is taken, for the
+    /// guard against loops; `hostname` is the system's, or the one configured for it.
+    ///
+    /// # Errors
+    /// A setting that cannot be carried out.
+    pub fn from_config(
+        running: &Running,
+        hostname: &str,
+        sockets: Vec<(IpAddr, u16)>,
+    ) -> Result<Settings, SettingsError> {
+        let mut names = vec![hostname.to_ascii_lowercase()];
+        for server in running.servers.values() {
+            names.extend(server.hostname.as_ref().map(|name| name.to_ascii_lowercase()));
+        }
+        names.sort();
+        names.dedup();
+        let queues = &running.queues;
+        let mut settings = Settings {
+            hostname: hostname.to_owned(),
+            postmaster: running.mail.postmaster.as_ref().map(ToString::to_string),
+            own: Arc::new(OwnHosts { names, sockets }),
+            limits: Limits {
+                deliveries: count(queues.concurrency.total),
+                ..Limits::default()
+            },
+            pool_size: count(queues.pooling.size),
+            pool_policy: match queues.pooling.policy {
+                PoolingPolicy::Grouping => PoolPolicy::Grouping,
+                PoolingPolicy::RemoteMx => PoolPolicy::RemoteMx,
+                PoolingPolicy::RemoteIp => PoolPolicy::RemoteIp,
+            },
+            transports: crate::settings::transports(running),
+            ..Settings::default()
+        };
+        for (id, transport) in &running.transports {
+            let key = Text::from(id.to_string());
+            let client = client_side(transport)?;
+            settings.clients.insert(key.clone(), Arc::new(client));
+            settings.dsn.insert(key, Arc::new(dsn_side(transport)?));
+        }
+        Ok(settings)
+    }
+
+    /// The client's settings of a transport.
+    #[must_use]
+    pub fn client(&self, transport: &Text) -> Arc<ClientSettings> {
+        self.clients.get(transport).cloned().unwrap_or_default()
+    }
+}
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn client_side(from: &config::Transport) -> Result<ClientSettings, SettingsError> {
+    let session = &from.session;
+    let tls = &session.tls;
+    let refused = |mode: &str| {
+        Err(SettingsError::TlsMode {
+            transport: from.id.to_string(),
+            reason: format!("{mode} is not available yet"),
+        })
+    };
+    let mode = match tls.mode {
+        config::TlsMode::Disabled => TlsMode::Disabled,
+        config::TlsMode::Optional => TlsMode::Optional,
+        config::TlsMode::OptionalVerify => TlsMode::OptionalVerify,
+        config::TlsMode::Require => TlsMode::Require,
+        config::TlsMode::RequireVerify => TlsMode::RequireVerify,
+        config::TlsMode::Dane
+        | config::TlsMode::DaneRequire
+        | config::TlsMode::DaneFallbackRequire
+        | config::TlsMode::DaneFallbackRequireVerify => return refused("DANE"),
+    };
+    let auth = session.sasl.username.as_ref().map(|username| Credentials {
+        username: username.clone(),
+        password: session.sasl.password.clone().unwrap_or_default(),
+    });
+    Ok(ClientSettings {
+        lmtp: session.protocol == config::Protocol::Lmtp,
+        helo: session.helo.as_ref().map(ToString::to_string),
+        tls: TlsSettings {
+            mode,
+            implicit: tls.implicit,
+            sni: match &tls.sni {
+                ConfigSni::Switch(false) => Sni::Off,
+                ConfigSni::Switch(true) => Sni::Host,
+                ConfigSni::Name(name) => Sni::Name(name.to_string()),
+            },
+            versions: Versions::from(&tls.protocols),
+        },
+        auth,
+        pipelining: session.pipelining,
+        timeouts: timeouts(&session.timeout),
+        connect_timeout: *from.connection.timeout,
+        pooling: None,
+    })
+}
+
+fn timeouts(from: &config::StateTimeouts) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    for (state, limit) in [
+        (State::Banner, from.greeting()),
+        (State::Helo, from.helo),
+        (State::Ehlo, from.ehlo),
+        (State::Lhlo, from.lhlo),
+        (State::StartTls, from.starttls),
+        (State::Auth, from.auth),
+        (State::AuthCramMd5, from.auth_cram_md5),
+        (State::AuthPlain, from.auth_plain),
+        (State::AuthLogin, from.auth_login),
+        (State::AuthLoginUser, from.auth_login_user),
+        (State::Xclient, from.xclient),
+        (State::Mail, from.mail),
+        (State::Rcpt, from.rcpt),
+        (State::Data, from.data),
+        (State::Bdat, from.bdat),
+        (State::Eod, from.eod),
+        (State::Rset, from.rset),
+        (State::Noop, from.noop),
+        (State::Quit, from.quit),
+    ] {
+        timeouts.set(state, *limit);
+    }
+    timeouts.block = *from.bdat;
+    timeouts
+}
+
+fn dsn_side(from: &config::Transport) -> Result<DsnSettings, SettingsError> {
+    let dsn = &from.dsn;
+    let header = |line: &angarium_config::types::HeaderLine| {
+        ExtraHeader::parse(line.as_bytes()).map_err(|error| SettingsError::Header {
+            transport: from.id.to_string(),
+            error,
+        })
+    };
+    let headers: Result<Vec<ExtraHeader>, _> = dsn.headers.iter().map(header).collect();
+    let text = |text: &Option<angarium_config::types::OneLine>| text.as_ref().map(ToString::to_string);
+    Ok(DsnSettings {
+        from: text(&dsn.from),
+        from_name: text(&dsn.from_name),
+        subject: text(&dsn.subject),
+        subject_prepend: text(&dsn.subject_prepend),
+        headers: headers?,
+        original_headers: dsn.original_headers,
+        original_message: dsn.original_message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport(yaml: serde_json::Value) -> config::Transport {
+        serde_json::from_value(yaml).expect("a transport")
+    }
+
+    #[test]
+    fn a_transport_is_split_between_queue_and_client() {
+        let from = transport(serde_json::json!({
+            "id": "out",
+            "connection": { "server": "relay.test", "port": 2525, "timeout": 7 },
+            "session": {
+                "protocol": "lmtp",
+                "helo": "me.test",
+                "tls": { "mode": "require", "sni": true },
+                "timeout": { "CONNECT": 11, "EOD": 12 }
+            },
+            "retry": { "count": 3, "intervals": [ { "interval": 5, "notify": true } ] },
+            "dsn": { "transport": "out", "headers": ["X-A: b"] }
+        }));
+        let client = client_side(&from).expect("settings");
+        assert!(client.lmtp);
+        assert_eq!(client.tls.mode, TlsMode::Require);
+        assert_eq!(client.tls.sni, Sni::Host);
+        assert_eq!(client.timeouts.get(State::Banner), Duration::from_secs(11));
+        assert_eq!(client.timeouts.get(State::Eod), Duration::from_secs(12));
+        assert_eq!(client.connect_timeout, Duration::from_secs(7));
+        assert_eq!(dsn_side(&from).expect("settings").headers.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_by_name() {
+        let from = transport(serde_json::json!({
+            "id": "out", "session": { "tls": { "mode": "dane" } }
+        }));
+        let error = client_side(&from).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "transports[out].session.tls.mode: DANE is not available yet"
+        );
+    }
+}
