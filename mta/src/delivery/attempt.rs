@@ -52,12 +52,7 @@ pub(super) struct Task {
 }
 
 /// Makes the attempt.
-pub(super) async fn attempt(
-    worker: &Rc<Worker>,
-    core: &Core,
-    live: &Live,
-    task: Task,
-) -> Attempt {
+pub(super) async fn attempt(worker: &Rc<Worker>, core: &Core, live: &Live, task: Task) -> Attempt {
     let began = worker.effects.clock.monotonic();
     let plan = ClientPlan::new(&live.settings, &task);
     let lmtp = plan.config.protocol == smtp::Protocol::Lmtp;
@@ -65,7 +60,6 @@ pub(super) async fn attempt(
         worker,
         core,
         desk: Desk::of(worker, core),
-        live,
         plan,
         task: &task,
     };
@@ -83,7 +77,6 @@ struct Run<'a> {
     worker: &'a Rc<Worker>,
     core: &'a Core,
     desk: Rc<Desk>,
-    live: &'a Live,
     plan: ClientPlan,
     task: &'a Task,
 }
@@ -139,10 +132,9 @@ impl Run<'_> {
             error
         };
         let stored = Stored::of(&self.task.item).map_err(|error| unreadable(&error))?;
-        let (eight_bit, header) =
-            Outgoing::charset(&self.core.spool, &self.worker.pool, &stored)
-                .await
-                .map_err(|error| unreadable(&error))?;
+        let (eight_bit, header) = Outgoing::charset(&self.core.spool, &self.worker.pool, &stored)
+            .await
+            .map_err(|error| unreadable(&error))?;
         let transaction = self.transaction(&stored, eight_bit, header)?;
         Ok(Message {
             stored,
@@ -160,8 +152,7 @@ impl Run<'_> {
             item, client, dsn, ..
         } = self.task;
         let refused = |what: &str, error: &dyn std::fmt::Display| {
-            let mut error =
-                AttemptError::new(ErrorKind::Config, false, format!("{what}: {error}"));
+            let mut error = AttemptError::new(ErrorKind::Config, false, format!("{what}: {error}"));
             error.after_envelope = true;
             error
         };
@@ -343,7 +334,9 @@ impl Run<'_> {
             }
         };
         let transaction = message.transaction.clone();
-        let sent = link.send(transaction, &mut content, &self.worker.pool).await;
+        let sent = link
+            .send(transaction, &mut content, &self.worker.pool)
+            .await;
         about.transactions = u64::from(link.client().transactions());
         about.dsn = link.client().peer().dsn;
         let lost = match &sent.outcome {

@@ -72,9 +72,8 @@ pub fn build(
         spec.recipient.clone(),
         spec.transportid.clone(),
     );
-    let word = |set: bool, name: &str, value: &str| {
-        set.then(|| (Text::from(name), Text::from(value)))
-    };
+    let word =
+        |set: bool, name: &str, value: &str| set.then(|| (Text::from(name), Text::from(value)));
     let params = [
         word(notification.eight_bit, "BODY", "8BITMIME"),
         word(notification.smtputf8, "SMTPUTF8", ""),
@@ -127,7 +126,10 @@ fn message(
         .filter_map(|line| ExtraHeader::parse(line.as_bytes()).ok())
         .collect();
     headers.extend(defaults.headers.iter().cloned());
-    let (address, to) = (spec.original.recipient.to_string(), spec.recipient.to_string());
+    let (address, to) = (
+        spec.original.recipient.to_string(),
+        spec.recipient.to_string(),
+    );
     let received_from = match (&spec.original.senderhelo, spec.original.senderip) {
         (Some(helo), Some(ip)) => Some((helo.to_string(), ip.to_string())),
         _ => None,

@@ -125,7 +125,7 @@ impl Source for BodySource {
         self.0.read_at(buffer, offset)
     }
     fn as_bytes(&self) -> Option<&[u8]> {
-        BodyReader::bytes(&self.0)
+        self.0.in_memory()
     }
 }
 
@@ -299,7 +299,7 @@ impl Outgoing {
     ) -> Result<T, ContentError> {
         let broken = || io::Error::other("an earlier read failed");
         let mut reader = self.reader.take().ok_or_else(broken)?;
-        if BodyReader::bytes(&reader).is_some() {
+        if reader.in_memory().is_some() {
             let result = work(&mut reader);
             self.reader = Some(reader);
             return Ok(result?);
@@ -416,7 +416,10 @@ mod tests {
             let (spool, _stepper, body) = store(&bytes);
             assert_eq!(read_all(&spool, &Stored::Plain(body)), bytes, "{size}");
             let length = bytes.len() as u64;
-            let edits = edits(length, &[(0..0, "first"), (10..50, "x"), (length - 20..length, "")]);
+            let edits = edits(
+                length,
+                &[(0..0, "first"), (10..50, "x"), (length - 20..length, "")],
+            );
             let stored = Stored::Edited(body, edits);
             let want = [b"first", &bytes[..10], b"x", &bytes[50..size - 20]].concat();
             assert_eq!(stored.size(), want.len() as u64);

@@ -22,7 +22,8 @@ pub trait QueueHooks: Send + Sync {
     fn has(&self, hook: QueueHook) -> bool;
 
     /// Runs predelivery for an item that is due.
-    fn predelivery<'a>(&'a self, worker: &'a Rc<Worker>, item: &'a Item) -> LocalFuture<'a, Before>;
+    fn predelivery<'a>(&'a self, worker: &'a Rc<Worker>, item: &'a Item)
+    -> LocalFuture<'a, Before>;
 
     /// Runs postdelivery; `context` is what predelivery left.
     fn postdelivery<'a>(

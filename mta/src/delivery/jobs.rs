@@ -117,7 +117,10 @@ impl Drop for Answer {
 }
 
 /// A job's type.
-pub(super) trait Job: FnOnce(Rc<Worker>) -> LocalFuture<'static, ()> + Send + 'static {}
+pub(super) trait Job:
+    FnOnce(Rc<Worker>) -> LocalFuture<'static, ()> + Send + 'static
+{
+}
 impl<T: FnOnce(Rc<Worker>) -> LocalFuture<'static, ()> + Send + 'static> Job for T {}
 
 /// Runs the predelivery script.
@@ -272,13 +275,10 @@ pub(super) fn postdelivery(
             }
             if ended.situation.dsn.action.is_some() {
                 let uuid = uuid_text(&worker.effects.random.uuid());
-                ended.dsn_id = uuid
-                    .parse()
-                    .ok()
-                    .map(|transaction| ItemId {
-                        transaction,
-                        queue: 1,
-                    });
+                ended.dsn_id = uuid.parse().ok().map(|transaction| ItemId {
+                    transaction,
+                    queue: 1,
+                });
             }
             let after = live.hooks.postdelivery(&worker, &ended, context).await;
             answer
@@ -366,12 +366,9 @@ pub(super) fn delivery_line(
 fn removal(cause: &Cause) -> String {
     match cause {
         Cause::Attempt(_) => String::new(),
-        Cause::Script { reason, .. } | Cause::Postponed { reason } => {
-            reason.as_ref().map_or_else(
-                || "by the predelivery script".to_owned(),
-                Text::to_string,
-            )
-        }
+        Cause::Script { reason, .. } | Cause::Postponed { reason } => reason
+            .as_ref()
+            .map_or_else(|| "by the predelivery script".to_owned(), Text::to_string),
         Cause::Manual { diagnostic, .. } => diagnostic
             .as_ref()
             .map_or_else(|| "by the administrator".to_owned(), Text::to_string),

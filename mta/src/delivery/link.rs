@@ -349,7 +349,8 @@ impl Link {
             Event::Failed(error) => {
                 // The first error says more than what follows from it.
                 let error = self.broken.take().unwrap_or(error);
-                self.client.handle(now, Input::Gone(Some(transport_error(error))));
+                self.client
+                    .handle(now, Input::Gone(Some(transport_error(error))));
             }
             Event::Tick => self.client.handle(now, Input::Tick),
         }

@@ -32,9 +32,9 @@
 //! Hops between threads: one to the worker and one back for each of predelivery (only with a
 //! script), look-ups (only with names to look up), the attempt, postdelivery (only with a script).
 
+mod attempt;
 pub mod bounce;
 pub mod content;
-mod attempt;
 mod desk;
 pub mod hooks;
 mod jobs;
@@ -44,8 +44,6 @@ mod plan;
 mod resolve;
 pub mod service;
 pub mod settings;
-
-
 
 use std::sync::Arc;
 

@@ -31,9 +31,9 @@ use angarium_spool::{Recovered, Spool};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use super::content::spool_id;
 use super::jobs::{self, Answer};
 use super::log::Line;
-use super::content::spool_id;
 use super::{Core, Live, QueueHook, bounce, content};
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
@@ -262,7 +262,12 @@ impl Handle {
     /// else is on disk. The workers must live until then.
     pub async fn stop(&self, grace: Duration) {
         let (reply, stopped) = oneshot::channel();
-        if self.mailbox.send(Message::Stop { grace, reply }).await.is_ok() {
+        if self
+            .mailbox
+            .send(Message::Stop { grace, reply })
+            .await
+            .is_ok()
+        {
             let _ = stopped.await;
         }
     }
@@ -899,4 +904,3 @@ fn failed(log: &dyn Log, id: ItemId, error: &dyn fmt::Display) -> Input {
     log.line(Severity::Error, &about, line.as_str());
     Input::PersistFailed { id }
 }
-

@@ -195,7 +195,12 @@ impl Settings {
     ) -> Result<Settings, SettingsError> {
         let mut names = vec![hostname.to_ascii_lowercase()];
         for server in running.servers.values() {
-            names.extend(server.hostname.as_ref().map(|name| name.to_ascii_lowercase()));
+            names.extend(
+                server
+                    .hostname
+                    .as_ref()
+                    .map(|name| name.to_ascii_lowercase()),
+            );
         }
         names.sort();
         names.dedup();
@@ -320,7 +325,8 @@ fn dsn_side(from: &config::Transport) -> Result<DsnSettings, SettingsError> {
         })
     };
     let headers: Result<Vec<ExtraHeader>, _> = dsn.headers.iter().map(header).collect();
-    let text = |text: &Option<angarium_config::types::OneLine>| text.as_ref().map(ToString::to_string);
+    let text =
+        |text: &Option<angarium_config::types::OneLine>| text.as_ref().map(ToString::to_string);
     Ok(DsnSettings {
         from: text(&dsn.from),
         from_name: text(&dsn.from_name),
