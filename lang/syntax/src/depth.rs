@@ -263,3 +263,16 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_stay_small() {
+        // The parser moves them about a lot; whoever makes them larger should do it on purpose.
+        assert!(size_of::<Expr>() <= 56, "{}", size_of::<Expr>());
+        assert!(size_of::<Stmt>() <= 144, "{}", size_of::<Stmt>());
+        assert!(size_of::<Target>() <= 40, "{}", size_of::<Target>());
+    }
+}

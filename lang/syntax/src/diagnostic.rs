@@ -374,4 +374,17 @@ mod tests {
             "t.hsl:2:1: wrong\ntwo\n^^^\nt.hsl:1:1: the first is here\none\n^^^\nincluded from t.hsl:1:1\n"
         );
     }
+
+    #[test]
+    fn a_record_is_flat_json_for_editors() {
+        let mut sources = SourceMap::new();
+        let id = sources.add("t.hsl", &b"a\nbc"[..]).expect("small");
+        let error = Diagnostic::error(Span::new(id, 2, 4), "wrong")
+            .expected(vec!["`;`".to_owned()])
+            .hint("do better");
+        assert_eq!(
+            serde_json::to_string(&error.record(&sources)).expect("plain data"),
+            r#"{"severity":"error","message":"wrong","label":"","file":"t.hsl","line":2,"column":1,"end_line":2,"end_column":3,"related":[],"expected":["`;`"],"hint":"do better","included_from":[]}"#
+        );
+    }
 }

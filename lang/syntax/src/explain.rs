@@ -3,7 +3,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::span::{FileId, Span};
 use crate::token::{Token, TokenKind};
-use crate::words::{instead_of_function, instead_of_statement_word, instead_of_word};
+use crate::words::{instead_of_function, instead_of_statement_word};
 
 /// The terminals that the parser could have gone on with.
 pub(crate) struct Expected {
@@ -120,7 +120,7 @@ fn starts_expression(terminal: &str) -> bool {
     )
 }
 
-fn is_operator(terminal: &str) -> bool {
+pub(crate) fn is_operator(terminal: &str) -> bool {
     matches!(
         terminal,
         "and" | "or" | "[" | "(" | "->" | "::" | "?" | "??" | "." | "++" | "--"
@@ -129,13 +129,13 @@ fn is_operator(terminal: &str) -> bool {
 }
 
 /// The place of an error in the tokens.
-struct Scene<'a> {
+pub(crate) struct Scene<'a> {
     tokens: &'a [Token],
-    at: usize,
+    pub(crate) at: usize,
     /// Index of the first token of the unit.
-    first: usize,
-    expected: &'a Expected,
-    source: &'a [u8],
+    pub(crate) first: usize,
+    pub(crate) expected: &'a Expected,
+    pub(crate) source: &'a [u8],
     file: FileId,
 }
 
@@ -160,25 +160,25 @@ pub(crate) fn explain(
 }
 
 impl<'a> Scene<'a> {
-    fn token(&self, index: usize) -> Option<Token> {
+    pub(crate) fn token(&self, index: usize) -> Option<Token> {
         self.tokens.get(index).copied()
     }
 
     /// The token at a distance from the error.
-    fn near(&self, distance: isize) -> Option<Token> {
+    pub(crate) fn near(&self, distance: isize) -> Option<Token> {
         self.token(self.at.checked_add_signed(distance)?)
     }
 
-    fn kind(&self, distance: isize) -> Option<TokenKind> {
+    pub(crate) fn kind(&self, distance: isize) -> Option<TokenKind> {
         self.near(distance).map(|token| token.kind)
     }
 
-    fn text(&self, distance: isize) -> &'a [u8] {
+    pub(crate) fn text(&self, distance: isize) -> &'a [u8] {
         self.near(distance)
             .map_or(&b""[..], |token| token.text(self.source))
     }
 
-    fn word(&self, distance: isize) -> &'a str {
+    pub(crate) fn word(&self, distance: isize) -> &'a str {
         std::str::from_utf8(self.text(distance)).unwrap_or_default()
     }
 
@@ -190,7 +190,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    fn adjacent(&self, left: isize, right: isize) -> bool {
+    pub(crate) fn adjacent(&self, left: isize, right: isize) -> bool {
         matches!((self.near(left), self.near(right)), (Some(left), Some(right)) if left.end == right.start)
     }
 
@@ -360,7 +360,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The index of the bracket that is open at `end`.
-    fn open_bracket(&self, end: usize) -> Option<usize> {
+    pub(crate) fn open_bracket(&self, end: usize) -> Option<usize> {
         let mut depth = 0_usize;
         for index in (0..end).rev() {
             match self.token(index)?.kind {
@@ -371,17 +371,6 @@ impl<'a> Scene<'a> {
             }
         }
         None
-    }
-
-    /// Whether the error is in the parentheses of `isset` or `unset`.
-    fn in_isset(&self) -> bool {
-        let word = self
-            .open_bracket(self.at)
-            .and_then(|opener| opener.checked_sub(1));
-        let word = word
-            .and_then(|index| self.token(index))
-            .map(|token| token.kind);
-        matches!(word, Some(TokenKind::Isset | TokenKind::Unset))
     }
 
     /// What stands before the `[` around the error, if that is an index only because a `;` is missing.
@@ -417,21 +406,6 @@ impl<'a> Scene<'a> {
         plain
             .then(|| self.token(opener).map(|token| token.span(self.file)))
             .flatten()
-    }
-
-    /// What to do about it, if that can be guessed.
-    fn hint(&self) -> Option<String> {
-        self.hint_words()
-            .or_else(|| self.hint_signs())
-            .or_else(|| self.hint_operands())
-    }
-
-    /// Words of other languages, and misspelt ones: at the error or before it.
-    fn hint_words(&self) -> Option<String> {
-        [0, -1]
-            .into_iter()
-            .filter(|distance| self.kind(*distance) == Some(TokenKind::Name))
-            .find_map(|distance| instead_of_word(self.text(distance)))
     }
 
     /// A statement that starts with a word which is none: the error shows only behind it.
@@ -481,142 +455,6 @@ impl<'a> Scene<'a> {
                 .expected(vec![format!("`{word}`")])
                 .hint(format!("did you mean `{word}`?")),
         )
-    }
-
-    fn hint_signs(&self) -> Option<String> {
-        let kind = self.kind(0)?;
-        let before = self.kind(-1);
-        let hint = match kind {
-            TokenKind::FatArrow if before == Some(TokenKind::RParen) => {
-                "there are no arrow functions; write `function ($x) { return …; }`"
-            }
-            TokenKind::FatArrow => {
-                "`=>` stands only in arrays, `foreach`, `match`, `barrier` and `yield`"
-            }
-            TokenKind::LBrace if self.expected.starts_expr() && !self.expected.starts_stmt() => {
-                "arrays are written `[\"key\" => value]`"
-            }
-            TokenKind::LBrace if before == Some(TokenKind::RParen) => {
-                "a block follows `if`, `while`, `for`, `foreach`, `switch`, `function` …: is such a word missing at the start?"
-            }
-            TokenKind::Colon if self.kind(1) == Some(TokenKind::Colon) && self.adjacent(0, 1) => {
-                "`::` follows the name of a class or `static`; use `->` for an object"
-            }
-            TokenKind::Closure => {
-                "only anonymous functions capture variables; in a named one use `global` or a parameter"
-            }
-            TokenKind::Comma if self.in_isset() => {
-                "it takes one argument; join several calls with `and`"
-            }
-            kind if before == Some(TokenKind::RParen)
-                && self.expected.starts_stmt()
-                && is_operator(kind.name()) =>
-            {
-                "put the whole condition in one pair of parentheses"
-            }
-            _ if before == Some(TokenKind::Cache) => {
-                "write the options first: `cache [\"ttl\" => 60] f(…)`"
-            }
-            _ if self.expected.has("builtin") && !self.expected.starts_expr() => {
-                "only functions and static methods can be cached: `cache […] f(…)`"
-            }
-            TokenKind::Colon if self.expected.has("=>") => "write `=>` between key and value",
-            TokenKind::Colon if before == Some(TokenKind::RParen) => {
-                "functions have no return types"
-            }
-            TokenKind::Question
-                if before == Some(TokenKind::LParen) || before == Some(TokenKind::Comma) =>
-            {
-                "parameters have no types"
-            }
-            TokenKind::Greater if before == Some(TokenKind::Less) && self.adjacent(-1, 0) => {
-                "write `!=` for \"not equal\""
-            }
-            TokenKind::Assign
-                if matches!(
-                    before,
-                    Some(TokenKind::Same | TokenKind::NotSame | TokenKind::Eq)
-                ) =>
-            {
-                "the operators are `==`, `===`, `!=` and `!==`"
-            }
-            TokenKind::Assign if matches!(before, Some(TokenKind::Colon)) => "assign with `=`",
-            TokenKind::Assign => "assign with `=` to a variable, compare with `==`",
-            TokenKind::Amp if self.expected.has("VAR") && !self.expected.starts_expr() => {
-                "there are no references: arguments are passed by value"
-            }
-            TokenKind::Variable if before == Some(TokenKind::Arrow) => {
-                "the name of a property follows `->`; for a computed name write `$object[$name]`"
-            }
-            TokenKind::Number if before == Some(TokenKind::Dot) && self.adjacent(-1, 0) => {
-                "a number starts with a digit: `0.5`"
-            }
-            TokenKind::Dot if self.kind(1) == Some(TokenKind::Number) && self.adjacent(0, 1) => {
-                "a number starts with a digit: `0.5`"
-            }
-            TokenKind::Semi | TokenKind::EndOfBlock | TokenKind::RParen
-                if before == Some(TokenKind::Dot)
-                    && self.kind(-2) == Some(TokenKind::Number)
-                    && self.adjacent(-2, -1) =>
-            {
-                "a number does not end in a point: write `5` or `5.0`"
-            }
-            TokenKind::Arrow if self.kind(-1) == Some(TokenKind::Question) => {
-                "there is no `?->`; a missing property gives none"
-            }
-            TokenKind::Scope => "`::` follows a class name or `static`",
-            TokenKind::Semi if self.expected.starts_expr() && !self.expected.after_operand() => {
-                "something is missing before the `;`"
-            }
-            _ => return None,
-        };
-        Some(hint.to_owned())
-    }
-
-    /// A name where a variable belongs, and two operands in a row.
-    fn hint_operands(&self) -> Option<String> {
-        let kind = self.kind(0)?;
-        let before = self.kind(-1)?;
-        if kind == TokenKind::Name && self.expected.has("VAR") && !self.expected.starts_expr() {
-            if self.kind(1) == Some(TokenKind::Variable) {
-                if self.kind(-2) == Some(TokenKind::Catch) {
-                    return Some("every exception is caught: write `catch ($e)`".to_owned());
-                }
-                return Some("parameters have no types".to_owned());
-            }
-            return Some(format!(
-                "a variable starts with `$`: did you mean `${}`?",
-                self.word(0)
-            ));
-        }
-        if before.is_string() && kind.starts_operand() || kind.is_string() && before.ends_operand()
-        {
-            return Some(match (self.expected.has(";"), self.expected.has(",")) {
-                (false, true) => "separate them with `,`, or join text with `.`".to_owned(),
-                _ => "join text with `.`".to_owned(),
-            });
-        }
-        if before.ends_operand() && kind.starts_operand() && self.expected.has(",") {
-            return Some("separate them with `,`".to_owned());
-        }
-        if self.expected.has(";") && (kind.starts_operand() || kind.starts_stmt_only()) {
-            return Some("is a `;` or an operator missing before it?".to_owned());
-        }
-        if matches!(
-            before,
-            TokenKind::If
-                | TokenKind::While
-                | TokenKind::Switch
-                | TokenKind::Foreach
-                | TokenKind::For
-        ) && kind != TokenKind::LParen
-        {
-            return Some(format!(
-                "put the condition in parentheses: `{} (…)`",
-                before.name()
-            ));
-        }
-        None
     }
 }
 

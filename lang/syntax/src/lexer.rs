@@ -450,10 +450,11 @@ impl<'a> Lexer<'a> {
         };
         match character {
             '$' => {
-                self.error(start, end, "a name must follow `$`").hint = Some(
-                    "a variable is `$` and a letter or `_`, then letters, digits and `_`"
-                        .to_owned(),
-                );
+                let hint = match text.get(1) {
+                    Some(b'$' | b'{') => "there are no variable variables; use an array",
+                    _ => "a variable is `$` and a letter or `_`, then letters, digits and `_`",
+                };
+                self.error(start, end, "a name must follow `$`").hint = Some(hint.to_owned());
             }
             '#' => {
                 self.error(start, end, "`#` starts nothing here").hint =

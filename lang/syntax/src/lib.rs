@@ -11,6 +11,7 @@ mod depth;
 pub mod diagnostic;
 pub mod dump;
 mod explain;
+mod hints;
 pub mod lexer;
 mod lines;
 mod literal;

@@ -466,14 +466,16 @@ impl Printer {
             ExprKind::Unset(target) => self.tested("unset(", target),
             ExprKind::Unary { op, operand, .. } => {
                 self.text(op.text());
-                // `- -1` is not `--1`.
-                let sign = matches!(op, UnaryOp::Plus | UnaryOp::Minus);
-                let signed = match &operand.kind {
-                    ExprKind::Unary { op, .. } => matches!(op, UnaryOp::Plus | UnaryOp::Minus),
-                    ExprKind::Step(node) => node.prefix,
+                // `- -1` is not `--1`, and `! ~1` not `!~ 1`.
+                let joins = match (&operand.kind, op) {
+                    (ExprKind::Unary { op: inner, .. }, UnaryOp::Plus | UnaryOp::Minus) => {
+                        inner == op
+                    }
+                    (ExprKind::Unary { op: inner, .. }, UnaryOp::Not) => *inner == UnaryOp::BitNot,
+                    (ExprKind::Step(node), UnaryOp::Plus | UnaryOp::Minus) => node.prefix,
                     _ => false,
                 };
-                if sign && signed {
+                if joins {
                     self.text(" ");
                 }
                 self.expr(operand, UNARY);

@@ -100,6 +100,10 @@ impl Builder<'_> {
             return self.target((start, expr));
         }
         let message = format!("`{}` cannot change this", op.text());
+        if let ExprKind::Name(name) = &expr.kind {
+            let hint = format!("a variable starts with `$`: did you mean `${name}`?");
+            return self.refuse(span, message, hint);
+        }
         self.refuse(
             span,
             message,

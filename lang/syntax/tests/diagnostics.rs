@@ -66,6 +66,7 @@ shows! {
     debug_prefixes: "__debug [\"a\"] echo 1;\n__debug [$x, \"b\"] echo 2;\n__debug [\"a\", \"b\"]\nif (1) __debug [\"a\", \"b\"] else echo 3;\n";
     caches: "cache f();\ncache [] $x->f();\ncache [] f;\n";
     misspelt_words_in_expressions: "$x = array_map(functoin ($x) { return 1; }, $a);\n$y = macth ($x) { 1 => 2, default => 3 };\nforech ($a as $b) { }\nfro ($i = 0; $i < 1; $i++) { }\nprint($a) $b;\n$c = cahce [] f();\n";
+    habits_of_other_languages: "if ($a =< 1) { }\nif ($a => 5) { }\n$x = $y ? 1;\necho \"a\", \"b\";\nforeach ($a as $k, $v) { }\nswitch ($x) { case 1, 2: break; }\nclass A($x) { }\nfunction f() { static $n = 1; }\n$s =~ /abc/;\n$a = &$b;\n$i = (int)$x;\n$$x = 1;\n$t = <<<EOT;\n$c = $s{0};\nfor (i = 0; i < 5; i++) { }\n$a := 1;\n$o = $a <=> $b;\n";
     missing_commas: "$y = [\n  \"a\" => 1\n  \"b\" => 2,\n];\nf($a $b);\nf(\"a\" \"b\");\n";
     statics_of_objects: "$x::y();\n$x::$y = 1;\n";
     properties: "$x->$y;\n$x->;\n$x.->y;\nA::;\n$x::y;\n";

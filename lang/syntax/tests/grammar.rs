@@ -330,3 +330,27 @@ fn a_prefix_for_debuggers_changes_no_rule() {
         ),
     ]);
 }
+
+#[test]
+fn printing_keeps_neighbouring_operators_apart() {
+    use angarium_syntax::print::print;
+    for (text, expected) in [
+        ("- -$a;", "- -$a;\n"),
+        ("- --$a;", "- --$a;\n"),
+        ("-+$a;", "-+$a;\n"),
+        ("! ~$a;", "! ~$a;\n"),
+        ("~!$a;", "~!$a;\n"),
+        ("$x[f::2];", ""),
+    ] {
+        let (program, errors, _) = common::parsed(text.as_bytes());
+        if expected.is_empty() {
+            // `f::` is a class here, so this is no slice.
+            assert!(!errors.is_empty());
+            continue;
+        }
+        assert_eq!(String::from_utf8_lossy(&print(&program)), expected);
+    }
+    let (program, errors, _) = common::parsed(b"$x[(f)::2];");
+    assert!(errors.is_empty());
+    assert_eq!(print(&program), b"$x[f: :2];\n");
+}
