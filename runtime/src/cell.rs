@@ -1,7 +1,7 @@
 //! Shared variables, and how deep structures are dropped.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use crate::frozen::Pin;
 use crate::object::Function;
@@ -40,11 +40,13 @@ impl VarCell {
 
     pub(crate) fn frozen(pin: Pin, index: u32) -> Rc<VarCell> {
         let frozen = RefCell::new(Some((pin, index)));
-        Rc::new(VarCell {
+        let cell = Rc::new(VarCell {
             value: RefCell::new(Value::Undefined),
             frozen,
             read_only: false,
-        })
+        });
+        THAWED.with_borrow_mut(|cells| cells.push(Rc::downgrade(&cell)));
+        cell
     }
 
     /// Whether scripts may only read it.
@@ -89,6 +91,17 @@ impl VarCell {
         }
         change(&mut self.value.borrow_mut())
     }
+}
+
+thread_local! {
+    /// Variables of closures that came out of shared memory, until the running execution takes note of them: it
+    /// takes cycles among its variables apart at its end.
+    static THAWED: RefCell<Vec<Weak<VarCell>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The variables that were thawed since the last call.
+pub(crate) fn take_thawed() -> Vec<Weak<VarCell>> {
+    THAWED.take()
 }
 
 impl Value {

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -327,9 +327,9 @@ pub struct Pin(Rc<Pinned>);
 
 struct Pinned {
     tree: Arc<Tree>,
-    /// The captured variables that were made of the tree's, so that closures of one tree share them again. Weak,
-    /// because the variables hold the pin.
-    cells: RefCell<HashMap<u32, Weak<VarCell>>>,
+    /// The captured variables that were made of the tree's, so that closures of one tree share them again. Variables
+    /// and pin hold each other until the execution ends, which empties its variables.
+    cells: RefCell<HashMap<u32, Rc<VarCell>>>,
 }
 
 impl Pin {
@@ -345,11 +345,11 @@ impl Pin {
     /// The captured variable `index`.
     fn cell(&self, index: u32) -> Rc<VarCell> {
         let mut cells = self.0.cells.borrow_mut();
-        if let Some(cell) = cells.get(&index).and_then(Weak::upgrade) {
-            return cell;
+        if let Some(cell) = cells.get(&index) {
+            return Rc::clone(cell);
         }
         let cell = VarCell::frozen(self.clone(), index);
-        cells.insert(index, Rc::downgrade(&cell));
+        cells.insert(index, Rc::clone(&cell));
         cell
     }
 

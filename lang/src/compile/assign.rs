@@ -65,7 +65,28 @@ impl Compiler<'_> {
         }
     }
 
+    /// Refuses a write to one of the host's variables where the top level shows it (language.md 9).
+    fn check_writable(&mut self, name: &str, span: Span) {
+        let host = self
+            .host_variables
+            .get(name)
+            .copied()
+            .filter(|_| self.f.top);
+        let access = host
+            .and_then(|global| self.globals.get(global as usize))
+            .and_then(|global| global.host);
+        if access == Some(crate::bytecode::Access::ReadOnly) {
+            let hint = "copy it to a variable of your own to change it".to_owned();
+            self.error(
+                span,
+                format!("the variable ${name} is read-only"),
+                Some(hint),
+            );
+        }
+    }
+
     fn assign_variable(&mut self, name: &str, node: &Assign, dst: Option<u8>) {
+        self.check_writable(name, node.target.span);
         let Some(index) = self.f.variable(name) else {
             return;
         };
@@ -153,6 +174,7 @@ impl Compiler<'_> {
         let mark = self.mark();
         match &node.target.kind {
             TargetKind::Variable(name) => {
+                self.check_writable(name, node.target.span);
                 let Some(index) = self.f.variable(name) else {
                     return;
                 };
@@ -245,6 +267,11 @@ impl Compiler<'_> {
 
     /// register := register op value, in place
     fn compound(&mut self, op: BinaryOp, register: u8, value: Operand) {
+        if op == BinaryOp::Concat {
+            let value = self.in_register(value);
+            self.emit(Op::Append, register, value, 0, 0);
+            return;
+        }
         self.binary(op, register, register, value);
     }
 
@@ -312,6 +339,7 @@ impl Compiler<'_> {
         };
         match &node.target.kind {
             TargetKind::Variable(name) => {
+                self.check_writable(name, node.target.span);
                 let Some(index) = self.f.variable(name) else {
                     return;
                 };
@@ -389,6 +417,7 @@ impl Compiler<'_> {
         let mark = self.mark();
         match &target.kind {
             TargetKind::Variable(name) => {
+                self.check_writable(name, target.span);
                 let Some(index) = self.f.variable(name) else {
                     return;
                 };
@@ -488,6 +517,7 @@ impl Compiler<'_> {
             .map_or(0, |at| at + 1);
         let register = match &base.kind {
             ExprKind::Variable(name) if start == 0 => {
+                self.check_writable(name, base.span);
                 let Some(index) = self.f.variable(name) else {
                     return Path {
                         base: 0,
@@ -590,6 +620,7 @@ impl Compiler<'_> {
         self.at(target.span);
         match &target.kind {
             TargetKind::Variable(name) => {
+                self.check_writable(name, target.span);
                 let Some(index) = self.f.variable(name) else {
                     return;
                 };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use angarium_effects::Monotonic;
 
+use crate::cell::take_thawed;
 use crate::convert;
 use crate::exception::{Exception, Place};
 use crate::host::Host;
@@ -180,6 +181,7 @@ impl Execution {
     pub(crate) fn enter<T>(&mut self, work: impl FnOnce(&mut Fiber) -> T) -> T {
         let outside = memory::swap(self.account);
         let result = work(&mut self.fiber);
+        self.fiber.adopt(take_thawed());
         self.account = memory::swap(outside);
         result
     }

@@ -173,6 +173,11 @@ impl Fiber {
         cell
     }
 
+    /// Takes note of variables that came out of shared memory.
+    pub(crate) fn adopt(&mut self, cells: Vec<Weak<VarCell>>) {
+        self.cells.extend(cells);
+    }
+
     fn register(&mut self, cell: &Rc<VarCell>) {
         if self.cells.len() >= self.cells_limit {
             self.cells.retain(|cell| cell.strong_count() > 0);

@@ -1111,7 +1111,7 @@ impl Fiber {
                                 },
                             }
                         }
-                        Op::Throw => break 'op Throw::value(take(&mut regs[r(instr.a)])),
+                        Op::Throw => break 'op Throw::value(regs[r(instr.a)].clone()),
                         Op::NoArm => {
                             let value = String::from_utf8_lossy(&convert::dump(&regs[r(instr.a)]))
                                 .into_owned();
