@@ -7,6 +7,12 @@
 //! * `// fuel: N` lets it use more fuel than 3 million,
 //! * `//@ PATH` starts another file of the bundle, up to the next `//@` or case.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "the cases are read from disk, and what fails here is a broken test"
+)]
+
 mod support;
 
 use std::collections::HashMap;

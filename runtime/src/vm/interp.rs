@@ -135,8 +135,8 @@ fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<()
         && string.len() * 2 > total
     {
         let mut text = take(&mut registers[first]);
-        for at in first + 1..end {
-            let part = take(&mut registers[at]);
+        for register in &mut registers[first + 1..end] {
+            let part = take(register);
             arith::concat(&mut text, &part, cx)?;
         }
         registers[r(instr.a)] = text;
@@ -728,7 +728,8 @@ impl Fiber {
                             regs[r(instr.a)] = value;
                         }
                         Op::IssetIndex => {
-                            let set = element::isset(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            let set =
+                                element::isset(&regs[r(instr.b)], &regs[r(instr.c)], &library);
                             regs[r(instr.a)] = Value::Boolean(set);
                         }
                         Op::Slice => {
@@ -1131,7 +1132,7 @@ impl Fiber {
                         },
 
                         Op::Iterate => {
-                            let source = attempt!(array::iterable(&regs[r(instr.b)], cx!()));
+                            let source = attempt!(array::iterable(&regs[r(instr.b)], &library));
                             regs[r(instr.a)] = source;
                             regs[r(instr.a.saturating_add(1))] = Value::Number(0.0);
                         }

@@ -254,7 +254,7 @@ enum Scalar {
     None,
     Boolean(bool),
     Number(u64),
-    String(Str),
+    String(Vec<u8>),
 }
 
 impl Scalar {
@@ -266,7 +266,7 @@ impl Scalar {
             Value::Number(number) if number.is_nan() => return None,
             // Both zeros are equal.
             Value::Number(number) => Scalar::Number((number + 0.0).to_bits()),
-            Value::String(string) => Scalar::String(string.clone()),
+            Value::String(string) => Scalar::String(string.as_bytes().to_vec()),
             _ => return None,
         })
     }

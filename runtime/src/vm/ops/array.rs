@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::{room, writable};
 use crate::array::{Array, Key};
+use crate::library::Library;
 use crate::map_set::Iteration;
 use crate::native::{Cx, Throw};
 use crate::object::NativeIterator;
@@ -77,7 +78,7 @@ fn native_iterator(value: &Value) -> Option<Rc<dyn NativeIterator>> {
 }
 
 /// What `foreach` keeps of its subject: the array itself, or an iterator object.
-pub(in crate::vm) fn iterable(subject: &Value, cx: &Cx<'_>) -> Result<Value, Throw> {
+pub(in crate::vm) fn iterable(subject: &Value, library: &Library) -> Result<Value, Throw> {
     match subject {
         Value::Array(_) => return Ok(subject.clone()),
         Value::Object(object) => {
@@ -85,7 +86,7 @@ pub(in crate::vm) fn iterable(subject: &Value, cx: &Cx<'_>) -> Result<Value, Thr
                 return Ok(subject.clone());
             }
             if let Some(source) = object.iterate() {
-                return Ok(Iteration::value(source, cx.library));
+                return Ok(Iteration::value(source, library));
             }
         }
         _ => {}

@@ -43,11 +43,11 @@ pub(in crate::vm) fn peek(base: &Value, key: &Value, cx: &mut Cx<'_>) -> Value {
 }
 
 /// `isset(base[key])` (6.7).
-pub(in crate::vm) fn isset(base: &Value, key: &Value, cx: &Cx<'_>) -> bool {
+pub(in crate::vm) fn isset(base: &Value, key: &Value, library: &Library) -> bool {
     match base {
         Value::Array(_) => lookup(base, key).is_some(),
         Value::String(string) => byte(string, key).is_some(),
-        Value::Object(object) => isset_property(object, &crate::convert::to_str(key), cx.library),
+        Value::Object(object) => isset_property(object, &crate::convert::to_str(key), library),
         _ => false,
     }
 }
