@@ -132,9 +132,6 @@ impl Compiler<'_> {
             StmtKind::Global(variables) => {
                 for variable in variables {
                     let name = &*variable.name;
-                    if at.top {
-                        self.error(variable.span, "`global` outside of a function", None);
-                    }
                     let var = body.var(name);
                     var.shared = true;
                     var.assigned = true;
@@ -149,11 +146,8 @@ impl Compiler<'_> {
             StmtKind::Include { once, path } => self.resolve_include(*once, path, body, at),
             StmtKind::Import(import) => {
                 if !at.open {
-                    self.error(
-                        stmt.span,
-                        "`import` must stand at the top level of a file",
-                        None,
-                    );
+                    let hint = Some("move it out of the block or function".to_owned());
+                    self.error(stmt.span, "`import` can stand only at the top level", hint);
                 } else {
                     self.import(import, stmt.span);
                 }
@@ -279,10 +273,6 @@ impl Compiler<'_> {
         let index = self.new_proto(function.span, Arity::of(function));
         let mut inner = Box::<Body>::default();
         for param in &function.params {
-            if inner.vars.contains_key(&param.variable.name) {
-                let message = format!("parameter ${} is there twice", param.variable.name);
-                self.error(param.variable.span, message, None);
-            }
             inner.assign(&param.variable.name);
             if let ParamKind::Default(value) = &param.kind {
                 self.check_constant(value);
@@ -291,8 +281,7 @@ impl Compiler<'_> {
         }
         for capture in captures {
             if inner.vars.contains_key(&capture.name) {
-                let message = format!("${} is a parameter or captured already", capture.name);
-                self.error(capture.span, message, None);
+                // The parser has said so.
                 continue;
             }
             let var = inner.var(&capture.name);

@@ -1,12 +1,13 @@
 //! Conversions, equality and order of values (language.md 4 and 5), without recursion on the machine stack.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::array::{Key, View};
 use crate::object::Function;
 use crate::string::Str;
-use crate::value::Value;
+use crate::value::{ArrayRef, Value};
 
 /// Truthiness (5.3).
 #[inline]
@@ -198,10 +199,33 @@ pub fn dump(value: &Value) -> Vec<u8> {
 
 /// Appends the text form of 4.3: arrays as `[key=>value,…]`, strings quoted.
 pub fn write_dump(out: &mut Vec<u8>, value: &Value) {
+    let _ = write_dump_while(out, value, |_| true);
+}
+
+/// As [`write_str`], as long as `go_on` holds for the number of bytes written so far: arrays share parts, so that
+/// a text can be exponentially longer than the value. Gives whether the text is whole.
+pub fn write_str_while(out: &mut Vec<u8>, value: &Value, go_on: impl FnMut(usize) -> bool) -> bool {
+    match value {
+        Value::Array(_) => write_dump_while(out, value, go_on),
+        other => {
+            write_str(out, other);
+            true
+        }
+    }
+}
+
+fn write_dump_while(
+    out: &mut Vec<u8>,
+    value: &Value,
+    mut go_on: impl FnMut(usize) -> bool,
+) -> bool {
     // (array, position of the next entry)
     let mut open: Vec<(Value, usize)> = Vec::new();
     write_dump_leaf(out, value, &mut open);
     while let Some((array, position)) = open.last_mut() {
+        if !go_on(out.len()) {
+            return false;
+        }
         let entry = array.as_array().and_then(|view| view.entry_at(*position));
         let Some((key, value, next)) = entry else {
             out.push(b']');
@@ -214,7 +238,7 @@ pub fn write_dump(out: &mut Vec<u8>, value: &Value) {
         *position = next;
         match &key {
             Key::Integer(number) => {
-                out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes())
+                out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
             }
             Key::String(string) => write_quoted(out, string.as_bytes()),
             Key::None | Key::Tombstone(_) => out.extend_from_slice(b"none"),
@@ -222,6 +246,7 @@ pub fn write_dump(out: &mut Vec<u8>, value: &Value) {
         out.extend_from_slice(b"=>");
         write_dump_leaf(out, &value, &mut open);
     }
+    true
 }
 
 fn write_dump_leaf(out: &mut Vec<u8>, value: &Value, open: &mut Vec<(Value, usize)>) {
@@ -273,8 +298,19 @@ pub fn strict_equal(a: &Value, b: &Value) -> bool {
     if !strict_leaf(a, b, &mut pending) {
         return false;
     }
-    while let Some((a, b)) = pending.pop() {
-        let (Some(a), Some(b)) = (a.as_array(), b.as_array()) else {
+    // Arrays share parts: a pair that was compared once is not compared again, or the time could be exponential.
+    let mut seen: HashSet<(*const ArrayRef, *const ArrayRef)> = HashSet::new();
+    let mut held: Vec<(Value, Value)> = Vec::new();
+    let mut steps = 0_u32;
+    while let Some(pair) = pending.pop() {
+        steps += 1;
+        if steps > 64
+            && let (Value::Array(x), Value::Array(y)) = (&pair.0, &pair.1)
+            && !seen.insert((Rc::as_ptr(x), Rc::as_ptr(y)))
+        {
+            continue;
+        }
+        let (Some(a), Some(b)) = (pair.0.as_array(), pair.1.as_array()) else {
             return false;
         };
         for (key, value) in a.iter() {
@@ -284,6 +320,10 @@ pub fn strict_equal(a: &Value, b: &Value) -> bool {
             if !strict_leaf(&value, &other, &mut pending) {
                 return false;
             }
+        }
+        if steps > 64 {
+            // The addresses stay in use as long as they are remembered.
+            held.push(pair);
         }
     }
     true

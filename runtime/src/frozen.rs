@@ -229,6 +229,8 @@ struct Work {
     function_index: HashMap<*const Function, u32>,
     /// Keeps what the indexes point at alive, so that no address is used twice.
     functions: Vec<Rc<Function>>,
+    array_index: HashMap<*const ArrayRef, u32>,
+    kept: Vec<Rc<ArrayRef>>,
 }
 
 impl Tree {
@@ -245,10 +247,16 @@ impl Tree {
                 self.strings.push(string.as_bytes().into());
                 FrozenValue::String(index)
             }
-            Value::Array(_) => {
+            Value::Array(array) => {
+                // A part that several arrays share is there once.
+                if let Some(index) = work.array_index.get(&Rc::as_ptr(array)) {
+                    return Ok(FrozenValue::Array(*index));
+                }
                 let index = index(self.arrays.len())?;
                 self.arrays.push(FrozenArray::List(Box::default()));
                 work.arrays.push((index, value.clone()));
+                work.array_index.insert(Rc::as_ptr(array), index);
+                work.kept.push(Rc::clone(array));
                 FrozenValue::Array(index)
             }
             Value::Object(object) => {

@@ -15,6 +15,10 @@ const MAX_ARGUMENTS: usize = 60;
 impl Compiler<'_> {
     /// dst := base with its links applied
     pub(super) fn postfix(&mut self, node: &Postfix, dst: u8) {
+        // A temporary that was made for the result alone may take the intermediate values too.
+        if self.is_temp(dst) && usize::from(dst) + 1 == self.mark() {
+            self.reset(usize::from(dst));
+        }
         let mark = self.mark();
         let mut links = node.links.as_slice();
         let known = match (&node.base.kind, links.first().map(|link| &link.kind)) {

@@ -743,6 +743,7 @@ impl Compiler<'_> {
 
     /// A function or class as a value.
     pub(super) fn function_value(&mut self, named: &Named, dst: u8) {
+        let mark = self.mark();
         match named {
             Named::User(proto) => {
                 self.emit(Op::LoadFunction, dst, 0, 0, *proto);
@@ -761,6 +762,7 @@ impl Compiler<'_> {
                 self.emit(Op::LoadClass, dst, 0, 0, *index);
             }
         }
+        self.reset(mark);
     }
 
     fn closure(&mut self, function: &ast::Function, dst: u8) {

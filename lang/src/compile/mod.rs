@@ -410,12 +410,6 @@ impl<'a> Compiler<'a> {
     pub(crate) fn declare_class(&mut self, class: &ast::ClassDecl, _span: Span, top: bool) {
         if top {
             self.unsupported(class.name.span, "classes are");
-        } else {
-            self.error(
-                class.name.span,
-                "a class can only be declared at the top level",
-                None,
-            );
         }
     }
 

@@ -145,7 +145,7 @@ impl Compiler<'_> {
 
     fn break_stmt(&mut self, stmt: &Stmt) {
         if self.f.targets.is_empty() {
-            self.error(stmt.span, "`break` outside of a loop or `switch`", None);
+            // The parser has said so.
             return;
         }
         self.at(stmt.span);
@@ -165,7 +165,7 @@ impl Compiler<'_> {
             .iter()
             .any(|target| target.continues.is_some())
         {
-            self.error(stmt.span, "`continue` outside of a loop", None);
+            // The parser has said so.
             return;
         }
         self.at(stmt.span);

@@ -144,7 +144,11 @@ fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<()
     }
     let mut text = Vec::with_capacity(total);
     for slot in &mut registers[first..end] {
-        convert::write_str(&mut text, slot);
+        if let Value::Array(_) = slot {
+            text.extend_from_slice(&crate::vm::ops::text(slot, cx)?);
+        } else {
+            convert::write_str(&mut text, slot);
+        }
         if !matches!(slot, Value::Number(_)) {
             *slot = Value::Undefined;
         }

@@ -6,7 +6,7 @@ use angarium_lang::bytecode::PathOp;
 
 use super::{format, room, unsupported, writable};
 use crate::array::{Array, Key};
-use crate::convert::{strict_equal, to_int32, to_number, write_str};
+use crate::convert::{strict_equal, to_int32, to_number};
 use crate::native::{Cx, Throw};
 use crate::string::Str;
 use crate::value::Value;
@@ -136,16 +136,14 @@ pub(in crate::vm) fn concat(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) ->
         left.push(right.as_bytes());
         return Ok(());
     }
-    let mut text = Vec::new();
-    write_str(&mut text, right);
+    let text = super::text(right, cx)?;
     match slot {
         Value::String(left) => {
             grow(left, text.len(), cx)?;
             left.push(&text);
         }
         other => {
-            let mut left = Vec::new();
-            write_str(&mut left, other);
+            let mut left = super::text(other, cx)?;
             cx.reserve(left.len() + text.len())?;
             left.extend_from_slice(&text);
             *other = Value::from(left);

@@ -1,6 +1,6 @@
 //! The string format operator (language.md 6.4).
 
-use crate::convert::{to_integer, to_number, write_number, write_str};
+use crate::convert::{to_integer, to_number, write_number};
 use crate::native::{Cx, Throw};
 use crate::value::Value;
 
@@ -56,7 +56,7 @@ pub(in crate::vm) fn format(
                 .saturating_add(directive.width)
                 .saturating_add(directive.precision.unwrap_or(0)),
         )?;
-        write(&mut out, &directive, value);
+        write(&mut out, &directive, value, cx)?;
     }
     out.extend_from_slice(&template[at..]);
     cx.reserve(out.len())?;
@@ -132,11 +132,16 @@ fn digits(template: &[u8], at: &mut usize) -> Option<usize> {
     (*at > start).then_some(number)
 }
 
-fn write(out: &mut Vec<u8>, directive: &Directive, value: &Value) {
+fn write(
+    out: &mut Vec<u8>,
+    directive: &Directive,
+    value: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
     let mut text = Vec::new();
     match directive.kind {
         b's' => {
-            write_str(&mut text, value);
+            text = super::text(value, cx)?;
             if let Some(precision) = directive.precision {
                 text.truncate(precision);
             }
@@ -168,6 +173,7 @@ fn write(out: &mut Vec<u8>, directive: &Directive, value: &Value) {
     out.extend(std::iter::repeat_n(directive.fill, before));
     out.extend_from_slice(&text);
     out.extend(std::iter::repeat_n(directive.fill, after));
+    Ok(())
 }
 
 fn integer(text: &mut Vec<u8>, number: i64, radix: u32) {
