@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`bundle_loader`] | files that scripts may read |
 //! | [`cli`] | the commands of the program |
 //! | [`delivery`] | the queue as a service, attempts, notifications |
 //! | [`hooks`] | scripts at every phase |
@@ -15,6 +16,7 @@
 //! | [`tls`] | TLS towards clients and towards other servers |
 //! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
 
+pub mod bundle_loader;
 pub mod cli;
 pub mod delivery;
 pub mod hooks;

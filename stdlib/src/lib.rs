@@ -20,6 +20,7 @@ pub mod time;
 pub mod types;
 
 use angarium_runtime::native::ContextDecl;
+use angarium_runtime::{exception, map_set};
 
 /// The core library: what scripts see in every context.
 pub static CORE: ContextDecl = ContextDecl {
@@ -38,7 +39,14 @@ pub static CORE: ContextDecl = ContextDecl {
         types::FUNCTIONS,
         legacy::FUNCTIONS,
     ],
-    classes: &[file::FILE, regexp::REGEX],
+    classes: &[
+        exception::EXCEPTION,
+        file::FILE,
+        map_set::ITERATOR,
+        map_set::MAP,
+        regexp::REGEX,
+        map_set::SET,
+    ],
     variables: &[],
 };
 

@@ -9,8 +9,10 @@ use angarium_stdlib::json::{self, Form};
 
 /// The folder of a suite; none, with a line that says so, when it is absent.
 fn suite(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("ANGARIUM_SUITES")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/suites"), PathBuf::from);
+    let root = std::env::var_os("ANGARIUM_SUITES").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/suites"),
+        PathBuf::from,
+    );
     let folder = root.join(name);
     if folder.is_dir() {
         return Some(folder);
@@ -29,7 +31,14 @@ fn json_suite(name: &str) {
         let decoded = json::decode(&text);
         let right = match file.as_bytes()[0] {
             b'y' => decoded.is_ok_and(|value| {
-                let text = json::encode(&value, Form { ascii: true, pretty: false }).unwrap();
+                let text = json::encode(
+                    &value,
+                    Form {
+                        ascii: true,
+                        pretty: false,
+                    },
+                )
+                .unwrap();
                 let again = json::decode(&text).unwrap();
                 angarium_runtime::convert::strict_equal(&value, &again)
             }),
@@ -58,14 +67,22 @@ fn json_that_is_not_utf_8_is_refused() {
 
 #[test]
 fn strftime_prints_what_the_c_library_prints() {
-    let Some(folder) = suite("strftime") else { return };
+    let Some(folder) = suite("strftime") else {
+        return;
+    };
     let (mut good, mut total) = (0, 0);
-    for line in std::fs::read_to_string(folder.join("cases.jsonl")).unwrap().lines() {
+    for line in std::fs::read_to_string(folder.join("cases.jsonl"))
+        .unwrap()
+        .lines()
+    {
         let case: serde_json::Value = serde_json::from_str(line).unwrap();
         let (format, unix) = (case["fmt"].as_str().unwrap(), case["ts"].as_i64().unwrap());
         let zone = jiff::tz::TimeZone::get(case["tz"].as_str().unwrap_or("UTC")).unwrap();
         let info = zone.to_offset_info(jiff::Timestamp::from_second(unix).unwrap());
-        let zone = Zone { offset: info.offset().seconds(), name: info.abbreviation().to_owned() };
+        let zone = Zone {
+            offset: info.offset().seconds(),
+            name: info.abbreviation().to_owned(),
+        };
         let out = calendar::format(format.as_bytes(), unix, &zone);
         total += 1;
         if out == case["out"].as_str().unwrap().as_bytes() {

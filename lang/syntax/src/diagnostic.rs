@@ -240,7 +240,12 @@ impl Place {
 
 fn place(sources: &SourceMap, span: Span) -> String {
     let Position { line, column } = sources.position(span);
-    format!("{}:{line}:{column}", sources.name(span.file))
+    // A program without a file name came from standard input.
+    let name = match sources.name(span.file) {
+        "" => "-",
+        name => name,
+    };
+    format!("{name}:{line}:{column}")
 }
 
 /// Lines longer than this are cut around the caret, so that a packed file does not flood the screen.

@@ -99,6 +99,7 @@ pub fn pack_command(args: &PackArgs) -> Result<(), Failure> {
     let source = args.src_dir.as_deref().unwrap_or(&args.dir);
     let packed = pack(&SystemFiles, source, &options)?;
     warn(&packed.warnings);
+    super::lint::check_hooks(source, &packed.scripts)?;
     if args.check {
         return Ok(());
     }
@@ -192,17 +193,18 @@ pub fn source(path: &Path) -> Result<Source, Failure> {
 pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let source = source(&args.path)?;
     if args.halon {
-        return report(&survey(&SystemFiles, &source)?);
+        return report(&survey(&SystemFiles, &source)?, &source);
     }
     let loaded = load(&SystemFiles, &source, &Options::default())?;
     warn(&loaded.warnings);
+    super::lint::check_config(&loaded.config)?;
     let running = &loaded.config.running;
     let count = |many: usize, one: &str, more: &str| match many {
         1 => format!("1 {one}"),
         many => format!("{many} {more}"),
     };
     print(&format!(
-        "{}: settings are in order ({}, {}, {})\n",
+        "{}: settings and scripts are in order ({}, {}, {})\n",
         args.path.display(),
         count(running.servers.len(), "server", "servers"),
         count(running.scripts.len(), "hook", "hooks"),
@@ -220,8 +222,8 @@ fn fate(key_use: &KeyUse) -> (&'static str, &'static str) {
     }
 }
 
-/// Prints every key of a foreign bundle with what becomes of it.
-fn report(survey: &Survey) -> Result<(), Failure> {
+/// Prints every key and every script of a foreign bundle with what becomes of it.
+fn report(survey: &Survey, source: &Source) -> Result<(), Failure> {
     let mut text = String::new();
     let mut file = "";
     for key in &survey.keys {
@@ -241,22 +243,28 @@ fn report(survey: &Survey) -> Result<(), Failure> {
         text.push('\n');
     }
     print(&text)?;
+    let scripts = super::lint::survey_scripts(source)?;
+    print(&scripts.text)?;
     let open = |key_use: &KeyUse| matches!(key_use, KeyUse::NotYet(_) | KeyUse::Unknown);
     let missing = survey.keys.iter().filter(|key| open(&key.key_use)).count();
     for error in &survey.errors {
         terminal::error(&format!("{error}\n"));
     }
     let total = survey.keys.len();
-    let summary = if missing == 0 && survey.errors.is_empty() {
-        format!("All {total} keys would work here.\n")
+    let summary = if missing == 0 && survey.errors.is_empty() && scripts.failed == 0 {
+        format!(
+            "All {total} keys and {} scripts would work here.\n",
+            scripts.count
+        )
     } else {
         format!(
-            "Of {total} keys {missing} would not work here. \
-             `angarium serve --ignore-unknown` starts without them.\n"
+            "Of {total} keys {missing} would not work here; of {} scripts {} do not compile. \
+             `angarium serve --ignore-unknown` starts without the keys.\n",
+            scripts.count, scripts.failed
         )
     };
     print(&summary)?;
-    if missing > 0 || !survey.errors.is_empty() {
+    if missing > 0 || !survey.errors.is_empty() || scripts.failed > 0 {
         return Err(Failure::Status(1));
     }
     Ok(())

@@ -4,23 +4,30 @@
 //! |---|---|
 //! | [`bundle`] | `init`, `pack`, `unpack`, `check` |
 //! | [`table`] | `functions`, `doc` |
+//! | `run`, `repl` | `run` (= `hsh`), `repl` |
+//! | [`lint`] | `lint` (= `hsl-lint`) |
 //! | `sink`, `load` | a fake destination and a load driver |
 //!
+//! Called by the names that other tools know (`hsh`, `hsl-lint`) it is that command.
 //! Status 0: it worked; 1: what was asked for failed; 2: the arguments are wrong.
 
 pub mod bundle;
 pub mod failure;
 pub mod files;
+mod host;
+pub mod lint;
 mod load;
 mod outbound;
+mod repl;
+mod run;
 mod sink;
 pub mod table;
 pub mod terminal;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use angarium_runtime::library::Library;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use failure::Failure;
@@ -35,6 +42,12 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a script
+    Run(run::Args),
+    /// Enter statements one by one
+    Repl(run::ReplArgs),
+    /// Check scripts without running them
+    Lint(lint::Args),
     /// Write a new bundle, commented, to start from
     Init(bundle::InitArgs),
     /// Put the scripts and settings of a source tree into packed files
@@ -58,35 +71,62 @@ enum Command {
     },
 }
 
+/// Run an HSL script, or enter statements one by one
+#[derive(Debug, Parser)]
+#[command(name = "hsh")]
+struct Hsh {
+    #[command(flatten)]
+    args: run::Args,
+}
+
+/// Check HSL scripts without running them
+#[derive(Debug, Parser)]
+#[command(name = "hsl-lint")]
+struct HslLint {
+    #[command(flatten)]
+    args: lint::Args,
+}
+
 /// Runs the program with these arguments, the name that it was called by first.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let program = match Program::try_parse_from(&args) {
-        Ok(program) => program,
-        Err(error) => {
-            // Help and version go to standard output with status 0, mistakes to standard error with status 2.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+    let name = called_as(args.first());
+    let result = match name.as_str() {
+        "hsh" => parse::<Hsh>(&args).map(|hsh| run::run(&hsh.args)),
+        "hsl-lint" => parse::<HslLint>(&args).map(|lint| lint::run(&lint.args)),
+        _ => parse::<Program>(&args).map(|program| dispatch(program.command)),
     };
-    finish("angarium", run(program.command))
-}
-
-fn finish(program: &str, result: Result<(), Failure>) -> ExitCode {
+    let program = match name.as_str() {
+        name @ ("hsh" | "hsl-lint") => name,
+        _ => "angarium",
+    };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(program),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(program),
+        Err(status) => status,
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+/// Reads the arguments, or prints help, version or what is wrong with them and gives the status.
+fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
+    P::try_parse_from(args).map_err(|error| {
+        // Help and version go to standard output with status 0, mistakes to standard error with status 2.
+        let _ = error.print();
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    })
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Run(args) => run::run(&args),
+        Command::Repl(args) => run::run(&args.into()),
+        Command::Lint(args) => lint::run(&args),
         Command::Init(args) => bundle::init(&args),
         Command::Pack(args) => bundle::pack_command(&args),
         Command::Unpack(args) => bundle::unpack_command(&args),
         Command::Check(args) => bundle::check(&args),
-        Command::Functions(args) => table::functions(&args, &library()),
-        Command::Doc(args) => table::doc(&args, &library()),
+        Command::Functions(args) => table::functions(&args, &crate::scripts::library()),
+        Command::Doc(args) => table::doc(&args, &crate::scripts::library()),
         Command::Sink(args) => block_on(sink::run(args)),
         Command::Load(args) => block_on(load::run(args)),
         Command::Completions { shell } => {
@@ -97,18 +137,12 @@ fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// The table of everything that scripts can call.
-///
-/// # Panics
-/// When a declaration is malformed, which a test of the table rules out.
-fn library() -> Library {
-    let mut contexts = vec![&angarium_stdlib::CORE];
-    contexts.extend(crate::hooks::CONTEXTS);
-    #[expect(
-        clippy::expect_used,
-        reason = "the declarations are constants, and a test builds the library from them"
-    )]
-    Library::new(&contexts).expect("the table of built-ins is well-formed")
+/// The name of the program in its path.
+fn called_as(program: Option<&OsString>) -> String {
+    program
+        .and_then(|program| Path::new(program).file_name())
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// Runs `future` on this thread, with the system's clock, timers and network, and tasks of the thread.
@@ -127,5 +161,7 @@ mod tests {
     #[test]
     fn the_arguments_are_well_formed() {
         Program::command().debug_assert();
+        Hsh::command().debug_assert();
+        HslLint::command().debug_assert();
     }
 }

@@ -1,0 +1,131 @@
+//! Files that scripts may read: those of a bundle, and those below the script root on the disk.
+//!
+//! Nothing outside the root is reached: paths come normalised, and links are followed to where they lead before
+//! anything is opened.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_config::Running;
+use angarium_effects::disk::{Disk, FileKind, SystemDisk, read_file};
+use angarium_lang::modules::{Loader, resolve_path};
+use angarium_runtime::host::Files;
+
+use crate::scripts::Root;
+
+/// The largest file that a script may read: the longest string of the language.
+const MAX_FILE: u64 = 256 << 20;
+
+/// The files below a folder of the machine.
+#[derive(Clone, Debug)]
+pub struct SystemRoot {
+    /// The folder, free of links; none when it does not exist, so that there are no files.
+    folder: Option<PathBuf>,
+}
+
+impl SystemRoot {
+    /// The files below `folder`.
+    #[must_use]
+    pub fn new(folder: &Path) -> SystemRoot {
+        SystemRoot {
+            folder: folder.canonicalize().ok(),
+        }
+    }
+
+    /// The path below the root of a file given by its path on the machine; none if it lies elsewhere.
+    #[must_use]
+    pub fn path_of(&self, file: &Path) -> Option<String> {
+        let file = file.canonicalize().ok()?;
+        let below = file.strip_prefix(self.folder.as_ref()?).ok()?;
+        below.to_str().map(str::to_owned)
+    }
+
+    fn find(&self, path: &str) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
+        // A link may lead anywhere: what counts is where it ends.
+        let file = folder.join(path).canonicalize().ok()?;
+        file.starts_with(folder).then_some(file)
+    }
+}
+
+impl Root for SystemRoot {
+    fn read(&self, path: &str) -> Option<Arc<[u8]>> {
+        let file = self.find(path)?;
+        // A pipe would hang and a device never end.
+        let found = SystemDisk.metadata(&file).ok()?;
+        if found.kind != FileKind::File {
+            return None;
+        }
+        read_file(&SystemDisk, &file, MAX_FILE).ok().map(Into::into)
+    }
+}
+
+/// What a tool's scripts may read: the files of a bundle first, then those below a root.
+#[derive(Clone)]
+pub struct ScriptFiles {
+    bundle: Option<Arc<Running>>,
+    roots: Vec<Arc<dyn Root>>,
+}
+
+impl ScriptFiles {
+    /// The files of `bundle` and then those of `roots`, the first one that has a name wins.
+    #[must_use]
+    pub fn new(bundle: Option<Arc<Running>>, roots: Vec<Arc<dyn Root>>) -> ScriptFiles {
+        ScriptFiles { bundle, roots }
+    }
+
+    fn get(&self, path: &str) -> Option<Arc<[u8]>> {
+        let bundle = self.bundle.as_ref().and_then(|bundle| bundle.file(path));
+        bundle.or_else(|| self.roots.iter().find_map(|root| root.read(path)))
+    }
+}
+
+impl Loader for ScriptFiles {
+    fn load(&self, path: &str) -> Option<Arc<[u8]>> {
+        self.get(path)
+    }
+}
+
+impl Files for ScriptFiles {
+    fn read(&self, name: &str) -> Option<Rc<[u8]>> {
+        Some(self.get(&resolve_path(name, "")?)?[..].into())
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the test makes the files that it reads"
+)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_outside_the_root_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        std::fs::write(folder.path().join("secret"), "s").unwrap();
+        std::fs::write(root.join("sub/a.hsl"), "a").unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("out")).unwrap();
+        std::os::unix::fs::symlink("sub/a.hsl", root.join("in")).unwrap();
+        let files = SystemRoot::new(&root);
+        assert_eq!(files.read("sub/a.hsl").as_deref(), Some(&b"a"[..]));
+        assert_eq!(files.read("in").as_deref(), Some(&b"a"[..]));
+        for path in ["out", "../secret", "sub", "missing", "/etc/passwd"] {
+            assert_eq!(files.read(path), None, "{path}");
+        }
+        assert_eq!(
+            files.path_of(&root.join("sub/a.hsl")).as_deref(),
+            Some("sub/a.hsl")
+        );
+        assert_eq!(files.path_of(&folder.path().join("secret")), None);
+    }
+
+    #[test]
+    fn a_root_that_does_not_exist_has_no_files() {
+        let files = SystemRoot::new(Path::new("/nonexistent/folder"));
+        assert_eq!(files.read("a"), None);
+    }
+}

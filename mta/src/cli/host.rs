@@ -1,0 +1,201 @@
+//! What scripts reach outside themselves when a tool runs them: the system's clock, random numbers and resolver,
+//! threads for heavy work, standard output, files below a root.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IsTerminal as _, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_effects::dns::{Dns, DnsError, Query};
+use angarium_effects::system::{SystemClock, SystemRandom, hostname};
+use angarium_effects::{Clock, DnsAnswer, LocalFuture, RecordType};
+use angarium_runtime::host::{Files, Host, Output};
+use angarium_runtime::library::Library;
+use angarium_runtime::shared::SharedMemory;
+use angarium_stdlib::regexp;
+
+use super::failure::Failure;
+use crate::pool::HeavyPool;
+use crate::resolver::{Resolver, Settings};
+
+/// Services that live as long as the tool.
+pub struct Services {
+    /// The table of everything that scripts can call.
+    pub library: Arc<Library>,
+    clock: Rc<dyn Clock>,
+    dns: Rc<LazyDns>,
+    pool: Arc<HeavyPool>,
+    memory: SharedMemory,
+}
+
+impl Services {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start() -> Result<Services, Failure> {
+        let pool = HeavyPool::start(2, 16)
+            .map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
+        Ok(Services {
+            library: crate::scripts::library(),
+            clock: Rc::new(SystemClock),
+            dns: Rc::default(),
+            pool,
+            memory: SharedMemory::default(),
+        })
+    }
+
+    /// The host of one execution.
+    #[must_use]
+    pub fn host(&self, output: Rc<dyn Output>, files: Rc<dyn Files>) -> Rc<Host> {
+        let host = Host::new(
+            Rc::clone(&self.clock),
+            Rc::new(SystemRandom),
+            Rc::<LazyDns>::clone(&self.dns),
+            Arc::<HeavyPool>::clone(&self.pool),
+            output,
+            files,
+            &regexp::ENGINE,
+            hostname().into(),
+        );
+        host.extend(Rc::new(self.memory.clone()));
+        Rc::new(host)
+    }
+
+    /// The tool's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Rc<dyn Clock> {
+        &self.clock
+    }
+}
+
+/// The resolver, started by the first question: most scripts never ask one.
+#[derive(Default)]
+struct LazyDns(RefCell<Option<Rc<Resolver>>>);
+
+impl Dns for LazyDns {
+    fn query(
+        &self,
+        name: &str,
+        kind: RecordType,
+        query: &Query,
+    ) -> LocalFuture<'static, Result<DnsAnswer, DnsError>> {
+        let mut slot = self.0.borrow_mut();
+        let resolver = match &*slot {
+            Some(resolver) => Rc::clone(resolver),
+            None => {
+                let now = Arc::new(|| SystemClock.monotonic());
+                match Resolver::start(Settings::default(), now) {
+                    Ok(resolver) => Rc::clone(slot.insert(Rc::new(resolver))),
+                    Err(_) => return Box::pin(async { Err(DnsError::ServFail) }),
+                }
+            }
+        };
+        resolver.query(name, kind, query)
+    }
+}
+
+/// Standard output as scripts see it.
+pub struct Echo {
+    binary: bool,
+    /// Whether each line is shown at once: somebody is watching.
+    eager: bool,
+    out: RefCell<Box<dyn Write>>,
+    /// The first error; later ones have the same cause.
+    error: Cell<Option<io::Error>>,
+}
+
+impl Echo {
+    /// Standard output; `binary` leaves bytes and line ends to the script.
+    #[must_use]
+    pub fn stdout(binary: bool) -> Rc<Echo> {
+        let stdout = io::stdout();
+        let eager = stdout.is_terminal();
+        Echo::new(
+            binary,
+            eager,
+            Box::new(io::BufWriter::with_capacity(64 * 1024, stdout)),
+        )
+    }
+
+    /// Any other place, for tests.
+    #[must_use]
+    pub fn new(binary: bool, eager: bool, out: Box<dyn Write>) -> Rc<Echo> {
+        Rc::new(Echo {
+            binary,
+            eager,
+            out: RefCell::new(out),
+            error: Cell::new(None),
+        })
+    }
+
+    /// Writes out what is held back.
+    ///
+    /// # Errors
+    /// The first error since the start; silently with status 0 when nobody reads any more.
+    pub fn flush(&self) -> Result<(), Failure> {
+        self.keep(|out| out.flush());
+        match self.error.take() {
+            None => Ok(()),
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Status(0)),
+            Some(error) => Err(Failure::Failed(format!(
+                "cannot write to standard output: {error}"
+            ))),
+        }
+    }
+
+    /// Writes text of the tool itself, not of a script.
+    pub fn line(&self, text: &str) {
+        self.keep(|out| out.write_all(text.as_bytes()));
+    }
+
+    fn keep(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        if let Err(error) = write(&mut **self.out.borrow_mut()) {
+            let first = self.error.take().unwrap_or(error);
+            self.error.set(Some(first));
+        }
+    }
+}
+
+impl Output for Echo {
+    fn echo(&self, text: &[u8]) {
+        self.keep(|out| {
+            if self.binary {
+                out.write_all(text)?;
+            } else {
+                write_text(out, text)?;
+                out.write_all(b"\n")?;
+            }
+            if self.eager { out.flush() } else { Ok(()) }
+        });
+    }
+
+    fn syslog(&self, priority: u32, message: &[u8]) {
+        self.keep(|out| out.flush());
+        let text = String::from_utf8_lossy(message);
+        super::terminal::error(&format!("syslog({priority}): {text}\n"));
+    }
+}
+
+/// Writes text, each byte that is no UTF-8 as U+FFFD.
+fn write_text(out: &mut dyn Write, text: &[u8]) -> io::Result<()> {
+    for chunk in text.utf8_chunks() {
+        out.write_all(chunk.valid().as_bytes())?;
+        for _ in chunk.invalid() {
+            out.write_all("\u{fffd}".as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_that_is_no_utf8_is_shown() {
+        let mut out = Vec::new();
+        write_text(&mut out, b"a\xc3\xa9\xff\xc3z").unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "aé\u{fffd}\u{fffd}z");
+    }
+}

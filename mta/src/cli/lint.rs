@@ -1,0 +1,457 @@
+//! `lint` (= `hsl-lint`): checks scripts without running them.
+//!
+//! With files it prints what it finds, a line each. Without files it reads one YAML document from standard input
+//! and answers in YAML on standard error, as editors want it (mta.md 1.10).
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use angarium_config::yaml::{Node, parse};
+use angarium_config::{Config, HookType, Options, Script, Source as ConfigSource, emit, load};
+use angarium_lang::modules::Loader;
+use angarium_lang::{Diagnostic, Severity, Source, SourceMap};
+use angarium_runtime::Unit;
+use angarium_runtime::library::Library;
+use angarium_stdlib::regexp;
+use base64::Engine as _;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::files::{self, SystemFiles};
+use super::run::syntax_errors;
+use super::terminal::{self, print};
+use crate::bundle_loader::{ScriptFiles, SystemRoot};
+use crate::scripts::{Root, Scripts, library};
+
+/// `angarium lint`, `hsl-lint`
+#[derive(Debug, clap::Args)]
+#[command(version, disable_version_flag = true)]
+pub struct Args {
+    /// Scripts to check; without any, one YAML document is read from standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The hook whose variables and functions the scripts may use [default: by the folder of the file]
+    #[arg(long, value_name = "PHASE")]
+    phase: Option<String>,
+    /// Folder below which includes and imports are found [default: the bundle's, or the script's]
+    #[arg(short = 'R', long, value_name = "PATH")]
+    rootpath: Option<PathBuf>,
+    /// Check the syntax only
+    #[arg(long)]
+    syntax_only: bool,
+    /// Warnings count as errors
+    #[arg(short = 'W', long)]
+    warnings: bool,
+    /// Print the version
+    #[arg(short, long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// What was found in one script.
+struct Findings {
+    diagnostics: Vec<Diagnostic>,
+    sources: SourceMap,
+}
+
+impl Findings {
+    fn error(&self) -> Option<&Diagnostic> {
+        self.diagnostics.iter().find(|found| found.is_error())
+    }
+}
+
+/// Checks scripts.
+///
+/// # Errors
+/// Status 1 when something is wrong with one, 2 when it could not be checked.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    if args.files.is_empty() {
+        if io::stdin().is_terminal() {
+            return Err(Failure::Usage(
+                "name the scripts to check (or pipe in a YAML document, as editors do)".to_owned(),
+            ));
+        }
+        return protocol();
+    }
+    let mut failed = false;
+    for path in &args.files {
+        let findings = check_file(args, path)?;
+        for found in &findings.diagnostics {
+            failed |= args.warnings || found.is_error();
+            print(&line(found, &findings.sources))?;
+        }
+    }
+    if failed {
+        return Err(Failure::Status(1));
+    }
+    Ok(())
+}
+
+/// A finding as text: `FILE:LINE:COLUMN: error: MESSAGE`, then the source line, the caret and the hint.
+fn line(found: &Diagnostic, sources: &SourceMap) -> String {
+    let (headline, whole) = (found.headline(sources), found.render(sources));
+    let place = headline
+        .strip_suffix(found.message.as_str())
+        .unwrap_or_default();
+    let rest = whole.strip_prefix(headline.as_str()).unwrap_or_default();
+    format!("{place}{}: {}{rest}", found.severity, found.message)
+}
+
+fn check_file(args: &Args, path: &Path) -> Result<Findings, Failure> {
+    let text = files::read(path)?;
+    let name = path.display().to_string();
+    if args.syntax_only {
+        let (diagnostics, sources) = syntax_errors(&name, &text);
+        return Ok(Findings {
+            diagnostics,
+            sources,
+        });
+    }
+    let bundle = BundleFolder::of(path);
+    let phase = match &args.phase {
+        Some(phase) => phase.as_str(),
+        None => bundle
+            .as_ref()
+            .and_then(|bundle| bundle.phase)
+            .unwrap_or_default(),
+    };
+    let mut roots = Vec::new();
+    let mut below = None;
+    let mut add = |folder: &Path| {
+        let root = SystemRoot::new(folder);
+        below = below.take().or_else(|| root.path_of(path));
+        roots.push(Arc::new(root) as Arc<dyn Root>);
+    };
+    match (&args.rootpath, &bundle) {
+        (Some(root), _) => add(root),
+        (None, Some(bundle)) => {
+            add(&bundle.files);
+            add(&bundle.root);
+        }
+        (None, None) => add(path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))),
+    }
+    let source = Source {
+        name: &name,
+        path: below.as_deref().unwrap_or_default(),
+        text: &text,
+    };
+    check(source, phase, &ScriptFiles::new(None, roots))
+}
+
+/// The source tree that a script lies in.
+struct BundleFolder {
+    /// `src/files`
+    files: PathBuf,
+    /// The folder that holds `src`.
+    root: PathBuf,
+    /// The hook that the script's folder stands for.
+    phase: Option<&'static str>,
+}
+
+impl BundleFolder {
+    /// Looks for the folders `hooks` or `files` above a script, with `config` beside them.
+    fn of(path: &Path) -> Option<BundleFolder> {
+        let path = path.canonicalize().ok()?;
+        let top = path.ancestors().skip(1).find(|folder| {
+            let kind = folder.file_name().and_then(|name| name.to_str());
+            matches!(kind, Some("hooks" | "files"))
+                && folder
+                    .parent()
+                    .is_some_and(|src| files::is_folder(&src.join("config")))
+        })?;
+        let src = top.parent()?;
+        let below = path.strip_prefix(top).ok()?;
+        let word = match below.iter().next().and_then(|part| part.to_str()) {
+            Some("queue") => below.file_stem().and_then(|stem| stem.to_str()),
+            word => word,
+        };
+        let in_hooks = top.file_name().is_some_and(|name| name == "hooks");
+        let phase = word
+            .filter(|_| in_hooks)
+            .and_then(HookType::by_name)
+            .map(HookType::name);
+        let root = match src.parent() {
+            Some(parent) if src.ends_with("src") => parent,
+            _ => src,
+        };
+        Some(BundleFolder {
+            files: src.join("files"),
+            root: root.to_owned(),
+            phase,
+        })
+    }
+}
+
+/// Compiles a script for a phase (empty for none) and says everything that there is to say.
+///
+/// # Errors
+/// When there is no such phase.
+fn check(source: Source<'_>, phase: &str, loader: &dyn Loader) -> Result<Findings, Failure> {
+    let library = library();
+    let context = if phase.is_empty() { "core" } else { phase };
+    let Some(names) = library.context(context) else {
+        return Err(Failure::Usage(no_phase(phase, &library)));
+    };
+    Ok(match angarium_lang::compile(source, &names, loader) {
+        Err(rejected) => Findings {
+            diagnostics: rejected.diagnostics,
+            sources: rejected.sources,
+        },
+        Ok(compiled) => {
+            let sources = compiled.program.sources.clone();
+            let mut diagnostics = compiled.warnings;
+            if let Err(error) = Unit::link(compiled.program, Arc::clone(&library), &regexp::ENGINE)
+            {
+                diagnostics.extend(error.diagnostics);
+            }
+            Findings {
+                diagnostics,
+                sources,
+            }
+        }
+    })
+}
+
+fn no_phase(phase: &str, library: &Library) -> String {
+    if HookType::by_name(phase).is_some() {
+        return format!("the hook {phase} is not available yet");
+    }
+    let names: Vec<&str> = library
+        .contexts()
+        .map(|context| context.name)
+        .filter(|name| *name != "core")
+        .collect();
+    format!(
+        "there is no phase `{phase}`: choose one of {}",
+        names.join(", ")
+    )
+}
+
+/// One YAML document in, one answer out.
+fn protocol() -> Result<(), Failure> {
+    let broken = |what: String| {
+        terminal::error(&format!("hsl-lint: {what}\n"));
+        Failure::Status(2)
+    };
+    let mut text = Vec::new();
+    io::stdin()
+        .lock()
+        .read_to_end(&mut text)
+        .map_err(|error| broken(format!("cannot read standard input: {error}")))?;
+    let document = parse(&text).map_err(|faults| {
+        let what = faults.into_iter().map(|fault| fault.message);
+        broken(format!(
+            "standard input is no YAML document: {}",
+            what.collect::<Vec<_>>().join("; ")
+        ))
+    })?;
+    let field = |name: &str| document.get(name).and_then(Node::text);
+    let Some(script) = field("data") else {
+        return Err(broken("the document has no text under `data`".to_owned()));
+    };
+    let files = sent_files(&document).map_err(broken)?;
+    let mut roots: Vec<Arc<dyn Root>> = vec![Arc::new(files)];
+    let rootpath = document.at(&["scripting", "rootpath"]).and_then(Node::text);
+    if let Some(rootpath) = rootpath {
+        roots.push(Arc::new(SystemRoot::new(Path::new(rootpath))));
+    }
+    let source = Source {
+        name: "",
+        path: "",
+        text: script.as_bytes(),
+    };
+    let findings = check(
+        source,
+        field("phase").unwrap_or_default(),
+        &ScriptFiles::new(None, roots),
+    )
+    .map_err(|failure| broken(failure.to_string()))?;
+    match findings.error() {
+        None => Ok(()),
+        Some(error) => {
+            terminal::error(&answer(error, &findings.sources));
+            Err(Failure::Status(1))
+        }
+    }
+}
+
+/// The files that came with the document.
+struct SentFiles(std::collections::HashMap<String, Arc<[u8]>>);
+
+impl Root for SentFiles {
+    fn read(&self, path: &str) -> Option<Arc<[u8]>> {
+        self.0.get(path).cloned()
+    }
+}
+
+fn sent_files(document: &Node) -> Result<SentFiles, String> {
+    let mut files = std::collections::HashMap::new();
+    let listed = document.get("files").into_iter().flat_map(Node::items);
+    for file in listed {
+        let field = |name: &str| file.get(name).and_then(Node::text);
+        let (Some(id), Some(data)) = (field("id"), field("data")) else {
+            return Err("every entry of `files` needs `id` and `data`".to_owned());
+        };
+        let binary = file
+            .get("binary")
+            .is_some_and(|flag| flag.to_json() == json!(true));
+        let data = if binary {
+            let packed: Vec<u8> = data
+                .bytes()
+                .filter(|byte| !byte.is_ascii_whitespace())
+                .collect();
+            base64::engine::general_purpose::STANDARD
+                .decode(packed)
+                .map_err(|error| format!("the file {id} is not base64: {error}"))?
+        } else {
+            data.as_bytes().to_vec()
+        };
+        files.insert(id.to_owned(), data.into());
+    }
+    Ok(SentFiles(files))
+}
+
+/// An error as the YAML that editors read.
+fn answer(error: &Diagnostic, sources: &SourceMap) -> String {
+    let record = error.record(sources);
+    let place = |file: &str, line: u32, column: u32| {
+        let mut entry = serde_json::Map::new();
+        if !file.is_empty() {
+            entry.insert("file".to_owned(), file.into());
+        }
+        entry.insert("line".to_owned(), line.into());
+        entry.insert("column".to_owned(), column.into());
+        entry
+    };
+    let mut document = place(&record.place.file, record.place.line, record.place.column);
+    document.insert("message".to_owned(), record.message.into());
+    if !record.included_from.is_empty() {
+        let chain = record.included_from.iter();
+        document.insert(
+            "path".to_owned(),
+            chain
+                .map(|at| serde_json::Value::Object(place(&at.file, at.line, at.column)))
+                .collect(),
+        );
+    }
+    emit::emit(&Node::from_json(&serde_json::Value::Object(document)))
+}
+
+/// Compiles every script of a configuration.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn check_config(config: &Config) -> Result<(), Failure> {
+    let root: Arc<dyn Root> = Arc::new(SystemRoot::new(config.startup.rootpath()));
+    match Scripts::compile(&config.startup, &config.running, root) {
+        Ok((_, warnings)) => {
+            for warning in warnings {
+                terminal::error(&format!("warning: {warning}"));
+            }
+            Ok(())
+        }
+        Err(errors) => Err(Failure::Report(errors.to_string())),
+    }
+}
+
+/// Compiles the hooks of a source tree that is about to be packed.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn check_hooks(dir: &Path, scripts: &[Script]) -> Result<(), Failure> {
+    let src = match dir.join("src") {
+        src if files::is_folder(&src) => src,
+        _ => dir.to_owned(),
+    };
+    let root = match src.parent() {
+        Some(parent) if src.ends_with("src") => parent.to_owned(),
+        _ => src.clone(),
+    };
+    let roots: [Arc<dyn Root>; 2] = [
+        Arc::new(SystemRoot::new(&src.join("files"))),
+        Arc::new(SystemRoot::new(&root)),
+    ];
+    let loader = ScriptFiles::new(None, roots.to_vec());
+    let mut report = String::new();
+    for script in scripts {
+        match check(source_of(script), script.hook.name(), &loader) {
+            Ok(findings) => {
+                let errors = findings.diagnostics.iter().filter(|found| found.is_error());
+                report.extend(errors.map(|error| error.render(&findings.sources)));
+            }
+            // Writing to a string cannot fail.
+            Err(failure) => writeln!(report, "{}: {failure}", script.file).unwrap_or_default(),
+        }
+    }
+    if report.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Report(report))
+    }
+}
+
+fn source_of(script: &Script) -> Source<'_> {
+    Source {
+        name: &script.file,
+        path: "",
+        text: script.text.as_bytes(),
+    }
+}
+
+/// What of a foreign bundle's scripts would run here.
+pub struct ScriptSurvey {
+    /// A line for each script, with what stands in its way.
+    pub text: String,
+    /// Scripts that were looked at.
+    pub count: usize,
+    /// Those that do not compile.
+    pub failed: usize,
+}
+
+/// Compiles the scripts of a foreign bundle and lists what is missing.
+///
+/// # Errors
+/// When the bundle cannot be loaded at all.
+pub fn survey_scripts(source: &ConfigSource) -> Result<ScriptSurvey, Failure> {
+    let options = Options {
+        ignore_unknown: true,
+        set: Vec::new(),
+    };
+    let loaded = load(&SystemFiles, source, &options)?;
+    let (startup, running) = (&loaded.config.startup, &loaded.config.running);
+    let root: Arc<dyn Root> = Arc::new(SystemRoot::new(startup.rootpath()));
+    let loader = ScriptFiles::new(Some(Arc::clone(running)), vec![root]);
+    let mut survey = ScriptSurvey {
+        text: "scripts\n".to_owned(),
+        count: 0,
+        failed: 0,
+    };
+    for script in running.scripts.values() {
+        survey.count += 1;
+        let found = match check(source_of(script), script.hook.name(), &loader) {
+            Ok(findings) => findings
+                .diagnostics
+                .iter()
+                .filter(|found| found.severity == Severity::Error)
+                .map(|error| error.headline(&findings.sources))
+                .collect(),
+            Err(failure) => vec![format!("{}: {failure}", script.file)],
+        };
+        let word = if found.is_empty() {
+            "compiles"
+        } else {
+            "fails"
+        };
+        survey.failed += usize::from(!found.is_empty());
+        // Writing to a string cannot fail.
+        let _ = writeln!(survey.text, "  {word:<8} {}", script.file);
+        for error in found {
+            let _ = writeln!(survey.text, "           {error}");
+        }
+    }
+    Ok(survey)
+}

@@ -1,0 +1,498 @@
+//! `run` (= `hsh`): runs a script file, or what is piped in.
+
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use angarium_config::{FileSource, Listed, Options, Running, Source as ConfigSource, load, yaml};
+use angarium_effects::disk::{Disk, SystemDisk};
+use angarium_lang::{FileId, Source, SourceMap};
+use angarium_runtime::exception::Place;
+use angarium_runtime::{Ended, Execution, Limits, Unit};
+use angarium_stdlib::regexp;
+
+use super::failure::Failure;
+use super::files::{self, SystemFiles};
+use super::host::{Echo, Services};
+use super::{repl, terminal};
+use crate::bundle_loader::{ScriptFiles, SystemRoot};
+use crate::scripts::Root;
+
+/// The startup configuration that is read when no other is named and it exists.
+const DEFAULT_CONFIG: &str = "/etc/angarium/smtpd.yaml";
+
+/// `angarium run`, `hsh`
+#[derive(Debug, clap::Args)]
+#[command(version, disable_version_flag = true)]
+pub struct Args {
+    /// The script; `-` for standard input. Without it a terminal gets the REPL
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Folder below which includes, imports and files are found [default: the script's]
+    #[arg(short = 'R', long, value_name = "PATH")]
+    rootpath: Option<PathBuf>,
+    /// Check the syntax only
+    #[arg(short, long)]
+    syntax: bool,
+    /// Write bytes as they are; echo adds no newline
+    #[arg(short = 'B', long)]
+    binary: bool,
+    /// Startup configuration whose files and root the script sees; /dev/null for none
+    #[arg(short, long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Running configuration whose files the script sees; `-` for standard input
+    #[arg(short = 'A', long, value_name = "PATH")]
+    appconf: Option<PathBuf>,
+    /// Most seconds that the script may take, waiting included
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    limit_time: Option<Duration>,
+    /// Most memory that the script may hold, in bytes or with K, M or G
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    limit_memory: Option<usize>,
+    /// Print the version
+    #[arg(short, long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+    /// Drop privileges to the configured user (not available yet)
+    #[arg(short = 'P', long)]
+    privdrop: bool,
+    /// Enable FFI (not available yet)
+    #[arg(short = 'F', long)]
+    ffi: bool,
+    /// Load a plugin (not available yet)
+    #[arg(short, long, value_name = "ID")]
+    plugin: Vec<String>,
+    /// Connect to a debugger (not available yet)
+    #[arg(short = 'C', value_name = "PATH")]
+    debugger: Option<PathBuf>,
+}
+
+/// `angarium repl`
+#[derive(Debug, clap::Args)]
+pub struct ReplArgs {
+    /// Folder below which includes, imports and files are found [default: the current one]
+    #[arg(short = 'R', long, value_name = "PATH")]
+    rootpath: Option<PathBuf>,
+    /// Most seconds that a statement may take, waiting included
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    limit_time: Option<Duration>,
+    /// Most memory that the session may hold, in bytes or with K, M or G
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    limit_memory: Option<usize>,
+}
+
+impl From<ReplArgs> for Args {
+    fn from(args: ReplArgs) -> Args {
+        Args {
+            file: None,
+            rootpath: args.rootpath,
+            syntax: false,
+            binary: false,
+            config: Some(PathBuf::from("/dev/null")),
+            appconf: None,
+            limit_time: args.limit_time,
+            limit_memory: args.limit_memory,
+            version: None,
+            privdrop: false,
+            ffi: false,
+            plugin: Vec::new(),
+            debugger: None,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no number of seconds"))?;
+    match Duration::try_from_secs_f64(number) {
+        Ok(limit) if !limit.is_zero() => Ok(limit),
+        _ => Err("it must be more than 0".to_owned()),
+    }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.trim_end_matches('B') {
+        text if text.ends_with(['K', 'k']) => (&text[..text.len() - 1], 1 << 10),
+        text if text.ends_with(['M', 'm']) => (&text[..text.len() - 1], 1 << 20),
+        text if text.ends_with(['G', 'g']) => (&text[..text.len() - 1], 1 << 30),
+        text => (text, 1),
+    };
+    number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("`{text}` is no number of bytes (like 1000000, 512K, 64M, 1G)"))
+}
+
+/// A script that is about to run.
+struct Script {
+    /// What messages call it; empty when it has no name.
+    name: String,
+    /// Its path below the root; empty when it has none.
+    path: String,
+    text: Vec<u8>,
+}
+
+/// Runs a script, or the REPL.
+///
+/// # Errors
+/// Status 1 for a script that does not compile or fails, 2 for arguments that do not make sense.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    refuse_what_is_missing(args)?;
+    let stdin_is_script = match args.file.as_deref() {
+        Some(path) => path == Path::new("-"),
+        None => true,
+    };
+    if args.file.is_none() && io::stdin().is_terminal() && !args.syntax {
+        let (bundle, root) = surroundings(args, None)?;
+        let files = script_files(bundle.running, &root);
+        return repl::run(files, limits(args));
+    }
+    let bundle;
+    let mut script = if stdin_is_script && args.appconf.as_deref() == Some(Path::new("-")) {
+        // Standard input is the configuration; the script is what it calls its entry point.
+        let text = read_stdin()?;
+        let entry = entry_point(&text)?;
+        bundle = surroundings(args, Some(text))?;
+        Script {
+            name: String::new(),
+            path: String::new(),
+            text: entry,
+        }
+    } else {
+        let script = match &args.file {
+            Some(path) if !stdin_is_script => Script {
+                name: path.display().to_string(),
+                path: String::new(),
+                text: files::read(path)?,
+            },
+            _ => Script {
+                name: String::new(),
+                path: String::new(),
+                text: read_stdin()?,
+            },
+        };
+        bundle = surroundings(args, None)?;
+        script
+    };
+    let (bundle, root) = bundle;
+    if args.syntax {
+        return check_syntax(&script);
+    }
+    if let Some(path) = args.file.as_deref().filter(|_| !stdin_is_script) {
+        script.path = root.path_of(path).unwrap_or_default();
+    }
+    let files = script_files(bundle.running, &root);
+    execute(&script, files, args.binary, limits(args))
+}
+
+fn refuse_what_is_missing(args: &Args) -> Result<(), Failure> {
+    let missing = [
+        (args.ffi, "--ffi"),
+        (!args.plugin.is_empty(), "--plugin"),
+        (args.debugger.is_some(), "-C (the debugger)"),
+        (args.privdrop, "--privdrop"),
+    ];
+    match missing.iter().find(|(asked, _)| *asked) {
+        Some((_, option)) => Err(Failure::Usage(format!(
+            "{option} is not available yet: run the script without it"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn limits(args: &Args) -> Limits {
+    Limits {
+        fuel: None,
+        memory: args.limit_memory,
+        time: args.limit_time,
+    }
+}
+
+fn script_files(running: Option<Arc<Running>>, root: &SystemRoot) -> ScriptFiles {
+    let root: Arc<dyn Root> = Arc::new(root.clone());
+    ScriptFiles::new(running, vec![root])
+}
+
+fn read_stdin() -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    io::stdin()
+        .lock()
+        .read_to_end(&mut text)
+        .map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
+    Ok(text)
+}
+
+/// A configuration whose files the script sees.
+struct Bundle {
+    running: Option<Arc<Running>>,
+}
+
+/// The configuration and the root; `appconf` is what `-A -` read from standard input.
+fn surroundings(args: &Args, appconf: Option<Vec<u8>>) -> Result<(Bundle, SystemRoot), Failure> {
+    let mut root = args.rootpath.clone();
+    let config = match &args.config {
+        Some(path) if path == Path::new("/dev/null") => None,
+        Some(path) => {
+            files::read(path)?;
+            Some(path.clone())
+        }
+        None => {
+            Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| SystemDisk.metadata(path).is_ok())
+        }
+    };
+    let appconf = match (&args.appconf, appconf) {
+        (Some(_), Some(text)) => Some((PathBuf::from("-"), text)),
+        (Some(path), None) if path == Path::new("-") => Some((path.clone(), read_stdin()?)),
+        (Some(path), None) => Some((path.clone(), files::read(path)?)),
+        (None, _) => None,
+    };
+    let running = if config.is_some() || appconf.is_some() {
+        let files = Overlay::new(config.as_deref(), appconf)?;
+        // A tool only wants files and a root: keys that the server would refuse do not stop it.
+        let options = Options {
+            ignore_unknown: true,
+            set: Vec::new(),
+        };
+        let loaded = load(
+            &files,
+            &ConfigSource::Packed(files.startup.clone()),
+            &options,
+        )?;
+        if root.is_none() && args.config.is_some() {
+            root = Some(loaded.config.startup.rootpath().to_owned());
+        }
+        Some(loaded.config.running)
+    } else {
+        None
+    };
+    let root = root.unwrap_or_else(|| match &args.file {
+        Some(path) if path != Path::new("-") => match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        },
+        _ => PathBuf::from("."),
+    });
+    if args.rootpath.is_some() && !files::is_folder(&root) {
+        return Err(Failure::Usage(format!(
+            "the root path {} is no folder",
+            root.display()
+        )));
+    }
+    Ok((Bundle { running }, SystemRoot::new(&root)))
+}
+
+/// The files of the machine, with a startup configuration and a running one put in their place.
+struct Overlay {
+    startup: PathBuf,
+    startup_text: Option<Vec<u8>>,
+    running: Option<(PathBuf, Vec<u8>)>,
+}
+
+impl Overlay {
+    fn new(config: Option<&Path>, appconf: Option<(PathBuf, Vec<u8>)>) -> Result<Overlay, Failure> {
+        let startup = config.map_or_else(|| PathBuf::from("smtpd.yaml"), Path::to_owned);
+        let Some((path, text)) = appconf else {
+            return Ok(Overlay {
+                startup,
+                startup_text: None,
+                running: None,
+            });
+        };
+        // The startup file keeps everything but the path of the running one.
+        let mut document = match config {
+            Some(config) => parse(config, &files::read(config)?)?,
+            None => parse(Path::new("-"), b"version: \"6.0\"\n")?,
+        };
+        let path = if path == Path::new("-") {
+            PathBuf::from("/dev/stdin")
+        } else {
+            std::path::absolute(&path).unwrap_or(path)
+        };
+        let name = path.display().to_string();
+        let mut environment = document
+            .get("environment")
+            .map_or_else(|| serde_json::json!({}), yaml::Node::to_json);
+        environment["appconf"] = name.into();
+        document.set("environment", yaml::Node::from_json(&environment));
+        let mut running = parse(&path, &text)?;
+        running.remove("__entrypoint");
+        // The servers of the running file are none of the tool's business.
+        running.remove("servers");
+        document.remove("servers");
+        Ok(Overlay {
+            startup,
+            startup_text: Some(angarium_config::emit::emit(&document).into_bytes()),
+            running: Some((path, angarium_config::emit::emit(&running).into_bytes())),
+        })
+    }
+}
+
+impl FileSource for Overlay {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if let Some(text) = self.startup_text.as_ref().filter(|_| path == self.startup) {
+            return Ok(text.clone());
+        }
+        match &self.running {
+            Some((running, text)) if running == path => Ok(text.clone()),
+            _ => SystemFiles.read(path),
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
+        SystemFiles.list(path)
+    }
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<yaml::Node, Failure> {
+    yaml::parse(text).map_err(|faults| {
+        let what: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
+        Failure::Failed(format!("{}: {}", path.display(), what.join("; ")))
+    })
+}
+
+/// The script that a running configuration from standard input brings along.
+fn entry_point(text: &[u8]) -> Result<Vec<u8>, Failure> {
+    let document = parse(Path::new("-"), text)?;
+    match document.get("__entrypoint").and_then(yaml::Node::text) {
+        Some(script) => Ok(script.as_bytes().to_vec()),
+        None => Err(Failure::Usage(
+            "the configuration on standard input has no `__entrypoint`: name a script file"
+                .to_owned(),
+        )),
+    }
+}
+
+fn check_syntax(script: &Script) -> Result<(), Failure> {
+    let (errors, sources) = syntax_errors(&script.name, &script.text);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Report(
+        errors.iter().map(|error| error.render(&sources)).collect(),
+    ))
+}
+
+/// What the parser says of a text.
+pub(super) fn syntax_errors(
+    name: &str,
+    text: &[u8],
+) -> (Vec<angarium_lang::Diagnostic>, SourceMap) {
+    let mut sources = SourceMap::new();
+    let file = sources.add(name, text).unwrap_or(FileId(0));
+    let (_, diagnostics) = angarium_syntax::parse(text, file);
+    let errors = diagnostics
+        .into_iter()
+        .filter(angarium_lang::Diagnostic::is_error);
+    (errors.collect(), sources)
+}
+
+fn execute(
+    script: &Script,
+    files: ScriptFiles,
+    binary: bool,
+    limits: Limits,
+) -> Result<(), Failure> {
+    let services = Services::start()?;
+    let library = &services.library;
+    let names = library
+        .context("core")
+        .ok_or_else(|| Failure::Failed("there is no core library".to_owned()))?;
+    let source = Source {
+        name: &script.name,
+        path: &script.path,
+        text: &script.text,
+    };
+    let compiled = angarium_lang::compile(source, &names, &files)
+        .map_err(|rejected| Failure::Report(rejected.render()))?;
+    let unit = Unit::link(compiled.program, Arc::clone(library), &regexp::ENGINE)
+        .map_err(|error| Failure::Report(error.render()))?;
+    let echo = Echo::stdout(binary);
+    let result = super::block_on(async {
+        let host = services.host(Rc::<Echo>::clone(&echo), Rc::new(files));
+        let mut execution = Execution::new(&unit, host, Vec::new(), limits);
+        tokio::select! {
+            ended = execution.drive() => Ok(ended),
+            _ = tokio::signal::ctrl_c() => Ok(Err(Ended::Limit(INTERRUPTED))),
+        }
+    })?;
+    echo.flush()?;
+    match result {
+        Ok(_) => Ok(()),
+        Err(Ended::Limit(INTERRUPTED)) => {
+            terminal::error("interrupted\n");
+            Err(Failure::Status(130))
+        }
+        Err(ended) => Err(Failure::Report(explain(&ended, &unit.program().sources))),
+    }
+}
+
+/// How an execution that Ctrl-C stopped ends.
+pub(super) const INTERRUPTED: &str = "interrupted";
+
+/// An end in words: what was thrown, and the source line where the language or a built-in threw it.
+pub(super) fn explain(ended: &Ended, sources: &SourceMap) -> String {
+    let mut text = format!("{ended}\n");
+    if let Ended::Uncaught(uncaught) = ended
+        && let Some(place) = &uncaught.place
+        && let Some(excerpt) = excerpt(place, sources)
+    {
+        text.push_str(&excerpt);
+    }
+    text
+}
+
+/// The line of a place with a caret below.
+fn excerpt(place: &Place, sources: &SourceMap) -> Option<String> {
+    let name = place.file.as_deref().unwrap_or_default();
+    let file = (0..)
+        .map_while(|index| sources.file(FileId(index)))
+        .find(|file| file.name() == name)?;
+    let line = String::from_utf8_lossy(file.line(place.line));
+    let line: String = line
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .take(MAX_EXCERPT)
+        .collect();
+    let before = usize::try_from(place.column).ok()?.checked_sub(1)?;
+    if before > line.chars().count() {
+        return Some(line + "\n");
+    }
+    let indent: String = line
+        .chars()
+        .take(before)
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
+    Some(format!("{line}\n{indent}^\n"))
+}
+
+/// Longer lines are cut.
+const MAX_EXCERPT: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_with_their_units() {
+        assert_eq!(bytes("1000"), Ok(1000));
+        assert_eq!(bytes("512K"), Ok(512 << 10));
+        assert_eq!(bytes("64MB"), Ok(64 << 20));
+        for wrong in ["", "0", "x", "1T", "99999999999G"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for wrong in ["0", "-1", "x", "inf"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}
