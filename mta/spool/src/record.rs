@@ -14,6 +14,8 @@
 //! segment's number and secret and the record's offset, so that nothing inside a message, and no stale
 //! block, passes for a record.
 
+use memchr::memmem;
+
 use crate::id::BodyId;
 
 /// The length of the frame's header.
@@ -247,17 +249,17 @@ fn word(header: &[u8; HEADER_LENGTH], index: usize) -> u32 {
 /// Looks for the next record with a good header at or behind `from`; `bytes` is the segment from its
 /// start.
 pub(crate) fn find(bytes: &[u8], seal: Seal, from: usize) -> Option<usize> {
-    let mut at = from.next_multiple_of(ALIGNMENT as usize);
-    while let Some(rest) = bytes.get(at..) {
-        if rest.len() < HEADER_LENGTH {
-            return None;
-        }
-        if rest.starts_with(&MAGIC) && !matches!(read(rest, seal, at as u64), Err(Damage::Header)) {
+    let finder = memmem::Finder::new(&MAGIC);
+    let mut at = from;
+    loop {
+        at = at.saturating_add(finder.find(bytes.get(at..)?)?);
+        let rest = bytes.get(at..)?;
+        let aligned = at.is_multiple_of(ALIGNMENT as usize);
+        if aligned && !matches!(read(rest, seal, at as u64), Err(Damage::Header)) {
             return Some(at);
         }
-        at = at.saturating_add(ALIGNMENT as usize);
+        at = at.saturating_add(1);
     }
-    None
 }
 
 fn header_crc(seal: Seal, offset: u64, header: &[u8; HEADER_LENGTH]) -> u32 {

@@ -162,8 +162,16 @@ fn written(bytes: &[u8], range: Range<u64>) -> u64 {
     let start = usize::try_from(range.start).unwrap_or(usize::MAX);
     let end = usize::try_from(range.end).unwrap_or(usize::MAX);
     let place = bytes.get(start..end.min(bytes.len())).unwrap_or_default();
-    place
-        .iter()
+    // Most of a new segment is zeros: look at it in blocks.
+    let zeros = [0; 4096];
+    let mut kept = place;
+    while let Some((rest, _)) = kept
+        .split_last_chunk::<4096>()
+        .filter(|(_, block)| **block == zeros)
+    {
+        kept = rest;
+    }
+    kept.iter()
         .rposition(|&byte| byte != 0)
         .map_or(0, |last| last as u64 + 1)
 }
