@@ -76,5 +76,44 @@ fn bench(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench);
+/// A start with 100,000 live items of 500 bytes, each with a body of 4 KiB, until all items were handed over.
+fn start(criterion: &mut Criterion) {
+    const ITEMS: u64 = 100_000;
+    let base = std::env::var_os("ANGARIUM_BENCH_DIR")
+        .unwrap_or_else(|| std::env::temp_dir().into_os_string());
+    let dir = tempfile::tempdir_in(base).expect("a temporary directory");
+    let spool = open(dir.path());
+    let content = spool.body(&[b'm'; 4096]).expect("a body");
+    for first in (0..ITEMS).step_by(1000) {
+        let mut transaction = spool.transaction();
+        for queue in first..first + 1000 {
+            let body = transaction.add_body(&content);
+            transaction.add_item(
+                ItemId {
+                    transaction: [9; 16],
+                    queue,
+                },
+                &[body],
+                vec![b'i'; 500],
+            );
+        }
+        spool.commit(transaction).wait().expect("commit");
+    }
+    drop(spool);
+    let mut group = criterion.benchmark_group("spool_start");
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(ITEMS));
+    group.bench_function(BenchmarkId::from_parameter(ITEMS), |bencher| {
+        bencher.iter(|| {
+            let config = Config::new(dir.path().join("queue"), dir.path().join("tmp"));
+            let (_spool, recovered, _stepper) =
+                Spool::open_stepped(Arc::new(SystemDisk), config).expect("open");
+            assert_eq!(recovered.filter(Result::is_ok).count() as u64, ITEMS);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, bench, start);
 criterion_main!(benches);

@@ -415,6 +415,24 @@ fn too_little_space_refuses_mail_and_nothing_else() {
 }
 
 #[test]
+fn temporary_files_on_another_file_system_are_copied() {
+    let Ok(shm) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: there is no /dev/shm");
+        return;
+    };
+    let mut place = Place::new();
+    place.config.tmp = shm.path().join("tmp");
+    let (spool, _) = place.open_all();
+    let large: Vec<u8> = (0..700_000u32).map(|n| (n % 239) as u8).collect();
+    let body = put(&spool, 1, "one", &large).expect("commit");
+    assert!(read(&spool, body) == large);
+    spool.close().expect("close");
+    drop(spool);
+    let (spool, found) = place.open_all();
+    assert!(read(&spool, found[&id(1)].1[0]) == large);
+}
+
+#[test]
 fn an_unloaded_item_is_loaded_into_another_spool() {
     let (here, there) = (Place::new(), Place::new());
     let (spool, _) = here.open_all();
