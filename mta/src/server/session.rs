@@ -183,10 +183,17 @@ impl Session {
         self.machine.written(count);
     }
 
+    /// Gives the machine bytes of the client; returns how many it took.
+    fn receive(&mut self, bytes: &[u8]) -> usize {
+        let full = self.settings.store.refusal(&self.worker).is_some();
+        self.machine.set_storage_full(full);
+        self.input(Input::Bytes(bytes))
+    }
+
     /// Feeds what is left of an earlier read.
     fn feed(&mut self) {
         let mut pending = std::mem::take(&mut self.pending);
-        let used = self.input(Input::Bytes(&pending));
+        let used = self.receive(&pending);
         // The machine asks for nothing more now, so it takes something, or is about to close.
         if used == 0 && !self.machine.wants_input() {
             self.pending = pending;
@@ -200,8 +207,6 @@ impl Session {
 
     /// Waits for the client, the deadline or the end of the worker.
     async fn wait(&mut self) {
-        let full = self.settings.store.refusal(&self.worker).is_some();
-        self.machine.set_storage_full(full);
         let deadline = self.machine.deadline().map(Monotonic);
         poll_fn(|cx| self.poll_wait(deadline, cx)).await;
     }
@@ -223,7 +228,7 @@ impl Session {
                 if bytes.is_empty() {
                     self.ended = true;
                 } else {
-                    let used = self.input(Input::Bytes(bytes));
+                    let used = self.receive(bytes);
                     let rest = bytes.get(used..).unwrap_or_default();
                     self.pending.extend_from_slice(rest);
                 }

@@ -1,1 +1,9 @@
+//! Whole sessions: over sockets with the system's clock, and in memory with a clock that the test moves.
 
+mod descriptors;
+mod hooks;
+mod sockets;
+mod spool;
+mod support;
+mod time;
+mod tls;
