@@ -242,6 +242,8 @@ impl WorkerHandle {
 pub struct Workers {
     handles: Vec<WorkerHandle>,
     stop: watch::Sender<bool>,
+    /// Set when no more jobs are taken: after the stop, when the queue has ended too.
+    end: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -257,9 +259,11 @@ impl Workers {
         grace: Duration,
     ) -> io::Result<Workers> {
         let (stop, stopped) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
         let mut workers = Workers {
             handles: Vec::new(),
             stop,
+            end,
             threads: Mutex::default(),
         };
         for index in 0..count.max(1) {
@@ -271,6 +275,7 @@ impl Workers {
                 load: Arc::clone(&load),
             });
             let (make, pool, stopped) = (Arc::clone(make), Arc::clone(pool), stopped.clone());
+            let ended = ended.clone();
             // Made here, so that a refusal is an error of the start and not of a thread.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -280,7 +285,7 @@ impl Workers {
                 .spawn(move || {
                     let main = async {
                         let worker = Worker::new(index, make(index), pool, load, stopped);
-                        run(&worker, mailbox, grace).await;
+                        run(&worker, mailbox, ended, grace).await;
                     };
                     LocalSet::new().block_on(&runtime, main);
                 })?;
@@ -305,13 +310,15 @@ impl Workers {
         self.handles.iter().min_by_key(|handle| handle.sessions())
     }
 
-    /// Tells all workers to stop: sessions between transactions say 421, others finish first.
+    /// Tells all workers to stop: sessions between transactions say 421, others finish first. Jobs are
+    /// still taken, for what is under way may need more of them, until [`Workers::join`].
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Waits, on the calling thread, until all workers have ended.
+    /// Ends all workers, which were told to stop, and waits for it on the calling thread.
     pub fn join(&self) {
+        self.end.send_replace(true);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -321,13 +328,21 @@ impl Workers {
     }
 }
 
-/// Runs jobs until the stop, then waits for what is under way.
-async fn run(worker: &Rc<Worker>, mut mailbox: mpsc::Receiver<Job>, grace: Duration) {
-    let mut stopped = std::pin::pin!(worker.stopped());
+/// Runs jobs until the end, then waits for what is under way.
+async fn run(
+    worker: &Rc<Worker>,
+    mut mailbox: mpsc::Receiver<Job>,
+    mut ended: watch::Receiver<bool>,
+    grace: Duration,
+) {
+    // An error means that the owner is gone.
+    let mut ended = std::pin::pin!(async move {
+        let _ = ended.wait_for(|end| *end).await;
+    });
     loop {
         let job = tokio::select! {
             job = mailbox.recv() => job,
-            () = &mut stopped => break,
+            () = &mut ended => break,
         };
         let Some(job) = job else { break };
         spawn(worker, job);

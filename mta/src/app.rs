@@ -1,0 +1,421 @@
+//! The server as a whole: started from a configuration, reloaded, stopped.
+//!
+//! ```text
+//!  configuration ─ prepare ─▶ Prepared (all checked, nothing started) ─ start ─▶ App ─ reload, stop
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use angarium_config::pki::{KeyPair as WrittenPair, KeySource};
+use angarium_config::startup::Corrupt;
+use angarium_config::{Config, ConfigErrors, FileSource, Options, Running, Server, Source};
+use angarium_effects::disk::SystemDisk;
+use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
+use angarium_effects::{Clock as _, Dns, Random as _};
+use angarium_runtime::shared::SharedMemory;
+use angarium_spool::{OnCorrupt, Spool};
+
+use crate::delivery::{self, Live, QueueStore};
+use crate::hooks::delivery::QueueScripts;
+use crate::hooks::session::SessionScripts;
+use crate::log::{Log, Severity};
+use crate::pool::HeavyPool;
+use crate::resolver::{self, Resolver};
+use crate::scripts::{Root, ScriptErrors, Scripts, Services};
+use crate::server::{Acceptor, BindError, Endpoint, Event, Hooks, Observer, Settings, Store, VirtualServer};
+use crate::settings;
+use crate::tls::{KeyPair, ServerTls, TlsError, Versions};
+use crate::worker::{Effects, MakeEffects, Workers};
+
+/// How long sessions and attempts may take to finish after a stop (mta.md 2.3).
+const GRACE: Duration = Duration::from_secs(30);
+/// Jobs that may wait for the pool of heavy work.
+const HEAVY_QUEUE: usize = 1024;
+/// The product's name in Received fields.
+pub const PRODUCT: &str = "Angarium";
+
+/// What to serve, and how to read it again at a reload.
+pub struct Place {
+    /// The source tree or packed file.
+    pub source: Source,
+    /// How to load it.
+    pub options: Options,
+    /// Where files come from.
+    pub files: Arc<dyn FileSource + Send + Sync>,
+}
+
+/// Why a server cannot start or reload: sentences for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(ConfigErrors),
+    /// Scripts are wrong.
+    #[error("{0}")]
+    Scripts(ScriptErrors),
+    /// A certificate or key cannot be used.
+    #[error("the key pair {id} of server {server} cannot be used: {reason}")]
+    KeyPair {
+        /// Id of the key pair.
+        id: String,
+        /// Id of the server.
+        server: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A resolver setting cannot be used.
+    #[error("{0}")]
+    Resolver(#[from] resolver::BadRecord),
+    /// A delivery setting cannot be used.
+    #[error("{0}")]
+    Delivery(#[from] delivery::settings::SettingsError),
+    /// The spool cannot be opened.
+    #[error("{0}")]
+    Spool(#[from] angarium_spool::OpenError),
+    /// A socket cannot be opened.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// The system refused a thread or a runtime.
+    #[error("the system refused what the server needs: {0}; raise the limits of the process")]
+    System(#[from] std::io::Error),
+}
+
+/// A configuration that has been checked in every part, with its scripts compiled.
+pub struct Prepared {
+    place: Place,
+    config: Config,
+    scripts: Arc<Scripts>,
+    /// What looks like a mistake, ready to be shown.
+    pub warnings: Vec<String>,
+}
+
+/// Loads and checks everything without starting anything.
+///
+/// # Errors
+/// All that is wrong with the configuration, or else with the scripts.
+pub fn prepare(place: Place) -> Result<Prepared, StartError> {
+    let loaded =
+        angarium_config::load(&*place.files, &place.source, &place.options).map_err(StartError::Config)?;
+    let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let config = loaded.config;
+    let root = script_root(&place, &config);
+    let (scripts, script_warnings) =
+        Scripts::compile(&config.startup, &config.running, root).map_err(StartError::Scripts)?;
+    warnings.extend(script_warnings);
+    // Certificates and other settings are read now, so that a check finds what a start would.
+    for server in config.running.servers.values() {
+        server_tls(server, &config.running, &place)?;
+    }
+    resolver::Settings::from_config(&config.running.resolver)?;
+    delivery::Settings::from_config(&config.running, &hostname(), Vec::new())?;
+    Ok(Prepared { place, config, scripts: Arc::new(scripts), warnings })
+}
+
+impl Prepared {
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// The system's host name.
+#[must_use]
+pub fn hostname() -> String {
+    angarium_effects::system::hostname()
+}
+
+fn script_root(place: &Place, config: &Config) -> Arc<dyn Root> {
+    struct Below {
+        root: PathBuf,
+        files: Arc<dyn FileSource + Send + Sync>,
+    }
+    impl Root for Below {
+        fn read(&self, path: &str) -> Option<Arc<[u8]>> {
+            // The path has been normalised: no `..`, no leading slash.
+            self.files.read(&self.root.join(path)).ok().map(Into::into)
+        }
+    }
+    let root = config.startup.rootpath().to_owned();
+    Arc::new(Below { root, files: Arc::clone(&place.files) })
+}
+
+fn key_pair(written: &WrittenPair, place: &Place) -> Result<KeyPair, String> {
+    let read = |source: &KeySource| match source {
+        KeySource::Data(text) => Ok(text.as_bytes().to_vec()),
+        KeySource::Path(path) => {
+            place.files.read(path).map_err(|error| format!("{}: {error}", path.display()))
+        }
+    };
+    let (certificate, key) = (read(&written.certificate)?, read(&written.privatekey)?);
+    KeyPair::from_pem(&certificate, &key).map_err(|error| error.to_string())
+}
+
+fn server_tls(server: &Server, running: &Running, place: &Place) -> Result<Option<ServerTls>, StartError> {
+    let Some(default) = &server.tls.certs.cert else { return Ok(None) };
+    let pair = |id: &angarium_config::types::Id| {
+        let refused = |reason: String| StartError::KeyPair {
+            id: id.to_string(),
+            server: server.id.to_string(),
+            reason,
+        };
+        // The configuration has checked that the id exists.
+        let written = running.pki.get(id).ok_or_else(|| refused("there is no such key pair".to_owned()))?;
+        key_pair(written, place).map_err(refused)
+    };
+    let mut names = Vec::new();
+    for sni in &server.tls.certs.sni {
+        names.push((sni.hostname.clone(), pair(&sni.cert)?));
+    }
+    let versions = Versions::from(&server.tls.protocols);
+    let tls = ServerTls::new(&pair(default)?, names, versions).map_err(|error: TlsError| StartError::KeyPair {
+        id: default.to_string(),
+        server: server.id.to_string(),
+        reason: error.to_string(),
+    })?;
+    Ok(Some(tls))
+}
+
+/// A running server.
+pub struct App {
+    place: Place,
+    config: Mutex<Config>,
+    servers: Vec<Arc<VirtualServer>>,
+    acceptor: Mutex<Option<Acceptor>>,
+    addresses: Vec<(String, SocketAddr)>,
+    workers: Arc<Workers>,
+    spool: Spool,
+    queue: delivery::Service,
+    store: Arc<dyn Store>,
+    resolver: Resolver,
+    services: Services,
+    hostname: String,
+}
+
+impl App {
+    /// Starts what was prepared. When it returns the sockets are open.
+    ///
+    /// # Errors
+    /// What the system refused; nothing is left running then.
+    pub fn start(prepared: Prepared, log: Arc<dyn Log>) -> Result<App, StartError> {
+        let Prepared { place, config, scripts, .. } = prepared;
+        let hostname = hostname();
+        let services = Services {
+            memory: SharedMemory::default(),
+            log: Arc::clone(&log),
+            hostname: hostname.as_str().into(),
+        };
+        let now: angarium_spool::Now = Arc::new(|| SystemClock.monotonic());
+        let observer = {
+            let log = Arc::clone(&log);
+            Arc::new(move |event: angarium_spool::Event| log.line(Severity::Warning, "", &event.to_string()))
+        };
+        let spool_config = spool_config(&config, observer);
+        let (spool, recovered) = Spool::open(Arc::new(SystemDisk), spool_config, Arc::clone(&now))?;
+        let resolver = Resolver::start(
+            resolver::Settings::from_config(&config.running.resolver)?,
+            Arc::new(|| SystemClock.monotonic()),
+        )?;
+        let make = effects(&resolver);
+        let pool = HeavyPool::start(cores(), HEAVY_QUEUE)?;
+        let count = config.startup.workers().unwrap_or_else(cores);
+        let workers = Arc::new(Workers::start(count, &make, &pool, GRACE)?);
+        let live = Arc::new(Live {
+            settings: delivery::Settings::from_config(&config.running, &hostname, own_sockets(&config))?,
+            hooks: Arc::new(QueueScripts::new(Arc::clone(&scripts), services.clone())),
+        });
+        let start = delivery::Start {
+            spool: spool.clone(),
+            recovered,
+            live,
+            pool: Arc::clone(&pool),
+            log: Arc::clone(&log),
+        };
+        let queue = delivery::Service::start(start, workers.handles().to_vec(), &make)?;
+        let store: Arc<dyn Store> =
+            Arc::new(QueueStore::new(spool.clone(), queue.handle(), now, Arc::clone(&log)));
+        let observer: Observer = {
+            let log = Arc::clone(&log);
+            Arc::new(move |event: &Event| log.line(Severity::Notice, "", &event.to_string()))
+        };
+        let mut servers = Vec::new();
+        let mut endpoints = Vec::new();
+        for sockets in &config.startup.servers {
+            // The configuration has checked that both files have the server.
+            let Some(server) = config.running.servers.get(&sockets.id) else { continue };
+            let settings = server_settings(server, &config.running, &place, &scripts, &services, &store, &hostname)?;
+            let server = VirtualServer::new(sockets.id.to_string(), settings, Arc::clone(&observer));
+            for listener in &sockets.listeners {
+                endpoints.push(Endpoint {
+                    server: Arc::clone(&server),
+                    id: listener.id.as_ref().map(ToString::to_string),
+                    address: listener.address.as_ref().map(|address| address.0),
+                    port: listener.port.unwrap_or(0),
+                    backlog: listener.backlog,
+                });
+            }
+            servers.push(server);
+        }
+        let acceptor = Acceptor::start(&make, endpoints, &workers)?;
+        let addresses = acceptor.addresses().to_vec();
+        Ok(App {
+            place,
+            config: Mutex::new(config),
+            servers,
+            acceptor: Mutex::new(Some(acceptor)),
+            addresses,
+            workers,
+            spool,
+            queue,
+            store,
+            resolver,
+            services,
+            hostname,
+        })
+    }
+
+    /// The open sockets with the ids of their servers.
+    #[must_use]
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Reads the running configuration and all scripts again. Either everything in it is taken, or nothing.
+    ///
+    /// # Errors
+    /// What is wrong; the server goes on as it was.
+    pub async fn reload(&self) -> Result<Vec<String>, StartError> {
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = angarium_config::reload(
+            &*self.place.files,
+            &self.place.source,
+            &self.place.options,
+            &config.startup,
+        )
+        .map_err(StartError::Config)?;
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let new = Config { startup: Arc::clone(&config.startup), running: loaded.config };
+        let root = script_root(&self.place, &new);
+        let (scripts, script_warnings) =
+            Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
+        warnings.extend(script_warnings);
+        let scripts = Arc::new(scripts);
+        // Everything that can fail comes before the first thing that takes effect.
+        let resolver = resolver::Settings::from_config(&new.running.resolver)?;
+        let settings = delivery::Settings::from_config(&new.running, &self.hostname, own_sockets(&new))?;
+        let mut replacements = Vec::new();
+        for server in &self.servers {
+            let Some(written) = new.running.servers.values().find(|written| written.id.to_string() == server.id) else {
+                continue;
+            };
+            let settings = server_settings(
+                written,
+                &new.running,
+                &self.place,
+                &scripts,
+                &self.services,
+                &self.store,
+                &self.hostname,
+            )?;
+            replacements.push((server, settings));
+        }
+        for (server, settings) in replacements {
+            server.reload(settings);
+        }
+        self.resolver.reconfigure(resolver);
+        let hooks = Arc::new(QueueScripts::new(scripts, self.services.clone()));
+        self.queue.handle().configure(Arc::new(Live { settings, hooks })).await;
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(warnings)
+    }
+
+    /// Stops: no new connections, 421 for idle sessions, up to 30 seconds for what is under way.
+    pub async fn stop(&self) {
+        let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(acceptor) = acceptor {
+            acceptor.stop();
+        }
+        // Sessions and deliveries finish side by side; the workers live until the queue has ended.
+        self.workers.stop();
+        self.queue.handle().stop(GRACE).await;
+        self.workers.join();
+        self.queue.join();
+        if let Err(error) = self.spool.close() {
+            self.services.log.line(Severity::Error, "", &format!("spool: {error}"));
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn effects(resolver: &Resolver) -> MakeEffects {
+    let resolver = resolver.clone();
+    Arc::new(move |_| Effects {
+        clock: Rc::new(SystemClock),
+        random: Rc::new(SystemRandom),
+        dns: Rc::new(resolver.clone()) as Rc<dyn Dns>,
+        net: Rc::new(SystemNet),
+    })
+}
+
+fn spool_config(config: &Config, observer: angarium_spool::Observer) -> angarium_spool::Config {
+    let written = &config.startup.spool;
+    let mut spool = angarium_spool::Config::new(written.path.as_path(), written.tmp.as_path());
+    spool.fsync = written.fsync;
+    spool.memory = written.memory;
+    spool.minfree_bytes = written.minfree.bytes;
+    spool.minfree_inodes = written.minfree.inodes;
+    spool.corrupt = match written.corrupt {
+        Corrupt::Quarantine => OnCorrupt::Quarantine,
+        Corrupt::Ignore => OnCorrupt::Ignore,
+        Corrupt::Abort => OnCorrupt::Abort,
+    };
+    spool.seed = SystemRandom.next_u64();
+    spool.observer = observer;
+    spool
+}
+
+fn server_settings(
+    server: &Server,
+    running: &Running,
+    place: &Place,
+    scripts: &Arc<Scripts>,
+    services: &Services,
+    store: &Arc<dyn Store>,
+    hostname: &str,
+) -> Result<Settings, StartError> {
+    let hooks: Arc<dyn Hooks> = Arc::new(SessionScripts::new(
+        Arc::clone(scripts),
+        services.clone(),
+        server.clone(),
+        Arc::clone(store),
+    ));
+    Ok(Settings {
+        smtp: Arc::new(settings::server(server, hostname)),
+        hooks,
+        store: Arc::clone(store),
+        tls: server_tls(server, running, place)?,
+        implicit: server.tls.implicit.clone(),
+        remote_ptr: server.remoteptr,
+        total: usize::try_from(server.concurrency.total).unwrap_or(usize::MAX),
+        per_ip: server.concurrency.ip,
+        product: PRODUCT.to_owned(),
+    })
+}
+
+/// The sockets on which this server takes mail, for the guard against loops.
+fn own_sockets(config: &Config) -> Vec<(IpAddr, u16)> {
+    let listeners = config.startup.servers.iter().flat_map(|sockets| &sockets.listeners);
+    listeners
+        .filter_map(|listener| {
+            let address = listener.address.as_ref().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0);
+            Some((address, listener.port?))
+        })
+        .collect()
+}
