@@ -19,14 +19,17 @@ use angarium_effects::{Clock as _, Dns, Random as _};
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{OnCorrupt, Spool};
 
-use crate::delivery::{self, Live, QueueStore};
+use crate::delivery::{self, Live};
 use crate::hooks::delivery::QueueScripts;
 use crate::hooks::session::SessionScripts;
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
 use crate::resolver::{self, Resolver};
 use crate::scripts::{Root, ScriptErrors, Scripts, Services};
-use crate::server::{Acceptor, BindError, Endpoint, Event, Hooks, Observer, Settings, Store, VirtualServer};
+use crate::server::{
+    Acceptor, BindError, Endpoint, Event, Hooks, Observer, Settings, SpoolStore, Store,
+    VirtualServer,
+};
 use crate::settings;
 use crate::tls::{KeyPair, ServerTls, TlsError, Versions};
 use crate::worker::{Effects, MakeEffects, Workers};
@@ -98,8 +101,8 @@ pub struct Prepared {
 /// # Errors
 /// All that is wrong with the configuration, or else with the scripts.
 pub fn prepare(place: Place) -> Result<Prepared, StartError> {
-    let loaded =
-        angarium_config::load(&*place.files, &place.source, &place.options).map_err(StartError::Config)?;
+    let loaded = angarium_config::load(&*place.files, &place.source, &place.options)
+        .map_err(StartError::Config)?;
     let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let config = loaded.config;
     let root = script_root(&place, &config);
@@ -112,7 +115,12 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
     }
     resolver::Settings::from_config(&config.running.resolver)?;
     delivery::Settings::from_config(&config.running, &hostname(), Vec::new())?;
-    Ok(Prepared { place, config, scripts: Arc::new(scripts), warnings })
+    Ok(Prepared {
+        place,
+        config,
+        scripts: Arc::new(scripts),
+        warnings,
+    })
 }
 
 impl Prepared {
@@ -141,22 +149,32 @@ fn script_root(place: &Place, config: &Config) -> Arc<dyn Root> {
         }
     }
     let root = config.startup.rootpath().to_owned();
-    Arc::new(Below { root, files: Arc::clone(&place.files) })
+    Arc::new(Below {
+        root,
+        files: Arc::clone(&place.files),
+    })
 }
 
 fn key_pair(written: &WrittenPair, place: &Place) -> Result<KeyPair, String> {
     let read = |source: &KeySource| match source {
         KeySource::Data(text) => Ok(text.as_bytes().to_vec()),
-        KeySource::Path(path) => {
-            place.files.read(path).map_err(|error| format!("{}: {error}", path.display()))
-        }
+        KeySource::Path(path) => place
+            .files
+            .read(path)
+            .map_err(|error| format!("{}: {error}", path.display())),
     };
     let (certificate, key) = (read(&written.certificate)?, read(&written.privatekey)?);
     KeyPair::from_pem(&certificate, &key).map_err(|error| error.to_string())
 }
 
-fn server_tls(server: &Server, running: &Running, place: &Place) -> Result<Option<ServerTls>, StartError> {
-    let Some(default) = &server.tls.certs.cert else { return Ok(None) };
+fn server_tls(
+    server: &Server,
+    running: &Running,
+    place: &Place,
+) -> Result<Option<ServerTls>, StartError> {
+    let Some(default) = &server.tls.certs.cert else {
+        return Ok(None);
+    };
     let pair = |id: &angarium_config::types::Id| {
         let refused = |reason: String| StartError::KeyPair {
             id: id.to_string(),
@@ -164,7 +182,10 @@ fn server_tls(server: &Server, running: &Running, place: &Place) -> Result<Optio
             reason,
         };
         // The configuration has checked that the id exists.
-        let written = running.pki.get(id).ok_or_else(|| refused("there is no such key pair".to_owned()))?;
+        let written = running
+            .pki
+            .get(id)
+            .ok_or_else(|| refused("there is no such key pair".to_owned()))?;
         key_pair(written, place).map_err(refused)
     };
     let mut names = Vec::new();
@@ -172,10 +193,12 @@ fn server_tls(server: &Server, running: &Running, place: &Place) -> Result<Optio
         names.push((sni.hostname.clone(), pair(&sni.cert)?));
     }
     let versions = Versions::from(&server.tls.protocols);
-    let tls = ServerTls::new(&pair(default)?, names, versions).map_err(|error: TlsError| StartError::KeyPair {
-        id: default.to_string(),
-        server: server.id.to_string(),
-        reason: error.to_string(),
+    let tls = ServerTls::new(&pair(default)?, names, versions).map_err(|error: TlsError| {
+        StartError::KeyPair {
+            id: default.to_string(),
+            server: server.id.to_string(),
+            reason: error.to_string(),
+        }
     })?;
     Ok(Some(tls))
 }
@@ -202,7 +225,12 @@ impl App {
     /// # Errors
     /// What the system refused; nothing is left running then.
     pub fn start(prepared: Prepared, log: Arc<dyn Log>) -> Result<App, StartError> {
-        let Prepared { place, config, scripts, .. } = prepared;
+        let Prepared {
+            place,
+            config,
+            scripts,
+            ..
+        } = prepared;
         let hostname = hostname();
         let services = Services {
             memory: SharedMemory::default(),
@@ -212,10 +240,12 @@ impl App {
         let now: angarium_spool::Now = Arc::new(|| SystemClock.monotonic());
         let observer = {
             let log = Arc::clone(&log);
-            Arc::new(move |event: angarium_spool::Event| log.line(Severity::Warning, "", &event.to_string()))
+            Arc::new(move |event: angarium_spool::Event| {
+                log.line(Severity::Warning, "", &event.to_string())
+            })
         };
         let spool_config = spool_config(&config, observer);
-        let (spool, recovered) = Spool::open(Arc::new(SystemDisk), spool_config, Arc::clone(&now))?;
+        let (spool, recovered) = Spool::open(Arc::new(SystemDisk), spool_config, now)?;
         let resolver = Resolver::start(
             resolver::Settings::from_config(&config.running.resolver)?,
             Arc::new(|| SystemClock.monotonic()),
@@ -225,7 +255,11 @@ impl App {
         let count = config.startup.workers().unwrap_or_else(cores);
         let workers = Arc::new(Workers::start(count, &make, &pool, GRACE)?);
         let live = Arc::new(Live {
-            settings: delivery::Settings::from_config(&config.running, &hostname, own_sockets(&config))?,
+            settings: delivery::Settings::from_config(
+                &config.running,
+                &hostname,
+                own_sockets(&config),
+            )?,
             hooks: Arc::new(QueueScripts::new(Arc::clone(&scripts), services.clone())),
         });
         let start = delivery::Start {
@@ -236,8 +270,7 @@ impl App {
             log: Arc::clone(&log),
         };
         let queue = delivery::Service::start(start, workers.handles().to_vec(), &make)?;
-        let store: Arc<dyn Store> =
-            Arc::new(QueueStore::new(spool.clone(), queue.handle(), now, Arc::clone(&log)));
+        let store: Arc<dyn Store> = Arc::new(SpoolStore::new(spool.clone(), queue.handle().sink()));
         let observer: Observer = {
             let log = Arc::clone(&log);
             Arc::new(move |event: &Event| log.line(Severity::Notice, "", &event.to_string()))
@@ -246,9 +279,20 @@ impl App {
         let mut endpoints = Vec::new();
         for sockets in &config.startup.servers {
             // The configuration has checked that both files have the server.
-            let Some(server) = config.running.servers.get(&sockets.id) else { continue };
-            let settings = server_settings(server, &config.running, &place, &scripts, &services, &store, &hostname)?;
-            let server = VirtualServer::new(sockets.id.to_string(), settings, Arc::clone(&observer));
+            let Some(server) = config.running.servers.get(&sockets.id) else {
+                continue;
+            };
+            let settings = server_settings(
+                server,
+                &config.running,
+                &place,
+                &scripts,
+                &services,
+                &store,
+                &hostname,
+            )?;
+            let server =
+                VirtualServer::new(sockets.id.to_string(), settings, Arc::clone(&observer));
             for listener in &sockets.listeners {
                 endpoints.push(Endpoint {
                     server: Arc::clone(&server),
@@ -289,7 +333,11 @@ impl App {
     /// # Errors
     /// What is wrong; the server goes on as it was.
     pub async fn reload(&self) -> Result<Vec<String>, StartError> {
-        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = self
+            .config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let loaded = angarium_config::reload(
             &*self.place.files,
             &self.place.source,
@@ -298,7 +346,10 @@ impl App {
         )
         .map_err(StartError::Config)?;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-        let new = Config { startup: Arc::clone(&config.startup), running: loaded.config };
+        let new = Config {
+            startup: Arc::clone(&config.startup),
+            running: loaded.config,
+        };
         let root = script_root(&self.place, &new);
         let (scripts, script_warnings) =
             Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
@@ -306,10 +357,16 @@ impl App {
         let scripts = Arc::new(scripts);
         // Everything that can fail comes before the first thing that takes effect.
         let resolver = resolver::Settings::from_config(&new.running.resolver)?;
-        let settings = delivery::Settings::from_config(&new.running, &self.hostname, own_sockets(&new))?;
+        let settings =
+            delivery::Settings::from_config(&new.running, &self.hostname, own_sockets(&new))?;
         let mut replacements = Vec::new();
         for server in &self.servers {
-            let Some(written) = new.running.servers.values().find(|written| written.id.to_string() == server.id) else {
+            let Some(written) = new
+                .running
+                .servers
+                .values()
+                .find(|written| written.id.to_string() == server.id)
+            else {
                 continue;
             };
             let settings = server_settings(
@@ -328,24 +385,41 @@ impl App {
         }
         self.resolver.reconfigure(resolver);
         let hooks = Arc::new(QueueScripts::new(scripts, self.services.clone()));
-        self.queue.handle().configure(Arc::new(Live { settings, hooks })).await;
+        self.queue
+            .handle()
+            .configure(Arc::new(Live { settings, hooks }))
+            .await;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(warnings)
     }
 
     /// Stops: no new connections, 421 for idle sessions, up to 30 seconds for what is under way.
-    pub async fn stop(&self) {
-        let acceptor = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).take();
+    ///
+    /// Needs a runtime that may block a thread of its own.
+    pub async fn stop(self: &Arc<Self>) {
+        let acceptor = self
+            .acceptor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(acceptor) = acceptor {
             acceptor.stop();
         }
         // Sessions and deliveries finish side by side; the workers live until the queue has ended.
         self.workers.stop();
         self.queue.handle().stop(GRACE).await;
+        let app = Arc::clone(self);
+        // A task that panicked has ended too.
+        let _ = tokio::task::spawn_blocking(move || app.join()).await;
+    }
+
+    fn join(&self) {
         self.workers.join();
         self.queue.join();
         if let Err(error) = self.spool.close() {
-            self.services.log.line(Severity::Error, "", &format!("spool: {error}"));
+            self.services
+                .log
+                .line(Severity::Error, "", &format!("spool: {error}"));
         }
     }
 }
@@ -411,10 +485,17 @@ fn server_settings(
 
 /// The sockets on which this server takes mail, for the guard against loops.
 fn own_sockets(config: &Config) -> Vec<(IpAddr, u16)> {
-    let listeners = config.startup.servers.iter().flat_map(|sockets| &sockets.listeners);
+    let listeners = config
+        .startup
+        .servers
+        .iter()
+        .flat_map(|sockets| &sockets.listeners);
     listeners
         .filter_map(|listener| {
-            let address = listener.address.as_ref().map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0);
+            let address = listener
+                .address
+                .as_ref()
+                .map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.0);
             Some((address, listener.port?))
         })
         .collect()

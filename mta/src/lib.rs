@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`bundle_loader`] | files that scripts may read |
+//! | [`app`] | the server as a whole: start, reload, stop |
 //! | [`cli`] | the commands of the program |
 //! | [`delivery`] | the queue as a service, attempts, notifications |
 //! | [`hooks`] | scripts at every phase |
@@ -16,6 +17,7 @@
 //! | [`tls`] | TLS towards clients and towards other servers |
 //! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
 
+pub mod app;
 pub mod bundle_loader;
 pub mod cli;
 pub mod delivery;

@@ -20,6 +20,7 @@ mod load;
 mod outbound;
 mod repl;
 mod run;
+mod serve;
 mod sink;
 pub mod table;
 pub mod terminal;
@@ -48,6 +49,8 @@ enum Command {
     Repl(run::ReplArgs),
     /// Check scripts without running them
     Lint(lint::Args),
+    /// Run the server in the foreground
+    Serve(serve::ServeArgs),
     /// Write a new bundle, commented, to start from
     Init(bundle::InitArgs),
     /// Put the scripts and settings of a source tree into packed files
@@ -121,6 +124,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => run::run(&args),
         Command::Repl(args) => run::run(&args.into()),
         Command::Lint(args) => lint::run(&args),
+        Command::Serve(args) => serve::serve(args),
         Command::Init(args) => bundle::init(&args),
         Command::Pack(args) => bundle::pack_command(&args),
         Command::Unpack(args) => bundle::unpack_command(&args),

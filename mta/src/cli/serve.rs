@@ -1,0 +1,154 @@
+//! `serve`: runs the server in the foreground.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use angarium_config::{Options, Source};
+use angarium_effects::Clock as _;
+use angarium_effects::system::SystemClock;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::files::SystemFiles;
+use super::{Failure, terminal};
+use crate::app::{self, App, Place, StartError};
+use crate::log::{Log, Severity, Stderr, quoted};
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The bundle: a source tree, or its folder src
+    #[arg(conflicts_with = "config", required_unless_present = "config")]
+    dir: Option<PathBuf>,
+    /// A packed configuration: the path of its smtpd.yaml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration, scripts and certificates and do not start
+    #[arg(long)]
+    check: bool,
+    /// Start although there are keys that are unknown or not available yet, with warnings
+    #[arg(long)]
+    ignore_unknown: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What keeps the server from starting, in sentences.
+pub fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let source = match (args.dir, args.config) {
+        (Some(dir), _) => Source::Tree(dir),
+        (None, Some(file)) => Source::Packed(file),
+        (None, None) => {
+            return Err(Failure::Usage(
+                "name a folder, or a file with -c".to_owned(),
+            ));
+        }
+    };
+    let options = Options {
+        ignore_unknown: args.ignore_unknown,
+        ..Options::default()
+    };
+    let place = Place {
+        source,
+        options,
+        files: Arc::new(SystemFiles),
+    };
+    let prepared = app::prepare(place).map_err(refused)?;
+    for warning in &prepared.warnings {
+        terminal::error(&format!("{}\n", warning.trim_end()));
+    }
+    if args.check {
+        return terminal::print("The configuration and all scripts are good.\n");
+    }
+    let mask = prepared.config().startup.environment.syslog.mask;
+    let log: Arc<dyn Log> = Arc::new(Stderr::new(mask, unix));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start the event loop: {error}")))?;
+    runtime.block_on(async {
+        let signals = Signals::new()
+            .map_err(|error| Failure::Failed(format!("cannot watch for signals: {error}")))?;
+        let app = Arc::new(App::start(prepared, Arc::clone(&log)).map_err(refused)?);
+        log.line(
+            Severity::Notice,
+            "",
+            &format!("ready version={}", env!("CARGO_PKG_VERSION")),
+        );
+        until_stopped(&app, &log, signals).await;
+        Ok(())
+    })
+}
+
+/// Errors of configuration and scripts name their places themselves.
+fn refused(error: StartError) -> Failure {
+    match error {
+        StartError::Config(_) | StartError::Scripts(_) => Failure::Report(error.to_string()),
+        _ => Failure::Failed(error.to_string()),
+    }
+}
+
+fn unix() -> Duration {
+    SystemClock.unix()
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Reloads at each SIGHUP; stops gracefully at SIGTERM or SIGINT and at once at the second one.
+async fn until_stopped(app: &Arc<App>, log: &Arc<dyn Log>, mut signals: Signals) {
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => reload(app, log).await,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+    log.line(Severity::Notice, "", "stopping");
+    tokio::select! {
+        () = app.stop() => log.line(Severity::Notice, "", "stopped"),
+        () = signals.stop() => log.line(Severity::Warning, "", "stopped at once; what was under way is tried again at the next start"),
+    }
+}
+
+async fn reload(app: &App, log: &Arc<dyn Log>) {
+    match app.reload().await {
+        Ok(warnings) => {
+            for warning in warnings {
+                log.line(
+                    Severity::Warning,
+                    "",
+                    &format!("reload warning={}", quoted(warning.trim_end())),
+                );
+            }
+            log.line(Severity::Notice, "", "reload ok");
+        }
+        Err(error) => log.line(
+            Severity::Error,
+            "",
+            &format!("reload error={}", quoted(error.to_string().trim_end())),
+        ),
+    }
+}
