@@ -13,7 +13,7 @@ use tokio::task::LocalSet;
 
 use super::failure::Failure;
 use super::host::{Echo, Services};
-use super::run::INTERRUPTED;
+use super::run::{INTERRUPTED, errors_of};
 use super::{files, table, terminal};
 use crate::bundle_loader::ScriptFiles;
 use editor::{Entered, Names, Reader};
@@ -190,7 +190,7 @@ fn session(services: &Services, files: &ScriptFiles, echo: &Rc<Echo>, limits: Li
 
 fn explain(error: &SessionError) -> String {
     match error {
-        SessionError::Rejected(rejected) => rejected.render(),
+        SessionError::Rejected(rejected) => errors_of(rejected),
         SessionError::Link(error) => error.render(),
         SessionError::Ended(Ended::Limit(INTERRUPTED)) => "interrupted\n".to_owned(),
         SessionError::Ended(ended) => format!("{ended}\n"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use angarium_config::{FileSource, Listed, Options, Running, Source as ConfigSource, load, yaml};
 use angarium_effects::disk::{Disk, SystemDisk};
-use angarium_lang::{FileId, Source, SourceMap};
+use angarium_lang::{FileId, Rejected, Source, SourceMap};
 use angarium_runtime::exception::Place;
 use angarium_runtime::{Ended, Execution, Limits, Unit};
 use angarium_stdlib::regexp;
@@ -407,7 +407,7 @@ fn execute(
         text: &script.text,
     };
     let compiled = angarium_lang::compile(source, &names, &files)
-        .map_err(|rejected| Failure::Report(rejected.render()))?;
+        .map_err(|rejected| Failure::Report(errors_of(&rejected)))?;
     let unit = Unit::link(compiled.program, Arc::clone(library), &regexp::ENGINE)
         .map_err(|error| Failure::Report(error.render()))?;
     let echo = Echo::stdout(binary);
@@ -428,6 +428,14 @@ fn execute(
         }
         Err(ended) => Err(Failure::Report(explain(&ended, &unit.program().sources))),
     }
+}
+
+/// The errors of a program that was refused; its warnings are the linter's business.
+pub(super) fn errors_of(rejected: &Rejected) -> String {
+    let errors = rejected.diagnostics.iter().filter(|found| found.is_error());
+    errors
+        .map(|error| error.render(&rejected.sources))
+        .collect()
 }
 
 /// How an execution that Ctrl-C stopped ends.
