@@ -71,7 +71,7 @@ fn scripts_give_output_messages_and_status() {
         ("throw [1];", "", "Uncaught exception: [0=>1]\n", 1),
         ("throw \"x\";", "", "Uncaught exception: \"x\"\n", 1),
         (
-            "echo \"a\";\n  $x = [] - \"x\";",
+            "echo \"a\";\n  $x = 1 - [];",
             "a\n",
             "Uncaught exception: ",
             1,
