@@ -329,6 +329,20 @@ ops! {
     /// Prints a.
     Echo "a",
 
+    // ---- Classes and generators -----------------------------------------------------------------
+    /// a := a new instance of class d, made with the b arguments a+1, a+2 …
+    NewObject "a#d",
+    /// a := class d as a function
+    LoadUserClass "ad",
+    /// a->d := b for a new instance, whatever the access to the property
+    InitProperty "abk",
+    /// Throws the Exception with the text of constant d.
+    Fail "k",
+    /// Hands a to the consumer of this generator and suspends it.
+    Yield "a",
+    /// Hands the key a and the value b to the consumer of this generator and suspends it.
+    YieldPair "ab",
+
     // ---- Iteration ---------------------------------------------------------------------------
     /// a, a+1 := an iteration over b; throws unless b is iterable
     Iterate "ab",
@@ -527,6 +541,10 @@ pub struct Proto {
     pub registers: u16,
     /// Whether a call makes an iterator.
     pub generator: bool,
+    /// Whether register 0 holds `$this`; the parameters follow it then.
+    pub this: bool,
+    /// The class whose private members the function may use.
+    pub class: Option<u32>,
     /// The instructions; the last one never falls through.
     pub code: Vec<Instr>,
     /// Where throws are caught.
@@ -568,11 +586,28 @@ pub enum Access {
     Writable,
 }
 
+/// A class of the script.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Class {
+    /// Its name.
+    pub name: Box<str>,
+    /// The constructor: sets the instance variables, then runs the script's own one.
+    pub constructor: u32,
+    /// The instance functions.
+    pub methods: Vec<(Box<str>, u32)>,
+    /// Members that only functions of the class may use.
+    pub private: Vec<Box<str>>,
+    /// Variables that only functions of the class may write.
+    pub readonly: Vec<Box<str>>,
+}
+
 /// A compiled program: everything that is independent of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// The functions. [`Program::main`] is one of them.
     pub protos: Vec<Proto>,
+    /// The classes.
+    pub classes: Vec<Class>,
     /// The constants.
     pub consts: Vec<Const>,
     /// Names of variables, for messages.

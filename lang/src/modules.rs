@@ -7,7 +7,7 @@ use std::sync::Arc;
 use angarium_syntax::ast::{self, Import, ImportName, ImportWhat, Name, StrLit};
 
 use crate::builtins::Builtin;
-use crate::compile::{Arity, Compiler, Named};
+use crate::compile::{Arity, Compiler, Hoist, Named};
 use crate::resolve::{Body, Where};
 use crate::{FileId, Span};
 
@@ -412,24 +412,41 @@ impl Compiler<'_> {
 
     /// Declares a top-level function of the current module.
     pub(crate) fn declare_function(&mut self, name: &Name, named: Named) {
-        let named = match (self.session.is_some(), named) {
-            (true, Named::User(proto)) => {
-                let arity = self.arities[proto as usize];
-                let global = match self.module_mut().functions.get(&name.text) {
-                    Some(Named::Shared { global, .. }) => *global,
-                    _ => self.new_global(&name.text),
-                };
-                self.hoisted
-                    .entry(self.module)
-                    .or_default()
-                    .push((proto, global));
-                Named::Shared { global, arity }
-            }
-            (_, named) => named,
-        };
+        let named = self.session_named(name, named);
         let module = self.module_mut();
         module.functions.insert(name.text.clone(), named);
         module.places.insert(name.text.clone(), name.span);
+    }
+
+    /// In a session functions and classes go to globals, so that they can be defined anew.
+    fn session_named(&mut self, name: &Name, named: Named) -> Named {
+        if self.session.is_none() {
+            return named;
+        }
+        let (hoist, class) = match &named {
+            Named::User(proto) => (Hoist::Function(*proto), None),
+            Named::Class(info) => (Hoist::Class(info.index), Some(Rc::clone(info))),
+            _ => return named,
+        };
+        let arity = self.arity(&named);
+        let global = match self.module_mut().functions.get(&name.text) {
+            Some(Named::Shared { global, .. }) => *global,
+            _ => self.new_global(&name.text),
+        };
+        self.hoist(hoist, global);
+        Named::Shared {
+            global,
+            arity,
+            class,
+        }
+    }
+
+    /// Lets the module's top level put a function or class into a global before everything else.
+    pub(crate) fn hoist(&mut self, hoist: Hoist, global: u32) {
+        self.hoisted
+            .entry(self.module)
+            .or_default()
+            .push((hoist, global));
     }
 
     /// Whether a name may be declared again: in a session, functions may.
@@ -477,6 +494,7 @@ impl Compiler<'_> {
         match named {
             Named::User(proto) => self.arities[*proto as usize],
             Named::Shared { arity, .. } => *arity,
+            Named::Class(info) => info.arity,
             Named::Builtin(builtin) => self.builtin_arity(*builtin),
             Named::BuiltinStatic(index) => {
                 let signature = self.builtins.function_signature(*index);

@@ -16,7 +16,7 @@ use angarium_syntax::ast::{
 use indexmap::IndexMap;
 
 use crate::Span;
-use crate::compile::{Arity, Compiler, Named};
+use crate::compile::{Arity, Compiler, Named, Role};
 
 /// How a body uses a variable.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,11 @@ impl Body {
         } else {
             queue.front()?.clone()
         }
+    }
+
+    /// What the next `include` with this path brings in, without going on to the one after it.
+    pub fn peek_include(&self, path: &ast::StrLit) -> Included {
+        self.includes.get(&address(path))?.front()?.clone()
     }
 
     /// The number of a nested function, and its body the first time.
@@ -211,7 +216,7 @@ impl Compiler<'_> {
                 self.resolve_block(&node.body, body, at);
             }
             StmtKind::Function(function) => self.resolve_declaration(function, body, at),
-            StmtKind::Class(class) => self.declare_class(class, stmt.span, at.top),
+            StmtKind::Class(class) => self.declare_class(class, body, at.top),
             StmtKind::Debug(node) => self.resolve_stmt(&node.body, body, at.inside()),
             StmtKind::Error(blocks) => blocks
                 .iter()
@@ -238,7 +243,7 @@ impl Compiler<'_> {
     }
 
     fn resolve_declaration(&mut self, function: &ast::Function, body: &mut Body, at: Where) {
-        let index = self.resolve_function(function, body, &[]);
+        let index = self.resolve_function(function, body, &[], Role::Plain);
         let Some(name) = &function.name else { return };
         self.warn_reserved(name);
         let named = Named::User(index);
@@ -259,11 +264,12 @@ impl Compiler<'_> {
     }
 
     /// Gives a nested function its number and walks its body.
-    fn resolve_function(
+    pub(crate) fn resolve_function(
         &mut self,
         function: &ast::Function,
         body: &mut Body,
         captures: &[Variable],
+        role: Role,
     ) -> u32 {
         let key = address(function);
         if let Some((index, _)) = body.nested.get(&key) {
@@ -272,6 +278,9 @@ impl Compiler<'_> {
         }
         let index = self.new_proto(function.span, Arity::of(function));
         let mut inner = Box::<Body>::default();
+        if role.has_this() {
+            inner.assign("this");
+        }
         for param in &function.params {
             inner.assign(&param.variable.name);
             if let ParamKind::Default(value) = &param.kind {
@@ -318,7 +327,7 @@ impl Compiler<'_> {
             ExprKind::Array(elements) => self.resolve_elements(elements, body),
             ExprKind::Variable(name) => body.read(name, expr.span),
             ExprKind::Function(function) => {
-                self.resolve_function(function, body, &function.captures);
+                self.resolve_function(function, body, &function.captures, Role::Plain);
             }
             ExprKind::Cache(node) => {
                 self.resolve_elements(&node.options, body);

@@ -369,6 +369,7 @@ fn same_function(a: &Rc<Function>, b: &Rc<Function>) -> bool {
                 Rc::ptr_eq(a, b) && m == n
             }
             (Function::User(a), Function::User(b)) => a.same(b),
+            (Function::UserClass(a, x), Function::UserClass(b, y)) => a.same(b) && x == y,
             _ => false,
         }
 }

@@ -78,6 +78,7 @@ enum FrozenFunction {
     Native(NativeFn),
     NativeClass(ClassId),
     BoundMethod(u32, NativeFn),
+    UserClass(Arc<Unit>, u32),
     User {
         unit: Arc<Unit>,
         proto: u32,
@@ -281,6 +282,12 @@ impl Tree {
                         self.objects.push(frozen);
                         FrozenFunction::BoundMethod(object, *method)
                     }
+                    Function::UserClass(unit, class) => {
+                        FrozenFunction::UserClass(Arc::clone(unit.unit()), *class)
+                    }
+                    Function::User(user) if user.this.is_some() => {
+                        return Err(FreezeError::NotStorable("object"));
+                    }
                     Function::User(user) => {
                         let mut captures = Vec::with_capacity(user.captures.len());
                         for cell in &user.captures {
@@ -381,6 +388,9 @@ impl Pin {
                     other => return other,
                 }
             }
+            FrozenFunction::UserClass(unit, class) => {
+                Function::UserClass(UnitRef::new(unit), *class)
+            }
             FrozenFunction::User {
                 unit,
                 proto,
@@ -390,6 +400,7 @@ impl Pin {
                 unit: UnitRef::new(unit),
                 proto: *proto,
                 anonymous: *anonymous,
+                this: None,
                 captures: captures.iter().map(|index| self.cell(*index)).collect(),
             }),
         };

@@ -21,6 +21,8 @@ pub enum Function {
     BoundMethod(Rc<Object>, NativeFn),
     /// A function of a script.
     User(UserFunction),
+    /// A class of a script: calling it makes an instance.
+    UserClass(UnitRef, u32),
 }
 
 /// A function of a script, with the variables that it captured.
@@ -30,15 +32,25 @@ pub struct UserFunction {
     pub(crate) captures: Box<[Rc<VarCell>]>,
     /// Whether it comes from a function expression: each evaluation makes another one.
     pub(crate) anonymous: bool,
+    /// The object that it is bound to.
+    pub(crate) this: Option<Rc<Object>>,
 }
 
 impl UserFunction {
     /// Whether both are pointers to one named function; anonymous ones are told apart by identity.
     pub(crate) fn same(&self, other: &UserFunction) -> bool {
-        !self.anonymous
-            && !other.anonymous
-            && self.proto == other.proto
-            && self.unit.same(&other.unit)
+        {
+            let bound = match (&self.this, &other.this) {
+                (None, None) => true,
+                (Some(a), Some(b)) => Rc::ptr_eq(a, b),
+                _ => false,
+            };
+            bound
+                && !self.anonymous
+                && !other.anonymous
+                && self.proto == other.proto
+                && self.unit.same(&other.unit)
+        }
     }
 }
 

@@ -67,6 +67,9 @@ impl Compiler<'_> {
 
     /// Refuses a write to one of the host's variables where the top level shows it (language.md 9).
     fn check_writable(&mut self, name: &str, span: Span) {
+        if name == "this" && self.f.proto.class.is_some() {
+            self.error(span, "`$this` cannot be assigned", None);
+        }
         let host = self
             .host_variables
             .get(name)
@@ -517,7 +520,9 @@ impl Compiler<'_> {
             .map_or(0, |at| at + 1);
         let register = match &base.kind {
             ExprKind::Variable(name) if start == 0 => {
-                self.check_writable(name, base.span);
+                if **name != *"this" {
+                    self.check_writable(name, base.span);
+                }
                 let Some(index) = self.f.variable(name) else {
                     return Path {
                         base: 0,
@@ -628,7 +633,14 @@ impl Compiler<'_> {
                 self.emit(Op::Unset, dst, register, 0, 0);
             }
             TargetKind::Static(node) => {
-                if let Some((global, _)) = self.static_variable(node, target.span) {
+                let namespace = matches!(&node.class, angarium_syntax::ast::StaticClass::Name(name)
+                    if self.modules[self.module].namespaces.contains_key(&name.text));
+                if let Some((global, name)) = self.static_variable(node, target.span) {
+                    if !namespace {
+                        let message = format!("the static variable ${name} cannot be unset");
+                        let message = self.constant(Const::Str(message.into_bytes().into()));
+                        self.emit(Op::Fail, 0, 0, 0, message);
+                    }
                     self.emit(Op::Global, dst, 0, 0, global);
                     self.emit(Op::Unset, dst, dst, 0, 0);
                 }

@@ -158,6 +158,16 @@ impl Compiler<'_> {
             self.function_value(named, callee);
             return self.call_in_place(callee, args, span);
         }
+        if let Named::Class(info) = named {
+            let object = self.temp();
+            if !args.is_empty() {
+                self.arguments(args);
+            }
+            self.at(span);
+            self.emit(Op::NewObject, object, args.len() as u8, 0, info.index);
+            self.reset(usize::from(object) + 1);
+            return object;
+        }
         let first = self.arguments(args);
         self.at(span);
         let count = args.len() as u8;
@@ -167,7 +177,7 @@ impl Compiler<'_> {
                 self.emit(Op::CallNative, first, count, 0, *index)
             }
             Named::Builtin(Builtin::Class(index)) => self.emit(Op::New, first, count, 0, *index),
-            Named::Shared { .. } => 0,
+            Named::Shared { .. } | Named::Class(_) => 0,
         };
         self.reset(usize::from(first) + 1);
         first
@@ -301,11 +311,8 @@ impl Compiler<'_> {
                 ExprKind::Variable(other) if **other == *name && arg.spread.is_none() => {
                     direct += 1
                 }
-                // Constants and other variables are the only other arguments that surely do not read it.
-                ExprKind::Variable(_) => {}
-                _ if crate::fold::fold(&arg.value).is_some() => {}
-                ExprKind::Name(_) | ExprKind::Function(_) => {}
-                _ => return None,
+                _ if super::expr::mentions(&arg.value, name) => return None,
+                _ => {}
             }
             if writes_variables(&arg.value) {
                 return None;

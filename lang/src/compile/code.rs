@@ -86,6 +86,8 @@ pub(crate) struct Function {
     pub body: Body,
     /// Whether it is the top level of a module.
     pub top: bool,
+    /// Whether it is a constructor: it gives its object, whatever `return` says.
+    pub constructor: bool,
     index: HashMap<Box<str>, usize>,
     variables: Vec<Variable>,
     pub defined: Defined,

@@ -1,5 +1,7 @@
 //! Expressions.
 
+use std::rc::Rc;
+
 use angarium_syntax::ast::{
     self, BinaryOp, Chain, Element, Expr, ExprKind, LinkKind, Match, Static, StaticClass,
     StaticMember, TargetKind, TemplatePart, Ternary, UnaryOp,
@@ -9,7 +11,7 @@ use crate::Span;
 use crate::builtins::Builtin;
 use crate::bytecode::{Const, Op};
 use crate::compile::code::{Defined, Place, int};
-use crate::compile::{Compiler, Named};
+use crate::compile::{ClassInfo, Compiler, Named, Role};
 use crate::fold::{self, fold};
 
 /// Most values that one `List` or `Concat` takes; longer ones go in pieces.
@@ -619,70 +621,117 @@ impl Compiler<'_> {
         found.map(Named::Builtin)
     }
 
+    /// The class that stands before `::`, if it is one of the script's.
+    fn class_before(&mut self, class: &StaticClass) -> Option<Rc<ClassInfo>> {
+        match class {
+            StaticClass::Own(_) => self.class.clone(),
+            StaticClass::Name(name) => match self.lookup(&name.text) {
+                Some(
+                    Named::Class(info)
+                    | Named::Shared {
+                        class: Some(info), ..
+                    },
+                ) => Some(info),
+                _ => None,
+            },
+        }
+    }
+
+    /// Lets the use of a private member from outside of its class throw.
+    fn check_private(&mut self, info: &ClassInfo, member: &str, private: bool, span: Span) {
+        if private && self.f.proto.class != Some(info.index) {
+            self.at(span);
+            let message = format!("{}::{member} is private", info.name);
+            let message = self.constant(Const::Str(message.into_bytes().into()));
+            self.emit(Op::Fail, 0, 0, 0, message);
+        }
+    }
+
+    fn unknown_member(
+        &mut self,
+        span: Span,
+        message: String,
+        name: &str,
+        sigil: &str,
+        known: &[Box<str>],
+    ) {
+        let near = crate::suggest::nearest(name, known.iter().map(|name| &**name));
+        let hint = near.map(|near| format!("did you mean `{sigil}{near}`?"));
+        self.error(span, message, hint);
+    }
+
+    fn unknown_class(&mut self, class: &StaticClass) {
+        match class {
+            StaticClass::Own(own) => self.error(*own, "`static` outside of a class", None),
+            StaticClass::Name(name) if self.lookup(&name.text).is_some() => {
+                self.error(name.span, format!("`{}` is not a class", name.text), None);
+            }
+            StaticClass::Name(name) => {
+                let names = self.modules[self.module]
+                    .namespaces
+                    .keys()
+                    .map(|name| &**name);
+                let near = crate::suggest::nearest(&name.text, names.chain(self.known_names()));
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                self.error(
+                    name.span,
+                    format!("unknown class or namespace `{}`", name.text),
+                    hint,
+                );
+            }
+        }
+    }
+
     /// `ns::name`, `Class::name`
     pub(super) fn static_named(&mut self, node: &Static, span: Span) -> Option<Named> {
         let StaticMember::Name(member) = &node.member else {
             return None;
         };
-        let class = match &node.class {
-            StaticClass::Name(name) => name,
-            StaticClass::Own(own) => {
-                self.error(*own, "`static` outside of a class", None);
-                return None;
-            }
-        };
-        if let Some(module) = self.modules[self.module]
-            .namespaces
-            .get(&class.text)
-            .copied()
+        if let StaticClass::Name(class) = &node.class
+            && let Some(module) = self.modules[self.module]
+                .namespaces
+                .get(&class.text)
+                .copied()
         {
             let found = self.modules[module].functions.get(&member.text).cloned();
             if found.is_none() {
-                let names = self.modules[module].functions.keys().map(|name| &**name);
-                let hint = crate::suggest::nearest(&member.text, names)
-                    .map(|near| format!("did you mean `{near}`?"));
-                self.error(
-                    member.span,
-                    format!("the module has no `{}`", member.text),
-                    hint,
-                );
+                let known: Vec<Box<str>> = self.modules[module].functions.keys().cloned().collect();
+                let message = format!("the module has no `{}`", member.text);
+                self.unknown_member(member.span, message, &member.text, "", &known);
             }
             return found;
         }
-        match self.lookup(&class.text) {
-            Some(Named::Builtin(Builtin::Class(index))) => {
-                let method = self.builtins.static_method(index, &member.text);
-                if method.is_none() {
-                    let message = format!(
-                        "class `{}` has no static method `{}`",
-                        class.text, member.text
-                    );
-                    self.error(member.span, message, None);
-                }
-                method.map(Named::BuiltinStatic)
-            }
-            Some(_) => {
-                self.error(span, format!("`{}` is not a class", class.text), None);
-                None
-            }
-            None => {
-                let names = self.modules[self.module]
-                    .namespaces
-                    .keys()
-                    .map(|name| &**name);
-                let hint = crate::suggest::nearest(&class.text, names.chain(self.known_names()));
-                let hint = hint.map(|near| format!("did you mean `{near}`?"));
-                self.error(
-                    class.span,
-                    format!("unknown class or namespace `{}`", class.text),
-                    hint,
+        if let Some(info) = self.class_before(&node.class) {
+            let Some((named, private)) = info.functions.get(&member.text).cloned() else {
+                let known: Vec<Box<str>> = info.functions.keys().cloned().collect();
+                let message = format!(
+                    "class `{}` has no static function `{}`",
+                    info.name, member.text
                 );
-                None
-            }
+                self.unknown_member(member.span, message, &member.text, "", &known);
+                return None;
+            };
+            self.check_private(&info, &member.text, private, span);
+            return Some(named);
         }
+        if let StaticClass::Name(class) = &node.class
+            && let Some(Named::Builtin(Builtin::Class(index))) = self.lookup(&class.text)
+        {
+            let method = self.builtins.static_method(index, &member.text);
+            if method.is_none() {
+                let message = format!(
+                    "class `{}` has no static function `{}`",
+                    class.text, member.text
+                );
+                self.error(member.span, message, None);
+            }
+            return method.map(Named::BuiltinStatic);
+        }
+        self.unknown_class(&node.class);
+        None
     }
 
-    /// The global behind `ns::$name`.
+    /// The global behind `ns::$name`, `Class::$name`.
     pub(super) fn static_variable(&mut self, node: &Static, span: Span) -> Option<(u32, Box<str>)> {
         let StaticMember::Variable(variable) = &node.member else {
             return None;
@@ -695,34 +744,26 @@ impl Compiler<'_> {
         {
             let found = self.modules[module].variables.get(&variable.name).copied();
             if found.is_none() {
-                let names = self.modules[module].variables.keys().map(|name| &**name);
-                let hint = crate::suggest::nearest(&variable.name, names)
-                    .map(|near| format!("did you mean `${near}`?"));
-                self.error(
-                    variable.span,
-                    format!("the module has no `${}`", variable.name),
-                    hint,
-                );
+                let known: Vec<Box<str>> = self.modules[module].variables.keys().cloned().collect();
+                let message = format!("the module has no `${}`", variable.name);
+                self.unknown_member(variable.span, message, &variable.name, "$", &known);
             }
             return found.map(|global| (global, variable.name.clone()));
         }
-        match &node.class {
-            StaticClass::Name(name) if self.lookup(&name.text).is_some() => {
+        if let Some(info) = self.class_before(&node.class) {
+            let Some((global, private)) = info.variables.get(&variable.name).copied() else {
+                let known: Vec<Box<str>> = info.variables.keys().cloned().collect();
                 let message = format!(
-                    "`{}` has no static variable `${}`",
-                    name.text, variable.name
+                    "class `{}` has no static variable `${}`",
+                    info.name, variable.name
                 );
-                self.error(span, message, None);
-            }
-            StaticClass::Name(name) => {
-                self.error(
-                    name.span,
-                    format!("unknown class or namespace `{}`", name.text),
-                    None,
-                );
-            }
-            StaticClass::Own(own) => self.error(*own, "`static` outside of a class", None),
+                self.unknown_member(variable.span, message, &variable.name, "$", &known);
+                return None;
+            };
+            self.check_private(&info, &format!("${}", variable.name), private, span);
+            return Some((global, variable.name.clone()));
         }
+        self.unknown_class(&node.class);
         None
     }
 
@@ -761,12 +802,16 @@ impl Compiler<'_> {
             Named::Builtin(Builtin::Class(index)) => {
                 self.emit(Op::LoadClass, dst, 0, 0, *index);
             }
+            Named::Class(info) => {
+                self.emit(Op::LoadUserClass, dst, 0, 0, info.index);
+            }
         }
         self.reset(mark);
     }
 
     fn closure(&mut self, function: &ast::Function, dst: u8) {
-        let Some(index) = self.compile_function(function, &function.captures) else {
+        let Some(index) = self.compile_function(function, &function.captures, Role::Plain, &[])
+        else {
             return;
         };
         self.at(function.keyword);
@@ -961,10 +1006,38 @@ fn split_pattern(text: &[u8]) -> (&[u8], &str) {
 /// Whether evaluating `expr` may assign a variable of the function (other than by a call, which only changes
 /// variables that live in cells).
 pub(super) fn writes_variables(expr: &Expr) -> bool {
+    any(expr, |expr| {
+        matches!(
+            expr.kind,
+            ExprKind::Assign(_) | ExprKind::Step(_) | ExprKind::Unset(_)
+        )
+    })
+}
+
+/// Whether evaluating `expr` may read the variable `name`; what it assigns counts too.
+pub(super) fn mentions(expr: &Expr, name: &str) -> bool {
+    any(expr, |expr| match &expr.kind {
+        ExprKind::Variable(other) => **other == *name,
+        ExprKind::Template(parts) => parts.iter().any(
+            |part| matches!(part, TemplatePart::Variable(variable) if *variable.name == *name),
+        ),
+        ExprKind::Assign(_)
+        | ExprKind::Step(_)
+        | ExprKind::Unset(_)
+        | ExprKind::Isset(_)
+        | ExprKind::Cache(_) => true,
+        _ => false,
+    })
+}
+
+/// Whether `test` holds for `expr` or an expression in it, nested functions and targets left out.
+fn any(expr: &Expr, test: impl Fn(&Expr) -> bool) -> bool {
     let mut pending = vec![expr];
     while let Some(expr) = pending.pop() {
+        if test(expr) {
+            return true;
+        }
         match &expr.kind {
-            ExprKind::Assign(_) | ExprKind::Step(_) | ExprKind::Unset(_) => return true,
             ExprKind::Array(elements) => {
                 for element in elements {
                     match element {

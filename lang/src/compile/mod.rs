@@ -6,6 +6,7 @@
 
 mod assign;
 mod call;
+mod class;
 mod code;
 mod condition;
 mod expr;
@@ -81,17 +82,65 @@ pub fn arity_message(name: &str, required: usize, most: Option<usize>, given: us
 pub(crate) enum Named {
     /// A function of this program.
     User(u32),
-    /// A function that a session keeps in a global, so that it can be redefined.
+    /// A class of this program.
+    Class(Rc<ClassInfo>),
+    /// A function or class that a session keeps in a global, so that it can be redefined.
     Shared {
         /// The global.
         global: u32,
         /// What it took when it was last defined.
         arity: Arity,
+        /// The class, if it is one.
+        class: Option<Rc<ClassInfo>>,
     },
     /// A function or class of the host.
     Builtin(Builtin),
     /// A static method of a class of the host.
     BuiltinStatic(u32),
+}
+
+/// What the compiler knows of a class.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ClassInfo {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its index in the program (of the piece that declares it, in a session).
+    pub index: u32,
+    /// What the constructor takes.
+    pub arity: Arity,
+    /// Static variables: the global, and whether it is private.
+    pub variables: HashMap<Box<str>, (u32, bool)>,
+    /// Static functions, and whether they are private.
+    pub functions: HashMap<Box<str>, (Named, bool)>,
+}
+
+/// What a session's top level puts into a global before everything else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hoist {
+    /// A function.
+    Function(u32),
+    /// A class.
+    Class(u32),
+}
+
+/// What kind of function it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A function of its own.
+    Plain,
+    /// An instance function of the class.
+    Method,
+    /// The constructor of the class.
+    Constructor,
+    /// A static function of the class.
+    Static,
+}
+
+impl Role {
+    /// Whether register 0 holds `$this`.
+    pub fn has_this(self) -> bool {
+        matches!(self, Role::Method | Role::Constructor)
+    }
 }
 
 /// The compiler's state.
@@ -114,7 +163,7 @@ pub(crate) struct Compiler<'a> {
     pub initial_runs: Vec<u32>,
     pub main: u32,
     /// Functions of a session's modules and the globals they go to.
-    pub hoisted: HashMap<usize, Vec<(u32, u32)>>,
+    pub hoisted: HashMap<usize, Vec<(Hoist, u32)>>,
 
     /// The `include` and `import` statements on the way to the text that is walked.
     pub chain: Vec<Span>,
@@ -127,6 +176,9 @@ pub(crate) struct Compiler<'a> {
     pub host_variables: HashMap<Box<str>, u32>,
     pub globals: Vec<Global>,
     protos: Vec<Proto>,
+    classes: Vec<crate::bytecode::Class>,
+    /// The class whose body is being compiled.
+    class: Option<Rc<ClassInfo>>,
     pub arities: Vec<Arity>,
     consts: Vec<Const>,
     const_index: HashMap<ConstKey, u32>,
@@ -204,6 +256,8 @@ impl<'a> Compiler<'a> {
             host_variables: HashMap::new(),
             globals: Vec::new(),
             protos: Vec::new(),
+            classes: Vec::new(),
+            class: None,
             arities: Vec::new(),
             consts: Vec::new(),
             const_index: HashMap::new(),
@@ -259,6 +313,7 @@ impl<'a> Compiler<'a> {
         }
         let program = Program {
             protos: self.protos,
+            classes: self.classes,
             consts: self.consts,
             names: self.names,
             globals: self.globals,
@@ -406,13 +461,6 @@ impl<'a> Compiler<'a> {
 
     // ---- Declarations --------------------------------------------------------------------------
 
-    /// A class declaration found by the first pass.
-    pub(crate) fn declare_class(&mut self, class: &ast::ClassDecl, _span: Span, top: bool) {
-        if top {
-            self.unsupported(class.name.span, "classes are");
-        }
-    }
-
     /// Checks that a default value is a constant expression (language.md 10.1).
     pub(crate) fn check_constant(&mut self, expr: &Expr) {
         let mut pending = vec![expr];
@@ -516,11 +564,15 @@ impl<'a> Compiler<'a> {
         }
         for (function, global) in self.hoisted.remove(&self.module).unwrap_or_default() {
             let (value, cell) = (self.temp(), self.temp());
-            self.emit(Op::LoadFunction, value, 0, 0, function);
+            match function {
+                Hoist::Function(index) => self.emit(Op::LoadFunction, value, 0, 0, index),
+                Hoist::Class(index) => self.emit(Op::LoadUserClass, value, 0, 0, index),
+            };
             self.emit(Op::Global, cell, 0, 0, global);
             self.emit(Op::MoveCell, cell, value, 0, 0);
             self.free(value);
         }
+        self.init_statics(&program.body);
         match program.body.split_last() {
             // What a session shows after a piece.
             Some((last, before)) if self.session.is_some() && is_shown(last) => {
@@ -537,6 +589,8 @@ impl<'a> Compiler<'a> {
         &mut self,
         node: &ast::Function,
         captures: &[ast::Variable],
+        role: Role,
+        prologue: &[&ast::Member],
     ) -> Option<u32> {
         let (index, body) = self.f.body.function(node)?;
         let Some(body) = body else { return Some(index) };
@@ -548,12 +602,11 @@ impl<'a> Compiler<'a> {
             self.error(node.span, message, None);
             return Some(index);
         }
-        if node.generator {
-            self.unsupported(node.keyword, "generators (`yield`) are");
-        }
+        let this = usize::from(role.has_this());
+        let params = this + node.params.len();
         let names: Vec<Box<str>> = function.body.vars.keys().cloned().collect();
         // Parameters and captures come first in the table of variables, in their order.
-        let fixed = node.params.len() + captures.len();
+        let fixed = params + captures.len();
         let crowded = names.len() > MAX_VARIABLE_REGISTERS;
         let limit = if crowded {
             MAX_VARIABLE_REGISTERS - 1
@@ -591,6 +644,15 @@ impl<'a> Compiler<'a> {
         function.proto.rest = rest;
         function.proto.captures = captures.len() as u8;
         function.proto.generator = node.generator;
+        function.proto.this = role.has_this();
+        // A closure that captured `$this` may do what the function around it may.
+        let captured_this = captures.iter().any(|capture| *capture.name == *"this");
+        function.proto.class = match role {
+            Role::Plain if captured_this => self.f.proto.class,
+            Role::Plain => None,
+            _ => self.class.as_ref().map(|class| class.index),
+        };
+        function.constructor = role == Role::Constructor;
         self.warn_never_assigned(&function.body, false);
         let functions = std::mem::take(&mut function.body.functions);
         self.scopes.push(functions);
@@ -599,7 +661,11 @@ impl<'a> Compiler<'a> {
         if crowded {
             self.emit(Op::NewFar, far_register, 0, 0, (names.len() - limit) as u32);
         }
+        if role.has_this() {
+            self.f.define(0);
+        }
         for (at, param) in node.params.iter().enumerate() {
+            let at = at + this;
             if let ParamKind::Default(value) = &param.kind {
                 let skip = self.emit(Op::JumpDef, at as u8, 0, 0, 0);
                 self.expr_into(value, at as u8);
@@ -608,11 +674,12 @@ impl<'a> Compiler<'a> {
             self.f.define(at);
         }
         for at in 0..names.len().min(limit) {
-            let captured = (node.params.len()..fixed).contains(&at);
+            let captured = (params..fixed).contains(&at);
             if matches!(self.f.place(at), Place::Cell(_)) && !captured {
                 self.emit(Op::Wrap, at as u8, 0, 0, 0);
             }
         }
+        self.init_properties(prologue);
         self.block(&node.body);
         self.finish_function(index, outer);
         self.scopes.pop();
@@ -620,7 +687,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn finish_function(&mut self, index: u32, outer: Function) {
-        self.emit(Op::ReturnNone, 0, 0, 0, 0);
+        self.leave();
         let function = std::mem::replace(&mut self.f, outer);
         let mut proto = function.finish();
         if let Some(slot) = self.protos.get_mut(index as usize) {

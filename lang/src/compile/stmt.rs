@@ -5,9 +5,9 @@ use angarium_syntax::ast::{
 };
 
 use crate::bytecode::{Handler, Op};
-use crate::compile::Compiler;
 use crate::compile::code::Place;
 use crate::compile::expr::writes_variables;
+use crate::compile::{Compiler, Role};
 
 impl Compiler<'_> {
     pub(super) fn block(&mut self, block: &Block) {
@@ -32,7 +32,8 @@ impl Compiler<'_> {
     fn stmt(&mut self, stmt: &Stmt) {
         let mark = self.mark();
         match &stmt.kind {
-            StmtKind::Empty | StmtKind::Import(_) | StmtKind::Class(_) => {}
+            StmtKind::Empty | StmtKind::Import(_) => {}
+            StmtKind::Class(class) => self.compile_class(class),
             StmtKind::Expr(expr) => {
                 self.warn_no_effect(expr);
                 self.discard(expr);
@@ -71,10 +72,20 @@ impl Compiler<'_> {
                     };
                 }
             }
-            StmtKind::Yield { key, value } => {
-                for expr in key.iter().chain([value]) {
-                    self.discard(expr);
-                }
+            StmtKind::Yield { key: None, value } => {
+                let value = self.expr(value);
+                self.at(stmt.span);
+                self.emit(Op::Yield, value, 0, 0, 0);
+            }
+            StmtKind::Yield {
+                key: Some(key),
+                value,
+            } => {
+                let key = self.operand(key, &[value]);
+                let key = self.in_register(key);
+                let value = self.expr(value);
+                self.at(stmt.span);
+                self.emit(Op::YieldPair, key, value, 0, 0);
             }
             StmtKind::Include { path, .. } => {
                 if let Some(program) = self.included(path) {
@@ -114,7 +125,7 @@ impl Compiler<'_> {
             StmtKind::Try(node) => self.try_stmt(node),
             StmtKind::Barrier(node) => self.unsupported(node.name.span, "`barrier` is"),
             StmtKind::Function(function) => {
-                self.compile_function(function, &[]);
+                self.compile_function(function, &[], Role::Plain, &[]);
             }
             // Without a debug channel the prefix has no effect.
             StmtKind::Debug(node) => self.stmt(&node.body),
@@ -124,6 +135,15 @@ impl Compiler<'_> {
     }
 
     fn return_stmt(&mut self, value: Option<&Expr>, stmt: &Stmt) {
+        if self.f.constructor {
+            if let Some(expr) = value {
+                self.discard(expr);
+            }
+            self.at(stmt.span);
+            self.leave();
+            self.dead();
+            return;
+        }
         match value {
             Some(expr) => {
                 // A call in a return may take over the variables that it is given.

@@ -3,16 +3,21 @@
 use std::rc::Rc;
 
 use angarium_lang::arity_message;
-use angarium_lang::bytecode::Proto;
+use angarium_lang::bytecode::{Op, Proto};
 
 use crate::array::Array;
+use crate::cell::VarCell;
+use crate::generator::{Generator, State};
 use crate::host::Matched;
+use crate::instance::{Caller, Instance};
 use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Throw};
-use crate::object::{Function, Object, UserFunction};
+use crate::object::{Function, Object};
 use crate::regex::Regex;
+use crate::string::Str;
 use crate::value::Value;
 use crate::vm::execution::Exit;
-use crate::vm::fiber::{Fiber, Frame, FrameKind, MAX_DEPTH, Tick};
+use crate::vm::fiber::{Consumer, Fiber, Frame, FrameKind, MAX_DEPTH, Running, Tick};
+use crate::vm::unit::UnitRef;
 
 /// What is called.
 pub(crate) enum Callee {
@@ -56,6 +61,9 @@ impl Fiber {
             ))),
             Callee::Method(Value::Object(object), name) => {
                 let name = crate::convert::to_str(&name);
+                if let Some(instance) = Instance::of(&object) {
+                    return self.call_own_method(instance, &object, &name, first, given, result);
+                }
                 let method = self
                     .library
                     .class_of(&object)
@@ -76,6 +84,247 @@ impl Fiber {
         }
     }
 
+    /// Calls a function of the object's class, or the function that a property holds.
+    fn call_own_method(
+        &mut self,
+        instance: &Instance,
+        object: &Rc<Object>,
+        name: &Str,
+        first: usize,
+        given: usize,
+        result: usize,
+    ) -> Result<Called, Throw> {
+        let unit = self.running_unit();
+        let class = self.frames.last().and_then(|frame| {
+            (frame.kind != FrameKind::Task)
+                .then(|| self.proto(frame).class)
+                .flatten()
+        });
+        let caller = Caller {
+            unit: unit.as_ref().unwrap_or(instance.unit()),
+            class,
+        };
+        instance.check_access(name, caller)?;
+        if let Some(proto) = instance.method(name) {
+            return self.enter(
+                instance.unit(),
+                proto,
+                &[],
+                Some(object),
+                first,
+                given,
+                result,
+            );
+        }
+        match instance.get(object, name, caller)? {
+            Value::Function(function) => self.call_function(&function, first, given, result),
+            Value::None => Err(Throw::error(format!("unknown method {}", name.to_text()))),
+            other => Err(Throw::error(format!(
+                "not a function: {}",
+                other.kind().name()
+            ))),
+        }
+    }
+
+    fn running_unit(&self) -> Option<UnitRef> {
+        let frame = self.frames.last()?;
+        Some(self.instances.get(frame.instance as usize)?.unit.clone())
+    }
+
+    /// Makes an instance and runs the constructor; register `first - 1` takes `$this`.
+    pub(crate) fn construct(
+        &mut self,
+        unit: &UnitRef,
+        class: u32,
+        first: usize,
+        given: usize,
+        result: usize,
+    ) -> Result<Called, Throw> {
+        let Some(table) = unit.classes.get(class as usize) else {
+            return Err(Throw::error("no such class"));
+        };
+        let object = Instance::object(unit, class);
+        self.note(&object);
+        self.enter(
+            unit,
+            table.constructor,
+            &[],
+            Some(&object),
+            first,
+            given,
+            result,
+        )
+    }
+
+    /// Goes on with a generator for `consumer`, whose frame is the running one.
+    pub(crate) fn resume_generator(
+        &mut self,
+        object: &Rc<Object>,
+        consumer: Consumer,
+        base: usize,
+        result: usize,
+    ) -> Result<Called, Throw> {
+        let Some(generator) = object.downcast::<Generator>() else {
+            return Err(Throw::error("not a generator"));
+        };
+        if self.frames.len() >= MAX_DEPTH {
+            return Err(too_deep());
+        }
+        let (pc, registers, key) = match generator.state.replace(State::Running) {
+            State::Suspended { pc, registers, key } => (pc, registers, key),
+            State::Running => return Err(Throw::error("the generator is running already")),
+            State::Done => {
+                generator.state.replace(State::Done);
+                return self.exhausted(consumer, result);
+            }
+        };
+        crate::memory::credit(registers.len() * size_of::<Value>());
+        self.grow(base);
+        for (at, value) in registers.into_iter().enumerate() {
+            self.stack[base + at] = value;
+        }
+        let instance = self.instance(&generator.unit);
+        self.frames.push(Frame {
+            pc,
+            base: base as u32,
+            proto: generator.proto,
+            instance,
+            result: result as u32,
+            kind: FrameKind::Generator,
+        });
+        self.generators.push(Running {
+            object: Rc::clone(object),
+            consumer,
+            key,
+        });
+        Ok(Called::Frame)
+    }
+
+    /// Tells the consumer that there are no more values.
+    fn exhausted(&mut self, consumer: Consumer, result: usize) -> Result<Called, Throw> {
+        match consumer {
+            Consumer::Method => self.hand_over(result, Value::Boolean(false)),
+            Consumer::Spread => Ok(Called::Frame),
+            Consumer::ForEach => {
+                // The instruction before the counter names the end of the loop.
+                if let Some(frame) = self.frames.last().copied() {
+                    let target = self
+                        .proto(&frame)
+                        .code
+                        .get((frame.pc as usize).wrapping_sub(1))
+                        .map(|instr| instr.d);
+                    if let (Some(target), Some(frame)) = (target, self.frames.last_mut()) {
+                        frame.pc = target;
+                    }
+                }
+                Ok(Called::Frame)
+            }
+        }
+    }
+
+    /// Puts a value where the frame below wants it.
+    fn hand_over(&mut self, result: usize, value: Value) -> Result<Called, Throw> {
+        match self.deliver(result, value)? {
+            Some(exit) => Ok(Called::Exit(exit)),
+            None => Ok(Called::Frame),
+        }
+    }
+
+    /// `yield` in the running generator: takes its frame off and hands the value to the consumer.
+    pub(crate) fn yielded(&mut self, key: Option<Value>, value: Value) -> Result<Called, Throw> {
+        let Some(frame) = self.frames.pop() else {
+            return Err(Throw::error("no generator runs"));
+        };
+        let Some(running) = self.generators.pop() else {
+            return Err(Throw::error("no generator runs"));
+        };
+        let count = usize::from(self.proto(&frame).registers);
+        let base = frame.base as usize;
+        let window = self.stack.get_mut(base..base + count).unwrap_or_default();
+        let registers: Vec<Value> = window
+            .iter_mut()
+            .map(|slot| std::mem::replace(slot, Value::Undefined))
+            .collect();
+        crate::memory::charge(registers.len() * size_of::<Value>());
+        let keyed = key.is_some();
+        let next = if keyed {
+            running.key
+        } else {
+            running.key + 1.0
+        };
+        let key = key.unwrap_or(Value::Number(running.key));
+        if let Some(generator) = running.object.downcast::<Generator>() {
+            generator.state.replace(State::Suspended {
+                pc: frame.pc,
+                registers,
+                key: next,
+            });
+        }
+        let result = frame.result as usize;
+        match running.consumer {
+            Consumer::Method => {
+                let value = if keyed {
+                    Value::from(Array::from_list(vec![key, value]))
+                } else {
+                    value
+                };
+                self.hand_over(result, value)
+            }
+            Consumer::ForEach => {
+                let Some(consumer) = self.frames.last().copied() else {
+                    return Ok(Called::Frame);
+                };
+                let instr = self
+                    .proto(&consumer)
+                    .code
+                    .get((consumer.pc as usize).wrapping_sub(1))
+                    .copied();
+                let Some(instr) = instr else {
+                    return Ok(Called::Frame);
+                };
+                let window = consumer.base as usize;
+                if instr.op == Op::NextPair {
+                    self.stack[window + usize::from(instr.b)] = key;
+                    self.stack[window + usize::from(instr.c)] = value;
+                } else {
+                    self.stack[window + usize::from(instr.b)] = value;
+                }
+                Ok(Called::Frame)
+            }
+            Consumer::Spread => {
+                // The list is in the result register; the generator goes on at once.
+                let mut list = std::mem::replace(&mut self.stack[result], Value::Undefined);
+                let key = if keyed {
+                    crate::array::Key::cast(&key)
+                } else {
+                    None
+                };
+                let added = crate::vm::ops::array::append(&mut list, key, value, &mut self.cx());
+                self.stack[result] = list;
+                added?;
+                if crate::memory::exceeded() {
+                    return Err(Throw::limit("memory"));
+                }
+                self.quantum -= 1;
+                if self.quantum <= 0 {
+                    self.tick()?;
+                }
+                self.resume_generator(&running.object, Consumer::Spread, base, result)
+            }
+        }
+    }
+
+    /// The return of the running generator, whose frame is off already.
+    pub(crate) fn generator_done(&mut self, result: usize) -> Result<Called, Throw> {
+        let Some(running) = self.generators.pop() else {
+            return Err(Throw::error("no generator runs"));
+        };
+        if let Some(generator) = running.object.downcast::<Generator>() {
+            generator.state.replace(State::Done);
+        }
+        self.exhausted(running.consumer, result)
+    }
+
     /// Calls a function value.
     pub(crate) fn call_function(
         &mut self,
@@ -85,7 +334,16 @@ impl Fiber {
         result: usize,
     ) -> Result<Called, Throw> {
         match &**function {
-            Function::User(user) => self.enter(user, first, given, result),
+            Function::User(user) => self.enter(
+                &user.unit,
+                user.proto,
+                &user.captures,
+                user.this.as_ref(),
+                first,
+                given,
+                result,
+            ),
+            Function::UserClass(unit, class) => self.construct(unit, *class, first, given, result),
             Function::Native(native) => self.call_checked(*native, None, first, given, result),
             Function::NativeClass(class) => {
                 let constructor = self.library.class(*class).constructor;
@@ -97,10 +355,18 @@ impl Fiber {
         }
     }
 
-    /// Makes a frame for a function of a script.
+    /// Makes a frame for a function of a script, or the iterator for a generator function. A function that has `$this`
+    /// takes it in register `first - 1`, before its arguments.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a call, taken apart by four callers"
+    )]
     fn enter(
         &mut self,
-        user: &UserFunction,
+        unit: &UnitRef,
+        proto_index: u32,
+        captures: &[Rc<VarCell>],
+        this: Option<&Rc<Object>>,
         first: usize,
         given: usize,
         result: usize,
@@ -108,8 +374,8 @@ impl Fiber {
         if self.frames.len() >= MAX_DEPTH {
             return Err(too_deep());
         }
-        let instance = self.instance(&user.unit);
-        let proto = &user.unit.program.protos[user.proto as usize];
+        let instance = self.instance(unit);
+        let proto = &unit.program.protos[proto_index as usize];
         let (required, declared) = (usize::from(proto.required), usize::from(proto.declared));
         if given < required || (given > declared && !proto.rest) {
             let most = (!proto.rest).then_some(declared);
@@ -121,26 +387,54 @@ impl Fiber {
             )));
         }
         self.grow(first);
-        if proto.rest {
-            self.collect_rest(proto, first, given)?;
-        }
-        let present = if proto.rest { declared + 1 } else { given };
-        let captures = declared + usize::from(proto.rest);
+        self.collect_rest(proto, first, given)?;
+        let base = if proto.this {
+            first.saturating_sub(1)
+        } else {
+            first
+        };
+        let present = first - base + if proto.rest { declared + 1 } else { given };
+        let captured = first - base + declared + usize::from(proto.rest);
         for register in present..usize::from(proto.variables) {
-            self.stack[first + register] = Value::Undefined;
+            self.stack[base + register] = Value::Undefined;
         }
-        for (at, cell) in user.captures.iter().enumerate() {
-            self.stack[first + captures + at] = Value::Cell(Rc::clone(cell));
+        for (at, cell) in captures.iter().enumerate() {
+            self.stack[base + captured + at] = Value::Cell(Rc::clone(cell));
+        }
+        if proto.this {
+            self.stack[base] =
+                this.map_or(Value::Undefined, |object| Value::Object(Rc::clone(object)));
+        }
+        if proto.generator {
+            let value = self.make_generator(unit, proto_index, base);
+            return Ok(Called::Value(value));
         }
         self.frames.push(Frame {
             pc: 0,
-            base: first as u32,
-            proto: user.proto,
+            base: base as u32,
+            proto: proto_index,
             instance,
             result: result as u32,
             kind: FrameKind::Script,
         });
         Ok(Called::Frame)
+    }
+
+    /// Takes the bound arguments of a generator function off the stack into an iterator.
+    pub(crate) fn make_generator(
+        &mut self,
+        unit: &UnitRef,
+        proto_index: u32,
+        base: usize,
+    ) -> Value {
+        let proto = &unit.program.protos[proto_index as usize];
+        let count = usize::from(proto.variables);
+        let window = self.stack.get_mut(base..base + count).unwrap_or_default();
+        let registers = window
+            .iter_mut()
+            .map(|slot| std::mem::replace(slot, Value::Undefined))
+            .collect();
+        Generator::value(unit, proto_index, registers, &self.library)
     }
 
     /// Puts the surplus arguments into the list of the rest parameter.
@@ -211,6 +505,12 @@ impl Fiber {
     ) -> Result<Called, Throw> {
         let library = std::sync::Arc::clone(&self.library);
         let declared = library.native(native);
+        if let Some(object) = &this
+            && object.downcast::<Generator>().is_some()
+        {
+            // Of an iterator's functions there is only `next`.
+            return self.resume_generator(&Rc::clone(object), Consumer::Method, first, result);
+        }
         let mut cx = crate::native::Cx {
             host: &self.host,
             library: &library,
@@ -297,7 +597,7 @@ impl Fiber {
                             input = Input::Value(value);
                             continue;
                         }
-                        Some(FrameKind::Script) => {
+                        Some(FrameKind::Script | FrameKind::Generator) => {
                             self.grow(result);
                             self.stack[result] = value;
                             return Ok(Called::Frame);
@@ -336,7 +636,7 @@ impl Fiber {
                 self.stack[result] = value;
                 Ok(Some(Exit::Done))
             }
-            Some(FrameKind::Script) => {
+            Some(FrameKind::Script | FrameKind::Generator) => {
                 self.stack[result] = value;
                 Ok(None)
             }

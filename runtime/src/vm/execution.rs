@@ -230,7 +230,7 @@ impl Execution {
                         Some(FrameKind::Task) => {
                             fiber.pending = Some(crate::native::Input::Value(value))
                         }
-                        Some(FrameKind::Script) => {
+                        Some(FrameKind::Script | FrameKind::Generator) => {
                             if let Some(slot) = slot.and_then(|slot| fiber.stack.get_mut(slot)) {
                                 *slot = value;
                             }

@@ -8,10 +8,13 @@ use angarium_lang::bytecode::{Access, MAX_REGISTERS, Proto};
 
 use crate::cell::VarCell;
 use crate::exception::Place;
+use crate::generator::{Generator, State};
 use crate::host::Host;
+use crate::instance::Instance as ObjectData;
 use crate::library::Library;
 use crate::memory;
 use crate::native::{Cx, Input, Task, Throw};
+use crate::object::Object;
 use crate::value::Value;
 use crate::vm::unit::{Unit, UnitRef};
 
@@ -26,6 +29,8 @@ const QUANTUM: i64 = 256;
 pub(crate) enum FrameKind {
     /// A function of a script.
     Script,
+    /// A generator that runs; it and its consumer are the last of [`Fiber::generators`].
+    Generator,
     /// A built-in that calls back; its state is the last of [`Fiber::tasks`].
     Task,
 }
@@ -61,11 +66,14 @@ pub struct Fiber {
     pub(crate) stack: Vec<Value>,
     pub(crate) frames: Vec<Frame>,
     pub(crate) tasks: Vec<Box<dyn Task>>,
+    pub(crate) generators: Vec<Running>,
     pub(crate) instances: Vec<Instance>,
     /// Variables that the host predefines.
     host_cells: HashMap<Box<str>, Rc<VarCell>>,
     /// Every shared variable of this execution, so that cycles among them can be taken apart at its end.
     cells: Vec<Weak<VarCell>>,
+    /// The same for instances of the script's classes.
+    objects: Vec<Weak<Object>>,
     /// When `cells` is looked through for dead ones.
     cells_limit: usize,
     /// Fuel until the next look at the budgets; below zero it is a debt.
@@ -84,6 +92,25 @@ pub struct Fiber {
     pub(crate) ended_at: Option<Place>,
 }
 
+/// A generator whose frame is on the stack, and who wants its next value.
+pub(crate) struct Running {
+    pub object: Rc<Object>,
+    pub consumer: Consumer,
+    /// Its next automatic key.
+    pub key: f64,
+}
+
+/// Who wants the next value of a generator.
+#[derive(Clone, Copy)]
+pub(crate) enum Consumer {
+    /// The `foreach` instruction that the frame below has just executed.
+    ForEach,
+    /// A call of `next()`.
+    Method,
+    /// The spread instruction that the frame below has just executed.
+    Spread,
+}
+
 /// What a look at the budgets found.
 pub(crate) enum Tick {
     /// Go on.
@@ -100,7 +127,9 @@ impl Fiber {
             stack: Vec::new(),
             frames: Vec::new(),
             tasks: Vec::new(),
+            generators: Vec::new(),
             instances: Vec::new(),
+            objects: Vec::new(),
             host_cells: HashMap::new(),
             cells: Vec::new(),
             cells_limit: 64,
@@ -178,6 +207,22 @@ impl Fiber {
         self.cells.extend(cells);
     }
 
+    /// Takes note of an instance of a class.
+    pub(crate) fn note(&mut self, object: &Rc<Object>) {
+        if self.objects.len() >= 64 && self.objects.len().is_power_of_two() {
+            self.objects.retain(|object| object.strong_count() > 0);
+        }
+        self.objects.push(Rc::downgrade(object));
+    }
+
+    fn end_generators(&mut self) {
+        for running in std::mem::take(&mut self.generators) {
+            if let Some(generator) = running.object.downcast::<Generator>() {
+                generator.state.replace(State::Done);
+            }
+        }
+    }
+
     fn register(&mut self, cell: &Rc<VarCell>) {
         if self.cells.len() >= self.cells_limit {
             self.cells.retain(|cell| cell.strong_count() > 0);
@@ -190,6 +235,7 @@ impl Fiber {
     pub(crate) fn start(&mut self, instance: u32, proto: u32) {
         self.frames.clear();
         self.tasks.clear();
+        self.end_generators();
         self.waiting = None;
         self.stack.clear();
         // Register 0 of the stack takes the result.
@@ -236,7 +282,7 @@ impl Fiber {
     /// How many registers a frame uses.
     pub(crate) fn registers_of(&self, frame: &Frame) -> usize {
         match frame.kind {
-            FrameKind::Script => usize::from(self.proto(frame).registers),
+            FrameKind::Script | FrameKind::Generator => usize::from(self.proto(frame).registers),
             // The place of the result and of the arguments of a callback.
             FrameKind::Task => 64,
         }
@@ -291,6 +337,7 @@ impl Fiber {
     pub(crate) fn finish(&mut self) {
         self.frames.clear();
         self.tasks.clear();
+        self.end_generators();
         self.stack.clear();
         self.waiting = None;
     }
@@ -303,6 +350,13 @@ impl Drop for Fiber {
         for cell in std::mem::take(&mut self.cells) {
             if let Some(cell) = cell.upgrade() {
                 cell.set(Value::Undefined);
+            }
+        }
+        for object in std::mem::take(&mut self.objects) {
+            if let Some(object) = object.upgrade()
+                && let Some(instance) = ObjectData::of(&object)
+            {
+                instance.clear();
             }
         }
     }

@@ -11,12 +11,14 @@ use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
 use crate::array::{Array, Key, View};
 use crate::cell::VarCell;
 use crate::convert::{self, to_number, truthy};
+use crate::generator::Generator;
+use crate::instance::{Caller, Instance};
 use crate::native::{Args, Cx, Imp, Input, NativeFn, Throw};
 use crate::object::{Function, UserFunction};
 use crate::value::{ArrayRef, Value};
 use crate::vm::call::{Called, Callee};
 use crate::vm::execution::Exit;
-use crate::vm::fiber::{Fiber, Frame, FrameKind, MAX_DEPTH, Tick};
+use crate::vm::fiber::{Consumer, Fiber, Frame, FrameKind, MAX_DEPTH, Tick};
 use crate::vm::ops::compare::{self, Order};
 use crate::vm::ops::{Registers, arith, array, element, path, room, writable};
 
@@ -172,17 +174,18 @@ fn set_index(
     a: u8,
     key: Option<Key>,
     value: Value,
+    caller: Caller<'_>,
     cx: &mut Cx<'_>,
 ) -> Result<(), Throw> {
     let step = [key.map_or(path::Resolved::NoKey, path::Resolved::Key)];
     path::variable(&mut registers[r(a)], |base| {
-        path::set(base, &step, value, cx)
+        path::set(base, &step, value, caller, cx)
     })
 }
 
 /// a[] := value
 #[inline]
-fn push(slot: &mut Value, value: Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+fn push(slot: &mut Value, value: Value, caller: Caller<'_>, cx: &mut Cx<'_>) -> Result<(), Throw> {
     if let Value::Array(_) = slot
         && let Some(array) = writable(slot, cx)?
     {
@@ -191,7 +194,7 @@ fn push(slot: &mut Value, value: Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
         return Ok(());
     }
     path::variable(slot, |base| {
-        path::set(base, &[path::Resolved::Append], value, cx)
+        path::set(base, &[path::Resolved::Append], value, caller, cx)
     })
 }
 
@@ -246,6 +249,14 @@ impl Fiber {
                             host: &host,
                             library: &library,
                             fuel: &mut self.quantum,
+                        }
+                    };
+                }
+                macro_rules! caller {
+                    () => {
+                        Caller {
+                            unit: &unit,
+                            class: proto.class,
                         }
                     };
                 }
@@ -698,6 +709,7 @@ impl Fiber {
                                 None => attempt!(element::index(
                                     &regs[r(instr.b)],
                                     &regs[r(instr.c)],
+                                    caller!(),
                                     cx!()
                                 )),
                             };
@@ -705,7 +717,8 @@ impl Fiber {
                         }
                         Op::IndexK => {
                             let key = constants.get(instr.d as usize).unwrap_or(&Value::None);
-                            let value = attempt!(element::index(&regs[r(instr.b)], key, cx!()));
+                            let value =
+                                attempt!(element::index(&regs[r(instr.b)], key, caller!(), cx!()));
                             regs[r(instr.a)] = value;
                         }
                         Op::IndexI => {
@@ -722,18 +735,32 @@ impl Fiber {
                                 Some(value) => value,
                                 None => {
                                     let key = Value::Number(f64::from(instr.int()));
-                                    attempt!(element::index(&regs[r(instr.b)], &key, cx!()))
+                                    attempt!(element::index(
+                                        &regs[r(instr.b)],
+                                        &key,
+                                        caller!(),
+                                        cx!()
+                                    ))
                                 }
                             };
                             regs[r(instr.a)] = value;
                         }
                         Op::Peek => {
-                            let value = element::peek(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
+                            let value = element::peek(
+                                &regs[r(instr.b)],
+                                &regs[r(instr.c)],
+                                caller!(),
+                                cx!(),
+                            );
                             regs[r(instr.a)] = value;
                         }
                         Op::IssetIndex => {
-                            let set =
-                                element::isset(&regs[r(instr.b)], &regs[r(instr.c)], &library);
+                            let set = element::isset(
+                                &regs[r(instr.b)],
+                                &regs[r(instr.c)],
+                                caller!(),
+                                &library,
+                            );
                             regs[r(instr.a)] = Value::Boolean(set);
                         }
                         Op::Slice => {
@@ -745,20 +772,25 @@ impl Fiber {
                         }
                         Op::Property => {
                             let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
-                            let value =
-                                attempt!(element::get_property(&regs[r(instr.b)], name, cx!()));
+                            let value = attempt!(element::get_property(
+                                &regs[r(instr.b)],
+                                name,
+                                caller!(),
+                                cx!()
+                            ));
                             regs[r(instr.a)] = value;
                         }
                         Op::PeekProperty => {
                             let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
-                            let value = element::get_property(&regs[r(instr.b)], name, cx!())
-                                .unwrap_or_default();
+                            let value =
+                                element::get_property(&regs[r(instr.b)], name, caller!(), cx!())
+                                    .unwrap_or_default();
                             regs[r(instr.a)] = value;
                         }
                         Op::IssetProperty => {
                             let set = match (&regs[r(instr.b)], constants.get(instr.d as usize)) {
                                 (Value::Object(object), Some(Value::String(name))) => {
-                                    element::isset_property(object, name, &library)
+                                    element::isset_property(object, name, caller!(), &library)
                                 }
                                 _ => false,
                             };
@@ -782,7 +814,7 @@ impl Fiber {
                             {
                                 *slot = value;
                             } else {
-                                attempt!(set_index(regs, instr.a, key, value, cx!()));
+                                attempt!(set_index(regs, instr.a, key, value, caller!(), cx!()));
                             }
                         }
                         Op::SetIndexK | Op::MoveIndexK => {
@@ -793,7 +825,7 @@ impl Fiber {
                             };
                             let key =
                                 Key::cast(constants.get(instr.d as usize).unwrap_or(&Value::None));
-                            attempt!(set_index(regs, instr.a, key, value, cx!()));
+                            attempt!(set_index(regs, instr.a, key, value, caller!(), cx!()));
                         }
                         Op::Push | Op::MovePush => {
                             let value = if instr.op == Op::MovePush {
@@ -801,7 +833,7 @@ impl Fiber {
                             } else {
                                 regs[r(instr.b)].clone()
                             };
-                            attempt!(push(&mut regs[r(instr.a)], value, cx!()));
+                            attempt!(push(&mut regs[r(instr.a)], value, caller!(), cx!()));
                         }
                         Op::SetPath => {
                             let steps = proto
@@ -818,6 +850,7 @@ impl Fiber {
                                 base,
                                 &steps,
                                 value,
+                                caller!(),
                                 cx!()
                             )));
                         }
@@ -830,7 +863,7 @@ impl Fiber {
                             let op = PathOp::ALL.get(r(instr.c)).copied().unwrap_or(PathOp::Add);
                             let value = regs[r(instr.b)].clone();
                             attempt!(path::variable(&mut regs[r(instr.a)], |base| {
-                                path::update(base, &steps, op, &value, cx!())
+                                path::update(base, &steps, op, &value, caller!(), cx!())
                             }));
                         }
                         Op::UnsetPath => {
@@ -840,7 +873,7 @@ impl Fiber {
                                 .map_or(&[][..], |steps| &**steps);
                             let steps = path::resolve(steps, regs, &constants);
                             let was = path::variable(&mut regs[r(instr.b)], |base| {
-                                path::unset(base, &steps, cx!())
+                                path::unset(base, &steps, caller!(), cx!())
                             });
                             let was = attempt!(was);
                             regs[r(instr.a)] = Value::Boolean(was);
@@ -863,6 +896,20 @@ impl Fiber {
                         }
                         Op::Spread | Op::SpreadArgs => {
                             let from = regs[r(instr.b)].clone();
+                            if let Some(generator) = Generator::of(&from) {
+                                save!();
+                                let above = base + usize::from(proto.registers);
+                                let at = base + r(instr.a);
+                                match attempt!(self.resume_generator(
+                                    generator,
+                                    Consumer::Spread,
+                                    above,
+                                    at
+                                )) {
+                                    Called::Exit(exit) => return exit,
+                                    Called::Value(_) | Called::Frame => continue 'frame,
+                                }
+                            }
                             attempt!(array::spread(
                                 &mut regs[r(instr.a)],
                                 &from,
@@ -907,7 +954,7 @@ impl Fiber {
                                 break 'op Throw::error("call depth exceeded");
                             }
                             let first = base + r(instr.a);
-                            if callee.rest || callee.generator {
+                            if callee.rest {
                                 self.grow(first);
                                 let given = r(instr.b);
                                 attempt!(self.collect_rest(callee, first, given));
@@ -934,6 +981,16 @@ impl Fiber {
                                 regs.get_mut(first..usize::from(callee.variables))
                                     .unwrap_or_default()
                                     .fill(Value::Undefined);
+                            }
+                            if callee.generator {
+                                // The arguments are bound; the iterator takes them, and nothing runs yet.
+                                self.frames.pop();
+                                let value = self.make_generator(&unit, instr.d, base);
+                                base -= r(instr.a);
+                                self.grow(base);
+                                regs = window(&mut self.stack, base);
+                                regs[r(instr.a)] = value;
+                                continue 'op;
                             }
                             proto = callee;
                             code = proto.code.as_slice();
@@ -1070,6 +1127,7 @@ impl Fiber {
                                     proto: site.map_or(instr.d, |site| site.function),
                                     captures,
                                     anonymous: site.is_some(),
+                                    this: None,
                                 })));
                         }
                         Op::LoadNative => {
@@ -1094,9 +1152,19 @@ impl Fiber {
                                 return Exit::Done;
                             };
                             let result = done.result as usize;
+                            if done.kind == FrameKind::Generator {
+                                match self.generator_done(result) {
+                                    Ok(Called::Exit(exit)) => return exit,
+                                    Ok(_) => continue 'frame,
+                                    Err(throw) => match self.unwind(throw) {
+                                        Ok(()) => continue 'frame,
+                                        Err(throw) => return Exit::Thrown(throw),
+                                    },
+                                }
+                            }
                             match self.frames.last() {
                                 Some(caller)
-                                    if caller.kind == FrameKind::Script
+                                    if caller.kind != FrameKind::Task
                                         && caller.instance as usize == instance =>
                                 {
                                     proto = &program.protos[caller.proto as usize];
@@ -1135,12 +1203,76 @@ impl Fiber {
                             }
                         },
 
+                        Op::NewObject => {
+                            charge_first!();
+                            save!();
+                            let at = base + r(instr.a);
+                            match attempt!(self.construct(&unit, instr.d, at + 1, r(instr.b), at)) {
+                                Called::Value(value) => {
+                                    regs = window(&mut self.stack, base);
+                                    regs[r(instr.a)] = value;
+                                }
+                                Called::Frame => continue 'frame,
+                                Called::Exit(exit) => return exit,
+                            }
+                        }
+                        Op::LoadUserClass => {
+                            let class = Function::UserClass(unit.clone(), instr.d);
+                            regs[r(instr.a)] = Value::Function(Rc::new(class));
+                        }
+                        Op::InitProperty => {
+                            let value = take(&mut regs[r(instr.b)]);
+                            let this = match &regs[r(instr.a)] {
+                                Value::Cell(cell) => cell.get(),
+                                this => this.clone(),
+                            };
+                            if let (Value::Object(object), Some(Value::String(name))) =
+                                (&this, constants.get(instr.d as usize))
+                                && let Some(instance) = Instance::of(object)
+                            {
+                                instance.init(name, value);
+                            }
+                        }
+                        Op::Fail => {
+                            let text = constants
+                                .get(instr.d as usize)
+                                .map(convert::to_str)
+                                .unwrap_or_default();
+                            break 'op Throw::error(text.to_text().into_owned());
+                        }
+                        Op::Yield | Op::YieldPair => {
+                            save!();
+                            let (key, value) = if instr.op == Op::Yield {
+                                (None, regs[r(instr.a)].clone())
+                            } else {
+                                (Some(regs[r(instr.a)].clone()), regs[r(instr.b)].clone())
+                            };
+                            match attempt!(self.yielded(key, value)) {
+                                Called::Exit(exit) => return exit,
+                                Called::Value(_) | Called::Frame => continue 'frame,
+                            }
+                        }
+
                         Op::Iterate => {
                             let source = attempt!(array::iterable(&regs[r(instr.b)], &library));
                             regs[r(instr.a)] = source;
                             regs[r(instr.a.saturating_add(1))] = Value::Number(0.0);
                         }
                         Op::Next | Op::NextPair => {
+                            if let Some(generator) = Generator::of(&regs[r(instr.a)]) {
+                                let generator = Rc::clone(generator);
+                                save!();
+                                let above = base + usize::from(proto.registers);
+                                match attempt!(self.resume_generator(
+                                    &generator,
+                                    Consumer::ForEach,
+                                    above,
+                                    above
+                                )) {
+                                    Called::Exit(exit) => return exit,
+                                    Called::Value(_) | Called::Frame => continue 'frame,
+                                }
+                            }
                             let position = regs[r(instr.a.saturating_add(1))]
                                 .as_number()
                                 .unwrap_or(0.0) as usize;
@@ -1180,7 +1312,7 @@ impl Fiber {
                     }
                 };
                 if let Some(top) = self.frames.last_mut()
-                    && top.kind == FrameKind::Script
+                    && top.kind != FrameKind::Task
                 {
                     top.pc = pc as u32;
                 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::exception::{Exception, Place};
+use crate::generator::{Generator, State};
 use crate::native::{Throw, Thrown};
 use crate::string::Str;
 use crate::value::Value;
@@ -24,7 +25,7 @@ impl Fiber {
             }
         };
         while let Some(frame) = self.frames.last().copied() {
-            if frame.kind == FrameKind::Script {
+            if frame.kind != FrameKind::Task {
                 // The saved counter is behind the instruction that threw.
                 let at = frame.pc.saturating_sub(1);
                 let proto = self.proto(&frame);
@@ -60,8 +61,19 @@ impl Fiber {
             registers.fill(Value::Undefined);
         }
         self.frames.pop();
-        if frame.kind == FrameKind::Task {
-            self.tasks.pop();
+        match frame.kind {
+            FrameKind::Script => {}
+            FrameKind::Task => {
+                self.tasks.pop();
+            }
+            FrameKind::Generator => {
+                // It threw, and is finished.
+                if let Some(running) = self.generators.pop()
+                    && let Some(generator) = running.object.downcast::<Generator>()
+                {
+                    generator.state.replace(State::Done);
+                }
+            }
         }
     }
 
@@ -81,7 +93,7 @@ impl Fiber {
             .frames
             .iter()
             .rev()
-            .find(|frame| frame.kind == FrameKind::Script)?;
+            .find(|frame| frame.kind != FrameKind::Task)?;
         let span = self.proto(frame).place(frame.pc.saturating_sub(1))?;
         let sources = &self.instances[frame.instance as usize].unit.program.sources;
         let position = sources.position(span);

@@ -1,5 +1,6 @@
 //! A unit: a compiled program linked with a library. Immutable, shared by all threads.
 
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,6 +21,15 @@ pub struct Unit {
     /// The constants as one frozen list; regular expressions are none there.
     consts: Arc<Tree>,
     regexes: Vec<(usize, Arc<dyn CompiledRegex>)>,
+    pub(crate) classes: Vec<ClassTable>,
+}
+
+/// A class of the script, its members by name.
+pub(crate) struct ClassTable {
+    pub constructor: u32,
+    pub methods: HashMap<Box<[u8]>, u32>,
+    pub private: HashSet<Box<[u8]>>,
+    pub readonly: HashSet<Box<[u8]>>,
 }
 
 /// Why a program could not be linked: bad regular expression literals.
@@ -81,6 +91,18 @@ impl Unit {
                 sources: program.sources,
             });
         }
+        let bytes = |name: &str| Box::from(name.as_bytes());
+        let classes = program.classes.iter().map(|class| ClassTable {
+            constructor: class.constructor,
+            methods: class
+                .methods
+                .iter()
+                .map(|(name, proto)| (bytes(name), *proto))
+                .collect(),
+            private: class.private.iter().map(|name| bytes(name)).collect(),
+            readonly: class.readonly.iter().map(|name| bytes(name)).collect(),
+        });
+        let classes = classes.collect();
         // Constants hold nothing that cannot be frozen.
         let consts = freeze(&Value::from(Array::from_list(values))).unwrap_or_default();
         Ok(Arc::new(Unit {
@@ -88,6 +110,7 @@ impl Unit {
             library,
             consts,
             regexes,
+            classes,
         }))
     }
 

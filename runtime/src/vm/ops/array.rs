@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::{room, writable};
 use crate::array::{Array, Key};
+use crate::generator::Generator;
 use crate::library::Library;
 use crate::map_set::Iteration;
 use crate::native::{Cx, Throw};
@@ -69,6 +70,24 @@ pub(in crate::vm) fn spread(
     Ok(())
 }
 
+/// Adds one value that was spread: a string key is kept.
+pub(in crate::vm) fn append(
+    into: &mut Value,
+    key: Option<Key>,
+    value: Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    let Some(array) = writable(into, cx)? else {
+        return Err(Throw::error("not an array"));
+    };
+    room(array, 1)?;
+    match key {
+        Some(key @ Key::String(_)) => array.insert(key, value),
+        _ => array.push(value),
+    }
+    Ok(())
+}
+
 fn native_iterator(value: &Value) -> Option<Rc<dyn NativeIterator>> {
     let object = value.as_object()?;
     match object.downcast::<Iteration>() {
@@ -82,7 +101,8 @@ pub(in crate::vm) fn iterable(subject: &Value, library: &Library) -> Result<Valu
     match subject {
         Value::Array(_) => return Ok(subject.clone()),
         Value::Object(object) => {
-            if object.downcast::<Iteration>().is_some() {
+            if object.downcast::<Iteration>().is_some() || object.downcast::<Generator>().is_some()
+            {
                 return Ok(subject.clone());
             }
             if let Some(source) = object.iterate() {

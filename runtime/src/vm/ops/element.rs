@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::array::{Array, Key};
 use crate::convert::to_integer;
+use crate::instance::{Caller, Instance};
 use crate::library::Library;
 use crate::native::{Cx, Throw};
 use crate::object::{Function, Object};
@@ -11,11 +12,16 @@ use crate::string::Str;
 use crate::value::Value;
 
 /// `base[key]` (7.1).
-pub(in crate::vm) fn index(base: &Value, key: &Value, cx: &mut Cx<'_>) -> Result<Value, Throw> {
+pub(in crate::vm) fn index(
+    base: &Value,
+    key: &Value,
+    caller: Caller<'_>,
+    cx: &mut Cx<'_>,
+) -> Result<Value, Throw> {
     match base {
         Value::Array(_) => Ok(lookup(base, key).unwrap_or_default()),
         Value::String(string) => Ok(byte(string, key).unwrap_or_default()),
-        Value::Object(object) => property(object, &crate::convert::to_str(key), cx.library),
+        Value::Object(object) => property(object, &crate::convert::to_str(key), caller, cx.library),
         Value::Function(_) | Value::Resource(_) => Err(Throw::error(format!(
             "a {} has no elements",
             base.kind().name()
@@ -38,16 +44,23 @@ fn byte(string: &Str, key: &Value) -> Option<Value> {
 }
 
 /// `base[key]` for `isset` and `??`: none where [`index`] throws.
-pub(in crate::vm) fn peek(base: &Value, key: &Value, cx: &mut Cx<'_>) -> Value {
-    index(base, key, cx).unwrap_or_default()
+pub(in crate::vm) fn peek(base: &Value, key: &Value, caller: Caller<'_>, cx: &mut Cx<'_>) -> Value {
+    index(base, key, caller, cx).unwrap_or_default()
 }
 
 /// `isset(base[key])` (6.7).
-pub(in crate::vm) fn isset(base: &Value, key: &Value, library: &Library) -> bool {
+pub(in crate::vm) fn isset(
+    base: &Value,
+    key: &Value,
+    caller: Caller<'_>,
+    library: &Library,
+) -> bool {
     match base {
         Value::Array(_) => lookup(base, key).is_some(),
         Value::String(string) => byte(string, key).is_some(),
-        Value::Object(object) => isset_property(object, &crate::convert::to_str(key), library),
+        Value::Object(object) => {
+            isset_property(object, &crate::convert::to_str(key), caller, library)
+        }
         _ => false,
     }
 }
@@ -56,8 +69,12 @@ pub(in crate::vm) fn isset(base: &Value, key: &Value, library: &Library) -> bool
 pub(in crate::vm) fn property(
     object: &Rc<Object>,
     name: &Str,
+    caller: Caller<'_>,
     library: &Library,
 ) -> Result<Value, Throw> {
+    if let Some(instance) = Instance::of(object) {
+        return instance.get(object, name, caller);
+    }
     let method = library
         .class_of(object)
         .and_then(|class| class.method(&name.to_text()));
@@ -66,7 +83,15 @@ pub(in crate::vm) fn property(
     }))
 }
 
-pub(in crate::vm) fn isset_property(object: &Rc<Object>, name: &Str, library: &Library) -> bool {
+pub(in crate::vm) fn isset_property(
+    object: &Rc<Object>,
+    name: &Str,
+    caller: Caller<'_>,
+    library: &Library,
+) -> bool {
+    if let Some(instance) = Instance::of(object) {
+        return instance.isset(name, caller);
+    }
     library
         .class_of(object)
         .is_some_and(|class| class.method(&name.to_text()).is_some())
@@ -76,10 +101,11 @@ pub(in crate::vm) fn isset_property(object: &Rc<Object>, name: &Str, library: &L
 pub(in crate::vm) fn get_property(
     base: &Value,
     name: &Value,
+    caller: Caller<'_>,
     cx: &mut Cx<'_>,
 ) -> Result<Value, Throw> {
     match (base, name) {
-        (Value::Object(object), Value::String(name)) => property(object, name, cx.library),
+        (Value::Object(object), Value::String(name)) => property(object, name, caller, cx.library),
         (Value::Function(_) | Value::Resource(_), _) => Err(Throw::error(format!(
             "a {} has no properties",
             base.kind().name()

@@ -9,7 +9,9 @@ use super::element::Range;
 use super::{Registers, arith, room, writable};
 use crate::array::{Array, Key};
 use crate::cell::VarCell;
+use crate::instance::{Caller, Instance};
 use crate::native::{Cx, Throw};
+use crate::object::Object;
 use crate::string::Str;
 use crate::value::Value;
 
@@ -68,17 +70,72 @@ pub(in crate::vm) fn check_writable(cell: &VarCell) -> Result<(), Throw> {
     }
 }
 
-/// The place that `steps` lead to from `base`; missing levels become arrays.
-pub(in crate::vm) fn place<'v>(
-    base: &'v mut Value,
-    steps: &[Resolved],
+/// Where a walk along a path ends: at its place, or at an object, whose properties are behind a borrow of their own.
+enum Walk<'s, T> {
+    Done(Result<T, Throw>),
+    Object(Rc<Object>, &'s [Resolved]),
+}
+
+fn walk<'s, T>(
+    mut current: &mut Value,
+    mut steps: &'s [Resolved],
     cx: &mut Cx<'_>,
-) -> Result<&'v mut Value, Throw> {
-    let mut current = base;
-    for step in steps {
-        current = child(current, step, cx)?;
+    change: &mut Option<impl FnOnce(&mut Value, &mut Cx<'_>) -> Result<T, Throw>>,
+) -> Walk<'s, T> {
+    while let Some((step, rest)) = steps.split_first() {
+        if let Value::Object(object) = current {
+            return Walk::Object(Rc::clone(object), steps);
+        }
+        current = match child(current, step, cx) {
+            Ok(next) => next,
+            Err(throw) => return Walk::Done(Err(throw)),
+        };
+        steps = rest;
     }
-    Ok(current)
+    match change.take() {
+        Some(change) => Walk::Done(change(current, cx)),
+        None => Walk::Done(Err(Throw::error("a place was reached twice"))),
+    }
+}
+
+/// Does `change` at the place that `steps` lead to from `base`; missing levels become arrays.
+fn with_place<T>(
+    base: &mut Value,
+    steps: &[Resolved],
+    caller: Caller<'_>,
+    cx: &mut Cx<'_>,
+    change: impl FnOnce(&mut Value, &mut Cx<'_>) -> Result<T, Throw>,
+) -> Result<T, Throw> {
+    let mut change = Some(change);
+    let mut reached = walk(base, steps, cx, &mut change);
+    loop {
+        let (object, rest) = match reached {
+            Walk::Done(result) => return result,
+            Walk::Object(object, rest) => (object, rest),
+        };
+        let Some((step, rest)) = rest.split_first() else {
+            return Err(not_writable());
+        };
+        let (Some(instance), Some(name)) = (Instance::of(&object), property_name(step)) else {
+            return Err(not_writable());
+        };
+        instance.check_write(&name, caller)?;
+        reached = instance.with(&name, |slot| walk(slot, rest, cx, &mut change));
+    }
+}
+
+#[cold]
+fn not_writable() -> Throw {
+    Throw::error("the properties of this object cannot be written")
+}
+
+/// The property that a step names on an object.
+fn property_name(step: &Resolved) -> Option<Str> {
+    match step {
+        Resolved::Property(name) => Some(name.clone()),
+        Resolved::Key(key) => Some(crate::convert::to_str(&key.to_value())),
+        Resolved::NoKey | Resolved::Append | Resolved::Slice(_) => None,
+    }
 }
 
 /// The array at `value`; what is none or a scalar becomes an empty one.
@@ -96,9 +153,7 @@ pub(in crate::vm) fn as_array<'v>(
             *value = Value::from(Array::new());
         }
         Value::Object(_) => {
-            return Err(Throw::error(
-                "the properties of this object cannot be written",
-            ));
+            return Err(not_writable());
         }
         other => {
             return Err(Throw::error(format!(
@@ -133,9 +188,7 @@ fn child<'v>(
             Ok(array.push_slot())
         }
         Resolved::Property(_) => match value {
-            Value::Object(_) => Err(Throw::error(
-                "the properties of this object cannot be written",
-            )),
+            Value::Object(_) => Err(not_writable()),
             other => Err(Throw::error(format!(
                 "a {} has no properties",
                 other.kind().name()
@@ -150,27 +203,33 @@ pub(in crate::vm) fn set(
     base: &mut Value,
     steps: &[Resolved],
     value: Value,
+    caller: Caller<'_>,
     cx: &mut Cx<'_>,
 ) -> Result<(), Throw> {
     if let Some((Resolved::Slice(parts), levels)) = steps.split_last() {
-        let target = place(base, levels, cx)?;
-        return set_slice(target, parts, &value, cx);
+        return with_place(base, levels, caller, cx, |target, cx| {
+            set_slice(target, parts, &value, cx)
+        });
     }
-    *place(base, steps, cx)? = value;
+    let old = with_place(base, steps, caller, cx, |slot, _| {
+        Ok(std::mem::replace(slot, value))
+    })?;
+    drop(old);
     Ok(())
 }
 
-/// base(steps) := base(steps) op value, in place
+/// base(steps) := base(steps) op value, in place; a missing element counts as none
 pub(in crate::vm) fn update(
     base: &mut Value,
     steps: &[Resolved],
     op: PathOp,
     value: &Value,
+    caller: Caller<'_>,
     cx: &mut Cx<'_>,
 ) -> Result<(), Throw> {
-    let slot = place(base, steps, cx)?;
-    // A missing element counts as none.
-    arith::update(slot, op, value, cx)
+    with_place(base, steps, caller, cx, |slot, cx| {
+        arith::update(slot, op, value, cx)
+    })
 }
 
 /// `base[first:last] = list` (7.4).
@@ -186,14 +245,13 @@ fn set_slice(
     let Some(new) = list.as_array() else {
         return Err(Throw::error("a slice takes an array"));
     };
-    let old = std::mem::take(as_array(base, cx)?);
-    let range = Range::of([&parts[0], &parts[1], &parts[2]], old.len())?;
-    let step_is_one = parts[2].is_none() || range.step == 1;
-    if !step_is_one {
-        *as_array(base, cx)? = old;
+    let len = as_array(base, cx)?.len();
+    let range = Range::of([&parts[0], &parts[1], &parts[2]], len)?;
+    if !parts[2].is_none() && range.step != 1 {
         return Err(Throw::error("a slice with a step cannot be assigned"));
     }
-    cx.reserve_entries(old.len() + new.len())?;
+    cx.reserve_entries(len + new.len())?;
+    let old = std::mem::take(as_array(base, cx)?);
     let start = usize::try_from(range.start).unwrap_or(0);
     let mut result = Array::with_capacity(old.len() - range.count + new.len());
     let mut add = |key: Key, value: Value| match key {
@@ -219,28 +277,68 @@ fn set_slice(
 pub(in crate::vm) fn unset(
     base: &mut Value,
     steps: &[Resolved],
+    caller: Caller<'_>,
     cx: &mut Cx<'_>,
 ) -> Result<bool, Throw> {
-    let Some((last, levels)) = steps.split_last() else {
-        return Ok(false);
-    };
-    let mut current = base;
-    for step in levels {
-        let Resolved::Key(key) = step else {
+    let mut reached = unset_walk(base, steps, cx);
+    loop {
+        let (object, rest) = match reached {
+            Walk::Done(result) => return result,
+            Walk::Object(object, rest) => (object, rest),
+        };
+        let Some((step, rest)) = rest.split_first() else {
             return Ok(false);
+        };
+        let (Some(instance), Some(name)) = (Instance::of(&object), property_name(step)) else {
+            return Ok(false);
+        };
+        if rest.is_empty() {
+            return instance.unset(&name, caller);
+        }
+        instance.check_write(&name, caller)?;
+        match instance.with_existing(&name, |value| unset_walk(value, rest, cx)) {
+            Some(next) => reached = next,
+            None => return Ok(false),
+        }
+    }
+}
+
+fn unset_walk<'s>(base: &mut Value, steps: &'s [Resolved], cx: &mut Cx<'_>) -> Walk<'s, bool> {
+    let mut current = base;
+    let mut steps = steps;
+    loop {
+        let Some((step, rest)) = steps.split_first() else {
+            return Walk::Done(Ok(false));
+        };
+        if let Value::Object(object) = current {
+            return Walk::Object(Rc::clone(object), steps);
+        }
+        if rest.is_empty() {
+            return Walk::Done(unset_last(current, step, cx));
+        }
+        let Resolved::Key(key) = step else {
+            return Walk::Done(Ok(false));
         };
         // What is not there is not made, and what nobody will change is not copied.
         if current
             .as_array()
             .is_none_or(|view| view.get(key).is_none())
         {
-            return Ok(false);
+            return Walk::Done(Ok(false));
         }
-        let Some(next) = writable(current, cx)?.and_then(|array| array.get_mut(key)) else {
-            return Ok(false);
+        current = match writable(current, cx) {
+            Ok(Some(array)) => match array.get_mut(key) {
+                Some(next) => next,
+                None => return Walk::Done(Ok(false)),
+            },
+            Ok(None) => return Walk::Done(Ok(false)),
+            Err(throw) => return Walk::Done(Err(throw)),
         };
-        current = next;
+        steps = rest;
     }
+}
+
+fn unset_last(current: &mut Value, last: &Resolved, cx: &mut Cx<'_>) -> Result<bool, Throw> {
     match (last, &*current) {
         (_, Value::String(_)) => Err(Throw::error("a part of a string cannot be unset")),
         (Resolved::Key(key), Value::Array(_)) => {

@@ -1,0 +1,84 @@
+//! Generators (language.md 11): a frame that was taken off the stack, with its registers.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::library::Library;
+use crate::memory;
+use crate::native::ClassId;
+use crate::object::{NativeObject, Object};
+use crate::value::Value;
+use crate::vm::unit::UnitRef;
+
+/// The data of the iterator that a call of a generator function gives.
+pub struct Generator {
+    pub(crate) unit: UnitRef,
+    pub(crate) proto: u32,
+    pub(crate) state: RefCell<State>,
+}
+
+/// Where a generator is.
+pub(crate) enum State {
+    /// Before its start or at a `yield`.
+    Suspended {
+        /// The next instruction.
+        pc: u32,
+        /// The registers.
+        registers: Vec<Value>,
+        /// The next automatic key.
+        key: f64,
+    },
+    /// Its frame is on the stack.
+    Running,
+    /// It returned or threw.
+    Done,
+}
+
+impl Generator {
+    /// An iterator object that starts with these registers.
+    pub(crate) fn value(
+        unit: &UnitRef,
+        proto: u32,
+        registers: Vec<Value>,
+        library: &Library,
+    ) -> Value {
+        memory::charge(registers.len() * size_of::<Value>());
+        let class = library.class_named("Iterator").unwrap_or(ClassId(u32::MAX));
+        let state = RefCell::new(State::Suspended {
+            pc: 0,
+            registers,
+            key: 0.0,
+        });
+        Value::Object(Object::new(
+            class,
+            Generator {
+                unit: unit.clone(),
+                proto,
+                state,
+            },
+        ))
+    }
+
+    /// The generator behind a value, if it is one.
+    pub(crate) fn of(value: &Value) -> Option<&Rc<Object>> {
+        value
+            .as_object()
+            .filter(|object| object.downcast::<Generator>().is_some())
+    }
+}
+
+impl NativeObject for Generator {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        if let State::Suspended { registers, .. } = self.state.get_mut() {
+            memory::credit(registers.len() * size_of::<Value>());
+            crate::cell::bury(registers.iter_mut());
+        }
+    }
+}
