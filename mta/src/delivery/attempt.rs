@@ -12,6 +12,7 @@
 //! | replies 4yz or 5yz | that reply, with the command that it answers |
 //! | has closed a pooled connection | once more on a new connection, unseen |
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -30,7 +31,7 @@ use angarium_smtp::client as smtp;
 use angarium_smtp::client::{FailureKind, Outcome, Rcpt, Transaction};
 use angarium_smtp::param::Params;
 
-use super::content::{Outgoing, Stored};
+use super::content::{ContentError, Outgoing, Stored};
 use super::desk::{Desk, Idle};
 use super::link::{Handshake, Link, TlsPeer};
 use super::plan::ClientPlan;
@@ -132,14 +133,29 @@ impl Run<'_> {
             error
         };
         let stored = Stored::of(&self.task.item).map_err(|error| unreadable(&error))?;
-        let (eight_bit, header) = Outgoing::charset(&self.core.spool, &self.worker.pool, &stored)
-            .await
-            .map_err(|error| unreadable(&error))?;
+        let content = self.content(&stored).map_err(|error| unreadable(&error))?;
+        let (eight_bit, header) = match content.charset() {
+            Some(charset) => charset,
+            None => {
+                let content = self.content(&stored).map_err(|error| unreadable(&error))?;
+                content
+                    .find_charset(&self.worker.pool)
+                    .await
+                    .map_err(|error| unreadable(&error))?
+            }
+        };
         let transaction = self.transaction(&stored, eight_bit, header)?;
         Ok(Message {
             stored,
             transaction,
+            content: RefCell::new(Some(content)),
         })
+    }
+
+    fn content(&self, stored: &Stored) -> Result<Outgoing, ContentError> {
+        let now = self.worker.effects.clock.unix().as_secs();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        Outgoing::open(&self.core.spool, stored, now)
     }
 
     fn transaction(
@@ -321,9 +337,10 @@ impl Run<'_> {
             mut about,
         } = session;
         let reused = link.client().transactions() > 0;
-        let now = self.worker.effects.clock.unix().as_secs();
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let opened = Outgoing::open(&self.core.spool, &message.stored, now);
+        let opened = match message.content.take() {
+            Some(content) => Ok(content),
+            None => self.content(&message.stored),
+        };
         let mut content = match opened {
             Ok(content) => content,
             Err(error) => {
@@ -375,6 +392,8 @@ impl Run<'_> {
 struct Message {
     stored: Stored,
     transaction: Transaction,
+    /// Open at its start; none once it was sent.
+    content: RefCell<Option<Outgoing>>,
 }
 
 /// A connection that did not become a session.

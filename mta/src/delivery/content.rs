@@ -212,20 +212,29 @@ impl Outgoing {
         })
     }
 
-    /// Whether the message has bytes above 127, and whether its header has. The second look at a
-    /// body that is not in memory is served by the system's cache.
+    /// Whether the message has bytes above 127, and whether its header may have: known at once for
+    /// a body in memory. What edits take away is looked at too, which does no harm.
+    #[must_use]
+    pub fn charset(&self) -> Option<(bool, bool)> {
+        let bytes = self.reader.as_ref()?.in_memory()?;
+        let new = |part: &Part| matches!(part, Part::New(bytes) if !bytes.is_ascii());
+        let added = self.plan.iter().any(new);
+        if bytes.is_ascii() {
+            return Some((added, added));
+        }
+        let end = HeaderEnd::default().find(bytes);
+        let header = bytes.get(..end).unwrap_or_default();
+        Some((true, added || !header.is_ascii()))
+    }
+
+    /// The same for any body, by reading it. The second reading is served by the system's cache.
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn charset(
-        spool: &Spool,
-        pool: &HeavyPool,
-        stored: &Stored,
-    ) -> Result<(bool, bool), ContentError> {
-        let mut outgoing = Outgoing::open(spool, stored, 0)?;
+    pub async fn find_charset(mut self, pool: &HeavyPool) -> Result<(bool, bool), ContentError> {
         let (mut eight_bit, mut in_header) = (false, false);
         let mut header = HeaderEnd::default();
-        while let Some(piece) = outgoing.next(pool).await? {
+        while let Some(piece) = self.next(pool).await? {
             let ascii = piece.is_ascii();
             eight_bit |= !ascii;
             if !header.over {
@@ -438,10 +447,9 @@ mod tests {
         ] {
             let (spool, _stepper, body) = store(text.as_bytes());
             let pool = HeavyPool::inline();
-            let stored = Stored::Plain(body);
-            let found = futures_util::future::FutureExt::now_or_never(Outgoing::charset(
-                &spool, &pool, &stored,
-            ));
+            let open = || Outgoing::open(&spool, &Stored::Plain(body), 0).expect("open");
+            assert_eq!(open().charset(), Some(want), "{text:?}");
+            let found = futures_util::future::FutureExt::now_or_never(open().find_charset(&pool));
             assert_eq!(found.expect("inline").expect("read"), want, "{text:?}");
         }
     }

@@ -44,6 +44,8 @@ mod plan;
 mod resolve;
 pub mod service;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

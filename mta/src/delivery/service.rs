@@ -82,21 +82,17 @@ impl Crew {
         }
     }
 
-    /// Has a job run. One that no worker takes is dropped, which answers for it.
-    pub(super) async fn run(
-        &self,
-        index: usize,
-        job: impl FnOnce(Rc<Worker>) -> LocalFuture<'static, ()> + Send + 'static,
-    ) {
+    /// Has a job run. One that no worker takes is dropped, which answers for it; false says so.
+    async fn run(&self, index: usize, job: impl jobs::Job) -> bool {
         match self {
-            Crew::Workers(handles) => {
-                if let Some(handle) = handles.get(index) {
-                    let _ = handle.run(job).await;
-                }
-            }
+            Crew::Workers(handles) => match handles.get(index) {
+                Some(handle) => handle.run(job).await.is_ok(),
+                None => false,
+            },
             Crew::Alone(worker) => {
                 let task = job(Rc::clone(worker));
                 worker.spawn(task);
+                true
             }
         }
     }
@@ -642,8 +638,7 @@ impl Owner {
                 Output::Resolve { id, resolution } => {
                     let worker = self.worker_of(id);
                     let answer = Answer::resolve(&self.handle, &self.own, id);
-                    self.crew
-                        .run(worker, jobs::resolve(*resolution, answer))
+                    self.dispatch(worker, jobs::resolve(*resolution, answer))
                         .await;
                 }
                 Output::StartAttempt {
@@ -670,7 +665,7 @@ impl Owner {
                         core: Arc::clone(&self.core),
                         live: Arc::clone(&self.live),
                     };
-                    self.crew.run(worker, jobs::attempt(work, answer)).await;
+                    self.dispatch(worker, jobs::attempt(work, answer)).await;
                 }
                 Output::RunPostdelivery {
                     id,
@@ -707,13 +702,13 @@ impl Owner {
                     };
                     let (core, live) = (Arc::clone(&self.core), Arc::clone(&self.live));
                     let job = jobs::postdelivery(ended, core, live, answer);
-                    self.crew.run(worker, job).await;
+                    self.dispatch(worker, job).await;
                 }
                 Output::Persist { id, change, dsn } => {
                     if let Some(worker) = self.bound.remove(&id) {
                         // No postdelivery ran: what predelivery left is of no more use.
                         let core = Arc::clone(&self.core);
-                        self.crew.run(worker, jobs::forget(id, core)).await;
+                        self.dispatch(worker, jobs::forget(id, core)).await;
                     }
                     self.log_ending(id, &change);
                     match dsn {
@@ -734,6 +729,13 @@ impl Owner {
         }
     }
 
+    /// Sends a job to a worker. When the workers are gone nothing more is begun.
+    async fn dispatch(&mut self, worker: usize, job: impl jobs::Job) {
+        if !self.crew.run(worker, job).await {
+            self.input(Input::Drain);
+        }
+    }
+
     async fn predelivery(&mut self, id: ItemId, key: WorkerKey) {
         let answer = Answer::predelivery(&self.handle, &self.own, id);
         let script = self.live.hooks.has(QueueHook::Predelivery);
@@ -749,8 +751,7 @@ impl Owner {
             return;
         };
         let (core, live) = (Arc::clone(&self.core), Arc::clone(&self.live));
-        self.crew
-            .run(worker, jobs::predelivery(item, core, live, answer))
+        self.dispatch(worker, jobs::predelivery(item, core, live, answer))
             .await;
     }
 
