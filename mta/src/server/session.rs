@@ -3,11 +3,19 @@
 //!
 //! # Cost
 //!
-//! An idle session holds no read buffer: bytes are read into a buffer that all sessions of the
-//! worker share, fed to the machine at once, and only what it does not take (pipelined commands
-//! behind one whose hook waits) is kept, at most one buffer. Replies gather until the session is
-//! about to wait, so that a pipelined group costs one read and one write. The timer is moved without
-//! being set anew ([`Timer`](super::wire)).
+//! An idle session takes about 2.5 KiB, its task, machine and stream together, beside the socket's
+//! registration, and no read buffer: bytes are read into a buffer that all sessions of the worker
+//! share, fed to the machine at once, and only what it does not take (pipelined commands behind one
+//! whose hook waits) is kept, at most one buffer. Replies gather until the session is about to wait,
+//! so that a pipelined group costs one read and one write. The timer is moved without being set anew
+//! (`Timer` in `wire`).
+//!
+//! System calls of a message of 4 KiB on an open connection, counted with `strace -f -c` (the
+//! spool's own are not in it): 2 `recvfrom`, 2 `sendto`, 2 `epoll_wait` and 1 `getrandom` (the next
+//! transaction's id) when the envelope is pipelined, 2 more of each of the first three when it is
+//! not. A connection costs `accept4`, two registrations, `setsockopt`, two `fcntl`, `getsockname`,
+//! `shutdown`, `close`, a wake-up of the worker, and a read and a write each for greeting and end.
+//! Allocations of such a message, counted with heaptrack: about 50, half of them for the queue item.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -48,25 +56,33 @@ pub(super) async fn serve(
     settings: Arc<Settings>,
     implicit: bool,
 ) {
+    // What only the beginning needs is no part of the task of an idle session.
+    let begin = Box::pin(begin(worker, accepted, seat, settings, implicit));
+    if let Some(mut session) = begin.await {
+        let closing = session.run().await;
+        session.close(closing).await;
+    }
+}
+
+/// Everything before the banner. None when the client is gone by then.
+async fn begin(
+    worker: Rc<Worker>,
+    accepted: Box<dyn Accepted>,
+    seat: Seat,
+    settings: Arc<Settings>,
+    implicit: bool,
+) -> Option<Box<Session>> {
     seat.server.counters.connections.one();
     let peer = accepted.peer_addr();
-    let Ok(connection) = accepted.adopt() else {
-        return;
-    };
-    let Ok(local) = connection.local_addr() else {
-        return;
-    };
+    let connection = accepted.adopt().ok()?;
+    let local = connection.local_addr().ok()?;
     let remote_ip = peer.ip().to_canonical();
     let effects = &worker.effects;
     let mut wire = Wire::new(Rc::clone(&effects.clock), Stream::Clear(connection));
     let look_up = async {
         if settings.remote_ptr {
-            name::confirmed(
-                Rc::clone(&effects.clock),
-                Rc::clone(&effects.dns),
-                remote_ip,
-            )
-            .await
+            let (clock, dns) = (Rc::clone(&effects.clock), Rc::clone(&effects.dns));
+            name::confirmed(clock, dns, remote_ip).await
         } else {
             None
         }
@@ -83,7 +99,7 @@ pub(super) async fn serve(
     if implicit {
         note_handshake(&seat, remote_ip, tls.as_ref().err());
     }
-    let Ok(tls) = tls else { return };
+    let tls = tls.ok()?;
     let random = Rc::clone(&effects.random);
     let ids = move || uuid_text(&random.uuid());
     let connection = Connection {
@@ -106,7 +122,7 @@ pub(super) async fn serve(
         Box::new(ids),
         effects.clock.monotonic().0,
     );
-    let session = Session {
+    Some(Box::new(Session {
         stopped: Some(Box::pin(worker.stopped())),
         scratch: worker.local(|| Scratch(RefCell::new(vec![0; SCRATCH]))),
         worker,
@@ -118,8 +134,7 @@ pub(super) async fn serve(
         ended: false,
         mail: None,
         context: HookContext::default(),
-    };
-    session.run().await;
+    }))
 }
 
 struct Session {
@@ -141,7 +156,8 @@ struct Session {
 }
 
 impl Session {
-    async fn run(mut self) {
+    /// Serves the client until its session is over; says how it ended.
+    async fn run(&mut self) -> Closing {
         loop {
             if let Some(output) = self.machine.poll() {
                 match output {
@@ -151,7 +167,7 @@ impl Session {
                     Output::Body(chunk) => self.append(chunk).await,
                     Output::AbortBody => self.mail = None,
                     Output::StartTls => self.upgrade().await,
-                    Output::Close(closing) => return self.close(closing).await,
+                    Output::Close(closing) => return closing,
                 }
             } else if !self.pending.is_empty() {
                 self.feed();
@@ -381,7 +397,7 @@ impl Session {
             return;
         }
         let until = self.machine.deadline().map(Monotonic);
-        let outcome = start_tls(&mut self.wire, &self.settings, until).await;
+        let outcome = Box::pin(start_tls(&mut self.wire, &self.settings, until)).await;
         let client = self.machine.session().connection.remote_ip;
         note_handshake(&self.seat, client, outcome.as_ref().err());
         match outcome {
@@ -399,7 +415,7 @@ impl Session {
     }
 
     /// The last replies, the close, and the disconnect hook.
-    async fn close(mut self, closing: Closing) {
+    async fn close(mut self: Box<Self>, closing: Closing) {
         self.mail = None;
         self.gather();
         let limit = self.settings.smtp.timeouts.command;
@@ -415,7 +431,7 @@ impl Session {
             seat,
             wire,
             ..
-        } = self;
+        } = *self;
         // The client is gone: its place is free, however long the hook takes.
         drop((wire, seat));
         settings

@@ -260,3 +260,16 @@ fn a_reload_concerns_later_connections_only() {
         old.message("x\r\n", "250").await;
     });
 }
+
+#[test]
+fn an_idle_session_is_small() {
+    let store = Arc::new(MemoryStore::default());
+    let mut sizes = Vec::new();
+    simulate(settings(&store), async |bench| {
+        let _client = bench.connect().await;
+        settle().await;
+        sizes = bench.sizes.borrow().clone();
+    });
+    // What the task holds beside the session itself, which is in a box of its own.
+    assert!(sizes[0] < 2048, "{sizes:?}");
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use angarium_effects::dns::TableDns;
 use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
-use angarium_effects::{Connect, Net};
+use angarium_effects::{Clock, Connect, Net};
 use futures_util::future::join_all;
 use tokio::task::LocalSet;
 
@@ -202,6 +202,45 @@ fn a_stop_under_load_loses_no_acknowledged_message() {
     for body in acknowledged {
         assert!(stored.contains(&body), "{body}");
     }
+}
+
+#[test]
+fn a_hundred_reloads_under_twenty_busy_sessions_disturb_nobody() {
+    let store = Arc::new(MemoryStore::default());
+    let real = Real::start(with_tls(settings(&store)), 2);
+    let running = AtomicUsize::new(20);
+    run(async {
+        let client = async |number: usize| {
+            for session in 0..5 {
+                let mut client = connect(real.address).await;
+                client.greet().await;
+                if (number + session) % 4 == 0 {
+                    client.command("STARTTLS", "220").await;
+                    client = secure(client).await;
+                    client.command("EHLO client.example", "250 ").await;
+                }
+                for message in 0..5 {
+                    let body = format!("{number} {session} {message}\r\n");
+                    client.message(&body, "250 2.0.0").await;
+                }
+                client.command("QUIT", "221").await;
+                client.expect_end().await;
+            }
+            running.fetch_sub(1, Ordering::Relaxed);
+        };
+        let reloads = async {
+            let mut reloads = 0;
+            while running.load(Ordering::Relaxed) > 0 || reloads < 100 {
+                // A new certificate each time.
+                real.server.reload(with_tls(settings(&store)));
+                reloads += 1;
+                SystemClock.sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::join!(join_all((0..20).map(client)), reloads);
+    });
+    real.stop();
+    assert_eq!(store.messages().len(), 20 * 5 * 5);
 }
 
 #[test]

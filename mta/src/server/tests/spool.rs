@@ -5,13 +5,18 @@ use std::sync::{Arc, Mutex};
 use angarium_effects::Clock;
 use angarium_effects::disk::{Disk, Fault, SimDisk};
 use angarium_effects::system::SystemClock;
-use angarium_queue::item::Item;
+use angarium_mail::edits::Edits;
+use angarium_queue::item::{Address, Item, ItemId};
+use angarium_queue::time::Timestamp;
 use angarium_spool::{BodyRef, Config, Spool};
 
 use super::super::spooled::SpoolStore;
-use super::super::{Settings, Store};
-use super::sockets::{Real, connect, run};
+use super::super::{Change, Queued, Settings, Store};
+use super::sockets::{Real, connect, effects, run};
 use super::support::{MemoryStore, settings, settle, simulate};
+use crate::delivery::content::Stored;
+use crate::pool::HeavyPool;
+use crate::worker::Worker;
 
 fn config(memory: u64) -> Config {
     Config {
@@ -164,4 +169,61 @@ fn nothing_is_acknowledged_while_the_log_cannot_be_written() {
     });
     assert_eq!(queue.lock().expect("the lock").len(), 1);
     real.stop();
+}
+
+#[test]
+fn what_is_committed_is_what_delivery_reads() {
+    let disk = SimDisk::new(1);
+    let (spool, _) = open(&disk, 64 << 20);
+    let queue = Arc::new(Mutex::new(Vec::new()));
+    let settings = over(&spool, &queue);
+    let effects = effects()(0);
+    let (worker, _stopper) = Worker::alone(effects, HeavyPool::inline());
+    let write = async |text: &str| {
+        let mut writer = settings.store.begin(&worker).expect("room");
+        writer.append(text.into()).await.expect("room");
+        writer.finish().await.expect("room")
+    };
+    run(async {
+        let (received, copy) = (write("Subject: a\r\n\r\n").await, write("changed").await);
+        let edits = Edits::none(received.len());
+        let changes = [
+            Change::None,
+            Change::Edits(edits.to_bytes().into()),
+            Change::Replaced(copy),
+        ];
+        let address = Address::new("a", "example.org");
+        let queued = (1..).zip(changes).map(|(queue, change)| {
+            let id = ItemId {
+                transaction: uuid::Uuid::from_bytes([7; 16]),
+                queue,
+            };
+            let (from, to) = (address.clone(), address.clone());
+            Queued {
+                item: Item::new(id, Timestamp::ZERO, from, to, "mx".into()),
+                mail: received.clone(),
+                change,
+            }
+        });
+        let queued = queued.collect();
+        settings.store.commit(&worker, queued).await.expect("room");
+    });
+    let items = queue.lock().expect("the lock");
+    let body = BodyRef::from_bytes(&items[0].content.0).expect("a reference");
+    assert_eq!(
+        Stored::of(&items[0]).expect("a reference"),
+        Stored::Plain(body)
+    );
+    let Stored::Edited(original, edits) = Stored::of(&items[1]).expect("a reference") else {
+        panic!("no edits");
+    };
+    assert!(original == body && edits.is_empty());
+    let Stored::Replaced { original, copy } = Stored::of(&items[2]).expect("a reference") else {
+        panic!("no copy");
+    };
+    assert_eq!(original, body);
+    let reader = spool.read(copy).expect("the copy");
+    let mut bytes = [0; 8];
+    let count = reader.read_at(&mut bytes, 0).expect("the copy");
+    assert_eq!(&bytes[..count], b"changed");
 }

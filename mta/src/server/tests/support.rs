@@ -1,5 +1,6 @@
 //! A store in memory, hooks made of closures, a server in memory, and a client that speaks SMTP.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -241,6 +242,8 @@ pub(super) struct Bench {
     pub(super) server: Arc<VirtualServer>,
     pub(super) stopper: Stopper,
     pub(super) events: Events,
+    /// Bytes of each session's task.
+    pub(super) sizes: Rc<RefCell<Vec<usize>>>,
 }
 
 pub(super) const SERVER: SocketAddr = SocketAddr::new(
@@ -275,14 +278,18 @@ pub(super) fn simulate(settings: Settings, test: impl AsyncFnOnce(Bench)) {
             port: SERVER.port(),
             backlog: None,
         };
+        let sizes = Rc::<RefCell<Vec<usize>>>::default();
         let listeners = bind(&net, &endpoint).expect("a free port");
         for listener in listeners {
             let (effects, endpoint, worker) =
                 (effects.clone(), endpoint.clone(), Rc::clone(&worker));
+            let sizes = Rc::clone(&sizes);
             tokio::task::spawn_local(async move {
                 let hand_over = async |client: Accepted| {
                     let own = Rc::clone(&worker);
-                    worker.spawn(async move { client.serve(own).await });
+                    let session = client.serve(own);
+                    sizes.borrow_mut().push(size_of_val(&session));
+                    worker.spawn(session);
                 };
                 accept(&effects, &*listener, &endpoint, hand_over).await;
             });
@@ -294,6 +301,7 @@ pub(super) fn simulate(settings: Settings, test: impl AsyncFnOnce(Bench)) {
             server,
             stopper,
             events,
+            sizes,
         };
         test(bench).await;
     });
