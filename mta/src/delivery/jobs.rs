@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 
 use super::attempt::{self, Task};
 use super::desk::{Bound, Desk};
+use super::handle::Handle;
 use super::hooks::{Before, QueueHook};
 use super::log::Line;
-use super::service::Handle;
 use super::{Core, Ended, Live, resolve as resolver};
 use crate::hooks::queue as script;
 use crate::worker::Worker;

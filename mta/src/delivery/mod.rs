@@ -9,7 +9,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`service`] | the owner of the queue: start, hand-over of new mail, control, stop |
+//! | [`service`], `owner`, `jobs` | the owner of the queue and what it has done |
+//! | [`handle`] | the way to it: hand-over of new mail, control, stop |
 //! | [`settings`] | what of the configuration delivery works by |
 //! | [`hooks`] | the trait of the queue's scripts |
 //! | `attempt`, `link`, `plan`, `resolve` | one attempt: its settings, destination, connection |
@@ -36,10 +37,12 @@ mod attempt;
 pub mod bounce;
 pub mod content;
 mod desk;
+pub mod handle;
 pub mod hooks;
 mod jobs;
 mod link;
 pub mod log;
+mod owner;
 mod plan;
 mod resolve;
 pub mod service;
@@ -51,9 +54,10 @@ use std::sync::Arc;
 
 use angarium_spool::Spool;
 
+pub use handle::{ControlError, Counts, Handle, Stopped};
 pub use hooks::{After, Before, Ended, NoQueueHooks, QueueHook, QueueHooks};
 pub use log::Line;
-pub use service::{Crew, Handle, Service, Start};
+pub use service::{Crew, Service, Start};
 pub use settings::Settings;
 
 /// What a reload replaces.

@@ -1,0 +1,214 @@
+//! The way to the queue, for every thread.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use angarium_queue::index::State;
+use angarium_queue::item::{Item, ItemId};
+use angarium_queue::scheduler::{Control, Counters, Input, InputError, Running};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Live;
+use super::service::Queue;
+
+/// Messages that wait for the service; more make their senders wait.
+const MAILBOX: usize = 4096;
+
+/// A message for the service.
+pub(super) enum Message {
+    Answer(Box<Input>),
+    Control {
+        id: ItemId,
+        action: Box<Control>,
+        reply: oneshot::Sender<Result<(), InputError>>,
+    },
+    Inspect(Box<dyn FnOnce(&Queue) + Send>),
+    Configure(Arc<Live>),
+    Stop {
+        grace: Duration,
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// Reaches the service from any thread. Clones reach the same one.
+#[derive(Clone)]
+pub struct Handle {
+    mailbox: mpsc::Sender<Message>,
+    /// New items. There is no bound here: an item takes the same memory in the queue a moment later,
+    /// and what comes in is slowed down by its sync.
+    news: mpsc::UnboundedSender<Vec<Item>>,
+    room: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}
+
+/// The service has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the queue has stopped")]
+pub struct Stopped;
+
+/// Why a wish for an item was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The queue refuses.
+    #[error(transparent)]
+    Refused(#[from] InputError),
+    /// There is no queue.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// How much the queue holds and does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Items in all.
+    pub items: usize,
+    /// Items in ACTIVE.
+    pub active: usize,
+    /// Items in DEFER.
+    pub defer: usize,
+    /// Items in SENDING.
+    pub sending: usize,
+    /// Items in HOLD.
+    pub hold: usize,
+    /// What goes on now.
+    pub running: Running,
+    /// Since the start.
+    pub totals: Counters,
+}
+
+impl Handle {
+    /// Hands over items that are in the spool and synced. It never waits; without a service they are
+    /// found at the next start.
+    pub fn committed(&self, items: Vec<Item>) {
+        let _ = self.news.send(items);
+    }
+
+    /// The end of a [`SpoolStore`](crate::server::SpoolStore) that leads here.
+    #[must_use]
+    pub fn sink(&self) -> crate::server::spooled::Sink {
+        let handle = self.clone();
+        Box::new(move |items| handle.committed(items))
+    }
+
+    /// Whether `queues.maxmessages` allows new mail.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.room.load(Ordering::Relaxed)
+    }
+
+    /// Carries out an operator's wish for an item: hold, release, retry, bounce, delete and the rest.
+    /// It is accepted when this returns; what it changes is written next.
+    ///
+    /// # Errors
+    /// The queue refuses it or has stopped.
+    pub async fn control(&self, id: ItemId, action: Control) -> Result<(), ControlError> {
+        let (reply, answer) = oneshot::channel();
+        let action = Box::new(action);
+        let message = Message::Control { id, action, reply };
+        self.mailbox.send(message).await.map_err(|_| Stopped)?;
+        Ok(answer.await.map_err(|_| Stopped)??)
+    }
+
+    /// Looks at the queue. `look` runs on the service's thread and must be quick.
+    ///
+    /// # Errors
+    /// The queue has stopped.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Queue) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let look = Box::new(move |queue: &Queue| {
+            let _ = reply.send(look(queue));
+        });
+        self.mailbox
+            .send(Message::Inspect(look))
+            .await
+            .map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// How much the queue holds and does.
+    ///
+    /// # Errors
+    /// The queue has stopped.
+    pub async fn counts(&self) -> Result<Counts, Stopped> {
+        self.inspect(|queue| Counts {
+            items: queue.len(),
+            active: queue.count(State::Active),
+            defer: queue.count(State::Defer),
+            sending: queue.count(State::Sending),
+            hold: queue.count(State::Hold),
+            running: queue.running(),
+            totals: queue.counters(),
+        })
+        .await
+    }
+
+    /// The items that `fits` chooses, with their states, in the order of ids.
+    ///
+    /// # Errors
+    /// The queue has stopped.
+    pub async fn items(
+        &self,
+        fits: impl Fn(&Item, State) -> bool + Send + 'static,
+    ) -> Result<Vec<(Item, State)>, Stopped> {
+        self.inspect(move |queue| {
+            let chosen = queue.items().filter(|(item, state)| fits(item, *state));
+            chosen.map(|(item, state)| (item.clone(), state)).collect()
+        })
+        .await
+    }
+
+    /// Takes new settings and scripts. Items between predelivery and postdelivery keep the old ones.
+    pub async fn configure(&self, live: Arc<Live>) {
+        let _ = self.mailbox.send(Message::Configure(live)).await;
+    }
+
+    /// Stops: starts nothing more, lets what runs end for up to `grace`, then returns. Everything
+    /// else is on disk. The workers must live until then.
+    pub async fn stop(&self, grace: Duration) {
+        let (reply, stopped) = oneshot::channel();
+        if self
+            .mailbox
+            .send(Message::Stop { grace, reply })
+            .await
+            .is_ok()
+        {
+            let _ = stopped.await;
+        }
+    }
+
+    /// For the service: says whether there is room.
+    pub(super) fn set_room(&self, room: bool) {
+        self.room.store(room, Ordering::Relaxed);
+    }
+
+    pub(super) async fn answer(&self, input: Input) {
+        let _ = self.mailbox.send(Message::Answer(Box::new(input))).await;
+    }
+}
+
+/// What the service reads.
+pub(super) struct Inbox {
+    pub messages: mpsc::Receiver<Message>,
+    pub news: mpsc::UnboundedReceiver<Vec<Item>>,
+}
+
+pub(super) fn channel() -> (Handle, Inbox) {
+    let (mailbox, messages) = mpsc::channel(MAILBOX);
+    let (sender, news) = mpsc::unbounded_channel();
+    let handle = Handle {
+        mailbox,
+        news: sender,
+        room: Arc::new(AtomicBool::new(true)),
+    };
+    (handle, Inbox { messages, news })
+}
