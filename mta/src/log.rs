@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use angarium_config::HookType;
+
 /// How bad an event is; the numbers are those of syslog(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -24,6 +26,12 @@ pub enum Severity {
 pub trait Log: Send + Sync {
     /// Logs `body` about the connection or transaction `id` (empty for none).
     fn line(&self, severity: Severity, id: &str, body: &str);
+
+    /// Hears that a hook has ended: where (`FILE:LINE` of the terminating function) and how much fuel it took.
+    /// For tools that show scripts at work; a server's log passes it over.
+    fn hook(&self, hook: HookType, id: &str, decided: Option<&str>, fuel: u64) {
+        let _ = (hook, id, decided, fuel);
+    }
 }
 
 /// Logs to standard error: RFC 3339 time with milliseconds, `[id]`, body.

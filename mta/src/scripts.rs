@@ -313,10 +313,14 @@ impl Scripts {
             }
         };
         let context = execution.variable("context").unwrap_or_default();
+        let fuel = execution.fuel_used();
+        services
+            .log
+            .hook(run.hook, run.id, decided.as_deref(), fuel);
         Finished {
             result,
             context,
-            fuel: execution.fuel_used(),
+            fuel,
             decided,
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! | module | commands |
 //! |---|---|
+//! | `demo` | `demo` |
+//! | `serve` | `serve` |
 //! | [`bundle`] | `init`, `pack`, `unpack`, `check` |
 //! | [`table`] | `functions`, `doc` |
 //! | `run`, `repl` | `run` (= `hsh`), `repl` |
@@ -12,6 +14,7 @@
 //! Status 0: it worked; 1: what was asked for failed; 2: the arguments are wrong.
 
 pub mod bundle;
+mod demo;
 pub mod failure;
 pub mod files;
 mod host;
@@ -43,6 +46,8 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show a server at work: no file, port or rights needed
+    Demo(demo::Args),
     /// Run a script
     Run(run::Args),
     /// Enter statements one by one
@@ -121,6 +126,7 @@ fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
 
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Demo(args) => block_on(demo::run(args)),
         Command::Run(args) => run::run(&args),
         Command::Repl(args) => run::run(&args.into()),
         Command::Lint(args) => lint::run(&args),

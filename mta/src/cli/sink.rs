@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use angarium_effects::clock::timeout;
 use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
-use angarium_effects::{Clock, Connection, Net, Random};
+use angarium_effects::{Clock, Connection, Listener, Net, Random};
 use angarium_smtp::network::Network;
 use angarium_smtp::param::Extensions;
 use angarium_smtp::reply::EnhancedStatus;
@@ -99,7 +99,12 @@ enum Keep {
     Show,
     Count,
     Folder(PathBuf),
+    /// Somebody else takes it: a line about it, and the message.
+    Hand(Taker),
 }
+
+/// Takes a message: a line that says from whom and to whom, and its bytes.
+pub(super) type Taker = Box<dyn Fn(&str, &[u8]) -> Result<(), Failure>>;
 
 /// A destination, shared by its sessions.
 pub(super) struct Sink {
@@ -134,29 +139,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     print(&format!("listening on {at}\n"))?;
     let max = args.max;
     let sink = Rc::new(Sink::new(args));
-    let accepting = {
-        let sink = Rc::clone(&sink);
-        async move {
-            loop {
-                match listener.accept().await {
-                    Ok(accepted) => {
-                        let peer = accepted.peer_addr();
-                        if let Ok(connection) = accepted.adopt() {
-                            let sink = Rc::clone(&sink);
-                            tokio::task::spawn_local(
-                                async move { sink.serve(connection, peer).await },
-                            );
-                        }
-                    }
-                    // Out of file descriptors, most likely: others have to end first.
-                    Err(error) => {
-                        terminal::error(&format!("cannot accept a connection: {error}\n"));
-                        sink.clock.sleep(Duration::from_millis(100)).await;
-                    }
-                }
-            }
-        }
-    };
+    let accepting = Rc::clone(&sink).accept(listener);
     tokio::select! {
         () = accepting => {}
         () = sink.enough.notified(), if max.is_some() => {
@@ -215,6 +198,41 @@ impl Sink {
             max: args.max,
             enough: Notify::new(),
             clock: Rc::new(SystemClock),
+        }
+    }
+
+    /// A sink that accepts everything and hands it over.
+    pub(super) fn handing(taker: Taker) -> Sink {
+        let mut sink = Sink::new(Args {
+            port: 0,
+            address: IpAddr::from([127, 0, 0, 1]),
+            dir: None,
+            count: true,
+            reply: Vec::new(),
+            times: None,
+            max: None,
+        });
+        sink.keep = Keep::Hand(taker);
+        sink
+    }
+
+    /// Serves connections for ever.
+    pub(super) async fn accept(self: Rc<Self>, listener: Rc<dyn Listener>) {
+        loop {
+            match listener.accept().await {
+                Ok(accepted) => {
+                    let peer = accepted.peer_addr();
+                    if let Ok(connection) = accepted.adopt() {
+                        let sink = Rc::clone(&self);
+                        tokio::task::spawn_local(async move { sink.serve(connection, peer).await });
+                    }
+                }
+                // Out of file descriptors, most likely: others have to end first.
+                Err(error) => {
+                    terminal::error(&format!("cannot accept a connection: {error}\n"));
+                    self.clock.sleep(Duration::from_millis(100)).await;
+                }
+            }
         }
     }
 
@@ -359,6 +377,7 @@ impl Sink {
                 files::write(&path, body)?;
                 print(&format!("{headline}: {}\n", path.display()))?;
             }
+            Keep::Hand(taker) => taker(&headline, body)?,
             Keep::Count => {}
         }
         self.messages.set(number);
