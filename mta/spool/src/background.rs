@@ -19,7 +19,7 @@ use crate::index::Location;
 use crate::payload::Payload;
 use crate::rotation;
 use crate::scan;
-use crate::segment::{START, Segment};
+use crate::segment::Segment;
 use crate::shared::{Move, Moved, Request, Shared};
 use crate::ticket::{self, Ticket};
 
@@ -87,8 +87,13 @@ impl Background {
             return Progress::Worked.unless(now < self.retry_at);
         }
         let result = match self.checkpoint() {
+            Ok(true) => Ok(true),
             Ok(false) => self.remove_segment(),
-            other => other,
+            // On a full disk there is no room for a checkpoint before an old segment has gone.
+            Err(error) => match self.remove_segment() {
+                Ok(true) => Ok(true),
+                Ok(false) | Err(_) => Err(error),
+            },
         };
         match result {
             Ok(true) => Progress::Worked,
@@ -268,14 +273,8 @@ impl Background {
             segments
                 .range(..self.checkpointed)
                 .filter(|(number, _)| !self.stuck.contains(number))
-                .map(|(number, segment)| {
-                    (
-                        segment.live(),
-                        segment.size().saturating_sub(START),
-                        *number,
-                    )
-                })
-                .filter(|(live, room, _)| live.saturating_mul(2) < *room)
+                .map(|(number, segment)| (segment.live(), segment.records(), *number))
+                .filter(|(live, records, _)| live.saturating_mul(2) < *records)
                 .min()
                 .and_then(|(_, _, number)| segments.get(&number).cloned())
         };

@@ -32,6 +32,8 @@ pub(crate) struct Batch {
     pub(crate) bodies: HashSet<BodyId, BuildHasherDefault<DefaultHasher>>,
     /// Somebody waits for a sync, if the configuration wants commits to.
     pub(crate) needs_sync: bool,
+    /// How many of the completions that wait are in the batch.
+    pub(crate) completions: usize,
     /// Transactions among those who wait.
     pub(crate) commits: u64,
     /// Somebody asked for a sync in so many words.

@@ -462,9 +462,10 @@ impl<'a> Start<'a> {
         for (number, header) in &self.headers {
             let path = segment::path(&self.log, *number);
             let length = self.lengths.get(number).copied().unwrap_or(START);
-            index
-                .segments()
-                .insert(*number, Arc::new(Segment::new(path, header.seal(), length)));
+            index.segments().insert(
+                *number,
+                Arc::new(Segment::new(path, header.seal(), length, length)),
+            );
         }
         let mut order = Vec::with_capacity(self.items.len());
         for (id, entry) in self.items {

@@ -108,6 +108,7 @@ pub(crate) fn begin(
         path.clone(),
         header.seal(),
         end.max(shared.config.segment_size),
+        end,
     ));
     shared
         .index

@@ -144,17 +144,20 @@ pub(crate) struct Segment {
     pub(crate) seal: Seal,
     /// The length of the file.
     size: AtomicU64,
+    /// How far records were written. Of a segment of an earlier run, the length of the file.
+    written: AtomicU64,
     /// Bytes of records that an item still needs.
     live: AtomicU64,
     file: Mutex<Option<Weak<dyn DiskFile>>>,
 }
 
 impl Segment {
-    pub(crate) fn new(path: PathBuf, seal: Seal, size: u64) -> Self {
+    pub(crate) fn new(path: PathBuf, seal: Seal, size: u64, written: u64) -> Self {
         Self {
             path,
             seal,
             size: AtomicU64::new(size),
+            written: AtomicU64::new(written),
             live: AtomicU64::new(0),
             file: Mutex::new(None),
         }
@@ -180,9 +183,16 @@ impl Segment {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// The file is at least this long now.
-    pub(crate) fn grown_to(&self, size: u64) {
-        self.size.fetch_max(size, Ordering::Relaxed);
+    /// Bytes of records that were written, dead or alive. Room that was left free does not count as
+    /// dead, so that compaction never moves what it has just moved.
+    pub(crate) fn records(&self) -> u64 {
+        self.written.load(Ordering::Relaxed).saturating_sub(START)
+    }
+
+    /// Records were written up to `end`.
+    pub(crate) fn written_to(&self, end: u64) {
+        self.size.fetch_max(end, Ordering::Relaxed);
+        self.written.fetch_max(end, Ordering::Relaxed);
     }
 
     pub(crate) fn live(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! What the handles, the writer and the background work share.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use angarium_effects::disk::{Disk, DiskFile, DiskLock};
@@ -39,8 +39,6 @@ pub(crate) struct Shared {
     pub(crate) garbage: Mutex<Vec<PathBuf>>,
     /// The segment that is written.
     pub(crate) active: AtomicU32,
-    /// Set by the writer when it has begun a segment: time for a checkpoint, and for the next spare.
-    pub(crate) rotated: AtomicBool,
     spare: Mutex<Option<Spare>>,
     next_spare: AtomicU64,
     /// Why no segment can be written.
@@ -128,7 +126,6 @@ impl Shared {
             background: Mailbox::new(1),
             garbage: Mutex::default(),
             active: AtomicU32::new(0),
-            rotated: AtomicBool::new(false),
             spare: Mutex::default(),
             next_spare: AtomicU64::new(0),
             unavailable: Mutex::default(),

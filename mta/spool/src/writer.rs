@@ -25,7 +25,7 @@ use crate::error::CommitError;
 use crate::id::{BodyId, ItemId};
 use crate::index::{ItemEntry, Location};
 use crate::payload;
-use crate::record::{FIRST, Kind, LAST};
+use crate::record::{self, ALIGNMENT, FIRST, Kind, LAST};
 use crate::rotation::{self, Carried, RotationError};
 use crate::segment::{End, Header, START, Segment};
 use crate::shared::{Moved, Request, Shared, count};
@@ -45,6 +45,8 @@ pub(crate) struct Writer {
     /// Records at the end of the last run's log that are not known to be synced: the next segment
     /// starts with them.
     carried: Carried,
+    /// The segment is as good as full, and there is no other.
+    stuck: bool,
     /// When to try a new segment again.
     retry_at: Monotonic,
     /// Completions whose items are still in the index.
@@ -84,6 +86,7 @@ impl Writer {
             previous,
             next_number,
             carried,
+            stuck: false,
             retry_at: Monotonic::default(),
             requested: Vec::new(),
             unwritten: Vec::new(),
@@ -96,16 +99,16 @@ impl Writer {
 
     /// Returns when the next step is due though nobody asks for anything.
     pub(crate) fn due(&self) -> Option<Monotonic> {
-        match &self.active {
-            None => Some(self.retry_at),
-            Some(_) if !self.requested.is_empty() || !self.unwritten.is_empty() => {
-                Some(Monotonic::default())
-            }
-            Some(active) if active.written > active.synced => {
-                Some(self.unsynced_since + self.shared.config.lazy_sync)
-            }
-            Some(_) => None,
+        let Some(active) = &self.active else {
+            return Some(self.retry_at);
+        };
+        if !self.requested.is_empty() || !self.unwritten.is_empty() && !self.stuck {
+            return Some(Monotonic::default());
         }
+        let sync = (active.written > active.synced)
+            .then(|| self.unsynced_since + self.shared.config.lazy_sync);
+        let retry = self.stuck.then_some(self.retry_at);
+        sync.into_iter().chain(retry).min()
     }
 
     /// Does everything that `requests` ask for: at most one write and one sync, unless a segment is
@@ -119,6 +122,16 @@ impl Writer {
         let Some(mut active) = self.active.take() else {
             self.refuse(requests);
             return;
+        };
+        let room = self
+            .shared
+            .config
+            .segment_size
+            .saturating_sub(active.written);
+        let requests = if self.stuck && size > room {
+            self.refuse_commits(requests)
+        } else {
+            requests
         };
         let mut batch = Batch::default();
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -170,53 +183,43 @@ impl Writer {
     }
 
     /// Makes sure that there is a segment with room for `size` bytes, if that can be.
+    ///
+    /// The last part of a segment is for completions: on a full disk, where no other segment can be
+    /// had, they are what makes room.
     fn prepare(&mut self, now: Monotonic, size: u64) {
         let limit = self.shared.config.segment_size;
-        match &mut self.active {
-            None => {
-                if now >= self.retry_at {
-                    self.begin_or_wait(now);
-                }
+        let limit = limit.saturating_sub(RESERVE.min(limit / 16));
+        let Some(mut active) = self.active.take() else {
+            if now >= self.retry_at {
+                self.begin_or_wait(now);
             }
-            Some(active)
-                if active.written > START && active.written.saturating_add(size) > limit =>
-            {
-                // A segment is left behind only when all of it is on the disk.
-                let closed = if active.written > active.synced {
-                    active.sync(&self.shared)
-                } else {
-                    Ok(())
-                };
-                let Some(active) = self.active.take() else {
-                    return;
-                };
-                if let Err(error) = closed {
-                    self.give_up(&active, &error);
-                    self.begin_or_wait(now);
-                    return;
-                }
-                self.release_synced();
-                let full = active.written > limit.saturating_mul(2);
-                if now < self.retry_at && !full {
-                    self.active = Some(active);
-                    return;
-                }
-                self.previous = Some(active.end(&self.shared));
-                match self.begin(now) {
-                    Ok(()) => {}
-                    Err(error) if error.may_exist || full => self.wait(&error),
-                    Err(error) => {
-                        // Nothing has happened to this segment: it takes more until a new one can be had.
-                        let reason = error.to_string();
-                        self.shared.tell(Event::Background {
-                            action: "begin a new segment",
-                            reason,
-                        });
-                        self.active = Some(active);
-                    }
-                }
+            return;
+        };
+        let full = active.written > START && active.written.saturating_add(size) > limit;
+        if !(full || self.stuck) || now < self.retry_at {
+            self.active = Some(active);
+            return;
+        }
+        // A segment is left behind only when all of it is on the disk.
+        let closed = if active.written > active.synced {
+            active.sync(&self.shared)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = closed {
+            self.give_up(&active, &error);
+            self.begin_or_wait(now);
+            return;
+        }
+        self.release_synced();
+        self.previous = Some(active.end(&self.shared));
+        if let Err(error) = self.begin(now) {
+            self.wait(&error);
+            // Unless a new header may say that this segment has ended, it takes what it has room for.
+            if !error.may_exist {
+                self.active = Some(active);
+                self.stuck = true;
             }
-            Some(_) => {}
         }
     }
 
@@ -255,7 +258,7 @@ impl Writer {
                     synced: started.end,
                 });
                 self.shared.active.store(header.number, Ordering::Release);
-                self.shared.rotated.store(true, Ordering::Release);
+                self.stuck = false;
                 self.shared.background.nudge();
                 self.shared.set_unavailable(None);
                 Ok(())
@@ -273,8 +276,8 @@ impl Writer {
 
     /// Leaves a segment whose state on the disk is unknown behind the last sync.
     fn give_up(&mut self, active: &Active, error: &io::Error) {
-        let end = active.end(&self.shared);
-        self.previous = Some(end);
+        self.previous = Some(active.end(&self.shared));
+        self.stuck = false;
         self.shared.tell(Event::Poisoned {
             path: active.segment.path.clone(),
             reason: error.to_string(),
@@ -286,27 +289,35 @@ impl Writer {
 
     /// Answers everybody while no segment can be written. Completions are kept.
     fn refuse(&mut self, requests: Vec<Request>) {
-        let reason = self
-            .shared
-            .unavailable()
-            .unwrap_or_else(|| "no segment is open".to_owned());
-        let error = CommitError::Unavailable(reason);
+        let error = CommitError::Unavailable(self.shared.unavailable().unwrap_or_default());
         for completer in self.syncs.drain(..) {
             completer.complete(Err(error.clone()));
         }
-        for request in requests {
+        for request in self.refuse_commits(requests) {
             match request {
                 Request::Complete(id) => self.requested.push(id),
+                Request::Sync(completer) => completer.complete(Err(error.clone())),
+                Request::Commit(..) | Request::Move(..) => {}
+            }
+        }
+    }
+
+    /// Answers those who bring records that there is no room for, and returns the others.
+    fn refuse_commits(&mut self, requests: Vec<Request>) -> Vec<Request> {
+        let error = CommitError::Unavailable(self.shared.unavailable().unwrap_or_default());
+        let mut others = Vec::new();
+        for request in requests {
+            match request {
                 Request::Commit(work, completer) => {
                     discard_files(&self.shared, &files(&self.shared, &work));
                     count(&self.shared.stats.failed, 1);
                     completer.complete(Err(error.clone()));
                 }
-                Request::Move(_, completer) | Request::Sync(completer) => {
-                    completer.complete(Err(error.clone()))
-                }
+                Request::Move(_, completer) => completer.complete(Err(error.clone())),
+                Request::Complete(_) | Request::Sync(_) => others.push(request),
             }
         }
+        others
     }
 
     /// Appends the completions that wait. One whose item is changed by this very batch waits for the
@@ -321,7 +332,40 @@ impl Writer {
             }
         }
         self.requested = later;
-        if self.requested.is_empty() {
+        batch.completions = self.unwritten.len();
+        if self.stuck {
+            // No other segment can be had: only what this one has room for.
+            let used = active.written.saturating_add(buffer.len() as u64);
+            let room = self.shared.config.segment_size.saturating_sub(used);
+            let ids = room.saturating_sub(record::size(0) + ALIGNMENT) / ItemId::LENGTH as u64;
+            batch.completions = batch
+                .completions
+                .min(usize::try_from(ids).unwrap_or(usize::MAX))
+                .min(DONE_MAX);
+        }
+        let ids: Vec<ItemId> = self
+            .unwritten
+            .iter()
+            .take(batch.completions)
+            .map(|(id, _)| *id)
+            .collect();
+        for ids in ids.chunks(DONE_MAX) {
+            let payload = payload::done(ids);
+            active
+                .page(&self.shared, buffer)
+                .append(Kind::Done, FIRST | LAST, &payload, &[], None);
+        }
+        self.answer_syncs(batch);
+    }
+
+    /// Lets those who wait for all completions wait for this batch, if it has them all.
+    fn answer_syncs(&mut self, batch: &mut Batch) {
+        if batch.completions < self.unwritten.len() {
+            let error = CommitError::Unavailable(self.shared.unavailable().unwrap_or_default());
+            for completer in self.syncs.drain(..) {
+                completer.complete(Err(error.clone()));
+            }
+        } else if self.requested.is_empty() {
             batch.must_sync |= !self.syncs.is_empty();
             batch.waiting.extend(
                 self.syncs
@@ -329,24 +373,14 @@ impl Writer {
                     .map(|completer| (completer, Vec::new())),
             );
         }
-        if self.unwritten.is_empty() {
-            return;
-        }
-        let ids: Vec<ItemId> = self.unwritten.iter().map(|(id, _)| *id).collect();
-        for ids in ids.chunks(DONE_MAX) {
-            let payload = payload::done(ids);
-            active
-                .page(&self.shared, buffer)
-                .append(Kind::Done, FIRST | LAST, &payload, &[], None);
-        }
     }
 
     /// Makes a durable batch true.
     fn apply(&mut self, batch: Batch, synced: bool) {
         count(&self.shared.stats.commits, batch.commits);
-        let written = self.unwritten.len() as u64;
-        self.unsynced.append(&mut self.unwritten);
-        count(&self.shared.stats.completions, written);
+        self.unsynced
+            .extend(self.unwritten.drain(..batch.completions));
+        count(&self.shared.stats.completions, batch.completions as u64);
         let mut held = batch.held;
         for change in batch.changes {
             self.change(change, &mut held);
@@ -456,6 +490,8 @@ impl Writer {
     }
 }
 
+/// The part of a segment that commits leave to completions, when segments are not tiny.
+const RESERVE: u64 = 64 << 10;
 /// Completions in one record.
 const DONE_MAX: usize = 4096;
 
@@ -475,7 +511,7 @@ impl Active {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.written)?;
         self.written = self.written.saturating_add(bytes.len() as u64);
-        self.segment.grown_to(self.written);
+        self.segment.written_to(self.written);
         Ok(())
     }
 

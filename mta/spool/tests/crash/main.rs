@@ -59,6 +59,14 @@ fn a_killed_process_loses_nothing_even_without_fsync() {
 }
 
 #[test]
+fn undisturbed_work_loses_nothing() {
+    all("undisturbed", 40_000..40_100, |seed| Plan {
+        stop_after: Some(u64::MAX),
+        ..Plan::new(seed, Trouble::Stops, Loss::Power)
+    });
+}
+
+#[test]
 fn one_run_is_stopped_after_each_of_its_calls() {
     let whole = Plan {
         rounds: 1,

@@ -163,6 +163,10 @@ impl Work<'_> {
                 self.disk.fail_after(self.random.below(150), fault);
             }
         }
+        if self.plan.trouble != Trouble::Stops && self.random.below(3) == 0 {
+            self.disk
+                .set_capacity(40_000 + self.random.below(200_000), 30);
+        }
         let mut asked = Vec::new();
         for _ in 0..40 {
             for _ in 0..self.random.below(5) {
@@ -176,6 +180,7 @@ impl Work<'_> {
             }
         }
         self.disk.clear_faults();
+        self.disk.set_capacity(u64::MAX, u64::MAX);
         self.settle(&spool, &mut stepper, &mut asked)
     }
 

@@ -139,12 +139,20 @@ impl Tree {
         }
     }
 
+    /// Bytes of files that have a name or are open. (What only the durable disk still names is given
+    /// back: a file system that runs out of room syncs its names.)
     pub(super) fn bytes_used(&self) -> u64 {
-        self.nodes.keys().map(|&inode| self.length(inode)).sum()
+        self.used().map(|(&inode, _)| self.length(inode)).sum()
     }
 
     pub(super) fn inodes_used(&self) -> u64 {
-        self.nodes.len() as u64
+        self.used().count() as u64
+    }
+
+    fn used(&self) -> impl Iterator<Item = (&u64, &Node)> {
+        self.nodes
+            .iter()
+            .filter(|(_, node)| node.names + node.open > 0)
     }
 
     pub(super) fn read(&self, inode: u64, buffer: &mut [u8], offset: u64) -> usize {

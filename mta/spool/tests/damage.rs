@@ -1,0 +1,190 @@
+//! Damage to what was synced costs the damaged message and nothing else, and no file makes a start panic.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use angarium_effects::clock::Monotonic;
+use angarium_effects::disk::{Disk, OpenMode, SimDisk, read_file};
+use angarium_spool::{Config, Inspection, ItemId, OnCorrupt, Spool};
+use proptest::prelude::*;
+
+const LOG: &str = "/var/spool/queue/log";
+const ITEMS: u64 = 40;
+
+fn config(corrupt: OnCorrupt) -> Config {
+    let mut config = Config::new("/var/spool/queue", "/var/spool/tmp");
+    config.segment_size = 20_000;
+    config.prepare_segments = false;
+    config.corrupt = corrupt;
+    config
+}
+
+fn id(queue: u64) -> ItemId {
+    ItemId {
+        transaction: [3; 16],
+        queue,
+    }
+}
+
+/// A spool with [`ITEMS`] items in several segments, with or without a checkpoint.
+fn filled(checkpoint: bool) -> SimDisk {
+    let disk = SimDisk::new(1);
+    let (spool, _, mut stepper) =
+        Spool::open_stepped(Arc::new(disk.clone()), config(OnCorrupt::Abort)).expect("open");
+    for queue in 0..ITEMS {
+        let body = spool.body(&[queue as u8; 900]).expect("a body");
+        let mut transaction = spool.transaction();
+        let body = transaction.add_body(&body);
+        transaction.add_item(id(queue), &[body], vec![queue as u8; 100]);
+        let commit = spool.commit(transaction);
+        stepper.write(Monotonic::default());
+        commit.result().expect("a result").expect("durable");
+    }
+    if checkpoint {
+        stepper.run(Monotonic::default());
+    }
+    disk
+}
+
+/// Opens the spool and returns the items that are whole.
+fn whole(disk: &SimDisk, corrupt: OnCorrupt) -> BTreeMap<u64, ()> {
+    let (spool, recovered, _stepper) =
+        Spool::open_stepped(Arc::new(disk.clone()), config(corrupt)).expect("open");
+    let mut found = BTreeMap::new();
+    for item in recovered {
+        let item = item.expect("an item");
+        let number = item.id.queue as u8;
+        let mut body = Vec::new();
+        let read = spool
+            .read(item.bodies[0])
+            .map(|mut reader| reader.read_to_end(&mut body));
+        assert_eq!(item.blob, vec![number; 100]);
+        if matches!(read, Ok(Ok(_))) {
+            assert_eq!(body, vec![number; 900]);
+            found.insert(item.id.queue, ());
+        }
+    }
+    found
+}
+
+fn files(disk: &SimDisk) -> Vec<PathBuf> {
+    disk.list(Path::new(LOG))
+        .expect("list")
+        .into_iter()
+        .map(|entry| Path::new(LOG).join(entry.name))
+        .collect()
+}
+
+fn restarted(disk: &SimDisk) -> SimDisk {
+    disk.crash(angarium_effects::disk::Loss::Process)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn a_damaged_byte_costs_at_most_one_message(
+        checkpoint in any::<bool>(), file in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(),
+        value in 1u8.., quarantine in any::<bool>(),
+    ) {
+        let disk = restarted(&filled(checkpoint));
+        let segments: Vec<_> = files(&disk).into_iter().filter(|path| path.extension().is_some()).collect();
+        let path = &segments[file.index(segments.len())];
+        let bytes = read_file(&disk, path, 1 << 20).expect("read");
+        let at = at.index(bytes.len());
+        let changed = [bytes[at] ^ value];
+        disk.open(path, OpenMode::ReadWrite).expect("open").write_all_at(&changed, at as u64).expect("write");
+        let corrupt = if quarantine { OnCorrupt::Quarantine } else { OnCorrupt::Ignore };
+        let found = whole(&disk, corrupt);
+        prop_assert!(found.len() as u64 >= ITEMS - 1, "{} items are left", found.len());
+        // The next start finds the same.
+        prop_assert_eq!(whole(&restarted(&disk), corrupt), found);
+    }
+
+    #[test]
+    fn any_bytes_in_any_file_are_survived(
+        checkpoint in any::<bool>(), file in any::<prop::sample::Index>(), start in 0usize..20_000,
+        rubbish in proptest::collection::vec(any::<u8>(), 1..3000), cut in any::<bool>(), abort in any::<bool>(),
+    ) {
+        let disk = restarted(&filled(checkpoint));
+        let files = files(&disk);
+        let path = &files[file.index(files.len())];
+        let target = disk.open(path, OpenMode::ReadWrite).expect("open");
+        target.write_all_at(&rubbish, start as u64).expect("write");
+        if cut {
+            target.truncate((start + rubbish.len() / 2) as u64).expect("truncate");
+        }
+        drop(target);
+        let corrupt = if abort { OnCorrupt::Abort } else { OnCorrupt::Quarantine };
+        let opened = Spool::open_stepped(Arc::new(disk.clone()), config(corrupt));
+        if let Ok((spool, recovered, mut stepper)) = opened {
+            let _ = recovered.filter(Result::is_ok).count();
+            stepper.run(Monotonic::default());
+            drop((spool, stepper));
+        } else {
+            prop_assert!(abort, "{:?}", opened.err());
+        }
+        let disk = restarted(&disk);
+        let inspected = Inspection::open(Arc::new(disk), config(OnCorrupt::Abort));
+        if let Ok((_, items)) = inspected {
+            let _ = items.filter(Result::is_ok).count();
+        }
+    }
+}
+
+#[test]
+fn files_that_are_not_the_spools_are_left_alone() {
+    let disk = filled(true);
+    for name in ["notes.txt", "0000000g.seg", "1.seg", "checkpoint.old"] {
+        disk.open(&Path::new(LOG).join(name), OpenMode::CreateNew)
+            .expect("create");
+    }
+    let disk = restarted(&disk);
+    assert_eq!(whole(&disk, OnCorrupt::Abort).len() as u64, ITEMS);
+    let names: Vec<_> = files(&disk);
+    assert!(names.iter().any(|path| path.ends_with("notes.txt")));
+}
+
+#[test]
+fn on_a_full_disk_completions_make_room() {
+    let disk = SimDisk::new(5);
+    let (spool, _, mut stepper) =
+        Spool::open_stepped(Arc::new(disk.clone()), config(OnCorrupt::Abort)).expect("open");
+    let mut now = Monotonic::default();
+    let mut stored = Vec::new();
+    disk.set_capacity(200_000, 100);
+    for queue in 0.. {
+        let body = spool.body(&[1; 900]).expect("a body");
+        let mut transaction = spool.transaction();
+        let body = transaction.add_body(&body);
+        transaction.add_item(id(queue), &[body], vec![1; 100]);
+        let commit = spool.commit(transaction);
+        stepper.run(now);
+        match commit.result().expect("a result") {
+            Ok(()) => stored.push(queue),
+            Err(_) => break,
+        }
+    }
+    assert!(stored.len() > 50, "{} stored", stored.len());
+    assert!(spool.accepting(now).is_err());
+    for &queue in stored.iter().take(stored.len() - 3) {
+        spool.complete(id(queue));
+    }
+    for _ in 0..5 {
+        now = now + std::time::Duration::from_secs(20);
+        stepper.run(now);
+    }
+    assert_eq!(spool.stats().items, 3);
+    let body = spool.body(b"after").expect("a body");
+    let mut transaction = spool.transaction();
+    let body = transaction.add_body(&body);
+    transaction.add_item(id(1_000_000), &[body], Vec::new());
+    let commit = spool.commit(transaction);
+    stepper.run(now);
+    commit
+        .result()
+        .expect("a result")
+        .expect("there is room again");
+}
