@@ -105,8 +105,9 @@ impl Writer {
         if !self.requested.is_empty() || !self.unwritten.is_empty() && !self.stuck {
             return Some(Monotonic::default());
         }
-        let sync = (active.written > active.synced)
-            .then(|| self.unsynced_since + self.shared.config.lazy_sync);
+        let config = &self.shared.config;
+        let unsynced = config.fsync && active.written > active.synced;
+        let sync = unsynced.then(|| self.unsynced_since + config.lazy_sync);
         let retry = self.stuck.then_some(self.retry_at);
         sync.into_iter().chain(retry).min()
     }

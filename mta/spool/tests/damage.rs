@@ -148,6 +148,67 @@ fn files_that_are_not_the_spools_are_left_alone() {
 }
 
 #[test]
+fn an_idle_spool_has_nothing_to_do() {
+    for fsync in [true, false] {
+        let disk = Arc::new(SimDisk::new(1));
+        let (spool, _, mut stepper) = Spool::open_stepped(
+            disk.clone(),
+            Config {
+                fsync,
+                ..config(OnCorrupt::Abort)
+            },
+        )
+        .expect("open");
+        let body = spool.body(b"content").expect("a body");
+        let mut transaction = spool.transaction();
+        let body = transaction.add_body(&body);
+        transaction.add_item(id(1), &[body], Vec::new());
+        let commit = spool.commit(transaction);
+        stepper.run(Monotonic::default());
+        commit.result().expect("a result").expect("durable");
+        spool.complete(id(1));
+        stepper.run(Monotonic::default());
+        let later = Monotonic(std::time::Duration::from_secs(5));
+        stepper.run(later);
+        assert_eq!(stepper.due(), None);
+        let calls = disk.counters().calls;
+        stepper.run(later);
+        assert_eq!(disk.counters().calls, calls);
+        assert_eq!(spool.stats().live_bytes, 0);
+    }
+}
+
+#[test]
+fn a_batch_is_one_write_and_one_sync() {
+    let disk = Arc::new(SimDisk::new(1));
+    let (spool, _, mut stepper) =
+        Spool::open_stepped(disk.clone(), config(OnCorrupt::Abort)).expect("open");
+    stepper.run(Monotonic::default());
+    let before = disk.counters();
+    let commits: Vec<_> = (0..5)
+        .map(|queue| {
+            let body = spool.body(&[7; 500]).expect("a body");
+            let mut transaction = spool.transaction();
+            let body = transaction.add_body(&body);
+            transaction.add_item(id(queue), &[body], vec![1; 100]);
+            spool.commit(transaction)
+        })
+        .collect();
+    stepper.write(Monotonic::default());
+    assert!(
+        commits
+            .iter()
+            .all(|commit| matches!(commit.result(), Some(Ok(()))))
+    );
+    let after = disk.counters();
+    assert_eq!(
+        (after.writes - before.writes, after.syncs - before.syncs),
+        (1, 1)
+    );
+    assert_eq!(after.calls - before.calls, 2);
+}
+
+#[test]
 fn on_a_full_disk_completions_make_room() {
     let disk = SimDisk::new(5);
     let (spool, _, mut stepper) =
