@@ -35,6 +35,7 @@ use super::content::{ContentError, Outgoing, Stored};
 use super::desk::{Desk, Idle};
 use super::link::{Handshake, Link, TlsPeer};
 use super::plan::ClientPlan;
+use super::settings::Settings;
 use super::{Core, Live};
 use crate::hooks::queue::{Client, TlsMode};
 use crate::worker::Worker;
@@ -61,6 +62,7 @@ pub(super) async fn attempt(worker: &Rc<Worker>, core: &Core, live: &Live, task:
         worker,
         core,
         desk: Desk::of(worker, core),
+        settings: &live.settings,
         plan,
         task: &task,
     };
@@ -78,6 +80,7 @@ struct Run<'a> {
     worker: &'a Rc<Worker>,
     core: &'a Core,
     desk: Rc<Desk>,
+    settings: &'a Settings,
     plan: ClientPlan,
     task: &'a Task,
 }
@@ -238,7 +241,7 @@ impl Run<'_> {
             }) => match self.open(TlsMode::Disabled).await {
                 Ok(mut session) => {
                     // Scripts see that TLS was tried.
-                    session.about.tls = Some(failed_tls());
+                    session.about.tls = Some(failed_tls(None));
                     Ok(session)
                 }
                 Err(refused) => Err(refused.ended),
@@ -275,11 +278,14 @@ impl Run<'_> {
         let host = candidate.mx.to_str();
         let host = host.trim_end_matches('.');
         let name = self.plan.server_name(host);
-        let tls = match self.desk.tls(&self.plan.tls, mode) {
+        let tls = match self.desk.tls(self.settings, &self.plan.tls, mode, host) {
             Ok(tls) => tls,
-            Err(reason) => return Err(Refused::error(ErrorKind::Config, reason, about)),
+            Err(error) => {
+                return Err(Refused::error(ErrorKind::Config, error.to_string(), about));
+            }
         };
-        let peer = tls.as_ref().map(|tls| TlsPeer {
+        let found = || tls.as_ref().and_then(|(_, finding)| finding.failure());
+        let peer = tls.as_ref().map(|(tls, _)| TlsPeer {
             tls,
             name,
             address: candidate.ip,
@@ -296,7 +302,7 @@ impl Run<'_> {
         let mut link = match Link::new(connection, config, implicit, clock).await {
             Ok(link) => link,
             Err((_, reason)) => {
-                about.tls = Some(failed_tls());
+                about.tls = Some(failed_tls(found()));
                 let message = format!("TLS handshake failed: {reason}");
                 return Err(Refused::error(ErrorKind::Tls, message, about));
             }
@@ -304,12 +310,12 @@ impl Run<'_> {
         match link.ready(peer.as_ref()).await {
             Ok(()) => {
                 about.remotegreet = texts(link.client().greeting());
-                about.tls = tls_info(&link);
+                about.tls = tls_info(&link, found());
                 Ok(Session { link, about })
             }
             Err(not_ready) => {
                 about.remotegreet = texts(link.client().greeting());
-                about.tls = tls_info(&link);
+                about.tls = tls_info(&link, found());
                 let missing = matches!(
                     &not_ready.outcome,
                     Outcome::Error(failure) if failure.kind == FailureKind::Tls
@@ -415,22 +421,23 @@ impl Refused {
     }
 }
 
-fn failed_tls() -> result::TlsInfo {
+fn failed_tls(found: Option<&'static str>) -> result::TlsInfo {
     result::TlsInfo {
-        tlsrpt: Some("validation-failure"),
+        tlsrpt: found.or(Some("validation-failure")),
         ..result::TlsInfo::default()
     }
 }
 
-fn tls_info(link: &Link) -> Option<result::TlsInfo> {
+fn tls_info(link: &Link, found: Option<&'static str>) -> Option<result::TlsInfo> {
     match link.tls() {
         Handshake::None => None,
-        Handshake::Failed => Some(failed_tls()),
+        Handshake::Failed => Some(failed_tls(found)),
         Handshake::Done(info) => Some(result::TlsInfo {
             started: true,
             protocol: Some(Text::from(info.protocol.as_str())),
             cipher: Some(Text::from(info.cipher.as_str())),
             keysize: u16::try_from(info.keysize).ok(),
+            tlsrpt: found,
             peercert: info
                 .peer_cert
                 .as_ref()

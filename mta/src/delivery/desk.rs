@@ -12,12 +12,13 @@ use angarium_queue::dsn::DsnRequest;
 use angarium_queue::item::ItemId;
 use angarium_queue::pool::{Pool, PoolKey, PoolRules, Put};
 use angarium_queue::time::Timestamp;
+use rustls::RootCertStore;
 
 use super::link::Link;
-use super::settings::{Sni, TlsSettings};
-use super::{Core, Live, plan};
+use super::settings::{Settings, Sni, TlsSettings};
+use super::{Core, Live};
 use crate::hooks::queue::{Client, TlsMode};
-use crate::tls::ClientTls;
+use crate::tls::{Check, ClientTls, Finding, TlsError, Versions, system_roots};
 use crate::worker::Worker;
 
 /// One per worker.
@@ -155,29 +156,52 @@ impl Desk {
         Timestamp::from_micros(u64::try_from(now).unwrap_or(u64::MAX))
     }
 
-    /// TLS for a connection, if it may come to that.
+    /// TLS for a connection with this host, if it may come to that.
     ///
     /// # Errors
     /// What is asked for cannot be had.
     pub(super) fn tls(
         &self,
-        settings: &TlsSettings,
+        settings: &Settings,
+        tls: &TlsSettings,
         mode: TlsMode,
-    ) -> Result<Option<ClientTls>, String> {
-        if mode == TlsMode::Disabled {
-            return Ok(None);
-        }
-        if let Some(refusal) = plan::refusal(mode) {
-            return Err(refusal);
-        }
-        let versions = settings.versions;
-        let sni = settings.sni != Sni::Off;
+        host: &str,
+    ) -> Result<Option<(ClientTls, Finding)>, TlsError> {
+        let versions = tls.versions;
+        let sni = tls.sni != Sni::Off;
+        let enforce = match mode {
+            TlsMode::Disabled => return Ok(None),
+            TlsMode::Optional | TlsMode::Require => {
+                let made = self.unchecked(versions, sni)?;
+                return Ok(Some((made, Finding::default())));
+            }
+            TlsMode::OptionalVerify => false,
+            TlsMode::RequireVerify => true,
+        };
+        let names = match (&tls.verify_names[..], tls.verify_host) {
+            ([], true) => vec![host.to_owned()],
+            (names, _) => names.to_vec(),
+        };
+        let roots = match &settings.authorities {
+            _ if !tls.default_ca => Arc::new(RootCertStore::empty()),
+            Some(roots) => Arc::clone(roots),
+            None => system_roots(),
+        };
+        let check = Check {
+            roots,
+            names,
+            enforce,
+        };
+        ClientTls::checked(versions, sni, &check).map(Some)
+    }
+
+    fn unchecked(&self, versions: Versions, sni: bool) -> Result<ClientTls, TlsError> {
         let key = (versions.tls12, versions.tls13, sni);
         if let Some(tls) = self.tls.borrow().get(&key) {
-            return Ok(Some(tls.clone()));
+            return Ok(tls.clone());
         }
-        let tls = ClientTls::new(versions, sni).map_err(|error| error.to_string())?;
+        let tls = ClientTls::new(versions, sni)?;
         self.tls.borrow_mut().insert(key, tls.clone());
-        Ok(Some(tls))
+        Ok(tls)
     }
 }

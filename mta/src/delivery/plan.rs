@@ -8,7 +8,6 @@ use angarium_smtp::client::{Config, Protocol, State, TlsMode as MachineTls};
 
 use super::attempt::Task;
 use super::settings::{PoolPolicy, Settings, Sni, TlsSettings};
-use crate::hooks::queue::TlsMode;
 use crate::tls::Versions;
 
 /// The client's plan for an attempt.
@@ -44,6 +43,11 @@ impl ClientPlan {
         {
             tls.versions = Versions::from(&protocols);
         }
+        tls.verify_host = script.tls_verify_host.unwrap_or(tls.verify_host);
+        if !script.tls_verify_name.is_empty() {
+            tls.verify_names.clone_from(&script.tls_verify_name);
+        }
+        tls.default_ca = script.tls_default_ca.unwrap_or(tls.default_ca);
         let mut timeouts = transport.timeouts.clone();
         for (state, limit) in &script.timeouts {
             // Both sides have the names of hooks.md.
@@ -103,22 +107,16 @@ fn pool_key(settings: &Settings, task: &Task, config: &Config, tls: &TlsSettings
         },
     };
     let user = config.auth.as_ref().map(|auth| auth.username.as_str());
-    let session = format!("{:?} {} {tls:?} {user:?}", config.protocol, config.helo);
+    // A certificate that was checked for one host proves nothing for another.
+    let host = tls.verify_host.then_some(&candidate.mx);
+    let session = format!(
+        "{:?} {} {tls:?} {host:?} {user:?}",
+        config.protocol, config.helo
+    );
     PoolKey {
         destination,
         localip: task.source.as_ref().map(|source| source.address),
         port: candidate.port,
         session: Text::from(session),
-    }
-}
-
-/// Why the TLS of a plan cannot be carried out.
-pub(super) fn refusal(mode: TlsMode) -> Option<String> {
-    match mode {
-        TlsMode::OptionalVerify | TlsMode::RequireVerify => Some(
-            "the check of a peer's certificate (optional_verify, require_verify) is not available yet"
-                .to_owned(),
-        ),
-        TlsMode::Disabled | TlsMode::Optional | TlsMode::Require => None,
     }
 }

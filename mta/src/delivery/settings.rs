@@ -16,6 +16,8 @@ use angarium_queue::text::Text;
 use angarium_queue::transport::Transports;
 use angarium_smtp::client::{Credentials, State, Timeouts};
 
+use rustls::RootCertStore;
+
 use crate::hooks::queue::TlsMode;
 use crate::tls::Versions;
 
@@ -40,6 +42,8 @@ pub struct Settings {
     pub pool_size: usize,
     /// `queues.pooling.policy`.
     pub pool_policy: PoolPolicy,
+    /// The certificate authorities; none: the system's.
+    pub authorities: Option<Arc<RootCertStore>>,
 }
 
 /// By what an idle connection is found again.
@@ -86,6 +90,12 @@ pub struct TlsSettings {
     pub sni: Sni,
     /// The versions.
     pub versions: Versions,
+    /// In the verifying modes: the certificate must be for the host connected to.
+    pub verify_host: bool,
+    /// In the verifying modes: the certificate must be for one of these names.
+    pub verify_names: Vec<String>,
+    /// The system's certificate authorities are trusted.
+    pub default_ca: bool,
 }
 
 /// The name that the peer is told.
@@ -107,6 +117,9 @@ impl Default for TlsSettings {
             implicit: false,
             sni: Sni::Off,
             versions: Versions::default(),
+            verify_host: false,
+            verify_names: Vec::new(),
+            default_ca: true,
         }
     }
 }
@@ -178,6 +191,7 @@ impl Default for Settings {
             limits: Limits::default(),
             pool_size: 1000,
             pool_policy: PoolPolicy::default(),
+            authorities: None,
         }
     }
 }
@@ -278,6 +292,9 @@ fn client_side(from: &config::Transport) -> Result<ClientSettings, SettingsError
                 ConfigSni::Name(name) => Sni::Name(name.to_string()),
             },
             versions: Versions::from(&tls.protocols),
+            verify_host: tls.verifyhost,
+            verify_names: tls.verifynames.clone(),
+            default_ca: tls.defaultca,
         },
         auth,
         pipelining: session.pipelining,

@@ -513,8 +513,14 @@ fn tls_is_used_as_its_mode_says() {
         (
             Offer::SelfSigned,
             TlsMode::RequireVerify,
-            &["error=config", "QUEUE"],
+            &["error=tls", "UnknownIssuer", "QUEUE"],
             None,
+        ),
+        (
+            Offer::SelfSigned,
+            TlsMode::OptionalVerify,
+            &["tls=TLSv1.3", "DELIVERED"],
+            Some(true),
         ),
     ];
     for &(offer, mode, want, delivered) in cases {
@@ -527,6 +533,36 @@ fn tls_is_used_as_its_mode_says() {
             has(&line, want);
             let tls = sink.received().first().map(|message| message.tls);
             assert_eq!(tls, delivered, "{offer:?} {mode:?}");
+            rig.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_required_certificate_has_to_prove_what_is_asked() {
+    for (host, names, delivered) in [
+        (false, &[][..], true),
+        (true, &[], true),
+        (false, &["other.test", "sink.test"], true),
+        (true, &["other.test"], false),
+    ] {
+        run(|dir| async move {
+            let sink = Sink::start(local(1, 0), Offer::SelfSigned, script(|_, _| None));
+            let mut setup = Setup::to(sink.port()).tls(TlsMode::RequireVerify);
+            setup.settings.authorities = Some(Arc::new(sink.authority()));
+            let mut client = (*setup.settings.client(&"out".into())).clone();
+            client.tls.verify_host = host;
+            client.tls.verify_names = names.iter().map(|name| (*name).to_owned()).collect();
+            setup
+                .settings
+                .clients
+                .insert("out".into(), Arc::new(client));
+            let mut rig = setup.start(dir.path());
+            rig.submit("b@to.test", MESSAGE, Change::None).await;
+            let line = rig.only().await;
+            let want = if delivered { "DELIVERED" } else { "error=tls" };
+            has(&line, &[want]);
+            assert_eq!(sink.received().len(), usize::from(delivered));
             rig.stop().await;
         });
     }

@@ -13,11 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
+use super::verify::{Check, Checker, Finding};
 use super::{TlsError, Versions, failure, info, provider};
 
-/// The TLS of a transport in the modes that check no certificate: `optional` and `require`.
+/// The TLS of a transport.
 ///
-/// No property of the peer's certificate fails the handshake: an unauthenticated peer proves
+/// In the modes that check no certificate, `optional` and `require`, no property of the peer's certificate fails the handshake: an unauthenticated peer proves
 /// nothing by a good one either, and mail in clear would be the worse result.
 #[derive(Clone)]
 pub struct ClientTls(Arc<ClientConfig>);
@@ -41,6 +42,26 @@ impl ClientTls {
             .with_no_client_auth();
         config.enable_sni = sni;
         Ok(ClientTls(Arc::new(config)))
+    }
+
+    /// TLS that looks at the peer's certificate. What it finds is in the [`Finding`], so a value
+    /// serves for one connection.
+    ///
+    /// # Errors
+    /// [`TlsError::NoVersion`], [`TlsError::Authorities`].
+    pub fn checked(
+        versions: Versions,
+        sni: bool,
+        check: &Check,
+    ) -> Result<(ClientTls, Finding), TlsError> {
+        let (checker, finding) = Checker::new(check)?;
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(provider()))
+            .with_protocol_versions(&versions.list()?)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(checker))
+            .with_no_client_auth();
+        config.enable_sni = sni;
+        Ok((ClientTls(Arc::new(config)), finding))
     }
 
     /// Does the handshake of a client with the host of this name, at this address.

@@ -6,6 +6,7 @@ mod client;
 mod names;
 mod pem;
 mod server;
+mod verify;
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,6 +17,7 @@ use rustls::crypto::CryptoProvider;
 pub use client::{ClientTls, TlsStream};
 pub use pem::{KeyPair, SelfSigned, self_signed};
 pub use server::ServerTls;
+pub use verify::{Check, Finding, system_roots};
 
 /// Why a TLS configuration cannot be used; a complete sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,9 @@ pub enum TlsError {
     /// No version of TLS is left.
     #[error("tls.protocols excludes every version of TLS that exists here (TLSv1.2 and TLSv1.3)")]
     NoVersion,
+    /// Nobody to check certificates with, or for.
+    #[error("certificates cannot be checked: {0}")]
+    Authorities(String),
     /// Anything else that rustls refuses.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),

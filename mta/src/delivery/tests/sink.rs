@@ -52,6 +52,7 @@ struct State {
     script: RefCell<Script>,
     offer: Offer,
     tls: ServerTls,
+    certificate: String,
     received: RefCell<Vec<Received>>,
     connections: Cell<usize>,
     commands: RefCell<Vec<String>>,
@@ -69,6 +70,7 @@ impl Sink {
             script: RefCell::new(script),
             offer,
             tls,
+            certificate: made.certificate,
             received: RefCell::default(),
             connections: Cell::new(0),
             commands: RefCell::default(),
@@ -88,6 +90,16 @@ impl Sink {
 
     pub(super) fn accepting() -> Sink {
         Sink::start(local(1, 0), Offer::Nothing, Rc::new(|_, _| None))
+    }
+
+    /// Trust in the certificate of this sink alone.
+    pub(super) fn authority(&self) -> rustls::RootCertStore {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+        let der = CertificateDer::from_pem_slice(self.0.certificate.as_bytes());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(der.expect("a certificate")).expect("a root");
+        roots
     }
 
     pub(super) fn port(&self) -> u16 {
