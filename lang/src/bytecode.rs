@@ -343,6 +343,15 @@ ops! {
     /// Hands the key a and the value b to the consumer of this generator and suspends it.
     YieldPair "ab",
 
+    // ---- Barriers ------------------------------------------------------------------------------
+    /// Takes the lock of the name a (made a string), waiting for it.
+    Lock "a",
+    /// Enters the barrier whose lock was taken: a (its name) := a mark of it, b := the shared value, undefined when
+    /// there is none. With c = 1 the barrier has a variable.
+    Enter "ab%",
+    /// Leaves the barrier a: stores the value b (or that in cell b), removes it when undefined. Nothing when it was left.
+    Leave "ab",
+
     // ---- Iteration ---------------------------------------------------------------------------
     /// a, a+1 := an iteration over b; throws unless b is iterable
     Iterate "ab",

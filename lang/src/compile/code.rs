@@ -79,6 +79,17 @@ pub(crate) struct Target {
     pub at_breaks: Defined,
 }
 
+/// An open `barrier` block.
+#[derive(Clone, Copy)]
+pub(crate) struct Barrier {
+    /// The register with its mark.
+    pub mark: u8,
+    /// Its variable.
+    pub variable: Option<usize>,
+    /// How many loops and `switch`es are around it.
+    pub targets: usize,
+}
+
 /// A function that is being compiled.
 #[derive(Default)]
 pub(crate) struct Function {
@@ -96,6 +107,8 @@ pub(crate) struct Function {
     most: usize,
     crowded: bool,
     pub targets: Vec<Target>,
+    /// The barriers that are open, outermost first.
+    pub barriers: Vec<Barrier>,
     /// How many `try` blocks are open.
     pub tries: u32,
     /// A variable whose next reading as an argument is its last.

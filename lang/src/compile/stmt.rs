@@ -1,11 +1,11 @@
 //! Statements.
 
 use angarium_syntax::ast::{
-    Block, Expr, ExprKind, For, ForEach, Stmt, StmtKind, Switch, Target, TargetKind, Try,
+    self, Block, Expr, ExprKind, For, ForEach, Stmt, StmtKind, Switch, Target, TargetKind, Try,
 };
 
 use crate::bytecode::{Handler, Op};
-use crate::compile::code::Place;
+use crate::compile::code::{Barrier, Place};
 use crate::compile::expr::writes_variables;
 use crate::compile::{Compiler, Role};
 
@@ -123,7 +123,7 @@ impl Compiler<'_> {
             StmtKind::ForEach(node) => self.foreach_stmt(node),
             StmtKind::Switch(node) => self.switch_stmt(node),
             StmtKind::Try(node) => self.try_stmt(node),
-            StmtKind::Barrier(node) => self.unsupported(node.name.span, "`barrier` is"),
+            StmtKind::Barrier(node) => self.barrier_stmt(node, stmt),
             StmtKind::Function(function) => {
                 self.compile_function(function, &[], Role::Plain, &[]);
             }
@@ -134,12 +134,102 @@ impl Compiler<'_> {
         self.reset(mark);
     }
 
+    /// `barrier name => $v { … }`: the block is left through `Leave` on every way, a throw included.
+    fn barrier_stmt(&mut self, node: &ast::Barrier, stmt: &Stmt) {
+        let mark = self.temp();
+        self.expr_into(&node.name, mark);
+        let shared = self.temp();
+        self.at(node.name.span);
+        self.emit(Op::Lock, mark, 0, 0, 0);
+        self.emit(
+            Op::Enter,
+            mark,
+            shared,
+            u8::from(node.variable.is_some()),
+            0,
+        );
+        let variable = node
+            .variable
+            .as_ref()
+            .and_then(|variable| self.f.variable(&variable.name));
+        if let Some(variable) = &node.variable {
+            // Without a shared value the variable becomes undefined.
+            let state = self.state();
+            let target = Target {
+                kind: TargetKind::Variable(variable.name.clone()),
+                span: variable.span,
+            };
+            self.store(&target, shared, None);
+            self.set_state(state);
+        }
+        let before = self.state();
+        let barrier = Barrier {
+            mark,
+            variable,
+            targets: self.f.targets.len(),
+        };
+        self.f.barriers.push(barrier);
+        self.f.tries += 1;
+        let start = self.here();
+        self.block(&node.body);
+        self.f.tries -= 1;
+        self.f.barriers.pop();
+        let after = self.state();
+        let end = self.here();
+        self.at(stmt.span);
+        if !self.is_dead() {
+            self.leave_barrier(barrier);
+        }
+        if end > start {
+            let over = self.emit(Op::Jump, 0, 0, 0, 0);
+            let target = self.here();
+            let value = self.temp();
+            self.handler(Handler {
+                start,
+                end,
+                target,
+                register: value,
+            });
+            self.set_state(before);
+            self.leave_barrier(barrier);
+            self.emit(Op::Throw, value, 0, 0, 0);
+            self.patch(over);
+        }
+        self.set_state(after);
+    }
+
+    fn leave_barrier(&mut self, barrier: Barrier) {
+        let mark = self.mark();
+        let variable = match barrier.variable {
+            Some(variable) => self.cell(variable),
+            None => barrier.mark,
+        };
+        self.emit(Op::Leave, barrier.mark, variable, 0, 0);
+        self.reset(mark);
+    }
+
+    /// Leaves the barriers inside of the outermost `targets` loops, innermost first.
+    fn leave_barriers(&mut self, targets: usize) {
+        let open: Vec<Barrier> = self
+            .f
+            .barriers
+            .iter()
+            .rev()
+            .take_while(|barrier| barrier.targets >= targets)
+            .copied()
+            .collect();
+        for barrier in open {
+            self.leave_barrier(barrier);
+        }
+    }
+
     fn return_stmt(&mut self, value: Option<&Expr>, stmt: &Stmt) {
         if self.f.constructor {
             if let Some(expr) = value {
                 self.discard(expr);
             }
             self.at(stmt.span);
+            self.leave_barriers(0);
             self.leave();
             self.dead();
             return;
@@ -150,13 +240,22 @@ impl Compiler<'_> {
                 if let Some(name) = sole_argument(expr) {
                     self.f.dying = self.let_die(name, expr);
                 }
-                let register = self.expr(expr);
+                let mut register = self.expr(expr);
                 self.f.dying = None;
                 self.at(stmt.span);
+                if !self.f.barriers.is_empty() {
+                    if !self.is_temp(register) {
+                        let copy = self.temp();
+                        self.emit(Op::Copy, copy, register, 0, 0);
+                        register = copy;
+                    }
+                    self.leave_barriers(0);
+                }
                 self.emit(Op::Return, register, 0, 0, 0);
             }
             None => {
                 self.at(stmt.span);
+                self.leave_barriers(0);
                 self.emit(Op::ReturnNone, 0, 0, 0, 0);
             }
         }
@@ -169,6 +268,7 @@ impl Compiler<'_> {
             return;
         }
         self.at(stmt.span);
+        self.leave_barriers(self.f.targets.len());
         let jump = self.emit(Op::Jump, 0, 0, 0, 0);
         let state = self.state();
         if let Some(target) = self.f.targets.last_mut() {
@@ -189,6 +289,12 @@ impl Compiler<'_> {
             return;
         }
         self.at(stmt.span);
+        let innermost = self
+            .f
+            .targets
+            .iter()
+            .rposition(|target| target.continues.is_some());
+        self.leave_barriers(innermost.map_or(0, |at| at + 1));
         let jump = self.emit(Op::Jump, 0, 0, 0, 0);
         let innermost = self
             .f
@@ -380,7 +486,7 @@ fn sole_argument(expr: &Expr) -> Option<&str> {
     let ExprKind::Postfix(node) = &expr.kind else {
         return None;
     };
-    let angarium_syntax::ast::LinkKind::Call(args) = &node.links.first()?.kind else {
+    let ast::LinkKind::Call(args) = &node.links.first()?.kind else {
         return None;
     };
     args.iter().find_map(|arg| match &arg.value.kind {

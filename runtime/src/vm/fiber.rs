@@ -1,5 +1,6 @@
 //! The state of one execution.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use crate::library::Library;
 use crate::memory;
 use crate::native::{Cx, Input, Task, Throw};
 use crate::object::Object;
+use crate::shared::Guard;
+use crate::string::Str;
 use crate::value::Value;
 use crate::vm::unit::{Unit, UnitRef};
 
@@ -86,10 +89,26 @@ pub struct Fiber {
     pub(crate) granted: i64,
     /// The register that takes the result of the built-in that is waited for.
     pub(crate) waiting: Option<usize>,
+    /// The barriers that this execution is in.
+    pub(crate) barriers: Vec<Barrier>,
+    /// The number of the next barrier.
+    pub(crate) next_barrier: f64,
+    /// The lock that the last `Lock` instruction waited for.
+    pub(crate) acquired: Rc<RefCell<Option<Guard>>>,
     /// What the built-in in the running frame is to be resumed with.
     pub(crate) pending: Option<Input>,
     /// Where the script ended itself or was ended by a limit.
     pub(crate) ended_at: Option<Place>,
+}
+
+/// A barrier that this execution is in: it holds the lock.
+pub(crate) struct Barrier {
+    /// What the register of the instruction holds.
+    pub mark: f64,
+    pub name: Str,
+    pub guard: Guard,
+    /// Whether it has a variable, whose value is stored when the block is left.
+    pub variable: bool,
 }
 
 /// A generator whose frame is on the stack, and who wants its next value.
@@ -138,6 +157,9 @@ impl Fiber {
             left: i64::MAX,
             granted: 0,
             waiting: None,
+            barriers: Vec::new(),
+            next_barrier: 0.0,
+            acquired: Rc::default(),
             pending: None,
             ended_at: None,
         }
@@ -236,6 +258,8 @@ impl Fiber {
         self.frames.clear();
         self.tasks.clear();
         self.end_generators();
+        self.barriers.clear();
+        self.acquired.take();
         self.waiting = None;
         self.stack.clear();
         // Register 0 of the stack takes the result.
@@ -338,6 +362,8 @@ impl Fiber {
         self.frames.clear();
         self.tasks.clear();
         self.end_generators();
+        self.barriers.clear();
+        self.acquired.take();
         self.stack.clear();
         self.waiting = None;
     }

@@ -1253,6 +1253,36 @@ impl Fiber {
                             }
                         }
 
+                        Op::Lock => {
+                            charge_first!();
+                            save!();
+                            let name = regs[r(instr.a)].clone();
+                            match attempt!(self.lock_barrier(&name, base + r(instr.a))) {
+                                Called::Value(value) => {
+                                    regs = window(&mut self.stack, base);
+                                    regs[r(instr.a)] = value;
+                                }
+                                Called::Frame => continue 'frame,
+                                Called::Exit(exit) => return exit,
+                            }
+                        }
+                        Op::Enter => {
+                            let name = regs[r(instr.a)].clone();
+                            let (mark, value) = attempt!(self.enter_barrier(&name, instr.c == 1));
+                            regs = window(&mut self.stack, base);
+                            regs[r(instr.a)] = mark;
+                            regs[r(instr.b)] = value;
+                        }
+                        Op::Leave => {
+                            let mark = regs[r(instr.a)].clone();
+                            let value = match &regs[r(instr.b)] {
+                                Value::Cell(cell) => cell.get(),
+                                value => value.clone(),
+                            };
+                            attempt!(self.leave_barrier(&mark, &value));
+                            regs = window(&mut self.stack, base);
+                        }
+
                         Op::Iterate => {
                             let source = attempt!(array::iterable(&regs[r(instr.b)], &library));
                             regs[r(instr.a)] = source;

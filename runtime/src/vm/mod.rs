@@ -11,6 +11,7 @@
 //!
 //! Invariant: no Rust function calls itself or another one to the depth of a script's data or calls.
 
+mod barrier;
 pub mod call;
 pub mod execution;
 pub mod fiber;

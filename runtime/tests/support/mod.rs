@@ -25,6 +25,7 @@ use angarium_runtime::native::{
     Throw, VarDecl, opt,
 };
 use angarium_runtime::object::Function;
+use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::value::{Kind, Value};
 use angarium_runtime::{Ended, Execution, Limits, Unit, exception, map_set};
 
@@ -224,6 +225,12 @@ fn array_map(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     }))
 }
 
+/// The shared memory of all executions of a test binary.
+pub fn memory() -> &'static SharedMemory {
+    static MEMORY: OnceLock<SharedMemory> = OnceLock::new();
+    MEMORY.get_or_init(SharedMemory::default)
+}
+
 fn shared() -> &'static Mutex<HashMap<Vec<u8>, Arc<Tree>>> {
     static SHARED: OnceLock<Mutex<HashMap<Vec<u8>, Arc<Tree>>>> = OnceLock::new();
     SHARED.get_or_init(Mutex::default)
@@ -366,7 +373,7 @@ pub fn unit(
 
 /// A host whose clock is virtual.
 pub fn host(lines: &Rc<Lines>, clock: &VirtualClock) -> Rc<Host> {
-    Rc::new(Host::new(
+    let host = Host::new(
         Rc::new(clock.clone()),
         Rc::new(SeededRandom::new(1)),
         Rc::new(TableDns::default()),
@@ -375,7 +382,9 @@ pub fn host(lines: &Rc<Lines>, clock: &VirtualClock) -> Rc<Host> {
         Rc::new(NoFiles),
         &Regexes,
         "test.example".into(),
-    ))
+    );
+    host.extend(Rc::new(memory().clone()));
+    Rc::new(host)
 }
 
 /// Runs a program; a compile error is given as `Err`.
