@@ -4,7 +4,7 @@ use angarium_runtime::convert::loose_equal;
 use angarium_runtime::native::{Args, Cx, FnDecl, Imp, Outcome, Throw};
 use angarium_runtime::value::Value;
 
-use crate::{array, hash, string, types};
+use crate::{array, hash, inet, string, types};
 
 /// An alias: another name in front of the parameters of the function that it stands for.
 const fn alias(signature: &'static str, doc: &'static str, imp: Imp) -> FnDecl {
@@ -66,6 +66,16 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "trim(string: string, characters?: string = \" \\t\\r\\n\"): string",
         "Older name of str_strip.",
         imp(string::FUNCTIONS, "str_strip"),
+    ),
+    alias(
+        "is_subdomain(subdomain: string, domain: string, options?: array): boolean",
+        "Older name of domain_includes.",
+        imp(inet::FUNCTIONS, "domain_includes"),
+    ),
+    alias(
+        "in_network(ip: string, network: string): boolean|none",
+        "Older name of inet_includes.",
+        imp(inet::FUNCTIONS, "inet_includes"),
     ),
     alias("rand(x: number, y: number): number", "Older name of random_number.", imp(hash::FUNCTIONS, "random_number")),
     FnDecl::task(

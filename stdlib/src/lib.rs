@@ -10,10 +10,12 @@ pub mod encoding;
 pub mod file;
 pub mod hash;
 pub mod heavy;
+pub mod inet;
 pub mod json;
 pub mod legacy;
 pub mod math;
 pub mod memory;
+pub mod misc;
 pub mod regexp;
 pub mod string;
 pub mod time;
@@ -30,9 +32,11 @@ pub static CORE: ContextDecl = ContextDecl {
         dns::FUNCTIONS,
         encoding::FUNCTIONS,
         hash::FUNCTIONS,
+        inet::FUNCTIONS,
         json::FUNCTIONS,
         math::FUNCTIONS,
         memory::FUNCTIONS,
+        misc::FUNCTIONS,
         regexp::FUNCTIONS,
         string::FUNCTIONS,
         time::FUNCTIONS,

@@ -1,0 +1,205 @@
+//! Internet addresses and domain names as text.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use angarium_runtime::native::{Args, Cx, FnDecl, Outcome};
+use angarium_runtime::value::Value;
+
+/// The functions of this family.
+pub const FUNCTIONS: &[FnDecl] = &[
+    FnDecl::plain(
+        "domain_includes(subdomain: string, domain: string, options?: array): boolean",
+        "Tells whether a domain is another one or lies below it, in any case of letters. With a leading dot in `domain` \
+         it must lie below. One final dot on either side does not count.",
+        domain_includes,
+    )
+    .example("domain_includes(\"a.example.com\", \"Example.com\") // true\ndomain_includes(\"example.com\", \".example.com\") // false"),
+    FnDecl::plain(
+        "inet_includes(ip: string, network: string): boolean|none",
+        "Tells whether an address lies in a network: an address, ADDRESS/LENGTH, or a range FIRST-LAST. False for another \
+         address family, none for text that is no address or network.",
+        inet_includes,
+    )
+    .example("inet_includes(\"192.0.2.7\", \"192.0.2.0/24\") // true"),
+    FnDecl::plain(
+        "inet_ntop(ip: string): string|none",
+        "Gives the text of an address of 4 or 16 bytes; none for another length.",
+        |_, args| Ok(from_bytes(args.bytes(0)).map(|address| address.to_string()).into()),
+    )
+    .example(r#"inet_ntop("\x7f\x00\x00\x01") // "127.0.0.1""#),
+    FnDecl::plain(
+        "inet_pton(ip: string): string|none",
+        "Gives the 4 or 16 bytes of an address; none when the text is no address.",
+        |_, args| {
+            Ok(match address(args.bytes(0)) {
+                Some(IpAddr::V4(address)) => Value::bytes(&address.octets()),
+                Some(IpAddr::V6(address)) => Value::bytes(&address.octets()),
+                None => Value::None,
+            })
+        },
+    )
+    .example("length(inet_pton(\"::1\")) // 16"),
+    FnDecl::plain(
+        "inet_reverse(ip: string, zone?: string): string|none",
+        "Gives the name under which an address is looked up: its parts in reverse order below `zone`, or below \
+         in-addr.arpa or ip6.arpa.",
+        inet_reverse,
+    )
+    .example(r#"inet_reverse("12.34.56.78", "example.com") // "78.56.34.12.example.com""#),
+];
+
+fn domain_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let name = |index: usize| {
+        let bytes = args.bytes(index);
+        bytes
+            .strip_suffix(b".")
+            .unwrap_or(bytes)
+            .to_ascii_lowercase()
+    };
+    let (subdomain, domain) = (name(0), name(1));
+    let (below, domain) = match domain.strip_prefix(b".") {
+        Some(domain) => (true, domain.to_vec()),
+        None => (false, domain),
+    };
+    if domain.is_empty() {
+        return Ok(false.into());
+    }
+    let head = subdomain.strip_suffix(domain.as_slice());
+    Ok(head
+        .is_some_and(|head| {
+            if head.is_empty() {
+                !below
+            } else {
+                head.ends_with(b".") && head.len() > 1
+            }
+        })
+        .into())
+}
+
+fn address(text: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn from_bytes(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(octets).into());
+    }
+    <[u8; 16]>::try_from(bytes)
+        .ok()
+        .map(|octets| Ipv6Addr::from(octets).into())
+}
+
+/// The address as a number, and the bits of its family.
+fn number(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (u32::from(address).into(), 32),
+        IpAddr::V6(address) => (address.into(), 128),
+    }
+}
+
+/// First and last address of a network, and the bits of its family.
+fn network(text: &[u8]) -> Option<(u128, u128, u32)> {
+    let text = std::str::from_utf8(text).ok()?;
+    if let Some((first, last)) = text.split_once('-') {
+        let ((first, bits), (last, last_bits)) = (
+            number(first.trim().parse().ok()?),
+            number(last.trim().parse().ok()?),
+        );
+        return (bits == last_bits && first <= last).then_some((first, last, bits));
+    }
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let (address, bits) = number(address.parse().ok()?);
+    let length = match length {
+        Some(length) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
+            length.parse().ok()?
+        }
+        Some(_) => return None,
+        None => bits,
+    };
+    let host_bits = bits.checked_sub(length)?;
+    let mask = 1_u128
+        .checked_shl(host_bits)
+        .map_or(u128::MAX, |power| power - 1);
+    Some((address & !mask, address | mask, bits))
+}
+
+fn inet_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let (Some(address), Some((first, last, bits))) =
+        (address(args.bytes(0)), network(args.bytes(1)))
+    else {
+        return Ok(Value::None);
+    };
+    let (address, family) = number(address);
+    Ok((family == bits && (first..=last).contains(&address)).into())
+}
+
+fn inet_reverse(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(address) = address(args.bytes(0)) else {
+        return Ok(Value::None);
+    };
+    let (labels, zone): (Vec<String>, &str) = match address {
+        IpAddr::V4(address) => (
+            address
+                .octets()
+                .iter()
+                .rev()
+                .map(ToString::to_string)
+                .collect(),
+            "in-addr.arpa",
+        ),
+        IpAddr::V6(address) => {
+            let nibbles = address
+                .octets()
+                .into_iter()
+                .rev()
+                .flat_map(|byte| [byte & 15, byte >> 4]);
+            (
+                nibbles.map(|nibble| format!("{nibble:x}")).collect(),
+                "ip6.arpa",
+            )
+        }
+    };
+    let mut name = labels.join(".").into_bytes();
+    name.push(b'.');
+    name.extend_from_slice(if args.has(1) {
+        args.bytes(1)
+    } else {
+        zone.as_bytes()
+    });
+    Ok(name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::network;
+
+    #[test]
+    fn networks_are_addresses_prefixes_and_ranges() {
+        assert_eq!(
+            network(b"10.1.2.3/8").map(|(first, last, _)| last - first),
+            Some((1 << 24) - 1)
+        );
+        assert_eq!(
+            network(b"::/0").map(|(first, last, _)| (first, last)),
+            Some((0, u128::MAX))
+        );
+        assert_eq!(
+            network(b"10.0.0.1-10.0.0.9").map(|(first, last, _)| last - first),
+            Some(8)
+        );
+        for bad in [
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.9-10.0.0.1",
+            "x",
+            "1.2.3.4-::1",
+            "::/129",
+        ] {
+            assert_eq!(network(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}
