@@ -1,6 +1,10 @@
 //! Conformance data of other projects, read from `../shared/suites` or the folder that `ANGARIUM_SUITES` names.
 #![allow(clippy::print_stdout, reason = "a suite says how much of it passed")]
 #![allow(clippy::disallowed_methods, reason = "tests read their data from disk")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a suite that cannot be read fails its test"
+)]
 
 use std::path::PathBuf;
 

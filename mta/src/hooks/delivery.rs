@@ -51,7 +51,12 @@ impl QueueScripts {
         metadata.pairs.replace(item.metadata.clone());
         let id = item.id.to_string();
         let pool: Arc<dyn Pool> = Arc::clone(&worker.pool) as Arc<dyn Pool>;
-        let run = Run { unit, hook, id: &id, variables };
+        let run = Run {
+            unit,
+            hook,
+            id: &id,
+            variables,
+        };
         let extend = |host: &Host| {
             host.extend(Rc::clone(&metadata));
             host.extend(Rc::new(settings::addresses(self.scripts.running())));
@@ -59,8 +64,14 @@ impl QueueScripts {
                 host.extend(Rc::new(Delivered));
             }
         };
-        let finished = self.scripts.run(&self.services, &worker.effects, pool, run, extend).await;
-        let changed = metadata.changed.get().then(|| metadata.pairs.borrow().clone());
+        let finished = self
+            .scripts
+            .run(&self.services, &worker.effects, pool, run, extend)
+            .await;
+        let changed = metadata
+            .changed
+            .get()
+            .then(|| metadata.pairs.borrow().clone());
         (finished, changed)
     }
 }
@@ -74,24 +85,40 @@ impl QueueHooks for QueueScripts {
         .is_some()
     }
 
-    fn predelivery<'a>(&'a self, worker: &'a Rc<Worker>, item: &'a Item) -> LocalFuture<'a, Before> {
+    fn predelivery<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        item: &'a Item,
+    ) -> LocalFuture<'a, Before> {
         Box::pin(async move {
             let Some(unit) = self.unit(HookType::PreDelivery) else {
-                return Before { verdict: Ok(try_by_default()), metadata: None, context: None };
+                return Before {
+                    verdict: Ok(try_by_default()),
+                    metadata: None,
+                    context: None,
+                };
             };
             let variables = vec![
                 ("arguments", queue_variables::predelivery_arguments(item)),
                 ("message", queue_variables::message(item)),
                 ("context", Value::None),
             ];
-            let (finished, metadata) = self.run(worker, unit, HookType::PreDelivery, item, variables, false).await;
+            let (finished, metadata) = self
+                .run(worker, unit, HookType::PreDelivery, item, variables, false)
+                .await;
             let verdict = match finished.result {
                 Ok(None) => Ok(try_by_default()),
-                Ok(Some(verdict)) => Ok(verdict.downcast::<Predelivery>().map_or_else(|_| try_by_default(), |it| *it)),
+                Ok(Some(verdict)) => Ok(verdict
+                    .downcast::<Predelivery>()
+                    .map_or_else(|_| try_by_default(), |it| *it)),
                 Err(error) => Err(error.message),
             };
             let context: Box<dyn Any> = Box::new(finished.context);
-            Before { verdict, metadata, context: Some(context) }
+            Before {
+                verdict,
+                metadata,
+                context: Some(context),
+            }
         })
     }
 
@@ -103,7 +130,10 @@ impl QueueHooks for QueueScripts {
     ) -> LocalFuture<'a, After> {
         Box::pin(async move {
             let Some(unit) = self.unit(HookType::PostDelivery) else {
-                return After { verdict: Verdict::Default, metadata: None };
+                return After {
+                    verdict: Verdict::Default,
+                    metadata: None,
+                };
             };
             let arguments = queue_variables::postdelivery_arguments(
                 &ended.item,
@@ -113,16 +143,29 @@ impl QueueHooks for QueueScripts {
                 ended.grouping.as_ref(),
                 &ended.tags,
             );
-            let mut variables = vec![("arguments", arguments), ("message", queue_variables::message(&ended.item))];
+            let mut variables = vec![
+                ("arguments", arguments),
+                ("message", queue_variables::message(&ended.item)),
+            ];
             if let Some(context) = context.and_then(|context| context.downcast::<Value>().ok()) {
                 variables.push(("context", *context));
             }
             let delivered = ended.cause.is_success();
             let item = &ended.item;
-            let (finished, metadata) =
-                self.run(worker, unit, HookType::PostDelivery, item, variables, delivered).await;
+            let (finished, metadata) = self
+                .run(
+                    worker,
+                    unit,
+                    HookType::PostDelivery,
+                    item,
+                    variables,
+                    delivered,
+                )
+                .await;
             let verdict = match finished.result {
-                Ok(Some(verdict)) => verdict.downcast::<Verdict>().map_or(Verdict::Default, |verdict| *verdict),
+                Ok(Some(verdict)) => verdict
+                    .downcast::<Verdict>()
+                    .map_or(Verdict::Default, |verdict| *verdict),
                 // The end of the script and an error are the default action (hooks.md).
                 Ok(None) | Err(_) => Verdict::Default,
             };

@@ -214,7 +214,7 @@ fn a_hundred_reloads_under_twenty_busy_sessions_disturb_nobody() {
             for session in 0..5 {
                 let mut client = connect(real.address).await;
                 client.greet().await;
-                if (number + session) % 4 == 0 {
+                if (number + session).is_multiple_of(4) {
                     client.command("STARTTLS", "220").await;
                     client = secure(client).await;
                     client.command("EHLO client.example", "250 ").await;
