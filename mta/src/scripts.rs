@@ -295,18 +295,20 @@ impl Scripts {
         let limits = self.limits.get(&run.hook).copied().unwrap_or_default();
         let mut execution = Execution::new(run.unit, Rc::new(host), run.variables, limits);
         let result = execution.drive().await;
-        let decided = execution.ended_at().as_ref().map(show);
+        let end = execution.ended_at();
+        let decided = end.as_ref().map(show);
         let result = match result {
             Ok(_) => Ok(None),
             Err(Ended::Verdict(verdict)) => Ok(Some(verdict)),
             Err(ended) => {
-                let place = match &ended {
-                    Ended::Uncaught(uncaught) => uncaught.place.as_ref().map(show),
-                    _ => decided.clone(),
+                let made = match &ended {
+                    Ended::Uncaught(uncaught) => uncaught.place.as_ref(),
+                    _ => None,
                 };
-                let place = place
-                    .map(|place| format!(" at {place}"))
-                    .unwrap_or_default();
+                // An exception that the script made itself knows no place; where it was thrown is known.
+                let place = made.or(end.as_ref()).map_or_else(String::new, |place| {
+                    format!(" at {}:{}", show(place), place.column)
+                });
                 let message = format!("{} error: {ended}{place}", run.hook);
                 services.log.line(Severity::Error, run.id, &message);
                 Err(ScriptError { message })

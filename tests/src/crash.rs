@@ -125,7 +125,14 @@ fn send(
     client.command("EHLO client.example")?;
     for _ in 0..20 {
         *number += 1;
-        let id = format!("r{round}.s{session}.n{number}.x{}", random.below(20_000));
+        // Most are small; a big one goes another way to the disk.
+        let bound = if random.below(20) == 0 {
+            400_000
+        } else {
+            4_000
+        };
+        let length = random.below(bound);
+        let id = format!("r{round}.s{session}.n{number}.x{length}");
         let reply = client.send(
             "from@example.net",
             &format!("{id}@example.com"),

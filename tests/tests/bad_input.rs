@@ -63,9 +63,15 @@ fn a_broken_script_is_shown_with_place_line_and_caret() {
 #[test]
 fn a_broken_file_that_a_hook_imports_is_named() {
     let mut bundle = Bundle::relay(1);
-    bundle.write("src/files/list.hsl", "function f()\n{\n    return 1 +;\n}\n");
+    bundle.write(
+        "src/files/list.hsl",
+        "function f()\n{\n    return 1 +;\n}\n",
+    );
     bundle.hook("eod", "import { f } from \"list.hsl\";\nAccept();\n");
-    error_of(&serve(&bundle, true), &["src/files/list.hsl:3:15: "]);
+    error_of(
+        &serve(&bundle, true),
+        &["list.hsl:3:15: ", "src/hooks/eod/default.hsl:1:19"],
+    );
 }
 
 #[test]
@@ -158,7 +164,10 @@ fn a_missing_folder_and_a_busy_port_say_what_to_do() {
     let bundle = Bundle::relay(1);
     let _busy = TcpListener::bind(bundle.address).unwrap();
     let address = bundle.address.to_string();
-    error_of(&serve(&bundle, false), &[&address, "another program uses this port"]);
+    error_of(
+        &serve(&bundle, false),
+        &[&address, "another program uses this port"],
+    );
 }
 
 #[test]
@@ -182,7 +191,7 @@ fn an_error_in_a_running_script_defers_and_is_logged_with_its_place() {
     bundle.hook(
         "eod",
         "$arguments[\"mail\"]->queue($transaction[\"senderaddress\"], $transaction[\"recipients\"][0][\"address\"], \"sink\");\n\
-         if ($transaction[\"sender\"] == \"loop@example.net\")\n    while (true) {}\n\
+         if ($transaction[\"sender\"] == \"loop@example.net\")\n    while (true) $n = 1;\n\
          if ($transaction[\"sender\"] == \"eat@example.net\")\n    { $all = [\"x\"]; while (true) $all[] = str_repeat(\"x\", 100000) . length($all); }\n\
          if ($transaction[\"sender\"] == \"end@example.net\")\n    return;\n\
          Accept();\n",
@@ -211,8 +220,8 @@ fn an_error_in_a_running_script_defers_and_is_logged_with_its_place() {
             reply.text
         );
     }
-    server.wait_log(&["eod", "src/hooks/eod/default.hsl:3:"]);
-    server.wait_log(&["eod", "src/hooks/eod/default.hsl:5:"]);
+    server.wait_log(&["eod error", "fuel", "src/hooks/eod/default.hsl:"]);
+    server.wait_log(&["eod error", "memory", "src/hooks/eod/default.hsl:5:"]);
     // What these scripts had queued is gone; the session and the server go on.
     let reply = client
         .send("from@example.net", "to@example.com", CONTENT)

@@ -169,7 +169,8 @@ fn between_two_servers_tls_is_used_where_it_is_offered() {
     };
     let _second = Server::start(&second);
     let mut first = Bundle::relay(second.address.port());
-    first.transports()["session"] = json!({ "helo": "first.example", "tls": { "mode": "require" } });
+    first.transports()["session"] =
+        json!({ "helo": "first.example", "tls": { "mode": "require" } });
     first.save();
     let server = Server::start(&first);
     let mut client = Client::connect(server.address).unwrap();

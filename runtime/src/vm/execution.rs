@@ -303,7 +303,8 @@ impl Execution {
         self.fiber.predefined(name)
     }
 
-    /// Where the script ended itself or was ended by a limit; none while it runs or when it ran to its end.
+    /// Where the script ended itself, was ended by a limit, or threw what nobody caught; none while it runs or when it
+    /// ran to its end.
     #[must_use]
     pub fn ended_at(&self) -> Option<Place> {
         self.fiber.ended_at.clone()

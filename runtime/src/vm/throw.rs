@@ -7,7 +7,7 @@ use crate::generator::{Generator, State};
 use crate::native::{Throw, Thrown};
 use crate::string::Str;
 use crate::value::Value;
-use crate::vm::fiber::{Fiber, FrameKind};
+use crate::vm::fiber::{Fiber, Frame, FrameKind};
 
 impl Fiber {
     /// Finds the handler of a throw and makes its frame the running one.
@@ -24,6 +24,8 @@ impl Fiber {
                 return Err(Throw::from(uncatchable));
             }
         };
+        // Its place is looked up only if nobody catches it.
+        let thrower = self.code_frame().copied();
         while let Some(frame) = self.frames.last().copied() {
             if frame.kind != FrameKind::Task {
                 // The saved counter is behind the instruction that threw.
@@ -46,6 +48,7 @@ impl Fiber {
             }
             self.drop_frame();
         }
+        self.ended_at = thrower.and_then(|frame| self.place_in(&frame));
         Err(Throw::value(value))
     }
 
@@ -89,11 +92,16 @@ impl Fiber {
 
     /// The place of the instruction that runs: in a built-in that calls back, that of its call.
     pub(crate) fn place(&self) -> Option<Place> {
-        let frame = self
-            .frames
-            .iter()
-            .rev()
-            .find(|frame| frame.kind != FrameKind::Task)?;
+        self.place_in(self.code_frame()?)
+    }
+
+    /// The frame of the code that runs.
+    fn code_frame(&self) -> Option<&Frame> {
+        let mut frames = self.frames.iter().rev();
+        frames.find(|frame| frame.kind != FrameKind::Task)
+    }
+
+    fn place_in(&self, frame: &Frame) -> Option<Place> {
         let span = self.proto(frame).place(frame.pc.saturating_sub(1))?;
         let sources = &self.instances[frame.instance as usize].unit.program.sources;
         let position = sources.position(span);
