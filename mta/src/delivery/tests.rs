@@ -20,7 +20,7 @@ use angarium_effects::system::SystemNet;
 use angarium_effects::{Clock, LocalFuture, RecordData, RecordType, SeededRandom, VirtualClock};
 use angarium_mail::edits::{Edit, Edits, Replacement};
 use angarium_mail::header::HeaderBlock;
-use angarium_queue::dsn::DsnOptions;
+use angarium_queue::dsn::{DsnOptions, Notify};
 use angarium_queue::index::State;
 use angarium_queue::item::{Address, Item, ItemId, Pairs};
 use angarium_queue::outcome::Verdict;
@@ -35,7 +35,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use uuid::Uuid;
 
 use super::service::serve;
-use super::settings::{ClientSettings, TlsSettings};
+use super::settings::{ClientSettings, DsnSettings, TlsSettings};
 use super::*;
 use crate::hooks::queue::{Client, Predelivery, TlsMode, Try};
 use crate::log::Memory;
@@ -188,13 +188,24 @@ impl Rig {
         self.submit_from("a@from.test", to, message, change).await
     }
 
-    /// Takes a message as the server does, to the sync.
     async fn submit_from(
         &mut self,
         from: &str,
         to: &str,
         message: &[u8],
         change: Change,
+    ) -> ItemId {
+        self.submit_with(from, to, message, change, |_| {}).await
+    }
+
+    /// Takes a message as the server does, to the sync.
+    async fn submit_with(
+        &mut self,
+        from: &str,
+        to: &str,
+        message: &[u8],
+        change: Change,
+        with: impl FnOnce(&mut Item),
     ) -> ItemId {
         let mut writer = self.store.begin(&self.worker).expect("room");
         for piece in message.chunks(100_000) {
@@ -212,6 +223,7 @@ impl Rig {
         };
         let mut item = Item::new(id, self.now(), address(from), address(to), "out".into());
         item.size = mail.len();
+        with(&mut item);
         let queued = Queued { item, mail, change };
         let committed = self.store.commit(&self.worker, vec![queued]).await;
         committed.expect("durable");
@@ -706,6 +718,105 @@ fn a_bounce_reaches_the_sender() {
         );
         rig.idle().await;
         assert_eq!(rig.handle.counts().await.expect("a queue").items, 0);
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn success_is_reported_where_it_was_asked_for_and_the_peer_does_not() {
+    for (lmtp, action) in [(false, "relayed"), (true, "delivered")] {
+        run(|dir| async move {
+            let sink = Sink::accepting();
+            let mut setup = Setup::to(sink.port());
+            let client = ClientSettings {
+                lmtp,
+                ..ClientSettings::default()
+            };
+            setup
+                .settings
+                .clients
+                .insert("out".into(), Arc::new(client));
+            let dsn = DsnSettings {
+                from: Some("reports@mta.test".to_owned()),
+                subject_prepend: Some("[report] ".to_owned()),
+                original_headers: Some(false),
+                ..DsnSettings::default()
+            };
+            setup.settings.dsn.insert("out".into(), Arc::new(dsn));
+            let mut rig = setup.start(dir.path());
+            rig.submit_with("a@from.test", "b@to.test", MESSAGE, Change::None, |item| {
+                item.dsn.notify = Some(Notify::SUCCESS);
+                item.dsn.envid = Some("ticket 7".into());
+                item.dsn.orcpt = Some("rfc822;B@to.test".into());
+            })
+            .await;
+            rig.deliveries(2).await;
+            let received = sink.received();
+            assert_eq!(received.len(), 2);
+            // Without the extension nothing of it is said.
+            assert_eq!(received[0].rcpt, "RCPT TO:<b@to.test>");
+            let text = String::from_utf8_lossy(&received[1].data).into_owned();
+            has(
+                &text,
+                &[
+                    "From: Mail Delivery System <reports@mta.test>",
+                    "Subject: [report] ",
+                    &format!("Action: {action}"),
+                    "Original-Envelope-Id: ticket 7",
+                    "Original-Recipient: rfc822; B@to.test",
+                ],
+            );
+            assert!(!text.contains("text/rfc822-headers"));
+            let greeting = if lmtp {
+                "LHLO mta.test"
+            } else {
+                "EHLO mta.test"
+            };
+            assert!(sink.commands().contains(&greeting.to_owned()));
+            rig.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_delay_is_reported_once_when_the_table_says_so() {
+    run(|dir| async move {
+        let later = script(|number, at| {
+            (at == "RCPT" && number != 2).then_some(Act::Say("450 4.2.0 later"))
+        });
+        let sink = Sink::start(local(1, 0), Offer::Nothing, later);
+        let mut setup = Setup::to(sink.port());
+        let transport = Transport {
+            retry: RetryRules {
+                intervals: [Interval::secs(60, true)].into(),
+                ..RetryRules::default()
+            },
+            ..(*setup.settings.transports[&Text::from("out")]).clone()
+        };
+        setup
+            .settings
+            .transports
+            .insert("out".into(), Arc::new(transport));
+        let mut rig = setup.start(dir.path());
+        let id = rig.submit("b@to.test", MESSAGE, Change::None).await;
+        // The second connection takes the notice.
+        rig.deliveries(2).await;
+        let text = String::from_utf8_lossy(&sink.received()[0].data).into_owned();
+        has(
+            &text,
+            &[
+                "Subject: Delayed: Hello",
+                "Action: delayed",
+                "Status: 4.2.0",
+                "Will-Retry-Until:",
+            ],
+        );
+        rig.idle().await;
+        rig.clock.advance(Duration::from_secs(60));
+        has(&rig.deliveries(3).await[2], &["retry=1", "result=QUEUE"]);
+        rig.idle().await;
+        assert_eq!(sink.received().len(), 1);
+        assert_eq!(rig.state(id).await, Some(State::Defer));
         rig.stop().await;
     });
 }

@@ -213,7 +213,7 @@ impl Session {
             self.state.commands.borrow_mut().push(line.clone());
             let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
             let goes_on = match verb.as_str() {
-                "EHLO" => {
+                "EHLO" | "LHLO" => {
                     let tls = self.state.offer != Offer::Nothing && !self.tls;
                     let starttls = if tls { "250-STARTTLS\r\n" } else { "" };
                     let text = format!(
