@@ -82,7 +82,7 @@ fn resolver(address: SocketAddr) -> Resolver {
             address,
             trusted: false,
         }],
-        timeout: Duration::from_millis(100),
+        timeout: Duration::from_millis(700),
         ..Settings::default()
     };
     Resolver::start(settings, Arc::new(|| Monotonic(Duration::ZERO))).expect("a thread")
