@@ -270,11 +270,14 @@ impl App {
             log: Arc::clone(&log),
         };
         let queue = delivery::Service::start(start, workers.handles().to_vec(), &make)?;
-        let store: Arc<dyn Store> = Arc::new(SpoolStore::new(spool.clone(), queue.handle().sink()));
         let observer: Observer = {
             let log = Arc::clone(&log);
-            Arc::new(move |event: &Event| log.line(Severity::Notice, "", &event.to_string()))
+            Arc::new(move |event: &Event| {
+                log.line(event.severity(), event.id(), &event.to_string());
+            })
         };
+        let store = SpoolStore::new(spool.clone(), queue.handle().sink());
+        let store: Arc<dyn Store> = Arc::new(store.observed(Arc::clone(&observer)));
         let mut servers = Vec::new();
         let mut endpoints = Vec::new();
         for sockets in &config.startup.servers {
@@ -479,6 +482,7 @@ fn server_settings(
         remote_ptr: server.remoteptr,
         total: usize::try_from(server.concurrency.total).unwrap_or(usize::MAX),
         per_ip: server.concurrency.ip,
+        verbose: server.logging.verbose,
         product: PRODUCT.to_owned(),
     })
 }

@@ -1,60 +1,236 @@
 //! What an operator wants to know of the receiving server, and what is counted.
+//!
+//! The wording of the lines is that of mta.md 5.10; tools and tests read it.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use angarium_queue::item::Item;
+
+use crate::delivery::log::Line;
+use crate::log::Severity;
 
 /// Receives [`Event`]s, on the thread where they happen; it must not wait.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// Something worth a line in the log. Its text is that line.
-#[derive(Clone, Debug, thiserror::Error)]
+/// Something worth a line in the log. Its text is the body of that line.
+#[derive(Clone, Debug)]
+#[expect(
+    missing_docs,
+    reason = "the fields are the keys of the lines; what is not obvious has a text"
+)]
 pub enum Event {
     /// A listener is ready.
-    #[error("server {server}: listening on {address}")]
-    Listening {
-        /// Id of the server.
-        server: String,
-        /// The bound address.
-        address: SocketAddr,
-    },
-    /// No descriptor is left for a connection. Told once a second while it lasts.
-    #[error(
-        "server {server}: out of file descriptors, {turned_away} connections turned away with 421; \
-         raise the limit (environment.rlimit.nofile, ulimit -n) or lower servers[].concurrency.total"
-    )]
-    OutOfDescriptors {
-        /// Id of the server.
-        server: String,
-        /// Connections turned away since the last time.
-        turned_away: u64,
-    },
+    Listening { server: String, address: SocketAddr },
+    /// No descriptor is left for a connection. Told once a second while it lasts; `turned_away`
+    /// counts since the last time.
+    OutOfDescriptors { server: String, turned_away: u64 },
     /// A connection could not be accepted for another reason. Told once a second at most.
-    #[error("server {server}: cannot accept connections: {reason}")]
-    AcceptFailed {
-        /// Id of the server.
+    AcceptFailed { server: String, reason: String },
+    /// A session begins.
+    Connect {
+        connection: String,
+        remoteip: IpAddr,
+        remoteport: u16,
         server: String,
-        /// What the system said.
+        ptr: Option<String>,
+    },
+    /// A session has ended.
+    Disconnect {
+        connection: String,
         reason: String,
+        /// Messages that reached their end.
+        transactions: u32,
+        duration: Duration,
     },
     /// A TLS handshake failed.
-    #[error("server {server}: TLS with {peer} failed: {reason}")]
     TlsFailed {
-        /// Id of the server.
         server: String,
-        /// The client.
         peer: IpAddr,
-        /// What broke it.
         reason: String,
     },
-    /// A message could not be stored and the client was told to try again.
-    #[error("transaction {transaction}: not stored, the client was told to try again ({reason})")]
-    NotStored {
-        /// Id of the transaction.
+    /// The end of a message was answered.
+    Message {
         transaction: String,
-        /// Why.
+        sender: String,
+        recipients: usize,
+        /// Bytes of content; none if it was refused before its end.
+        size: Option<u64>,
+        helo: Option<String>,
+        sasl: Option<String>,
+        code: u16,
+        reason: String,
+    },
+    /// A recipient's copy is durable.
+    Queued {
+        transaction: String,
+        id: String,
+        recipient: String,
+        transportid: String,
+        jobid: Option<String>,
+        hold: bool,
+    },
+    /// A message could not be stored and the client was told to try again.
+    NotStored {
+        transaction: String,
         reason: &'static str,
     },
+    /// A command or a reply, if `logging.verbose` is on.
+    Dialogue {
+        connection: String,
+        /// The client said it.
+        client: bool,
+        line: String,
+    },
+}
+
+impl Event {
+    /// A queue item that is durable.
+    #[must_use]
+    pub fn queued(item: &Item) -> Event {
+        Event::Queued {
+            transaction: item.id.transaction.to_string(),
+            id: item.id.to_string(),
+            recipient: item.recipient.to_string(),
+            transportid: item.transportid.to_string(),
+            jobid: item.jobid.as_ref().map(ToString::to_string),
+            hold: item.hold,
+        }
+    }
+
+    /// The connection or transaction that it is about; empty for none.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Event::Listening { .. }
+            | Event::OutOfDescriptors { .. }
+            | Event::AcceptFailed { .. }
+            | Event::TlsFailed { .. } => "",
+            Event::Connect { connection, .. }
+            | Event::Disconnect { connection, .. }
+            | Event::Dialogue { connection, .. } => connection,
+            Event::Message { transaction, .. }
+            | Event::Queued { transaction, .. }
+            | Event::NotStored { transaction, .. } => transaction,
+        }
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self {
+            Event::OutOfDescriptors { .. }
+            | Event::AcceptFailed { .. }
+            | Event::NotStored { .. } => Severity::Warning,
+            Event::Listening { .. } | Event::TlsFailed { .. } => Severity::Notice,
+            _ => Severity::Info,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = match self {
+            Event::Listening { server, address } => {
+                return write!(f, "server {server}: listening on {address}");
+            }
+            Event::OutOfDescriptors {
+                server,
+                turned_away,
+            } => {
+                return write!(
+                    f,
+                    "server {server}: out of file descriptors, {turned_away} connections turned \
+                     away with 421; raise the limit (ulimit -n) or lower \
+                     servers[].concurrency.total"
+                );
+            }
+            Event::AcceptFailed { server, reason } => {
+                return write!(f, "server {server}: cannot accept connections: {reason}");
+            }
+            Event::Dialogue { client, line, .. } => {
+                return write!(f, "{} {line}", if *client { '<' } else { '>' });
+            }
+            Event::NotStored { reason, .. } => {
+                return write!(f, "not stored, the client was told to try again: {reason}");
+            }
+            Event::Connect {
+                remoteip,
+                remoteport,
+                server,
+                ptr,
+                ..
+            } => Line::new("connect")
+                .with("remoteip", remoteip)
+                .with("remoteport", remoteport)
+                .with("serverid", server)
+                .maybe("ptr", ptr.as_ref()),
+            Event::Disconnect {
+                reason,
+                transactions,
+                duration,
+                ..
+            } => Line::new("disconnect")
+                .text("reason", reason)
+                .with("transactions", transactions)
+                .with("duration", format_args!("{:.3}", duration.as_secs_f64())),
+            Event::TlsFailed {
+                server,
+                peer,
+                reason,
+            } => Line::new("tls")
+                .with("serverid", server)
+                .with("remoteip", peer)
+                .text("error", reason),
+            Event::Message {
+                transaction,
+                sender,
+                recipients,
+                size,
+                helo,
+                sasl,
+                code,
+                reason,
+            } => Line::new("message")
+                .with("sender", format_args!("<{sender}>"))
+                .with("recipients", recipients)
+                .maybe("size", size.as_ref())
+                .maybe("helo", helo.as_ref())
+                .maybe("sasl", sasl.as_ref())
+                .with("action", action(*code))
+                .with("code", code)
+                .text("reason", reason)
+                .with("transactionid", transaction),
+            Event::Queued {
+                id,
+                recipient,
+                transportid,
+                jobid,
+                hold,
+                ..
+            } => {
+                let line = Line::new("queue")
+                    .with("id", id)
+                    .with("recipient", format_args!("<{recipient}>"))
+                    .with("transportid", transportid)
+                    .maybe("jobid", jobid.as_ref());
+                return write!(f, "{line}{}", if *hold { " hold" } else { "" });
+            }
+        };
+        line.fmt(f)
+    }
+}
+
+/// What a reply to a message means for it.
+fn action(code: u16) -> &'static str {
+    match code {
+        200..=299 => "ACCEPT",
+        400..=499 => "DEFER",
+        _ => "REJECT",
+    }
 }
 
 /// A number that only grows.
@@ -100,4 +276,42 @@ pub struct Counters {
     pub queued: Counter,
     /// Bytes of content received.
     pub bytes: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_fixed_keys_and_no_peer_can_forge_one() {
+        let message = Event::Message {
+            transaction: "T1".to_owned(),
+            sender: "a@example.org".to_owned(),
+            recipients: 2,
+            size: Some(1234),
+            helo: Some("x code=250".to_owned()),
+            sasl: None,
+            code: 550,
+            reason: "5.7.1 \"no\"\ncode=250".to_owned(),
+        };
+        let connect = Event::Connect {
+            connection: "C1".to_owned(),
+            remoteip: [192, 0, 2, 1].into(),
+            remoteport: 1025,
+            server: "default".to_owned(),
+            ptr: None,
+        };
+        let disconnect = Event::Disconnect {
+            connection: "C1".to_owned(),
+            reason: "221 2.0.0 Bye".to_owned(),
+            transactions: 1,
+            duration: Duration::from_millis(1500),
+        };
+        insta::assert_snapshot!(format!("{connect}\n{message}\n{disconnect}"), @r#"
+        connect remoteip=192.0.2.1 remoteport=1025 serverid=default
+        message sender=<a@example.org> recipients=2 size=1234 helo="x code=250" action=REJECT code=550 reason="5.7.1 \"no\"\ncode=250" transactionid=T1
+        disconnect reason="221 2.0.0 Bye" transactions=1 duration=1.500
+        "#);
+        assert_eq!(message.id(), "T1");
+    }
 }

@@ -11,9 +11,11 @@
 //! | [`listener`] | sockets, the acceptor, what happens when descriptors run out |
 //! | [`event`] | what is logged and counted |
 //! | `session` | the driver of one session |
+//! | `dialogue` | commands and replies as lines |
 //! | `wire` | its stream, unwritten replies and timer |
 //! | `name` | the client's name in DNS |
 
+mod dialogue;
 pub mod event;
 pub mod hooks;
 pub mod listener;

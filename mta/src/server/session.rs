@@ -34,6 +34,7 @@ use angarium_smtp::session::{CloseBy, Connection, TlsInfo, TransportError, Trans
 use angarium_smtp::verdict::{EnhancedChoice, ReplyOptions, Verdict};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::dialogue::{Lines, first_reply};
 use super::event::Event;
 use super::hooks::{Decision, HookContext};
 use super::name;
@@ -74,6 +75,7 @@ async fn begin(
 ) -> Option<Box<Session>> {
     seat.server.counters.connections.one();
     let peer = accepted.peer_addr();
+    let began = worker.effects.clock.monotonic();
     let connection = accepted.adopt().ok()?;
     let local = connection.local_addr().ok()?;
     let remote_ip = peer.ip().to_canonical();
@@ -115,6 +117,14 @@ async fn begin(
         proxy_ip: None,
         proxy_tlv: None,
     };
+    seat.server.tell(&Event::Connect {
+        connection: connection.id.clone(),
+        remoteip: remote_ip,
+        remoteport: peer.port(),
+        server: seat.server.id.clone(),
+        ptr: connection.remote_ptr.clone(),
+    });
+    let dialogue = settings.verbose.then(Box::default);
     let machine = Server::new(
         Arc::clone(&settings.smtp),
         connection,
@@ -134,7 +144,19 @@ async fn begin(
         ended: false,
         mail: None,
         context: HookContext::default(),
+        began,
+        messages: 0,
+        open: None,
+        refused: None,
+        dialogue,
     }))
+}
+
+/// What the log says of a transaction.
+struct Summary {
+    id: String,
+    sender: String,
+    recipients: usize,
 }
 
 struct Session {
@@ -151,6 +173,15 @@ struct Session {
     /// The message under way.
     mail: Option<Box<dyn MailWriter>>,
     context: HookContext,
+    began: Monotonic,
+    /// Messages that reached their end.
+    messages: u32,
+    /// What the log will say of the message under way.
+    open: Option<Box<Summary>>,
+    /// A message that is refused before its end, until the client has been told.
+    refused: Option<Box<Summary>>,
+    /// Commands and replies as lines, if the log wants them.
+    dialogue: Option<Box<(Lines, Lines)>>,
     /// Ends with the worker; none when the machine knows.
     stopped: Option<LocalFuture<'static, ()>>,
 }
@@ -165,7 +196,7 @@ impl Session {
                     Output::Hook(hook) => self.hook(&hook).await,
                     Output::OpenBody => self.open_body().await,
                     Output::Body(chunk) => self.append(chunk).await,
-                    Output::AbortBody => self.mail = None,
+                    Output::AbortBody => self.abort(),
                     Output::StartTls => self.upgrade().await,
                     Output::Close(closing) => return closing,
                 }
@@ -194,16 +225,86 @@ impl Session {
     /// Takes the machine's replies over.
     fn gather(&mut self) {
         let replies = self.machine.replies();
+        if replies.is_empty() {
+            return;
+        }
+        let session = self.machine.session();
+        if let Some(dialogue) = &mut self.dialogue {
+            dialogue.1.feed(replies, |line| {
+                self.seat.server.tell(&Event::Dialogue {
+                    connection: session.connection.id.clone(),
+                    client: false,
+                    line,
+                });
+            });
+        }
+        // The machine says nothing while it takes content, so its first word is about the message.
+        if let Some(refused) = self
+            .refused
+            .take_if(|refused| refused.id != session.transaction.id)
+        {
+            self.tell_message(*refused, None, replies);
+        }
         let count = replies.len();
         self.wire.push(replies);
         self.machine.written(count);
+    }
+
+    /// The message under way will not be finished.
+    fn abort(&mut self) {
+        self.mail = None;
+        self.refused = self.open.take();
+    }
+
+    /// What the log says of the present transaction, which the machine forgets with its answer.
+    fn summary(&self) -> Summary {
+        let transaction = &self.machine.session().transaction;
+        let envelope = transaction.envelope.as_ref();
+        Summary {
+            id: transaction.id.clone(),
+            sender: envelope.map_or_else(String::new, |envelope| envelope.sender.to_string()),
+            recipients: envelope.map_or(0, |envelope| envelope.recipients.len()),
+        }
+    }
+
+    /// Tells how a message was answered.
+    fn tell_message(&self, summary: Summary, size: Option<u64>, replies: &[u8]) {
+        let Some((code, reason)) = first_reply(replies) else {
+            return;
+        };
+        let session = self.machine.session();
+        self.seat.server.tell(&Event::Message {
+            transaction: summary.id,
+            sender: summary.sender,
+            recipients: summary.recipients,
+            size,
+            helo: session.helo.as_ref().map(|helo| helo.host.clone()),
+            sasl: session.auth.as_ref().and_then(|auth| auth.username.clone()),
+            code,
+            reason,
+        });
     }
 
     /// Gives the machine bytes of the client; returns how many it took.
     fn receive(&mut self, bytes: &[u8]) -> usize {
         let full = self.settings.store.refusal(&self.worker).is_some();
         self.machine.set_storage_full(full);
-        self.input(Input::Bytes(bytes))
+        let private = self.machine.is_private();
+        let used = self.input(Input::Bytes(bytes));
+        if let Some(dialogue) = &mut self.dialogue
+            && !private
+            && !self.machine.is_private()
+        {
+            let said = bytes.get(..used).unwrap_or_default();
+            dialogue.0.feed(said, |line| {
+                self.seat.server.tell(&Event::Dialogue {
+                    connection: self.machine.session().connection.id.clone(),
+                    client: true,
+                    line,
+                });
+            });
+        }
+        used
     }
 
     /// Feeds what is left of an earlier read.
@@ -293,6 +394,7 @@ impl Session {
 
     /// Begins a message with its Received field.
     async fn open_body(&mut self) {
+        self.open = Some(Box::new(self.summary()));
         match self.settings.store.begin(&self.worker) {
             Ok(writer) => {
                 let unix = self.worker.effects.clock.unix().as_secs();
@@ -327,7 +429,7 @@ impl Session {
     }
 
     fn not_stored(&mut self, failure: StoreFailure) {
-        self.mail = None;
+        self.abort();
         self.tell_not_stored(failure);
         self.input(Input::StoreFailed(failure));
     }
@@ -343,8 +445,9 @@ impl Session {
     }
 
     /// Lets the eod hook decide, and makes what it queued durable before the client hears of it.
-    async fn end_of_data(&mut self, _size: u64) {
+    async fn end_of_data(&mut self, size: u64) {
         self.gather();
+        self.messages = self.messages.saturating_add(1);
         let verdict = match self.decide().await {
             Ok(verdict) => verdict,
             Err(failure) => {
@@ -357,7 +460,11 @@ impl Session {
             Verdict::Accept(_) | Verdict::NoHook => counters.accepted.one(),
             _ => counters.rejected.one(),
         }
+        let summary = self.open.take();
         self.input(Input::Verdict(verdict));
+        if let Some(summary) = summary {
+            self.tell_message(*summary, Some(size), self.machine.replies());
+        }
     }
 
     async fn decide(&mut self) -> Result<Verdict, StoreFailure> {
@@ -423,6 +530,12 @@ impl Session {
         if self.wire.broken.is_none() && closing.by == CloseBy::Local {
             self.wire.close(LINGER, &self.scratch.0).await;
         }
+        self.seat.server.tell(&Event::Disconnect {
+            connection: self.machine.session().connection.id.clone(),
+            reason: reason(&closing),
+            transactions: self.messages,
+            duration: self.worker.effects.clock.monotonic().since(self.began),
+        });
         let Session {
             worker,
             settings,
@@ -482,6 +595,22 @@ fn note_handshake(seat: &Seat, client: std::net::IpAddr, error: Option<&Transpor
                 reason: error.reason.clone(),
             });
         }
+    }
+}
+
+/// Why a session ended, for the log.
+fn reason(closing: &Closing) -> String {
+    match (&closing.error, closing.by, &closing.reply) {
+        (Some(error), _, _) => error.reason.clone(),
+        (None, CloseBy::Remote, _) => "closed by the client".to_owned(),
+        (None, CloseBy::Local, Some(reply)) => {
+            let text = reply
+                .reason
+                .first()
+                .map(|line| String::from_utf8_lossy(line));
+            format!("{} {}", reply.code, text.unwrap_or_default())
+        }
+        (None, CloseBy::Local, None) => "closed".to_owned(),
     }
 }
 

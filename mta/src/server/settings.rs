@@ -34,6 +34,8 @@ pub struct Settings {
     pub total: usize,
     /// Connections at once from one IPv4 address or IPv6 /64; 0 for no limit.
     pub per_ip: u32,
+    /// Report every command and reply (`logging.verbose`).
+    pub verbose: bool,
     /// The product's name in Received fields.
     pub product: String,
 }

@@ -16,6 +16,7 @@ use angarium_spool::{
     Body, BodyError, BodyRef, BodyWriter, CommitError, INLINE_MAX, ItemId, Spool,
 };
 
+use super::event::{Event, Observer};
 use super::store::{Change, MailWriter, Queued, Store, StoredMail};
 use crate::pool::HeavyPool;
 use crate::worker::Worker;
@@ -27,13 +28,27 @@ pub type Sink = Box<dyn Fn(Vec<Item>) + Send + Sync>;
 pub struct SpoolStore {
     spool: Spool,
     sink: Sink,
+    observer: Option<Observer>,
 }
 
 impl SpoolStore {
     /// A store over `spool` that hands what became durable to `sink`.
     #[must_use]
     pub fn new(spool: Spool, sink: Sink) -> SpoolStore {
-        SpoolStore { spool, sink }
+        SpoolStore {
+            spool,
+            sink,
+            observer: None,
+        }
+    }
+
+    /// The same store, which tells `observer` of every item that became durable.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> SpoolStore {
+        SpoolStore {
+            observer: Some(observer),
+            ..self
+        }
     }
 }
 
@@ -102,6 +117,9 @@ impl Store for SpoolStore {
                 .commit(transaction)
                 .await
                 .map_err(commit_failure)?;
+            if let Some(observer) = &self.observer {
+                items.iter().for_each(|item| observer(&Event::queued(item)));
+            }
             (self.sink)(items);
             Ok(())
         })

@@ -186,6 +186,13 @@ impl Server {
             }
     }
 
+    /// Whether what the client sends now is no command line but content, or a part of AUTH: a log
+    /// of the dialogue leaves it out.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        matches!(self.state, State::Data(_) | State::Skip(_) | State::Auth(_))
+    }
+
     /// When [`Input::Tick`] is due next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {

@@ -8,6 +8,7 @@ use angarium_smtp::server::{Hook, StoreFailure};
 use angarium_smtp::verdict::{ReplyOptions, Verdict};
 use tokio::io::AsyncWriteExt;
 
+use super::super::Event;
 use super::support::{MemoryStore, Scripted, scripted, settings, settle, simulate};
 
 #[test]
@@ -219,7 +220,11 @@ fn failures_of_the_store_are_temporary_and_the_session_goes_on() {
         *store.refusal.lock().expect("the lock") = None;
         client.message("x\r\n", "250").await;
         assert_eq!(store.messages(), ["x\r\n"]);
-        assert_eq!(bench.events.lock().expect("the lock").len(), 6);
+        let events = bench.events.lock().expect("the lock");
+        let lost = events
+            .iter()
+            .filter(|event| matches!(event, Event::NotStored { .. }));
+        assert_eq!(lost.count(), 6);
     });
 }
 
@@ -272,4 +277,40 @@ fn an_idle_session_is_small() {
     });
     // What the task holds beside the session itself, which is in a box of its own.
     assert!(sizes[0] < 2048, "{sizes:?}");
+}
+
+#[test]
+fn the_log_has_every_connection_and_message_and_the_dialogue_if_asked_but_no_content() {
+    let store = Arc::new(MemoryStore::default());
+    let mut settings = settings(&store);
+    settings.verbose = true;
+    Arc::make_mut(&mut settings.smtp).limits.size = 100;
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        client.greet().await;
+        client.message("secret\r\n", "250 2.0.0").await;
+        client.message(&"secret\r\n".repeat(20), "552 5.3.4").await;
+        client.command("QUIT", "221").await;
+        client.expect_end().await;
+        drop(client);
+        settle().await;
+        let events = bench.events.lock().expect("the lock");
+        let mut ids = Vec::new();
+        let mut text = String::new();
+        for event in events.iter() {
+            let id = event.id().to_owned();
+            let number = ids
+                .iter()
+                .position(|known| *known == id)
+                .unwrap_or(ids.len());
+            if number == ids.len() {
+                ids.push(id);
+            }
+            text += &format!("[{number}] {event}\n");
+        }
+        for (number, id) in ids.iter().enumerate() {
+            text = text.replace(id, &format!("ID{number}"));
+        }
+        insta::assert_snapshot!(text);
+    });
 }

@@ -216,6 +216,7 @@ pub(super) fn settings(store: &Arc<MemoryStore>) -> Settings {
         remote_ptr: false,
         total: 10_000,
         per_ip: 0,
+        verbose: false,
         product: "Angarium".to_owned(),
     }
 }
