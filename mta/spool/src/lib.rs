@@ -25,7 +25,7 @@
 //!   back, and its recipient may see the message twice, never not at all.
 //!
 //! System calls of a commit: none of its own. Of a batch, whatever its size: one `pwrite`, one
-//! `fdatasync`. Of a segment (64 MiB): about 70, nearly all to fill the next one with zeros in the
+//! `fdatasync`. Of a segment (64 MiB): about 40, nearly all to fill the next one with zeros in the
 //! background, so that those syncs change no metadata. Of a large body: `fdatasync`, `linkat` and the
 //! directory's `open`, `fsync`, `close`.
 

@@ -145,7 +145,7 @@ fn take_spare(shared: &Shared) -> io::Result<Spare> {
 pub(crate) fn make_spare(shared: &Shared) -> io::Result<()> {
     let path = shared.spare_path();
     let file = shared.disk.open(&path, OpenMode::CreateNew)?;
-    let zeros = vec![0; FILL];
+    let zeros = vec![0; FILL.min(usize::try_from(shared.config.segment_size).unwrap_or(FILL))];
     let mut at = 0;
     let filled = file.allocate(shared.config.segment_size).and_then(|()| {
         while at < shared.config.segment_size {
@@ -159,6 +159,8 @@ pub(crate) fn make_spare(shared: &Shared) -> io::Result<()> {
                 .unwrap_or_default();
             file.write_all_at(piece, at)?;
             at = at.saturating_add(length);
+            // In small portions: the writer's next sync waits for the disk behind this one.
+            file.sync_data()?;
         }
         file.sync_all()
     });
@@ -170,7 +172,7 @@ pub(crate) fn make_spare(shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-const FILL: usize = 1 << 20;
+const FILL: usize = 4 << 20;
 
 /// Returns the secret of a segment.
 pub(crate) fn salt(seed: u64, number: u32) -> u64 {

@@ -105,7 +105,6 @@ pub(crate) struct Stats {
     pub(crate) batches: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) bytes: AtomicU64,
-    pub(crate) segments: AtomicU64,
     pub(crate) moved: AtomicU64,
 }
 

@@ -250,7 +250,6 @@ impl Writer {
                     self.relocate(what, from, to);
                 }
                 self.carried = Carried::default();
-                count(&self.shared.stats.segments, 1);
                 self.active = Some(Active {
                     header,
                     file: started.file,
