@@ -45,7 +45,7 @@ struct Window {
 
 const WINDOW: u64 = 128 << 10;
 /// The disk cannot read the place, on every system that we know.
-const EIO: i32 = 5;
+pub(crate) const EIO: i32 = 5;
 
 impl Recovered {
     pub(crate) fn new(shared: Arc<Shared>, items: Vec<(Location, ItemId)>) -> Self {

@@ -6,12 +6,12 @@
 //! first new segment, whose header ends the old one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use angarium_effects::disk::{Disk, FileKind, create_dir_all, read_file};
+use angarium_effects::disk::{Disk, FileKind, OpenMode, create_dir_all};
 
 use crate::checkpoint::{self, Checkpoint, Unusable};
 use crate::config::{Config, Event, OnCorrupt};
@@ -20,14 +20,19 @@ use crate::id::{BodyId, ItemId};
 use crate::index::{BodyEntry, Index, ItemEntry, Location};
 use crate::payload::Payload;
 use crate::quarantine;
-use crate::recovered::Recovered;
+use crate::recovered::{EIO, Recovered};
 use crate::rotation::{Carried, CarriedRecord};
 use crate::scan::{self, Scan};
 use crate::segment::{self, End, Header, HeaderError, START, Segment, VERSION};
 use crate::shared::{Moved, SPARE, Shared};
 use crate::writer::Writer;
 
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<std::hash::DefaultHasher>>;
+/// How much is read at a time, and how much is given up for one bad place.
+const READ: usize = 1 << 20;
+const BLOCK: usize = 4096;
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+type Set<T> = HashSet<T, BuildHasherDefault<DefaultHasher>>;
 
 /// Whether a start may change anything on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +106,7 @@ struct Start<'a> {
     bodies: Map<BodyId, BodyEntry>,
     carried: Carried,
     /// Items that come from what is not known to be synced, so that nobody misses them.
-    uncertain: HashSet<ItemId, BuildHasherDefault<std::hash::DefaultHasher>>,
+    uncertain: Set<ItemId>,
     previous: Option<End>,
     session: u32,
     next_number: u32,
@@ -193,20 +198,9 @@ impl<'a> Start<'a> {
         for &number in numbers {
             let path = segment::path(&self.log, number);
             self.next_number = self.next_number.max(number.saturating_add(1));
-            let file = self
-                .disk
-                .open(&path, angarium_effects::disk::OpenMode::Read);
-            let file = file.map_err(|error| io_error("open", &path, error))?;
-            let length = file
-                .metadata()
-                .map_err(|error| io_error("read", &path, error))?
-                .length;
-            let mut bytes = vec![0; usize::try_from(length.min(START)).unwrap_or(0)];
-            let read = file.read_exact_at(&mut bytes, 0);
-            let header = match read {
-                Ok(()) => Header::decode(&bytes),
-                Err(_) => Err(HeaderError::Damaged),
-            };
+            let failed = |error| io_error("read", &path, error);
+            let length = self.disk.metadata(&path).map_err(failed)?.length;
+            let header = Header::decode(&self.read_segment(&path, START).map_err(failed)?);
             match header {
                 Ok(header) if header.number == number => {
                     self.session = self.session.max(header.session);
@@ -259,7 +253,8 @@ impl<'a> Start<'a> {
             .collect();
         for header in to_read {
             let path = segment::path(&self.log, header.number);
-            let bytes = read_file(self.disk, &path, u64::MAX)
+            let bytes = self
+                .read_segment(&path, u64::MAX)
                 .map_err(|error| io_error("read", &path, error))?;
             let end = ends.get(&header.number).copied();
             let scan = scan::scan(&bytes, &header, end);
@@ -295,6 +290,44 @@ impl<'a> Start<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Reads the first `limit` bytes of a segment, with zeros where the disk cannot read them: what was
+    /// there counts as damaged.
+    fn read_segment(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.disk.open(path, OpenMode::Read)?;
+        let length = file.metadata()?.length.min(limit);
+        let mut bytes = vec![0; usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?];
+        let mut at = 0u64;
+        for piece in bytes.chunks_mut(READ) {
+            match file.read_exact_at(piece, at) {
+                Err(error) if error.raw_os_error() == Some(EIO) => {
+                    for (block, offset) in piece.chunks_mut(BLOCK).zip((at..).step_by(BLOCK)) {
+                        match file.read_exact_at(block, offset) {
+                            Err(error) if error.raw_os_error() == Some(EIO) => {
+                                block.fill(0);
+                                let (path, end) =
+                                    (path.to_owned(), offset.saturating_add(block.len() as u64));
+                                let corruption = Corruption {
+                                    path,
+                                    start: offset,
+                                    end,
+                                    reason: error.to_string(),
+                                };
+                                (self.config.observer)(Event::Corrupt {
+                                    corruption,
+                                    quarantined: None,
+                                });
+                            }
+                            other => other?,
+                        }
+                    }
+                }
+                other => other?,
+            }
+            at = at.saturating_add(piece.len() as u64);
+        }
+        Ok(bytes)
     }
 
     /// Applies the records of a segment in their order.
@@ -422,9 +455,7 @@ impl<'a> Start<'a> {
     }
 
     /// The names of the files of large bodies.
-    fn body_files(
-        &self,
-    ) -> Result<HashSet<String, BuildHasherDefault<std::hash::DefaultHasher>>, OpenError> {
+    fn body_files(&self) -> Result<Set<String>, OpenError> {
         let path = self.config.bodies();
         let entries = self
             .disk
@@ -438,7 +469,7 @@ impl<'a> Start<'a> {
 
     /// Finds the files of bodies that no item needs.
     fn orphans(&self) -> Result<Vec<PathBuf>, OpenError> {
-        let needed: HashSet<String, BuildHasherDefault<std::hash::DefaultHasher>> = self
+        let needed: Set<String> = self
             .items
             .values()
             .flat_map(|entry| &entry.bodies)

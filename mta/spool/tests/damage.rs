@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use angarium_effects::clock::Monotonic;
-use angarium_effects::disk::{Disk, OpenMode, SimDisk, read_file};
+use angarium_effects::disk::{Disk, Fault, OpenMode, SimDisk, read_file};
 use angarium_spool::{Config, Inspection, ItemId, OnCorrupt, Spool};
 use proptest::prelude::*;
 
@@ -145,6 +145,37 @@ fn files_that_are_not_the_spools_are_left_alone() {
     assert_eq!(whole(&disk, OnCorrupt::Abort).len() as u64, ITEMS);
     let names: Vec<_> = files(&disk);
     assert!(names.iter().any(|path| path.ends_with("notes.txt")));
+}
+
+#[test]
+fn a_start_that_meets_errors_loses_nothing_for_the_next() {
+    for checkpoint in [false, true] {
+        for call in 0.. {
+            let disk = restarted(&filled(checkpoint));
+            disk.fail_after(call, Fault::Io);
+            disk.fail_after(call + 1, Fault::Io);
+            let mut found = None;
+            if let Ok((spool, recovered, mut stepper)) =
+                Spool::open_stepped(Arc::new(disk.clone()), config(OnCorrupt::Quarantine))
+            {
+                found = Some(recovered.filter(Result::is_ok).count() as u64);
+                let calls = disk.counters().calls;
+                stepper.run(Monotonic::default());
+                stepper.run(Monotonic(std::time::Duration::from_secs(20)));
+                if calls < call {
+                    assert_eq!(spool.stats().items, ITEMS);
+                }
+            }
+            assert_eq!(
+                whole(&restarted(&disk), OnCorrupt::Abort).len() as u64,
+                ITEMS,
+                "{checkpoint}, call {call}"
+            );
+            if found == Some(ITEMS) && disk.counters().calls < call {
+                break;
+            }
+        }
+    }
 }
 
 #[test]
