@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use angarium_config::yaml::Position;
 use angarium_config::{
-    FileSource as _, KeyUse, Options, PackOptions, Source, Survey, bundle, load, pack, survey,
-    unpack,
+    FileKind, FileSource as _, KeyUse, Options, PackOptions, Source, Survey, bundle, json_schema,
+    load, pack, survey, unpack,
 };
 
 use super::failure::Failure;
@@ -44,6 +44,32 @@ pub fn init(args: &InitArgs) -> Result<(), Failure> {
          angarium serve --check {shown}  checks settings and scripts without starting\n",
         dir.join("README.md").display()
     ))
+}
+
+/// `angarium schema`
+#[derive(Debug, clap::Args)]
+pub struct SchemaArgs {
+    /// The file: smtpd.yaml or smtpd-app.yaml
+    #[arg(value_name = "FILE")]
+    file: String,
+}
+
+/// Prints the schema of a configuration file.
+///
+/// # Errors
+/// For a file that has none.
+pub fn schema(args: &SchemaArgs) -> Result<(), Failure> {
+    let file = FileKind::ALL
+        .into_iter()
+        .find(|kind| kind.file_name() == args.file);
+    let Some(file) = file else {
+        let names = FileKind::ALL.map(FileKind::file_name).join(" or ");
+        return Err(Failure::Usage(format!(
+            "there is no schema for {}: name {names}",
+            args.file
+        )));
+    };
+    print(&format!("{:#}\n", json_schema(file)))
 }
 
 /// `angarium pack`

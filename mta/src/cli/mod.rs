@@ -64,6 +64,8 @@ enum Command {
     Unpack(bundle::UnpackArgs),
     /// Check the settings and scripts of a bundle
     Check(bundle::CheckArgs),
+    /// Print the JSON schema of a configuration file, for editors
+    Schema(bundle::SchemaArgs),
     /// List what scripts can call
     Functions(table::FunctionsArgs),
     /// Explain a function, class or method
@@ -135,6 +137,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Pack(args) => bundle::pack_command(&args),
         Command::Unpack(args) => bundle::unpack_command(&args),
         Command::Check(args) => bundle::check(&args),
+        Command::Schema(args) => bundle::schema(&args),
         Command::Functions(args) => table::functions(&args, &crate::scripts::library()),
         Command::Doc(args) => table::doc(&args, &crate::scripts::library()),
         Command::Sink(args) => block_on(sink::run(args)),
