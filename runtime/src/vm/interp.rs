@@ -44,9 +44,45 @@ fn put(slot: &mut Value, number: f64) {
     }
 }
 
+/// Takes a value out of a register. Numbers go by their two parts: a register is written so, and reading it back as
+/// a whole would wait for the writes.
 #[inline]
 fn take(slot: &mut Value) -> Value {
+    if let Value::Number(number) = *slot {
+        std::mem::forget(std::mem::replace(slot, Value::Undefined));
+        return Value::Number(number);
+    }
     std::mem::replace(slot, Value::Undefined)
+}
+
+/// Whether dropping the value does nothing.
+#[inline]
+fn is_plain(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::Undefined | Value::None | Value::Boolean(_) | Value::Number(_)
+    )
+}
+
+/// Writes a register; the drop of what was there is left out where it would do nothing.
+#[inline]
+fn set(slot: &mut Value, value: Value) {
+    if is_plain(slot) {
+        std::mem::forget(std::mem::replace(slot, value));
+    } else {
+        *slot = value;
+    }
+}
+
+/// Undefines registers.
+#[inline]
+fn wipe(registers: &mut [Value]) {
+    for register in registers {
+        if matches!(register, Value::Undefined) {
+            continue;
+        }
+        set(register, Value::Undefined);
+    }
 }
 
 #[inline]
@@ -401,12 +437,17 @@ impl Fiber {
                                 constants.get(instr.d as usize).cloned().unwrap_or_default();
                         }
                         Op::Copy => {
-                            let value = regs[r(instr.b)].clone();
-                            regs[r(instr.a)] = value;
+                            // Numbers go by their parts, as in `take`.
+                            if let Value::Number(number) = regs[r(instr.b)] {
+                                put(&mut regs[r(instr.a)], number);
+                            } else {
+                                let value = regs[r(instr.b)].clone();
+                                set(&mut regs[r(instr.a)], value);
+                            }
                         }
                         Op::Move => {
                             let value = take(&mut regs[r(instr.b)]);
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::Clear => regs[r(instr.a)] = Value::Undefined,
                         Op::Check => {
@@ -429,28 +470,28 @@ impl Fiber {
                                 }
                                 slot => !matches!(take(slot), Value::Undefined),
                             };
-                            regs[r(instr.a)] = Value::Boolean(was);
+                            set(&mut regs[r(instr.a)], Value::Boolean(was));
                         }
                         Op::IsSet => {
-                            let set = match &regs[r(instr.b)] {
+                            let isset = match &regs[r(instr.b)] {
                                 Value::Undefined => false,
                                 Value::None => instr.c == 0,
                                 Value::Cell(cell) => !matches!(cell.get(), Value::Undefined),
                                 _ => true,
                             };
-                            regs[r(instr.a)] = Value::Boolean(set);
+                            set(&mut regs[r(instr.a)], Value::Boolean(isset));
                         }
 
                         Op::Wrap => {
                             let value = take(&mut regs[r(instr.a)]);
                             let cell = self.new_cell(value);
                             regs = window(&mut self.stack, base);
-                            regs[r(instr.a)] = Value::Cell(cell);
+                            set(&mut regs[r(instr.a)], Value::Cell(cell));
                         }
                         Op::Global => {
                             let cell =
                                 Rc::clone(&self.instances[instance].globals[instr.d as usize]);
-                            regs[r(instr.a)] = Value::Cell(cell);
+                            set(&mut regs[r(instr.a)], Value::Cell(cell));
                         }
                         Op::BindGlobal => {
                             let cell =
@@ -467,7 +508,7 @@ impl Fiber {
                                     "the variable ${name} exists already"
                                 ));
                             }
-                            regs[r(instr.a)] = Value::Cell(cell);
+                            set(&mut regs[r(instr.a)], Value::Cell(cell));
                         }
                         Op::NewFar => {
                             let mut list = Array::with_capacity(instr.d as usize);
@@ -475,11 +516,11 @@ impl Fiber {
                                 list.push(Value::Cell(self.new_cell(Value::Undefined)));
                             }
                             regs = window(&mut self.stack, base);
-                            regs[r(instr.a)] = Value::from(list);
+                            set(&mut regs[r(instr.a)], Value::from(list));
                         }
                         Op::Far => {
                             let cell = array::entry(&regs[r(instr.b)], instr.d as usize);
-                            regs[r(instr.a)] = cell.unwrap_or_default();
+                            set(&mut regs[r(instr.a)], cell.unwrap_or_default());
                         }
                         Op::LoadCell => {
                             if let Value::Cell(cell) = &regs[r(instr.b)] {
@@ -487,7 +528,7 @@ impl Fiber {
                                 if matches!(value, Value::Undefined) {
                                     break 'op undefined(&program.names, instr.d);
                                 }
-                                regs[r(instr.a)] = value;
+                                set(&mut regs[r(instr.a)], value);
                             }
                         }
                         Op::PeekCell => {
@@ -495,7 +536,7 @@ impl Fiber {
                                 Value::Cell(cell) => cell.get(),
                                 value => value.clone(),
                             };
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::StoreCell => {
                             let value = regs[r(instr.b)].clone();
@@ -539,11 +580,11 @@ impl Fiber {
                         }
                         Op::Not => {
                             let value = Value::Boolean(!truthy(&regs[r(instr.b)]));
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::Bool => {
                             let value = Value::Boolean(truthy(&regs[r(instr.b)]));
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::BitNot => {
                             let number = !convert::to_int32(to_number(&regs[r(instr.b)]));
@@ -566,37 +607,37 @@ impl Fiber {
 
                         Op::Eq => {
                             let equal = compare::loose(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
-                            regs[r(instr.a)] = Value::Boolean(equal);
+                            set(&mut regs[r(instr.a)], Value::Boolean(equal));
                         }
                         Op::Ne => {
                             let equal = compare::loose(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
-                            regs[r(instr.a)] = Value::Boolean(!equal);
+                            set(&mut regs[r(instr.a)], Value::Boolean(!equal));
                         }
                         Op::Same => {
                             let equal =
                                 compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
-                            regs[r(instr.a)] = Value::Boolean(equal);
+                            set(&mut regs[r(instr.a)], Value::Boolean(equal));
                         }
                         Op::NotSame => {
                             let equal =
                                 compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
-                            regs[r(instr.a)] = Value::Boolean(!equal);
+                            set(&mut regs[r(instr.a)], Value::Boolean(!equal));
                         }
                         Op::Lt => {
                             let holds = ordered!(instr.b, instr.c, <, Order::Less);
-                            regs[r(instr.a)] = Value::Boolean(holds);
+                            set(&mut regs[r(instr.a)], Value::Boolean(holds));
                         }
                         Op::Le => {
                             let holds = ordered!(instr.b, instr.c, <=, Order::LessEq);
-                            regs[r(instr.a)] = Value::Boolean(holds);
+                            set(&mut regs[r(instr.a)], Value::Boolean(holds));
                         }
                         Op::Gt => {
                             let holds = ordered!(instr.b, instr.c, >, Order::Greater);
-                            regs[r(instr.a)] = Value::Boolean(holds);
+                            set(&mut regs[r(instr.a)], Value::Boolean(holds));
                         }
                         Op::Ge => {
                             let holds = ordered!(instr.b, instr.c, >=, Order::GreaterEq);
-                            regs[r(instr.a)] = Value::Boolean(holds);
+                            set(&mut regs[r(instr.a)], Value::Boolean(holds));
                         }
                         Op::Match | Op::NoMatch => {
                             save!();
@@ -608,7 +649,7 @@ impl Fiber {
                             match attempt!(called) {
                                 Called::Value(value) => {
                                     regs = window(&mut self.stack, base);
-                                    regs[r(instr.a)] = value;
+                                    set(&mut regs[r(instr.a)], value);
                                 }
                                 Called::Frame => continue 'frame,
                                 Called::Exit(exit) => return exit,
@@ -713,13 +754,13 @@ impl Fiber {
                                     cx!()
                                 )),
                             };
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::IndexK => {
                             let key = constants.get(instr.d as usize).unwrap_or(&Value::None);
                             let value =
                                 attempt!(element::index(&regs[r(instr.b)], key, caller!(), cx!()));
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::IndexI => {
                             let found = match &regs[r(instr.b)] {
@@ -743,7 +784,7 @@ impl Fiber {
                                     ))
                                 }
                             };
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::Peek => {
                             let value = element::peek(
@@ -752,23 +793,23 @@ impl Fiber {
                                 caller!(),
                                 cx!(),
                             );
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::IssetIndex => {
-                            let set = element::isset(
+                            let isset = element::isset(
                                 &regs[r(instr.b)],
                                 &regs[r(instr.c)],
                                 caller!(),
                                 &library,
                             );
-                            regs[r(instr.a)] = Value::Boolean(set);
+                            set(&mut regs[r(instr.a)], Value::Boolean(isset));
                         }
                         Op::Slice => {
                             let parts: [&Value; 3] = std::array::from_fn(|at| {
                                 regs.get(r(instr.c) + at).unwrap_or(&Value::None)
                             });
                             let value = attempt!(element::slice(&regs[r(instr.b)], parts, cx!()));
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::Property => {
                             let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
@@ -778,23 +819,23 @@ impl Fiber {
                                 caller!(),
                                 cx!()
                             ));
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::PeekProperty => {
                             let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
                             let value =
                                 element::get_property(&regs[r(instr.b)], name, caller!(), cx!())
                                     .unwrap_or_default();
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::IssetProperty => {
-                            let set = match (&regs[r(instr.b)], constants.get(instr.d as usize)) {
+                            let isset = match (&regs[r(instr.b)], constants.get(instr.d as usize)) {
                                 (Value::Object(object), Some(Value::String(name))) => {
                                     element::isset_property(object, name, caller!(), &library)
                                 }
                                 _ => false,
                             };
-                            regs[r(instr.a)] = Value::Boolean(set);
+                            set(&mut regs[r(instr.a)], Value::Boolean(isset));
                         }
                         Op::SetIndex | Op::MoveIndex => {
                             let value = if instr.op == Op::MoveIndex {
@@ -876,23 +917,26 @@ impl Fiber {
                                 path::unset(base, &steps, caller!(), cx!())
                             });
                             let was = attempt!(was);
-                            regs[r(instr.a)] = Value::Boolean(was);
+                            set(&mut regs[r(instr.a)], Value::Boolean(was));
                         }
 
                         Op::NewArray => {
-                            regs[r(instr.a)] = Value::from(Array::with_capacity(instr.d as usize));
+                            set(
+                                &mut regs[r(instr.a)],
+                                Value::from(Array::with_capacity(instr.d as usize)),
+                            );
                         }
                         Op::List => {
                             let end = (r(instr.b) + r(instr.c)).min(MAX_REGISTERS);
                             let list: Vec<Value> =
                                 regs[r(instr.b)..end].iter_mut().map(take).collect();
-                            regs[r(instr.a)] = Value::from(Array::from_list(list));
+                            set(&mut regs[r(instr.a)], Value::from(Array::from_list(list)));
                         }
                         Op::Extend => {
                             let mut list = take(&mut regs[r(instr.a)]);
                             let end = (r(instr.b) + r(instr.c)).min(MAX_REGISTERS);
                             attempt!(array::extend(&mut list, &mut regs[r(instr.b)..end], cx!()));
-                            regs[r(instr.a)] = list;
+                            set(&mut regs[r(instr.a)], list);
                         }
                         Op::Spread | Op::SpreadArgs => {
                             let from = regs[r(instr.b)].clone();
@@ -925,7 +969,7 @@ impl Fiber {
                             };
                             let value = array::entry(&regs[r(instr.b)], instr.d as usize)
                                 .unwrap_or(missing);
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::EntryKey => {
                             let missing = if instr.d == 1 {
@@ -938,12 +982,12 @@ impl Fiber {
                                 .as_array()
                                 .and_then(|view| view.get(&key?))
                                 .unwrap_or(missing);
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
                         Op::Rest => {
                             let value =
                                 attempt!(array::rest(&regs[r(instr.b)], instr.d as usize, cx!()));
-                            regs[r(instr.a)] = value;
+                            set(&mut regs[r(instr.a)], value);
                         }
 
                         Op::Call => {
@@ -975,7 +1019,7 @@ impl Fiber {
                                 regs.get_mut(r(instr.b)..usize::from(callee.variables))
                                 && !callee.rest
                             {
-                                rest.fill(Value::Undefined);
+                                wipe(rest);
                             } else if callee.rest {
                                 let first = usize::from(callee.declared) + 1;
                                 regs.get_mut(first..usize::from(callee.variables))
@@ -989,7 +1033,7 @@ impl Fiber {
                                 base -= r(instr.a);
                                 self.grow(base);
                                 regs = window(&mut self.stack, base);
-                                regs[r(instr.a)] = value;
+                                set(&mut regs[r(instr.a)], value);
                                 continue 'op;
                             }
                             proto = callee;
@@ -1011,11 +1055,15 @@ impl Fiber {
                                     },
                                 );
                                 // Fuel and budget are looked at after every built-in.
-                                let value = attempt!(result);
-                                for arg in args.iter_mut().skip(1) {
-                                    *arg = Value::Undefined;
+                                wipe(args.get_mut(1..).unwrap_or_default());
+                                // Numbers and booleans go by their parts, as in `take`.
+                                match attempt!(result) {
+                                    Value::Number(number) => put(&mut regs[r(instr.a)], number),
+                                    Value::Boolean(boolean) => {
+                                        set(&mut regs[r(instr.a)], Value::Boolean(boolean))
+                                    }
+                                    value => set(&mut regs[r(instr.a)], value),
                                 }
-                                regs[r(instr.a)] = value;
                                 if self.quantum <= 0 {
                                     match self.tick() {
                                         Ok(Tick::Go) => {}
@@ -1040,7 +1088,7 @@ impl Fiber {
                                 match attempt!(called) {
                                     Called::Value(value) => {
                                         regs = window(&mut self.stack, base);
-                                        regs[r(instr.a)] = value;
+                                        set(&mut regs[r(instr.a)], value);
                                     }
                                     Called::Frame => continue 'frame,
                                     Called::Exit(exit) => return exit,
@@ -1062,7 +1110,7 @@ impl Fiber {
                             match attempt!(called) {
                                 Called::Value(value) => {
                                     regs = window(&mut self.stack, base);
-                                    regs[r(instr.a)] = value;
+                                    set(&mut regs[r(instr.a)], value);
                                 }
                                 Called::Frame => continue 'frame,
                                 Called::Exit(exit) => return exit,
@@ -1100,7 +1148,7 @@ impl Fiber {
                                 Called::Value(value) => {
                                     self.grow(base);
                                     regs = window(&mut self.stack, base);
-                                    regs[r(instr.a)] = value;
+                                    set(&mut regs[r(instr.a)], value);
                                 }
                                 Called::Frame => continue 'frame,
                                 Called::Exit(exit) => return exit,
@@ -1145,9 +1193,7 @@ impl Fiber {
                             } else {
                                 Value::None
                             };
-                            for register in &mut regs[..usize::from(proto.registers)] {
-                                *register = Value::Undefined;
-                            }
+                            wipe(&mut regs[..usize::from(proto.registers)]);
                             let Some(done) = self.frames.pop() else {
                                 return Exit::Done;
                             };
@@ -1171,7 +1217,7 @@ impl Fiber {
                                     code = proto.code.as_slice();
                                     pc = caller.pc as usize;
                                     base = caller.base as usize;
-                                    self.stack[result] = value;
+                                    set(&mut self.stack[result], value);
                                     regs = window(&mut self.stack, base);
                                 }
                                 _ => match self.deliver(result, value) {
@@ -1210,7 +1256,7 @@ impl Fiber {
                             match attempt!(self.construct(&unit, instr.d, at + 1, r(instr.b), at)) {
                                 Called::Value(value) => {
                                     regs = window(&mut self.stack, base);
-                                    regs[r(instr.a)] = value;
+                                    set(&mut regs[r(instr.a)], value);
                                 }
                                 Called::Frame => continue 'frame,
                                 Called::Exit(exit) => return exit,
@@ -1218,7 +1264,7 @@ impl Fiber {
                         }
                         Op::LoadUserClass => {
                             let class = Function::UserClass(unit.clone(), instr.d);
-                            regs[r(instr.a)] = Value::Function(Rc::new(class));
+                            set(&mut regs[r(instr.a)], Value::Function(Rc::new(class)));
                         }
                         Op::InitProperty => {
                             let value = take(&mut regs[r(instr.b)]);
@@ -1260,7 +1306,7 @@ impl Fiber {
                             match attempt!(self.lock_barrier(&name, base + r(instr.a))) {
                                 Called::Value(value) => {
                                     regs = window(&mut self.stack, base);
-                                    regs[r(instr.a)] = value;
+                                    set(&mut regs[r(instr.a)], value);
                                 }
                                 Called::Frame => continue 'frame,
                                 Called::Exit(exit) => return exit,
@@ -1270,8 +1316,8 @@ impl Fiber {
                             let name = regs[r(instr.a)].clone();
                             let (mark, value) = attempt!(self.enter_barrier(&name, instr.c == 1));
                             regs = window(&mut self.stack, base);
-                            regs[r(instr.a)] = mark;
-                            regs[r(instr.b)] = value;
+                            set(&mut regs[r(instr.a)], mark);
+                            set(&mut regs[r(instr.b)], value);
                         }
                         Op::Leave => {
                             let mark = regs[r(instr.a)].clone();
@@ -1285,7 +1331,7 @@ impl Fiber {
 
                         Op::Iterate => {
                             let source = attempt!(array::iterable(&regs[r(instr.b)], &library));
-                            regs[r(instr.a)] = source;
+                            set(&mut regs[r(instr.a)], source);
                             regs[r(instr.a.saturating_add(1))] = Value::Number(0.0);
                         }
                         Op::Next | Op::NextPair => {
@@ -1330,10 +1376,10 @@ impl Fiber {
                                 Some((key, value, next)) => {
                                     put(&mut regs[r(instr.a.saturating_add(1))], next as f64);
                                     if instr.op == Op::NextPair {
-                                        regs[r(instr.b)] = key;
-                                        regs[r(instr.c)] = value;
+                                        set(&mut regs[r(instr.b)], key);
+                                        set(&mut regs[r(instr.c)], value);
                                     } else {
-                                        regs[r(instr.b)] = value;
+                                        set(&mut regs[r(instr.b)], value);
                                     }
                                 }
                                 None => pc = instr.d as usize,
