@@ -71,7 +71,7 @@ impl Services {
 
 /// The resolver, started by the first question: most scripts never ask one.
 #[derive(Default)]
-struct LazyDns(RefCell<Option<Rc<Resolver>>>);
+pub(super) struct LazyDns(RefCell<Option<Rc<Resolver>>>);
 
 impl Dns for LazyDns {
     fn query(

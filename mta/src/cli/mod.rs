@@ -6,6 +6,7 @@
 //! | `serve` | `serve` |
 //! | [`bundle`] | `init`, `pack`, `unpack`, `check` |
 //! | [`table`] | `functions`, `doc` |
+//! | `try_hook` | `try` |
 //! | `run`, `repl` | `run` (= `hsh`), `repl` |
 //! | [`lint`] | `lint` (= `hsl-lint`) |
 //! | `sink`, `load` | a fake destination and a load driver |
@@ -27,6 +28,7 @@ mod serve;
 mod sink;
 pub mod table;
 pub mod terminal;
+mod try_hook;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -48,6 +50,8 @@ struct Program {
 enum Command {
     /// Show a server at work: no file, port or rights needed
     Demo(demo::Args),
+    /// Run one hook of a bundle offline
+    Try(try_hook::Args),
     /// Run a script
     Run(run::Args),
     /// Enter statements one by one
@@ -129,6 +133,7 @@ fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::Try(args) => block_on(try_hook::run(args)),
         Command::Run(args) => run::run(&args),
         Command::Repl(args) => run::run(&args.into()),
         Command::Lint(args) => lint::run(&args),

@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod envelope;
 pub mod eod;
 pub mod options;
+pub mod phase;
 pub mod queue;
 pub mod queue_variables;
 pub mod reply;

@@ -16,7 +16,8 @@ use angarium_smtp::server::{Closing, Hook, StoreFailure};
 use angarium_smtp::session::{Recipient, Session};
 use angarium_smtp::verdict::Verdict;
 
-use super::{eod, smtp, variables};
+use super::phase::PhaseCall;
+use super::{eod, variables};
 use crate::log::Severity;
 use crate::scripts::{Finished, Run, Scripts, Services};
 use crate::server::{Change, Decision, HookContext, Hooks, Queued, Store, StoredMail, queued};
@@ -122,74 +123,15 @@ impl SessionScripts {
         hook: &Hook,
         context: &mut HookContext,
     ) -> Verdict {
-        use variables::{Map, address, connection, transaction, transaction_id};
         let id = session.transaction.id.as_str();
-        let (kind, domain, arguments) = match hook {
-            Hook::Connect => (
-                HookType::Connect,
-                "",
-                variables::connect_arguments(session, None),
-            ),
-            Hook::Helo {
-                verb,
-                host,
-                extensions,
-            } => {
-                let extensions = extensions.as_ref().map(|lines| {
-                    Value::from(
-                        lines
-                            .iter()
-                            .map(|line| Value::from(line.as_str()))
-                            .collect::<angarium_runtime::array::Array>(),
-                    )
-                });
-                let arguments = Map::default()
-                    .with("verb", verb.as_str())
-                    .with("host", host.as_str())
-                    .maybe("extensions", extensions);
-                (HookType::Helo, "", arguments.into())
-            }
-            Hook::MailFrom { sender, params } => {
-                let arguments = Map::default()
-                    .with("sender", sender.lower())
-                    .with("address", address(sender.localpart(), sender.domain()))
-                    .with("params", smtp::params(params));
-                (HookType::MailFrom, "", arguments.into())
-            }
-            Hook::RcptTo {
-                recipient,
-                params,
-                transport_id,
-            } => {
-                let arguments = Map::default()
-                    .with("recipient", recipient.lower())
-                    .with(
-                        "address",
-                        address(recipient.localpart(), recipient.domain()),
-                    )
-                    .with("params", smtp::params(params))
-                    .with("transportid", transport_id.as_str());
-                (HookType::RcptTo, recipient.domain(), Value::from(arguments))
-            }
-            // The configuration refuses servers that bind the other phases.
-            _ => return Verdict::NoHook,
-        };
-        let Some(unit) = self.unit(kind, domain) else {
+        // The configuration refuses servers that bind other phases.
+        let Some(call) = PhaseCall::of(session, hook) else {
             return Verdict::NoHook;
         };
-        let connection = match kind {
-            HookType::Connect => variables::early_connection(session),
-            _ => connection(session, kind != HookType::Helo),
+        let Some(unit) = self.unit(call.hook, call.domain) else {
+            return Verdict::NoHook;
         };
-        let transaction = match kind {
-            HookType::RcptTo => transaction(session, None),
-            _ => transaction_id(session),
-        };
-        let variables = vec![
-            ("arguments", arguments),
-            ("connection", connection),
-            ("transaction", transaction),
-        ];
+        let (kind, variables) = (call.hook, call.variables);
         let finished = self
             .run_unit(worker, unit, kind, id, variables, context)
             .await;

@@ -1,0 +1,496 @@
+//! `try`: runs one hook of a bundle offline and shows what it decides.
+//!
+//! A session hook is reached the way a client reaches it: the SMTP machine is spoken to, up to the phase. So the
+//! variables are those of a real session, and the reply is the one that the client would see.
+
+mod assign;
+mod dialogue;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use angarium_config::{Config, HookType, Options, Script, Server, load};
+use angarium_effects::system::{SystemClock, SystemNet, SystemRandom, hostname};
+use angarium_effects::{Clock as _, Random as _};
+use angarium_mail::source::Source;
+use angarium_queue::attempt::{Attempt, Outcome, Reply, SmtpState};
+use angarium_queue::item::{Address, Item, ItemId};
+use angarium_queue::outcome::{Cause, Context, Verdict as QueueVerdict, situation};
+use angarium_queue::retry::Again;
+use angarium_queue::text::Text;
+use angarium_queue::time::Timestamp;
+use angarium_runtime::Unit;
+use angarium_runtime::host::{Host, Pool};
+use angarium_runtime::shared::SharedMemory;
+use angarium_runtime::value::Value;
+use angarium_smtp::address::{Mailbox, ReversePath};
+use angarium_smtp::verdict::Verdict;
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::files::{self, SystemFiles};
+use super::host::LazyDns;
+use super::terminal::print;
+use super::{bundle, lint};
+use crate::bundle_loader::SystemRoot;
+use crate::hooks::queue::{Delivered, Metadata, Predelivery};
+use crate::hooks::{eod, queue_variables, variables};
+use crate::log::{Log, Severity};
+use crate::pool::HeavyPool;
+use crate::scripts::{Finished, Root, Run, Scripts, Services};
+use crate::settings;
+use crate::worker::Effects;
+use assign::Assignments;
+use dialogue::{Ask, Dialogue};
+
+/// `angarium try`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// connect, helo, mailfrom, rcptto, eod, disconnect, predelivery or postdelivery
+    #[arg(value_name = "HOOK")]
+    hook: String,
+    /// Folder of the bundle, or a packed smtpd.yaml
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
+    path: PathBuf,
+    /// Set a variable that the hook sees, for example connection.remoteip=192.0.2.1 or arguments.recipient=a@example.com
+    #[arg(long, value_name = "VARIABLE=VALUE")]
+    set: Vec<String>,
+    /// The message, for eod
+    #[arg(long, value_name = "FILE")]
+    mail: Option<PathBuf>,
+    /// The server of the bundle that takes the session [default: the first one that has the hook]
+    #[arg(long, value_name = "ID")]
+    server: Option<String>,
+}
+
+const MESSAGE: &[u8] =
+    b"From: <me@example.net>\r\nTo: <you@example.com>\r\nSubject: Hello\r\n\r\nHello!\r\n";
+
+/// Runs the hook and prints what came of it.
+///
+/// # Errors
+/// When the bundle is wrong, when there is no such hook, or when the script fails.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let hook = HookType::by_name(&args.hook).ok_or_else(|| {
+        let all = HookType::SESSION.into_iter().chain(HookType::QUEUE);
+        let names: Vec<&str> = all.map(HookType::name).collect();
+        Failure::Usage(format!(
+            "there is no hook `{}`: choose one of {}",
+            args.hook,
+            names.join(", ")
+        ))
+    })?;
+    if crate::scripts::library().context(hook.name()).is_none() {
+        return Err(Failure::Usage(format!(
+            "the hook {hook} is not available yet"
+        )));
+    }
+    let assignments = Assignments::parse(hook, &args.set)?;
+    let mail = match &args.mail {
+        Some(path) => files::read(path)?,
+        None => MESSAGE.to_vec(),
+    };
+    let source = bundle::source(&args.path)?;
+    let config = load(&SystemFiles, &source, &Options::default())?.config;
+    lint::check_config(&config)?;
+    let trial = Trial::new(config)?;
+    match hook {
+        HookType::PreDelivery | HookType::PostDelivery => {
+            trial.queue_hook(hook, &assignments, &mail).await
+        }
+        _ => {
+            let server = trial.server(hook, args.server.as_deref())?;
+            trial.session_hook(hook, server, &assignments, &mail).await
+        }
+    }
+}
+
+/// Hears what the script does.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Log for Heard {
+    fn line(&self, severity: Severity, _id: &str, body: &str) {
+        let what = match severity {
+            Severity::Debug => "echo",
+            Severity::Error => "error",
+            _ => "log",
+        };
+        self.lines().push(format!("{what:<9}{body}\n"));
+    }
+}
+
+impl Heard {
+    fn lines(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A bundle with everything that a script may reach.
+struct Trial {
+    config: Config,
+    scripts: Arc<Scripts>,
+    services: Services,
+    heard: Arc<Heard>,
+    effects: Effects,
+    pool: Arc<HeavyPool>,
+}
+
+impl Trial {
+    fn new(config: Config) -> Result<Trial, Failure> {
+        let root: Arc<dyn Root> = Arc::new(SystemRoot::new(config.startup.rootpath()));
+        let (scripts, _) = Scripts::compile(&config.startup, &config.running, root)
+            .map_err(|errors| Failure::Report(errors.to_string()))?;
+        let heard = Arc::new(Heard::default());
+        let pool = HeavyPool::start(2, 16)
+            .map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
+        Ok(Trial {
+            config,
+            scripts: Arc::new(scripts),
+            services: Services {
+                memory: SharedMemory::default(),
+                log: Arc::<Heard>::clone(&heard),
+                hostname: hostname().into(),
+            },
+            heard,
+            effects: Effects {
+                clock: Rc::new(SystemClock),
+                random: Rc::new(SystemRandom),
+                dns: Rc::<LazyDns>::default(),
+                net: Rc::new(SystemNet),
+            },
+            pool,
+        })
+    }
+
+    /// The server that takes the session.
+    fn server(&self, hook: HookType, wanted: Option<&str>) -> Result<&Server, Failure> {
+        let servers = &self.config.running.servers;
+        let has = |server: &&Server| !server.hook_ids(hook).is_empty();
+        match wanted {
+            Some(wanted) => {
+                let found = servers
+                    .values()
+                    .find(|server| server.id.to_string() == wanted);
+                let found = found
+                    .ok_or_else(|| Failure::Usage(format!("there is no server `{wanted}`")))?;
+                Some(found).filter(has)
+            }
+            None => servers.values().find(has),
+        }
+        .ok_or_else(|| {
+            Failure::Failed(format!(
+                "no server of the bundle has a {hook} hook: bind one with `phases.{hook}.hook`"
+            ))
+        })
+    }
+
+    fn unit(&self, script: Option<&Script>, hook: HookType) -> Result<&Arc<Unit>, Failure> {
+        script
+            .and_then(|script| self.scripts.unit(hook, &script.id))
+            .ok_or_else(|| Failure::Failed(format!("the bundle has no {hook} hook for this")))
+    }
+
+    async fn run(
+        &self,
+        unit: &Arc<Unit>,
+        hook: HookType,
+        variables: Vec<(&'static str, Value)>,
+        extend: impl FnOnce(&Host),
+    ) -> Finished {
+        let run = Run {
+            unit,
+            hook,
+            id: "",
+            variables,
+        };
+        let pool: Arc<dyn Pool> = Arc::<HeavyPool>::clone(&self.pool);
+        self.scripts
+            .run(&self.services, &self.effects, pool, run, extend)
+            .await
+    }
+
+    async fn session_hook(
+        &self,
+        hook: HookType,
+        server: &Server,
+        assignments: &Assignments,
+        mail: &[u8],
+    ) -> Result<(), Failure> {
+        let mut dialogue = Dialogue::new(
+            hook,
+            server,
+            &self.transport(assignments),
+            assignments,
+            mail,
+        )?;
+        let ask = dialogue.reach()?;
+        let (unit, mut variables, message) = match ask {
+            Ask::Phase {
+                variables, domain, ..
+            } => {
+                let script = self.config.running.session_hook(server, hook, &domain);
+                (self.unit(script, hook)?, variables, None)
+            }
+            Ask::Eod { session, mail } => {
+                let script = self.config.running.session_hook(server, hook, "");
+                let unit = self.unit(script, hook)?;
+                let source: Rc<dyn Source> = Rc::new(mail);
+                let transports = Rc::new(self.scripts.transports());
+                let message = eod::Mail::new(source, session.transaction.id.clone(), transports)
+                    .map_err(|error| {
+                        Failure::Failed(format!("the message cannot be read: {error}"))
+                    })?;
+                let message = Rc::new(message);
+                let began = Some(SystemClock.unix().as_secs_f64());
+                let value = eod::mail_value(unit.library(), &message);
+                let variables = vec![
+                    (
+                        "arguments",
+                        variables::Map::default().with("mail", value).into(),
+                    ),
+                    ("connection", variables::connection(&session, true)),
+                    ("transaction", variables::transaction(&session, began)),
+                ];
+                (unit, variables, Some(message))
+            }
+        };
+        variables.push(("context", Value::None));
+        assignments.apply(&mut variables);
+        let finished = self.run(unit, hook, variables, |_| {}).await;
+        let failed = finished.result.is_err();
+        let verdict = match &finished.result {
+            Ok(None) => Verdict::End,
+            Ok(Some(verdict)) => verdict
+                .downcast_ref::<Verdict>()
+                .cloned()
+                .unwrap_or(Verdict::End),
+            Err(_) => Verdict::Error,
+        };
+        let word = match &verdict {
+            Verdict::Accept(_) => "Accept",
+            Verdict::Reject(_) => "Reject",
+            Verdict::Defer(_) => "Defer",
+            Verdict::Error => "the script failed",
+            _ => "the script just ended",
+        };
+        let mut text = self.verdict(word, &finished);
+        let commits = eod::commits(&verdict);
+        if hook != HookType::Disconnect {
+            for line in dialogue.answer(verdict).lines() {
+                text.push_str(&format!("{:<9}{line}\n", "reply"));
+            }
+        }
+        for queued in message.iter().flat_map(|message| message.take_queued()) {
+            text.push_str(&show_queued(&queued, commits));
+        }
+        self.finish(text, &finished, failed)
+    }
+
+    async fn queue_hook(
+        &self,
+        hook: HookType,
+        assignments: &Assignments,
+        mail: &[u8],
+    ) -> Result<(), Failure> {
+        let unit = self.unit(self.config.running.queue_hook(hook), hook)?;
+        let item = self.item(assignments, mail)?;
+        let mut variables = vec![
+            ("message", queue_variables::message(&item)),
+            ("context", Value::None),
+        ];
+        let delivered = match hook {
+            HookType::PreDelivery => {
+                variables.push(("arguments", queue_variables::predelivery_arguments(&item)));
+                false
+            }
+            _ => {
+                let cause = Cause::Attempt(attempt(assignments)?);
+                let transports = settings::transports(&self.config.running);
+                let transport = transports
+                    .get(&item.transportid)
+                    .cloned()
+                    .unwrap_or_default();
+                let context = Context {
+                    item: &item,
+                    transport: &transport,
+                    request: &item.dsn,
+                    success_is_delivered: false,
+                    now: Timestamp::from_unix(SystemClock.unix()),
+                };
+                let situation = situation(&cause, &context);
+                let arguments = queue_variables::postdelivery_arguments(
+                    &item,
+                    &cause,
+                    &situation,
+                    None,
+                    None,
+                    &[],
+                );
+                variables.push(("arguments", arguments));
+                cause.is_success()
+            }
+        };
+        assignments.apply(&mut variables);
+        let metadata = Rc::new(Metadata::default());
+        let extend = |host: &Host| {
+            host.extend(Rc::clone(&metadata));
+            host.extend(Rc::new(settings::addresses(&self.config.running)));
+            if delivered {
+                host.extend(Rc::new(Delivered));
+            }
+        };
+        let finished = self.run(unit, hook, variables, extend).await;
+        let failed = finished.result.is_err();
+        let word = match &finished.result {
+            Err(_) => "the script failed".to_owned(),
+            Ok(None) => "the script just ended".to_owned(),
+            Ok(Some(verdict)) => queue_word(&**verdict),
+        };
+        let mut text = self.verdict(&word, &finished);
+        if metadata.changed.get() {
+            text.push_str(&format!("{:<9}{:?}\n", "metadata", metadata.pairs.borrow()));
+        }
+        self.finish(text, &finished, failed)
+    }
+
+    /// The transport of the message: as set, or the bundle's first one.
+    fn transport(&self, assignments: &Assignments) -> String {
+        match assignments.text("message.transportid") {
+            Some(id) => id.to_owned(),
+            None => self
+                .scripts
+                .transports()
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The queue item that the queue's hooks run for.
+    fn item(&self, assignments: &Assignments, mail: &[u8]) -> Result<Item, Failure> {
+        let (sender, recipient) = (assignments.sender()?, assignments.recipient()?);
+        let text = |text: &str| Text::from(text);
+        let address =
+            |mailbox: &Mailbox| Address::new(text(mailbox.localpart()), text(mailbox.domain()));
+        let transport = self.transport(assignments);
+        let from = match &sender {
+            ReversePath::Null => Address::default(),
+            ReversePath::Mailbox(mailbox) => address(mailbox),
+        };
+        let id = ItemId {
+            transaction: Uuid::from_bytes(SystemRandom.uuid()),
+            queue: 1,
+        };
+        let now = Timestamp::from_unix(SystemClock.unix());
+        let mut item = Item::new(id, now, from, address(&recipient), text(&transport));
+        if let Some(server) = self.config.running.servers.keys().next() {
+            item.serverid = text(&server.to_string());
+        }
+        item.size = mail.len() as u64;
+        item.retrycount = assignments.number("arguments.retry")?.unwrap_or(0);
+        Ok(item)
+    }
+
+    fn verdict(&self, word: &str, finished: &Finished) -> String {
+        let place = finished
+            .decided
+            .as_ref()
+            .map_or_else(String::new, |place| format!(" at {place}"));
+        format!("{:<9}{word}{place}\n", "verdict")
+    }
+
+    fn finish(&self, mut text: String, finished: &Finished, failed: bool) -> Result<(), Failure> {
+        text.push_str(&self.heard.lines().concat());
+        text.push_str(&format!("{:<9}{}\n", "fuel", finished.fuel));
+        print(&text)?;
+        if failed {
+            return Err(Failure::Status(1));
+        }
+        Ok(())
+    }
+}
+
+/// The attempt that postdelivery is told of: 250, or the code that `--set arguments.attempt.result.code` gives.
+fn attempt(assignments: &Assignments) -> Result<Attempt, Failure> {
+    let code = assignments
+        .number("arguments.attempt.result.code")?
+        .unwrap_or(250);
+    let code = u16::try_from(code)
+        .ok()
+        .filter(|code| (200..600).contains(code))
+        .ok_or_else(|| Failure::Usage("a reply code is 200 to 599".to_owned()))?;
+    Ok(Attempt {
+        outcome: Outcome::Result(Reply {
+            code,
+            enhanced: None,
+            reason: vec![Text::from(if code < 300 { "Ok" } else { "Try said so" })],
+            state: SmtpState::Eod,
+        }),
+        connection: None,
+        duration: Duration::ZERO,
+        final_delivery: false,
+    })
+}
+
+fn show_queued(queued: &eod::Queued, commits: bool) -> String {
+    let mut text = format!(
+        "{:<9}{} from <{}> to <{}> by transport {}",
+        if commits { "queued" } else { "dropped" },
+        queued.number,
+        queued.sender,
+        queued.recipient,
+        queued.transport_id
+    );
+    if queued.hold {
+        text.push_str(", on hold");
+    }
+    if !queued.delay.is_zero() {
+        text.push_str(&format!(", after {} s", queued.delay.as_secs_f64()));
+    }
+    if !queued.edits.is_empty() {
+        text.push_str(&format!(
+            ", changed to {} bytes",
+            queued.edits.modified_size()
+        ));
+    }
+    text.push('\n');
+    text
+}
+
+/// A verdict of the queue's hooks in words.
+fn queue_word(verdict: &dyn std::any::Any) -> String {
+    let again = |again: &Again| {
+        let mut text = "Queue".to_owned();
+        if let Some(delay) = again.delay {
+            text.push_str(&format!(", again after {} s", delay.as_secs_f64()));
+        }
+        if again.hold {
+            text.push_str(", on hold");
+        }
+        if let Some(transport) = &again.transportid {
+            text.push_str(&format!(", by transport {transport}"));
+        }
+        text
+    };
+    let removed = |word: &str, reason: &Option<Text>| match reason {
+        Some(reason) => format!("{word}: {reason}"),
+        None => word.to_owned(),
+    };
+    if let Some(verdict) = verdict.downcast_ref::<Predelivery>() {
+        return match verdict {
+            Predelivery::Try(_) => "Try".to_owned(),
+            Predelivery::Queue(options) => again(options),
+            Predelivery::Bounce { reason, .. } => removed("Bounce", reason),
+            Predelivery::Delete { reason } => removed("Delete", reason),
+        };
+    }
+    match verdict.downcast_ref::<QueueVerdict>() {
+        Some(QueueVerdict::Queue(options)) => again(options),
+        Some(QueueVerdict::Bounce { reason, .. }) => removed("Bounce", reason),
+        Some(QueueVerdict::Delete) => "Delete".to_owned(),
+        Some(QueueVerdict::Default) | None => "Default".to_owned(),
+    }
+}
