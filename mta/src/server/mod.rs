@@ -10,6 +10,7 @@
 //! | [`settings`] | virtual servers: what stays, what a reload replaces, who is let in |
 //! | [`listener`] | sockets, the acceptor, what happens when descriptors run out |
 //! | [`event`] | what is logged and counted |
+//! | `opening` | the beginning of a session |
 //! | `session` | the driver of one session |
 //! | `dialogue` | commands and replies as lines |
 //! | `wire` | its stream, unwritten replies and timer |
@@ -20,6 +21,7 @@ pub mod event;
 pub mod hooks;
 pub mod listener;
 mod name;
+mod opening;
 pub mod queued;
 mod session;
 pub mod settings;

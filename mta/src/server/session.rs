@@ -25,19 +25,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use angarium_effects::random::uuid_text;
 use angarium_effects::{Accepted, LocalFuture, Monotonic};
 use angarium_smtp::received;
 use angarium_smtp::reply::EnhancedStatus;
 use angarium_smtp::server::{Closing, Hook, Input, Output, Server, StoreFailure};
-use angarium_smtp::session::{CloseBy, Connection, TlsInfo, TransportError, TransportErrorKind};
+use angarium_smtp::session::{CloseBy, TransportError, TransportErrorKind};
 use angarium_smtp::verdict::{EnhancedChoice, ReplyOptions, Verdict};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::dialogue::{Lines, first_reply};
 use super::event::Event;
 use super::hooks::{Decision, HookContext};
-use super::name;
+use super::opening::{Opened, note_handshake, open, start_tls};
 use super::settings::{LINGER, Seat, Settings};
 use super::store::MailWriter;
 use super::wire::{Stream, Wire, socket_error};
@@ -58,98 +57,14 @@ pub(super) async fn serve(
     implicit: bool,
 ) {
     // What only the beginning needs is no part of the task of an idle session.
-    let begin = Box::pin(begin(worker, accepted, seat, settings, implicit));
-    if let Some(mut session) = begin.await {
+    let opening = Box::pin(async {
+        let opened = open(worker, accepted, seat, settings, implicit).await?;
+        Some(Box::new(Session::new(opened)))
+    });
+    if let Some(mut session) = opening.await {
         let closing = session.run().await;
         session.close(closing).await;
     }
-}
-
-/// Everything before the banner. None when the client is gone by then.
-async fn begin(
-    worker: Rc<Worker>,
-    accepted: Box<dyn Accepted>,
-    seat: Seat,
-    settings: Arc<Settings>,
-    implicit: bool,
-) -> Option<Box<Session>> {
-    seat.server.counters.connections.one();
-    let peer = accepted.peer_addr();
-    let began = worker.effects.clock.monotonic();
-    let connection = accepted.adopt().ok()?;
-    let local = connection.local_addr().ok()?;
-    let remote_ip = peer.ip().to_canonical();
-    let effects = &worker.effects;
-    let mut wire = Wire::new(Rc::clone(&effects.clock), Stream::Clear(connection));
-    let look_up = async {
-        if settings.remote_ptr {
-            let (clock, dns) = (Rc::clone(&effects.clock), Rc::clone(&effects.dns));
-            name::confirmed(clock, dns, remote_ip).await
-        } else {
-            None
-        }
-    };
-    let handshake = async {
-        if !implicit {
-            return Ok(None);
-        }
-        let limit = settings.smtp.timeouts.command;
-        let until = effects.clock.monotonic() + limit;
-        start_tls(&mut wire, &settings, Some(until)).await.map(Some)
-    };
-    let (remote_ptr, tls) = tokio::join!(look_up, handshake);
-    if implicit {
-        note_handshake(&seat, remote_ip, tls.as_ref().err());
-    }
-    let tls = tls.ok()?;
-    let random = Rc::clone(&effects.random);
-    let ids = move || uuid_text(&random.uuid());
-    let connection = Connection {
-        id: ids(),
-        priority: 0,
-        remote_ip,
-        remote_port: peer.port(),
-        remote_ptr,
-        remote_uid: None,
-        local_ip: local.ip().to_canonical(),
-        local_port: local.port(),
-        server_id: seat.server.id.clone(),
-        proxy_ip: None,
-        proxy_tlv: None,
-    };
-    seat.server.tell(&Event::Connect {
-        connection: connection.id.clone(),
-        remoteip: remote_ip,
-        remoteport: peer.port(),
-        server: seat.server.id.clone(),
-        ptr: connection.remote_ptr.clone(),
-    });
-    let dialogue = settings.verbose.then(Box::default);
-    let machine = Server::new(
-        Arc::clone(&settings.smtp),
-        connection,
-        tls,
-        Box::new(ids),
-        effects.clock.monotonic().0,
-    );
-    Some(Box::new(Session {
-        stopped: Some(Box::pin(worker.stopped())),
-        scratch: worker.local(|| Scratch(RefCell::new(vec![0; SCRATCH]))),
-        worker,
-        settings,
-        seat,
-        machine,
-        wire,
-        pending: Vec::new(),
-        ended: false,
-        mail: None,
-        context: HookContext::default(),
-        began,
-        messages: 0,
-        open: None,
-        refused: None,
-        dialogue,
-    }))
 }
 
 /// What the log says of a transaction.
@@ -187,6 +102,35 @@ struct Session {
 }
 
 impl Session {
+    fn new(opened: Opened) -> Session {
+        let Opened {
+            worker,
+            settings,
+            seat,
+            machine,
+            wire,
+            began,
+        } = opened;
+        Session {
+            stopped: Some(Box::pin(worker.stopped())),
+            scratch: worker.local(|| Scratch(RefCell::new(vec![0; SCRATCH]))),
+            dialogue: settings.verbose.then(Box::default),
+            worker,
+            settings,
+            seat,
+            machine,
+            wire,
+            pending: Vec::new(),
+            ended: false,
+            mail: None,
+            context: HookContext::default(),
+            began,
+            messages: 0,
+            open: None,
+            refused: None,
+        }
+    }
+
     /// Serves the client until its session is over; says how it ended.
     async fn run(&mut self) -> Closing {
         loop {
@@ -551,50 +495,6 @@ impl Session {
             .hooks
             .disconnect(&worker, machine.session(), &closing, &mut context)
             .await;
-    }
-}
-
-/// Does a handshake on the stream. If it fails, the stream is gone.
-async fn start_tls(
-    wire: &mut Wire,
-    settings: &Settings,
-    until: Option<Monotonic>,
-) -> Result<TlsInfo, TransportError> {
-    let failed = |reason: &str| TransportError {
-        kind: TransportErrorKind::Tls,
-        reason: reason.to_owned(),
-        code: None,
-    };
-    let (Some(tls), Stream::Clear(connection)) = (
-        &settings.tls,
-        std::mem::replace(&mut wire.stream, Stream::Gone),
-    ) else {
-        return Err(failed("this server has no certificate"));
-    };
-    let mut handshake = std::pin::pin!(tls.accept(connection));
-    let timer = &mut wire.timer;
-    let outcome = poll_fn(|cx| match (handshake.as_mut().poll(cx), until) {
-        (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
-        (Poll::Pending, Some(until)) => timer.poll(until, cx).map(|()| None),
-        (Poll::Pending, None) => Poll::Pending,
-    })
-    .await;
-    let (stream, info) = outcome.ok_or_else(|| failed("timeout during the handshake"))??;
-    wire.stream = Stream::Tls(Box::new(stream));
-    Ok(info)
-}
-
-fn note_handshake(seat: &Seat, client: std::net::IpAddr, error: Option<&TransportError>) {
-    match error {
-        None => seat.server.counters.tls.one(),
-        Some(error) => {
-            seat.server.counters.tls_failed.one();
-            seat.server.tell(&Event::TlsFailed {
-                server: seat.server.id.clone(),
-                peer: client,
-                reason: error.reason.clone(),
-            });
-        }
     }
 }
 
