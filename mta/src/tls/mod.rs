@@ -1,6 +1,6 @@
 //! TLS towards clients and towards other servers: rustls with the ring provider.
 //!
-//! TLS 1.2 and 1.3 exist. What a session tells scripts is in OpenSSL's words ([`names`]).
+//! TLS 1.2 and 1.3 exist. What a session tells scripts is in OpenSSL's words (`names`).
 
 mod client;
 mod names;
