@@ -78,6 +78,8 @@ pub enum Event {
         transaction: String,
         reason: &'static str,
     },
+    /// The spool could not be written, and why; [`Event::NotStored`] follows.
+    SpoolFailed { reason: String },
     /// A command or a reply, if `logging.verbose` is on.
     Dialogue {
         connection: String,
@@ -108,6 +110,7 @@ impl Event {
             Event::Listening { .. }
             | Event::OutOfDescriptors { .. }
             | Event::AcceptFailed { .. }
+            | Event::SpoolFailed { .. }
             | Event::TlsFailed { .. } => "",
             Event::Connect { connection, .. }
             | Event::Disconnect { connection, .. }
@@ -124,6 +127,7 @@ impl Event {
         match self {
             Event::OutOfDescriptors { .. }
             | Event::AcceptFailed { .. }
+            | Event::SpoolFailed { .. }
             | Event::NotStored { .. } => Severity::Warning,
             Event::Listening { .. } | Event::TlsFailed { .. } => Severity::Notice,
             _ => Severity::Info,
@@ -154,6 +158,7 @@ impl fmt::Display for Event {
             Event::Dialogue { client, line, .. } => {
                 return write!(f, "{} {line}", if *client { '<' } else { '>' });
             }
+            Event::SpoolFailed { reason } => return write!(f, "spool: {reason}"),
             Event::NotStored { reason, .. } => {
                 return write!(f, "not stored, the client was told to try again: {reason}");
             }

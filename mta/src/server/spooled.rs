@@ -65,6 +65,7 @@ impl Store for SpoolStore {
         Ok(Box::new(SpoolWriter {
             writer: Some(self.spool.body_writer()),
             pool: Arc::clone(&worker.pool),
+            observer: self.observer.clone(),
         }))
     }
 
@@ -116,7 +117,7 @@ impl Store for SpoolStore {
             self.spool
                 .commit(transaction)
                 .await
-                .map_err(commit_failure)?;
+                .map_err(|error| commit_failure(error, self.observer.as_ref()))?;
             if let Some(observer) = &self.observer {
                 items.iter().for_each(|item| observer(&Event::queued(item)));
             }
@@ -139,6 +140,7 @@ struct SpoolWriter {
     /// None once it has failed.
     writer: Option<BodyWriter>,
     pool: Arc<HeavyPool>,
+    observer: Option<Observer>,
 }
 
 impl MailWriter for SpoolWriter {
@@ -147,7 +149,9 @@ impl MailWriter for SpoolWriter {
             return ready(Err(StoreFailure::Broken));
         };
         if in_memory(&writer, bytes.len()) {
-            let written = writer.write(&bytes).map_err(|error| body_failure(&error));
+            let written = writer
+                .write(&bytes)
+                .map_err(|error| body_failure(&error, self.observer.as_ref()));
             self.writer = Some(writer);
             return ready(written);
         }
@@ -160,7 +164,7 @@ impl MailWriter for SpoolWriter {
                     self.writer = Some(writer);
                     Ok(())
                 }
-                Ok(Err(error)) => Err(body_failure(&error)),
+                Ok(Err(error)) => Err(body_failure(&error, self.observer.as_ref())),
                 Err(_) => Err(StoreFailure::Broken),
             }
         })
@@ -171,10 +175,14 @@ impl MailWriter for SpoolWriter {
             return ready(Err(StoreFailure::Broken));
         };
         if in_memory(&writer, 0) {
-            return ready(stored(writer.finish()));
+            return ready(stored(writer.finish(), self.observer.as_ref()));
         }
         let job = self.pool.call(move || writer.finish());
-        Box::pin(async move { job.await.map_or(Err(StoreFailure::Broken), stored) })
+        Box::pin(async move {
+            job.await.map_or(Err(StoreFailure::Broken), |body| {
+                stored(body, self.observer.as_ref())
+            })
+        })
     }
 }
 
@@ -188,26 +196,39 @@ fn in_memory(writer: &BodyWriter, more: usize) -> bool {
     length.saturating_add(more) <= INLINE_MAX
 }
 
-fn stored(body: Result<Body, BodyError>) -> Result<StoredMail, StoreFailure> {
+fn stored(
+    body: Result<Body, BodyError>,
+    observer: Option<&Observer>,
+) -> Result<StoredMail, StoreFailure> {
     match body {
         Ok(body) => Ok(StoredMail::new(Arc::new(SpoolContent(body)))),
-        Err(error) => Err(body_failure(&error)),
+        Err(error) => Err(body_failure(&error, observer)),
     }
 }
 
-fn body_failure(error: &BodyError) -> StoreFailure {
+fn body_failure(error: &BodyError, observer: Option<&Observer>) -> StoreFailure {
+    tell(error, observer);
     match error {
         BodyError::Memory => StoreFailure::Full,
         BodyError::Io { source, .. } => io_failure(source),
     }
 }
 
-fn commit_failure(error: CommitError) -> StoreFailure {
+fn commit_failure(error: CommitError, observer: Option<&Observer>) -> StoreFailure {
+    tell(&error, observer);
     match error {
         CommitError::Io { source, .. } => io_failure(&source),
         // Until a segment can be written again, which the operator has been told.
         CommitError::Unavailable(_) => StoreFailure::Full,
         _ => StoreFailure::Broken,
+    }
+}
+
+/// The client hears only that it may try again; the operator hears why.
+fn tell(error: &dyn std::error::Error, observer: Option<&Observer>) {
+    if let Some(observer) = observer {
+        let reason = error.to_string();
+        observer(&Event::SpoolFailed { reason });
     }
 }
 
