@@ -138,7 +138,13 @@ impl Compiler<'_> {
             );
             return None;
         };
-        for path in [path.clone(), format!("{path}.hsl")] {
+        // A folder stands for the `main.hsl` in it.
+        let candidates = [
+            path.clone(),
+            format!("{path}.hsl"),
+            format!("{path}/main.hsl"),
+        ];
+        for path in candidates {
             if let Some(text) = self.loader.load(&path) {
                 return Some(Found { path, text });
             }

@@ -5,7 +5,6 @@
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use angarium_effects::{Clock as _, Dns, Random as _};
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{OnCorrupt, Spool};
 
+use crate::bundle_loader::SystemRoot;
 use crate::delivery::{self, Live};
 use crate::hooks::delivery::QueueScripts;
 use crate::hooks::session::SessionScripts;
@@ -105,7 +105,7 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
         .map_err(StartError::Config)?;
     let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let config = loaded.config;
-    let root = script_root(&place, &config);
+    let root = script_root(&config);
     let (scripts, script_warnings) =
         Scripts::compile(&config.startup, &config.running, root).map_err(StartError::Scripts)?;
     warnings.extend(script_warnings);
@@ -137,22 +137,9 @@ pub fn hostname() -> String {
     angarium_effects::system::hostname()
 }
 
-fn script_root(place: &Place, config: &Config) -> Arc<dyn Root> {
-    struct Below {
-        root: PathBuf,
-        files: Arc<dyn FileSource + Send + Sync>,
-    }
-    impl Root for Below {
-        fn read(&self, path: &str) -> Option<Arc<[u8]>> {
-            // The path has been normalised: no `..`, no leading slash.
-            self.files.read(&self.root.join(path)).ok().map(Into::into)
-        }
-    }
-    let root = config.startup.rootpath().to_owned();
-    Arc::new(Below {
-        root,
-        files: Arc::clone(&place.files),
-    })
+/// What scripts may read below `scripting.rootpath`: links out of it lead nowhere.
+fn script_root(config: &Config) -> Arc<dyn Root> {
+    Arc::new(SystemRoot::new(config.startup.rootpath()))
 }
 
 fn key_pair(written: &WrittenPair, place: &Place) -> Result<KeyPair, String> {
@@ -353,7 +340,7 @@ impl App {
             startup: Arc::clone(&config.startup),
             running: loaded.config,
         };
-        let root = script_root(&self.place, &new);
+        let root = script_root(&new);
         let (scripts, script_warnings) =
             Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
         warnings.extend(script_warnings);

@@ -83,7 +83,7 @@ fn scripts_give_output_messages_and_status() {
     ];
     let folder = folder(&[]);
     for (script, output, message, status) in cases {
-        for arguments in [&["run", "-"][..], &["run"]] {
+        for arguments in [&["run", "-"][..], &["run"], &["repl"]] {
             let found = run(arguments, script, folder.path());
             assert_eq!(
                 (found.0.as_str(), found.2),
@@ -128,6 +128,9 @@ fn includes_are_found_below_the_root_and_beside_the_script() {
             "include \"./part.hsl\"; import { f } from \"lib\"; echo f();",
         ),
         ("scripts/part.hsl", "echo \"part\";"),
+        ("scripts/whole/main.hsl", "include \"./other.hsl\";"),
+        ("scripts/whole/other.hsl", "echo \"whole\";"),
+        ("scripts/folder.hsl", "include \"whole\";"),
         ("scripts/lib.hsl", "function f() { return \"lib\"; }"),
         ("lib.hsl", "function f() { return \"root\"; }"),
         ("secret.hsl", "echo \"secret\";"),
@@ -137,6 +140,8 @@ fn includes_are_found_below_the_root_and_beside_the_script() {
     assert_eq!((output.as_str(), status), ("part\nlib\n", 0), "{message}");
     let (output, message, status) = run(&["run", "-R", ".", "scripts/main.hsl"], "", folder.path());
     assert_eq!((output.as_str(), status), ("part\nroot\n", 0), "{message}");
+    let (output, message, status) = run(&["run", "scripts/folder.hsl"], "", folder.path());
+    assert_eq!((output.as_str(), status), ("whole\n", 0), "{message}");
     let (_, message, status) = run(&["run", "scripts/out.hsl"], "", folder.path());
     assert_eq!(status, 1);
     assert!(message.contains("leaves the root"), "{message}");
@@ -388,6 +393,11 @@ def until(what):
                 return
             shown += part
 for line in sys.stdin.buffer.read().split(b"\n"):
+    if line == b"^C":
+        # While the statement before it runs.
+        time.sleep(1)
+        os.write(fd, b"\x03")
+        continue
     until(b"> ")
     sys.stdout.buffer.write(shown.replace(b"\r", b""))
     shown = b""
@@ -403,10 +413,12 @@ fn the_repl_keeps_what_was_defined() {
         return;
     }
     let folder = folder(&[("part.hsl", "function g() { return \"g\"; }\n")]);
-    let typed = "$a = 1\n$a + 1\n\"text\"\nnone\nfunction f($x) {\nreturn $x * 2;\n}\nf(21)\nfunction f($x) { return 0; }\nf(1)\n$a +\nnope()\nthrow Exception(\"no\")\n:vars\n:load part.hsl\ng()\n:help str_repeat\n:nothing\n:reset\n$a\n:quit";
+    let typed = "$a = 1\n$a + 1\n\"text\"\nnone\nfunction f($x) {\nreturn $x * 2;\n}\nf(21)\nfunction f($x) { return 0; }\nf(1)\n$a +\nnope()\nthrow Exception(\"no\")\n:vars\n:load part.hsl\ng()\n:help str_repeat\n:nothing\nforever {}\n^C\n$a\n:reset\n$a\n:quit";
     let mut command = Command::new(python());
     command.args(["-c", TYPE, angarium().to_str().unwrap()]);
     let (shown, message, status) = run_as(command, &[], typed, folder.path());
     assert_eq!(status, 0, "{message}\n{shown}");
+    // Whether the terminal shows the key itself depends on its driver.
+    let shown = shown.replace("^C", "");
     insta::assert_snapshot!(shown);
 }
