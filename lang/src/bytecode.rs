@@ -310,6 +310,9 @@ ops! {
     CallSpread "a",
     /// a := an instance of built-in class d with the b arguments a, a+1 …
     New "a#d",
+    /// a := the result of function value a with the list a+2 as arguments, or what the cache d (a constant) has of it; the
+    /// options are a+1
+    Cached "ak",
     /// a := a pointer to function d
     LoadFunction "af",
     /// a := a pointer to built-in function d

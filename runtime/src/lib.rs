@@ -13,6 +13,7 @@
 
 pub mod accept;
 pub mod array;
+pub mod cache;
 mod cell;
 pub mod convert;
 pub mod exception;

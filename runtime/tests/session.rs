@@ -200,3 +200,94 @@ fn memory_is_given_back_when_an_execution_ends() {
         execution.memory_used()
     );
 }
+
+/// Runs programs side by side, each an execution of its own, and gives what they printed.
+fn side_by_side(texts: &[&str]) -> Vec<String> {
+    let lines = Rc::new(support::Lines::default());
+    let clock = VirtualClock::new(Duration::from_secs(1));
+    let mut executions: Vec<Execution> = texts
+        .iter()
+        .map(|text| {
+            let (unit, _) = support::unit(text, &HashMap::new()).unwrap();
+            Execution::new(
+                &unit,
+                support::host(&lines, &clock),
+                Vec::new(),
+                Limits::default(),
+            )
+        })
+        .collect();
+    block_on(async {
+        let mut drives: Vec<_> = executions
+            .iter_mut()
+            .map(|execution| Some(Box::pin(execution.drive())))
+            .collect();
+        std::future::poll_fn(|context| {
+            clock.advance(Duration::from_millis(10));
+            for slot in &mut drives {
+                if let Some(drive) = slot
+                    && let std::task::Poll::Ready(result) = drive.as_mut().poll(context)
+                {
+                    result.unwrap();
+                    *slot = None;
+                }
+            }
+            context.waker().wake_by_ref();
+            if drives.iter().all(Option::is_none) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+    });
+    lines
+        .0
+        .borrow()
+        .iter()
+        .map(|line| String::from_utf8(line.clone()).unwrap())
+        .collect()
+}
+
+#[test]
+fn one_execution_at_a_time_is_in_a_barrier() {
+    let text = "for ($i = 0; $i < 5; $i++) { barrier \"side\" => $v { $n = $v ?? 0; sleep(0.05); $v = $n + 1; } } \
+                barrier \"side\" => $v { if ($v == 15) echo \"all\"; }";
+    let lines = side_by_side(&[text, text, text]);
+    assert!(
+        lines.contains(&"all".to_owned()),
+        "no update is lost: {lines:?}"
+    );
+}
+
+#[test]
+fn a_circle_of_barriers_throws_in_one_of_them() {
+    let first = "try { barrier \"x\" { sleep(0.1); barrier \"y\" { sleep(0.1); } } echo \"done\"; } catch ($e) { echo $e->message(); }";
+    let second = first
+        .replace("\"x\"", "\"z\"")
+        .replace("\"y\"", "\"x\"")
+        .replace("\"z\"", "\"y\"");
+    let mut lines = side_by_side(&[first, &second]);
+    lines.sort();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[0].starts_with("deadlock on ") && lines[1] == "done",
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn an_entry_of_a_cache_is_computed_once_while_others_wait() {
+    let text = "function slow($x) { echo \"computed\"; sleep(0.2); return $x; } echo cache [\"namespace\" => \"once\"] slow(7);";
+    assert_eq!(
+        side_by_side(&[text, text, text]),
+        ["computed", "7", "7", "7"]
+    );
+}
+
+#[test]
+fn when_the_one_that_computes_throws_the_next_one_computes() {
+    let text = "function slow() { echo \"try\"; sleep(0.1); throw \"t\"; } \
+                try { cache [\"namespace\" => \"throws\"] slow(); } catch ($e) { echo $e; }";
+    assert_eq!(side_by_side(&[text, text]), ["try", "t", "try", "t"]);
+}

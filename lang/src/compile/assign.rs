@@ -554,11 +554,7 @@ impl Compiler<'_> {
                 if start == 0 {
                     self.expr_into(base, register);
                 } else {
-                    let node = angarium_syntax::ast::Postfix {
-                        base: base.clone(),
-                        links: links[..start].to_vec(),
-                    };
-                    self.postfix(&node, register);
+                    self.postfix_links(base, &links[..start], register);
                 }
                 register
             }

@@ -1,6 +1,9 @@
 //! Calls and the other postfix operators.
 
-use angarium_syntax::ast::{Arg, Expr, ExprKind, Link, LinkKind, Postfix};
+use angarium_syntax::ast::{
+    Arg, Cache, CacheCallee, Element, Expr, ExprKind, Link, LinkKind, Postfix, Static, StaticClass,
+    StaticMember,
+};
 
 use crate::Span;
 use crate::builtins::Builtin;
@@ -9,21 +12,41 @@ use crate::compile::code::int;
 use crate::compile::expr::{Operand, writes_variables};
 use crate::compile::{Compiler, Named, arity_message};
 
+/// The options of `cache` (language.md 15.1).
+const CACHE_OPTIONS: [&str; 10] = [
+    "ttl",
+    "ttl_override",
+    "ttl_function",
+    "update_function",
+    "argv_filter",
+    "force",
+    "size",
+    "namespace",
+    "per_message",
+    "lru",
+];
+
 /// Most arguments that go in registers; more go in a list.
 const MAX_ARGUMENTS: usize = 60;
 
 impl Compiler<'_> {
     /// dst := base with its links applied
     pub(super) fn postfix(&mut self, node: &Postfix, dst: u8) {
+        self.postfix_links(&node.base, &node.links, dst);
+    }
+
+    /// dst := base with links applied
+    pub(super) fn postfix_links(&mut self, base: &Expr, links: &[Link], dst: u8) {
+        let entry = self.mark();
         // A temporary that was made for the result alone may take the intermediate values too.
         if self.is_temp(dst) && usize::from(dst) + 1 == self.mark() {
             self.reset(usize::from(dst));
         }
         let mark = self.mark();
-        let mut links = node.links.as_slice();
-        let known = match (&node.base.kind, links.first().map(|link| &link.kind)) {
+        let mut links = links;
+        let known = match (&base.kind, links.first().map(|link| &link.kind)) {
             (ExprKind::Name(name), Some(LinkKind::Call(_))) => {
-                let Some(named) = self.named(name, node.base.span) else {
+                let Some(named) = self.named(name, base.span) else {
                     self.check_arguments(links);
                     return;
                 };
@@ -36,15 +59,12 @@ impl Compiler<'_> {
                 Some((named, name.text.clone()))
             }
             (ExprKind::Static(node_static), Some(LinkKind::Call(_)))
-                if matches!(
-                    node_static.member,
-                    angarium_syntax::ast::StaticMember::Name(_)
-                ) =>
+                if matches!(node_static.member, StaticMember::Name(_)) =>
             {
-                let Some(named) = self.static_named(node_static, node.base.span) else {
+                let Some(named) = self.static_named(node_static, base.span) else {
                     return;
                 };
-                let angarium_syntax::ast::StaticMember::Name(name) = &node_static.member else {
+                let StaticMember::Name(name) = &node_static.member else {
                     return;
                 };
                 Some((named, name.text.clone()))
@@ -60,11 +80,11 @@ impl Compiler<'_> {
                 let LinkKind::Call(args) = &call.kind else {
                     return;
                 };
-                self.call_known(&named, &name, args, node.base.span)
+                self.call_known(&named, &name, args, base.span)
             }
             None => {
                 let later: Vec<&Expr> = links.iter().flat_map(super::expr::link_exprs).collect();
-                let operand = self.operand(&node.base, &later);
+                let operand = self.operand(base, &later);
                 self.in_register(operand)
             }
         };
@@ -106,7 +126,7 @@ impl Compiler<'_> {
             };
             self.emit(op, dst, current, 0, 0);
         }
-        self.reset(mark);
+        self.reset(entry);
     }
 
     /// dst := base with one index, slice or property applied
@@ -181,6 +201,77 @@ impl Compiler<'_> {
         };
         self.reset(usize::from(first) + 1);
         first
+    }
+
+    /// `cache [options] f(args)`
+    pub(super) fn cache(&mut self, node: &Cache, span: Span, dst: u8) {
+        for element in &node.options {
+            if let Element::Pair { key, .. } = element
+                && let Some(Const::Str(name)) = crate::fold::fold(key)
+                && !CACHE_OPTIONS
+                    .iter()
+                    .any(|option| option.as_bytes() == &*name)
+            {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                let hint = crate::suggest::nearest(&name, CACHE_OPTIONS.into_iter());
+                let hint = hint.map(|near| format!("did you mean `{near}`?"));
+                self.error(key.span, format!("`cache` has no option `{name}`"), hint);
+            }
+        }
+        let (named, name) = match &node.callee {
+            CacheCallee::Name(name) => (self.named(&name.text, name.span), name),
+            CacheCallee::Builtin(name) => (self.builtin(name), name),
+            CacheCallee::Static { class, name } => {
+                let member = StaticMember::Name(name.clone());
+                (
+                    self.static_named(
+                        &Static {
+                            class: class.clone(),
+                            member,
+                        },
+                        span,
+                    ),
+                    name,
+                )
+            }
+        };
+        let Some(named) = named else { return };
+        let spread = node.args.iter().any(|arg| arg.spread.is_some());
+        let arity = self.arity(&named);
+        if !spread && !matches!(named, Named::Shared { .. }) && !arity.fits(node.args.len()) {
+            let message = arity_message(
+                &format!("{}()", name.text),
+                arity.required,
+                arity.most,
+                node.args.len(),
+            );
+            self.error(name.span, message, None);
+        }
+        // The cache is known by where the function comes from and what it is called.
+        let origin = match &named {
+            Named::Builtin(_) | Named::BuiltinStatic(_) => "builtin".to_owned(),
+            _ => self.origin(&named),
+        };
+        let class = match &node.callee {
+            CacheCallee::Static {
+                class: StaticClass::Name(class),
+                ..
+            } => format!("{}::", class.text),
+            CacheCallee::Static { .. } => "static::".to_owned(),
+            _ => String::new(),
+        };
+        let identity = format!("{origin}\0{class}{}", name.text);
+        let callee = self.temp();
+        self.at(span);
+        self.function_value(&named, callee);
+        let options = self.temp();
+        self.at(node.options_span);
+        self.array(&node.options, options);
+        self.argument_list(&node.args);
+        let identity = self.constant(Const::Str(identity.into_bytes().into()));
+        self.at(span);
+        self.emit(Op::Cached, callee, 0, 0, identity);
+        self.emit(Op::Move, dst, callee, 0, 0);
     }
 
     /// Evaluates arguments into new registers, one after the other; gives the first one, which is there in any case.

@@ -132,7 +132,7 @@ impl Compiler<'_> {
             }
             ExprKind::Static(node) => self.static_value(node, expr.span, dst),
             ExprKind::Function(function) => self.closure(function, dst),
-            ExprKind::Cache(_) => self.unsupported(expr.span, "`cache` is"),
+            ExprKind::Cache(node) => self.cache(node, expr.span, dst),
             ExprKind::Match(node) => self.match_into(node, expr.span, dst),
             ExprKind::Isset(target) => self.isset(target, dst),
             ExprKind::Unset(target) => self.unset(target, dst),
@@ -252,7 +252,7 @@ impl Compiler<'_> {
         self.reset(mark);
     }
 
-    fn array(&mut self, elements: &[Element], dst: u8) {
+    pub(super) fn array(&mut self, elements: &[Element], dst: u8) {
         let mut at = 0;
         let mut started = false;
         while at < elements.len() || !started {

@@ -384,11 +384,6 @@ impl<'a> Compiler<'a> {
         self.report(diagnostic);
     }
 
-    /// Refuses what the language has and this compiler does not have yet.
-    pub(crate) fn unsupported(&mut self, span: Span, what: &str) {
-        self.error(span, format!("{what} not supported yet"), None);
-    }
-
     pub(crate) fn report(&mut self, mut diagnostic: Diagnostic) {
         if diagnostic.is_error() && self.error_count() >= MAX_ERRORS {
             return;
@@ -429,6 +424,29 @@ impl<'a> Compiler<'a> {
         });
         self.arities.push(arity);
         index
+    }
+
+    /// The name of the file that a function of the script stands in.
+    fn origin(&self, named: &Named) -> String {
+        let proto = match named {
+            Named::User(proto) => Some(*proto),
+            Named::Class(info) => self
+                .classes
+                .get(info.index as usize)
+                .map(|class| class.constructor),
+            _ => None,
+        };
+        let span = proto.and_then(|proto| {
+            self.protos
+                .get(proto as usize)?
+                .places
+                .first()
+                .map(|(_, span)| *span)
+        });
+        span.map_or_else(
+            || "session".to_owned(),
+            |span| self.sources.name(span.file).to_owned(),
+        )
     }
 
     fn constant(&mut self, value: Const) -> u32 {

@@ -15,10 +15,6 @@ pub struct Names(Vec<Signature>);
 
 impl Names {
     /// Parses the signatures.
-    #[expect(
-        clippy::new_without_default,
-        reason = "it stands for a table that is built, not for an empty one"
-    )]
     pub fn new() -> Names {
         let signatures = [
             "Map(keytype: string, valuetype: string): Map",

@@ -10,7 +10,7 @@ use crate::cell::VarCell;
 use crate::generator::{Generator, State};
 use crate::host::Matched;
 use crate::instance::{Caller, Instance};
-use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Throw};
+use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Task, Throw};
 use crate::object::{Function, Object};
 use crate::regex::Regex;
 use crate::string::Str;
@@ -533,19 +533,7 @@ impl Fiber {
             Imp::Task(function) => {
                 let task = function(&mut cx, args)?;
                 self.clear(first, given);
-                if self.frames.len() >= MAX_DEPTH {
-                    return Err(too_deep());
-                }
-                self.frames.push(Frame {
-                    pc: 0,
-                    base: result as u32,
-                    proto: 0,
-                    instance: 0,
-                    result: result as u32,
-                    kind: FrameKind::Task,
-                });
-                self.tasks.push(task);
-                return self.advance(Input::Start);
+                return self.start_task(task, result);
             }
             Imp::Construct => Err(Throw::error(format!(
                 "{} cannot be called",
@@ -557,6 +545,27 @@ impl Fiber {
             self.waiting = Some(result);
         }
         called
+    }
+
+    /// Runs a built-in that calls back, in a frame of its own.
+    pub(crate) fn start_task(
+        &mut self,
+        task: Box<dyn Task>,
+        result: usize,
+    ) -> Result<Called, Throw> {
+        if self.frames.len() >= MAX_DEPTH {
+            return Err(too_deep());
+        }
+        self.frames.push(Frame {
+            pc: 0,
+            base: result as u32,
+            proto: 0,
+            instance: 0,
+            result: result as u32,
+            kind: FrameKind::Task,
+        });
+        self.tasks.push(task);
+        self.advance(Input::Start)
     }
 
     fn clear(&mut self, first: usize, count: usize) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
 
 use crate::array::{Array, Key, View};
+use crate::cache::CachedCall;
 use crate::cell::VarCell;
 use crate::convert::{self, to_number, truthy};
 use crate::generator::Generator;
@@ -1299,6 +1300,29 @@ impl Fiber {
                             }
                         }
 
+                        Op::Cached => {
+                            charge_first!();
+                            save!();
+                            let at = base + r(instr.a);
+                            let name = constants.get(instr.d as usize).cloned().unwrap_or_default();
+                            let name = name.as_bytes().unwrap_or_default();
+                            let callee = take(&mut regs[r(instr.a)]);
+                            let options = take(&mut regs[r(instr.a.saturating_add(1))]);
+                            let args = take(&mut regs[r(instr.a.saturating_add(2))]);
+                            let Value::Function(function) = callee else {
+                                break 'op Throw::error("not a function");
+                            };
+                            let task =
+                                attempt!(CachedCall::new(&host, name, function, &options, &args));
+                            match attempt!(self.start_task(Box::new(task), at)) {
+                                Called::Value(value) => {
+                                    regs = window(&mut self.stack, base);
+                                    set(&mut regs[r(instr.a)], value);
+                                }
+                                Called::Frame => continue 'frame,
+                                Called::Exit(exit) => return exit,
+                            }
+                        }
                         Op::Lock => {
                             charge_first!();
                             save!();
