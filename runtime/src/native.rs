@@ -235,6 +235,29 @@ impl Cx<'_> {
         Ok(())
     }
 
+    /// Appends the string conversion of `value`, as long as the limits allow: arrays share parts, so that their text can be
+    /// exponentially longer than they are.
+    ///
+    /// # Errors
+    /// As [`Cx::reserve`].
+    pub fn write_str(&mut self, out: &mut Vec<u8>, value: &Value) -> Result<(), Throw> {
+        let mut over = None;
+        let start = out.len();
+        let whole = crate::convert::write_str_while(out, value, |len| {
+            if len > crate::string::MAX_STRING {
+                over = Some(Throw::error("string too long"));
+            } else if len > 1 << 12 && crate::memory::would_exceed(len.saturating_mul(2)) {
+                over = Some(Throw::limit("memory"));
+            }
+            over.is_none()
+        });
+        self.charge(out.len().saturating_sub(start) / 32);
+        match over {
+            Some(throw) if !whole => Err(throw),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes sure that an array of `entries` may be built.
     ///
     /// # Errors

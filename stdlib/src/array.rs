@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use angarium_runtime::array::{Array, Key};
-use angarium_runtime::convert::{strict_equal, truthy, write_str};
+use angarium_runtime::convert::{strict_equal, truthy};
 use angarium_runtime::native::{Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
 use angarium_runtime::object::Function;
 use angarium_runtime::value::Value;
@@ -143,9 +143,13 @@ pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         if at > 0 {
             out.extend_from_slice(separator);
         }
-        write_str(&mut out, &value);
-        if at % 1024 == 0 || out.len() > 1 << 20 {
-            cx.reserve(out.len())?;
+        match &value {
+            // The limits are looked at now and then for what cannot be long, at once for what can.
+            Value::String(string) if string.len() < 4096 && at % 64 != 63 => {
+                out.extend_from_slice(string.as_bytes())
+            }
+            Value::Number(number) => angarium_runtime::convert::write_number(&mut out, *number),
+            other => cx.write_str(&mut out, other)?,
         }
     }
     cx.charge(array.len());

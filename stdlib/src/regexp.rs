@@ -7,7 +7,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use angarium_regex::{Captures, Modifiers, Outcome as Search, PatternCache, Regex as Pattern};
 use angarium_runtime::array::{Array, Key};
-use angarium_runtime::convert::write_str;
 use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine};
 use angarium_runtime::native::{
     Args, ClassDecl, Cx, FnDecl, Input, Job, LocalFuture, Outcome, Step, Task, Throw,
@@ -448,7 +447,7 @@ impl Replace {
 impl Task for Replace {
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
         if let (Input::Value(answer), false) = (input, self.searcher.waiting) {
-            write_str(&mut self.out, &answer);
+            cx.write_str(&mut self.out, &answer)?;
             if !self.next(cx)? {
                 return Ok(self.done());
             }

@@ -76,9 +76,12 @@ fn number(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn string(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let text = convert::to_str(args.get(0));
-    cx.reserve(text.len())?;
-    Ok(Value::String(text))
+    if let Value::String(_) = args.get(0) {
+        return Ok(args.get(0).clone());
+    }
+    let mut text = Vec::new();
+    cx.write_str(&mut text, args.get(0))?;
+    Ok(text.into())
 }
 
 pub(crate) fn length(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {

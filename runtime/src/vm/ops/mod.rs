@@ -40,20 +40,8 @@ pub(super) fn writable<'v>(
 /// The string conversion of `value`, within the limit of strings and the budgets.
 pub(super) fn text(value: &Value, cx: &mut Cx<'_>) -> Result<Vec<u8>, Throw> {
     let mut out = Vec::new();
-    let mut over = None;
-    let whole = crate::convert::write_str_while(&mut out, value, |len| {
-        if len > crate::string::MAX_STRING {
-            over = Some(Throw::error("string too long"));
-        } else if len > 1 << 12 && crate::memory::would_exceed(len * 2) {
-            over = Some(Throw::limit("memory"));
-        }
-        over.is_none()
-    });
-    cx.charge(out.len() / 32);
-    match over {
-        Some(throw) if !whole => Err(throw),
-        _ => Ok(out),
-    }
+    cx.write_str(&mut out, value)?;
+    Ok(out)
 }
 
 /// Makes sure that `more` entries can be added to `array`.
