@@ -81,10 +81,15 @@ impl Report {
     }
 
     /// The numbers of this run.
-    pub fn to_kept(&self) -> Kept {
+    ///
+    /// A suite that `before` keeps as `all` stays so: its size changes from run to run.
+    pub fn to_kept(&self, before: &Kept) -> Kept {
         let passes = self
             .rows()
-            .map(|(name, count)| (name.clone(), count.passed))
+            .map(|(name, count)| match before.passes.get(name) {
+                Some(Passes::All) => (name.clone(), Passes::All),
+                _ => (name.clone(), Passes::AtLeast(count.passed)),
+            })
             .collect();
         Kept {
             passes,
@@ -101,10 +106,15 @@ impl Report {
         let now: BTreeMap<_, _> = self.rows().collect();
         let mut complaints = Vec::new();
         for (name, passes) in &kept.passes {
-            let passed = now.get(name).map_or(0, |count| count.passed);
-            if passed < *passes {
+            let count = now.get(name).map_or(Count::default(), |count| **count);
+            let enough = match passes {
+                Passes::AtLeast(passes) => count.passed >= *passes,
+                Passes::All => count.passed == count.total && count.total > 0,
+            };
+            if !enough {
                 complaints.push(format!(
-                    "FEWER: {name}: {passed} passed, {passes} are kept in tests/passes.txt"
+                    "FEWER: {name}: {} of {} passed, tests/passes.txt keeps {passes}",
+                    count.passed, count.total
                 ));
             }
         }
@@ -165,10 +175,28 @@ fn suite_line(text: &str) -> Option<(&str, u64, u64)> {
     (passed <= total && !name.is_empty()).then_some((name, passed, total))
 }
 
+/// What a suite must reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passes {
+    /// As many cases.
+    AtLeast(u64),
+    /// All of a number of cases that changes from run to run.
+    All,
+}
+
+impl fmt::Display for Passes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Passes::AtLeast(passes) => write!(f, "{passes}"),
+            Passes::All => f.write_str("all"),
+        }
+    }
+}
+
 /// The numbers that a run must reach.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    passes: BTreeMap<String, u64>,
+    passes: BTreeMap<String, Passes>,
     /// Tests that may be skipped: they were when the numbers were kept.
     skips: BTreeSet<String>,
 }
@@ -183,9 +211,12 @@ impl FromStr for Kept {
                 Some((name, "skipped")) => {
                     kept.skips.insert(name.to_owned());
                 }
+                Some((name, "all")) => {
+                    kept.passes.insert(name.to_owned(), Passes::All);
+                }
                 Some((name, number)) => {
                     if let Ok(number) = number.parse() {
-                        kept.passes.insert(name.to_owned(), number);
+                        kept.passes.insert(name.to_owned(), Passes::AtLeast(number));
                     }
                 }
                 None => {}
@@ -255,7 +286,7 @@ test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn fewer_passes_and_new_skips_are_complaints() {
-        let kept = read(OUTPUT).to_kept();
+        let kept = read(OUTPUT).to_kept(&Kept::default());
         let again: Kept = kept.to_string().parse().unwrap();
         assert_eq!(kept, again);
         assert!(read(OUTPUT).compare(&kept).is_empty());
