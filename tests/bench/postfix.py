@@ -90,11 +90,17 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 """
 
-EOD = """\
+# A script decides what is queued, another that connections to the sink are kept, as Postfix keeps them.
+SCRIPTS = {
+    "eod/default.hsl": """\
 foreach ($transaction["recipients"] as $recipient)
     $arguments["mail"]->queue($transaction["senderaddress"], $recipient["address"], $recipient["transportid"]);
 Accept();
-"""
+""",
+    "queue/predelivery.hsl": """\
+Try(["pooling" => ["enabled" => true, "transactions" => 100]]);
+""",
+}
 
 
 def free_port():
@@ -173,10 +179,10 @@ class Postfix:
 class Angarium:
     name = "Angarium"
 
-    def __init__(self, folder, sink, program, hook):
+    def __init__(self, folder, sink, program, scripts):
         self.port = free_port()
         server = {"id": "default", "type": "smtp", "hostname": "angarium.example", "remoteptr": False, "transport": "out", "phases": {}}
-        if hook:
+        if "eod" in scripts:
             server["phases"]["eod"] = {"hook": "default"}
         files = {
             "config/smtpd.yaml": {
@@ -191,24 +197,27 @@ class Angarium:
                     {"id": "default", "transports": [{"id": "out", "connection": {"server": "127.0.0.1", "port": sink}}]}
                 ],
             },
-            "config/smtpd-delivery.yaml": {
-                "version": "6.0",
-                "delivery": {"default": {"pooling": {"enabled": True, "transactions": 100}}},
-            },
         }
         for name, content in files.items():
             path = os.path.join(folder, "src", name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w") as file:
                 json.dump(content, file, indent=2)
-        if hook:
-            os.makedirs(os.path.join(folder, "src/hooks/eod"))
-            with open(os.path.join(folder, "src/hooks/eod/default.hsl"), "w") as file:
-                file.write(EOD)
+        for name, script in SCRIPTS.items():
+            if name.split("/")[0] in scripts:
+                path = os.path.join(folder, "src/hooks", name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "w") as file:
+                    file.write(script)
         self.log = open(os.path.join(folder, "log"), "w")
         self.process = subprocess.Popen([program, "serve", folder], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.pid = self.process.pid
-        wait_greeting(self.port, self.process)
+        try:
+            wait_greeting(self.port, self.process)
+        except SystemExit:
+            with open(self.log.name) as log:
+                print(log.read(), file=sys.stderr)
+            raise
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -245,7 +254,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="rounds; one more before them is not counted")
     parser.add_argument("--dir", help="folder for both spools; default: the system's temporary folder")
     parser.add_argument("--stock", action="store_true", help="leave Postfix's limits as Debian ships them")
-    parser.add_argument("--no-hook", action="store_true", help="run Angarium without a script")
+    parser.add_argument("--scripts", default="eod,queue", help="the scripts that Angarium runs, of eod and queue")
     parser.add_argument("--angarium", help="the program; default: a release build of this tree")
     parser.add_argument("--only", choices=["angarium", "postfix"], help="one of the two, for profiling")
     options = parser.parse_args()
@@ -267,7 +276,7 @@ def main():
     servers = []
     try:
         if options.only != "postfix":
-            servers.append(Angarium(os.path.join(folder, "angarium"), sink, program, not options.no_hook))
+            servers.append(Angarium(os.path.join(folder, "angarium"), sink, program, options.scripts.split(",")))
         if options.only != "angarium":
             servers.append(Postfix(os.path.join(folder, "postfix"), sink, options.stock))
             print(f"Postfix {Postfix.version()}, {'as Debian ships it' if options.stock else 'limits raised'}")
