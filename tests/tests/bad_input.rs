@@ -220,7 +220,7 @@ fn an_error_in_a_running_script_defers_and_is_logged_with_its_place() {
             reply.text
         );
     }
-    server.wait_log(&["eod error", "fuel", "src/hooks/eod/default.hsl:"]);
+    server.wait_log(&["eod error", "fuel", "src/hooks/eod/default.hsl:3:"]);
     server.wait_log(&["eod error", "memory", "src/hooks/eod/default.hsl:5:"]);
     // What these scripts had queued is gone; the session and the server go on.
     let reply = client

@@ -350,8 +350,22 @@ impl Fiber {
                     }
                     macro_rules! back {
                         ($instr:expr) => {
-                            pc = $instr.d as usize;
-                            charge!();
+                            let target = $instr.d as usize;
+                            self.quantum -= 1;
+                            if self.quantum <= 0 {
+                                match self.tick() {
+                                    Ok(Tick::Go) => {}
+                                    Ok(Tick::Yield) => {
+                                        pc = target;
+                                        save!();
+                                        return Exit::Slice;
+                                    }
+                                    // The place is that of the jump: inside the loop.
+                                    Err(throw) => break 'op throw,
+                                }
+                                regs = window(&mut self.stack, base);
+                            }
+                            pc = target;
                         };
                     }
                     macro_rules! arithmetic {
