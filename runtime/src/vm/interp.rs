@@ -314,23 +314,7 @@ impl Fiber {
                             }
                         };
                     }
-                    macro_rules! charge {
-                        () => {
-                            self.quantum -= 1;
-                            if self.quantum <= 0 {
-                                match self.tick() {
-                                    Ok(Tick::Go) => {}
-                                    Ok(Tick::Yield) => {
-                                        save!();
-                                        return Exit::Slice;
-                                    }
-                                    Err(throw) => break 'op throw,
-                                }
-                                regs = window(&mut self.stack, base);
-                            }
-                        };
-                    }
-                    // As `charge`, in front of an instruction that is done after the executor had its turn.
+                    // Counts an instruction that is done after the executor had its turn.
                     macro_rules! charge_first {
                         () => {
                             self.quantum -= 1;
@@ -348,6 +332,7 @@ impl Fiber {
                             }
                         };
                     }
+                    // Jumps back, counted.
                     macro_rules! back {
                         ($instr:expr) => {
                             let target = $instr.d as usize;
