@@ -18,7 +18,7 @@ mod report;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use report::{Kept, Report};
 
@@ -35,20 +35,25 @@ fn main() -> ExitCode {
         eprintln!("the workspace does not build");
         return ExitCode::FAILURE;
     }
-    let child = Command::new(&cargo)
-        .current_dir(&root)
-        .args([
-            "test",
-            "--locked",
-            "--workspace",
-            "--no-fail-fast",
-            "--",
-            "--show-output",
-        ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match child {
+    // cargo names the running test binary on standard error and the tests print on standard output: one pipe for both
+    // keeps the order in which they were written.
+    let child = std::io::pipe().and_then(|(output, input)| {
+        Command::new(&cargo)
+            .current_dir(&root)
+            .args([
+                "test",
+                "--locked",
+                "--workspace",
+                "--no-fail-fast",
+                "--",
+                "--show-output",
+            ])
+            .stdout(input.try_clone()?)
+            .stderr(input)
+            .spawn()
+            .map(|child| (child, BufReader::new(output)))
+    });
+    let (mut child, mut output) = match child {
         Ok(child) => child,
         Err(error) => {
             eprintln!("cannot start {cargo}: {error}");
@@ -56,46 +61,15 @@ fn main() -> ExitCode {
         }
     };
     let mut report = Report::default();
-    // cargo names the running test binary on standard error and the tests print on standard output: read as one
-    // stream, in the order in which they come.
-    let (lines, output) = std::sync::mpsc::channel();
-    let mut readers = Vec::new();
-    for stream in [
-        child
-            .stdout
-            .take()
-            .map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
-        child
-            .stderr
-            .take()
-            .map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>),
-    ]
-    .into_iter()
-    .flatten()
+    let mut line = Vec::new();
+    while output
+        .read_until(b'\n', &mut line)
+        .is_ok_and(|count| count > 0)
     {
-        let lines = lines.clone();
-        readers.push(std::thread::spawn(move || {
-            let mut reader = BufReader::new(stream);
-            let mut line = Vec::new();
-            while reader
-                .read_until(b'\n', &mut line)
-                .is_ok_and(|count| count > 0)
-            {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                line.clear();
-                if lines.send(text).is_err() {
-                    return;
-                }
-            }
-        }));
-    }
-    drop(lines);
-    for line in output {
-        println!("{line}");
-        report.read(&line);
-    }
-    for reader in readers {
-        let _ = reader.join();
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        line.clear();
+        println!("{text}");
+        report.read(&text);
     }
     let passed = child.wait().is_ok_and(|status| status.success());
     let path = root.join("tests/passes.txt");
