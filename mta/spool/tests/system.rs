@@ -300,7 +300,12 @@ fn a_damaged_record_is_ignored_with_a_word_or_ends_the_start() {
     let place = damaged(OnCorrupt::Ignore);
     let (spool, found) = place.open_all();
     assert_eq!(found.len(), 2);
-    assert_eq!(place.events().len(), 1);
+    let events = place.events();
+    assert!(events[0].contains("is damaged from byte"), "{events:?}");
+    // The collector comes across it too, sooner or later.
+    let known =
+        |event: &String| event.contains("is damaged from byte") || event.contains("is lost");
+    assert!(events.iter().all(known), "{events:?}");
     drop(spool);
     let place = damaged(OnCorrupt::Abort);
     let error = place.open().expect_err("damage").to_string();
