@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 use crate::transport::{SourceIp, Sources};
 
 /// One of the fields that a policy may limit by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names are those of the policy file")]
 pub enum Field {
     TenantId,

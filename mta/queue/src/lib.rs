@@ -63,6 +63,7 @@ pub mod dsn;
 pub mod gate;
 pub mod index;
 pub mod item;
+pub mod matcher;
 mod nodes;
 pub mod outcome;
 pub mod pool;
