@@ -247,7 +247,11 @@ impl App {
                 &hostname,
                 own_sockets(&config),
             )?,
-            hooks: Arc::new(QueueScripts::new(Arc::clone(&scripts), services.clone())),
+            hooks: Arc::new(QueueScripts::new(
+                Arc::clone(&scripts),
+                services.clone(),
+                spool.clone(),
+            )),
         });
         let start = delivery::Start {
             spool: spool.clone(),
@@ -374,7 +378,11 @@ impl App {
             server.reload(settings);
         }
         self.resolver.reconfigure(resolver);
-        let hooks = Arc::new(QueueScripts::new(scripts, self.services.clone()));
+        let hooks = Arc::new(QueueScripts::new(
+            scripts,
+            self.services.clone(),
+            self.spool.clone(),
+        ));
         self.queue
             .handle()
             .configure(Arc::new(Live { settings, hooks }))

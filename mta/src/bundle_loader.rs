@@ -3,14 +3,14 @@
 //! Nothing outside the root is reached: paths come normalised, and links are followed to where they lead before
 //! anything is opened.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium_config::Running;
-use angarium_effects::disk::{Disk, FileKind, SystemDisk, read_file};
+use angarium_effects::disk::{Disk, DiskFile, FileKind, OpenMode, SystemDisk, read_file};
 use angarium_lang::modules::{Loader, resolve_path};
-use angarium_runtime::host::Files;
+use angarium_runtime::host::{FileData, Files};
 
 use crate::scripts::Root;
 
@@ -45,19 +45,43 @@ impl SystemRoot {
         let folder = self.folder.as_ref()?;
         // A link may lead anywhere: what counts is where it ends.
         let file = folder.join(path).canonicalize().ok()?;
-        file.starts_with(folder).then_some(file)
+        // A pipe would hang and a device never end.
+        let inside =
+            file.starts_with(folder) && SystemDisk.metadata(&file).ok()?.kind == FileKind::File;
+        inside.then_some(file)
+    }
+}
+
+/// A file of the disk.
+struct OnDisk {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+}
+
+impl FileData for OnDisk {
+    fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |known| known.length)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 }
 
 impl Root for SystemRoot {
     fn read(&self, path: &str) -> Option<Arc<[u8]>> {
         let file = self.find(path)?;
-        // A pipe would hang and a device never end.
-        let found = SystemDisk.metadata(&file).ok()?;
-        if found.kind != FileKind::File {
-            return None;
-        }
         read_file(&SystemDisk, &file, MAX_FILE).ok().map(Into::into)
+    }
+
+    fn open(&self, path: &str) -> Option<Arc<dyn FileData>> {
+        let path = self.find(path)?;
+        let file = SystemDisk.open(&path, OpenMode::Read).ok()?;
+        Some(Arc::new(OnDisk { file, path }))
     }
 }
 
@@ -75,21 +99,25 @@ impl ScriptFiles {
         ScriptFiles { bundle, roots }
     }
 
-    fn get(&self, path: &str) -> Option<Arc<[u8]>> {
-        let bundle = self.bundle.as_ref().and_then(|bundle| bundle.file(path));
-        bundle.or_else(|| self.roots.iter().find_map(|root| root.read(path)))
+    fn bundled(&self, path: &str) -> Option<Arc<[u8]>> {
+        self.bundle.as_ref()?.file(path)
     }
 }
 
 impl Loader for ScriptFiles {
     fn load(&self, path: &str) -> Option<Arc<[u8]>> {
-        self.get(path)
+        self.bundled(path)
+            .or_else(|| self.roots.iter().find_map(|root| root.read(path)))
     }
 }
 
 impl Files for ScriptFiles {
-    fn read(&self, name: &str) -> Option<Rc<[u8]>> {
-        Some(self.get(&resolve_path(name, "")?)?[..].into())
+    fn open(&self, name: &str) -> Option<Arc<dyn FileData>> {
+        let path = resolve_path(name, "")?;
+        match self.bundled(&path) {
+            Some(data) => Some(Arc::new(data)),
+            None => self.roots.iter().find_map(|root| root.open(&path)),
+        }
     }
 }
 
@@ -115,7 +143,14 @@ mod tests {
         assert_eq!(files.read("in").as_deref(), Some(&b"a"[..]));
         for path in ["out", "../secret", "sub", "missing", "/etc/passwd"] {
             assert_eq!(files.read(path), None, "{path}");
+            assert!(files.open(path).is_none(), "{path}");
         }
+        let open = files.open("in").expect("a file");
+        assert_eq!((open.length(), open.bytes()), (1, None));
+        assert_eq!(
+            open.path(),
+            root.join("sub/a.hsl").canonicalize().ok().as_deref()
+        );
         assert_eq!(
             files.path_of(&root.join("sub/a.hsl")).as_deref(),
             Some("sub/a.hsl")

@@ -179,8 +179,8 @@ fn variables(list: &[VarDecl]) -> Vec<Value> {
                         vec!["array"]
                     };
                     let mut entry = json!({ "name": step, "types": types });
-                    if depth == 0 {
-                        entry["readonly"] = (!variable.writable).into();
+                    if depth == 0 && !variable.writable {
+                        entry["readonly"] = true.into();
                     }
                     level.push(entry);
                     level.len() - 1

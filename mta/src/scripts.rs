@@ -1,7 +1,6 @@
 //! The scripts of a bundle: compiled once per load, run at every hook.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
@@ -11,7 +10,7 @@ use angarium_effects::Dns;
 use angarium_lang::modules::Loader;
 use angarium_lang::{Diagnostic, Source};
 use angarium_runtime::exception::Place;
-use angarium_runtime::host::{Files, Host, Output, Pool};
+use angarium_runtime::host::{FileData, Files, Host, Output, Pool};
 use angarium_runtime::library::Library;
 use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::value::Value;
@@ -44,6 +43,11 @@ pub fn library() -> Arc<Library> {
 pub trait Root: Send + Sync {
     /// The file at `path` below the root; none when it is missing or leads out of the root.
     fn read(&self, path: &str) -> Option<Arc<[u8]>>;
+
+    /// Opens it for reading in parts.
+    fn open(&self, path: &str) -> Option<Arc<dyn FileData>> {
+        Some(Arc::new(self.read(path)?))
+    }
 }
 
 /// A root without files.
@@ -189,14 +193,12 @@ impl Loader for BundleLoader<'_> {
 struct BundleFiles(Arc<Scripts>);
 
 impl Files for BundleFiles {
-    fn read(&self, name: &str) -> Option<Rc<[u8]>> {
+    fn open(&self, name: &str) -> Option<Arc<dyn FileData>> {
         let path = angarium_lang::modules::resolve_path(name, "")?;
-        let data = self
-            .0
-            .running
-            .file(&path)
-            .or_else(|| self.0.root.read(&path))?;
-        Some(data[..].into())
+        match self.0.running.file(&path) {
+            Some(data) => Some(Arc::new(data)),
+            None => self.0.root.open(&path),
+        }
     }
 }
 
@@ -334,21 +336,6 @@ fn show(place: &Place) -> String {
         place.file.as_deref().unwrap_or("script"),
         place.line
     )
-}
-
-/// Files below a folder, for [`Root`]; the reading itself is the program's.
-pub struct Folder<F> {
-    /// The folder.
-    pub root: PathBuf,
-    /// Reads a file.
-    pub read: F,
-}
-
-impl<F: Fn(&std::path::Path) -> Option<Vec<u8>> + Send + Sync> Root for Folder<F> {
-    fn read(&self, path: &str) -> Option<Arc<[u8]>> {
-        // `path` has been normalised: it has no `..` and no leading slash.
-        (self.read)(&self.root.join(path)).map(Into::into)
-    }
 }
 
 #[cfg(test)]

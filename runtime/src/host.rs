@@ -3,6 +3,8 @@
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,18 +38,83 @@ pub trait Output {
 
 /// Files that scripts may read: the bundle's virtual files and what lies below the script root.
 pub trait Files {
-    /// The content of `name` (`NAME`, `file:NAME`, `file://NAME`); none when it is missing or
-    /// outside the root.
-    fn read(&self, name: &str) -> Option<Rc<[u8]>>;
+    /// Opens `name` (`NAME`, `file:NAME`, `file://NAME`); none when it is missing or outside the
+    /// root.
+    fn open(&self, name: &str) -> Option<Arc<dyn FileData>>;
 }
 
 /// No files at all.
 pub struct NoFiles;
 
 impl Files for NoFiles {
-    fn read(&self, _name: &str) -> Option<Rc<[u8]>> {
+    fn open(&self, _name: &str) -> Option<Arc<dyn FileData>> {
         None
     }
+}
+
+/// An open file. It has no position, so that any thread may read it; dropping it closes it.
+pub trait FileData: Send + Sync {
+    /// Length in bytes, as far as it is known: a file on the disk may grow, and some say 0.
+    fn length(&self) -> u64;
+
+    /// Reads at `offset` and tells how much was read, 0 at the end.
+    ///
+    /// # Errors
+    /// What the medium reports.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// All bytes, when they lie in memory. A file without them holds a descriptor of the system.
+    fn bytes(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// Where the file lies on the machine; none for files in memory.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+}
+
+/// A file in memory.
+impl FileData for Box<[u8]> {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(read_slice(self, buffer, offset))
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        Some(self)
+    }
+}
+
+/// A file in memory that others hold too.
+impl FileData for Arc<[u8]> {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(read_slice(self, buffer, offset))
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        Some(self)
+    }
+}
+
+/// Copies what `bytes` has at `offset` into `buffer`.
+fn read_slice(bytes: &[u8], buffer: &mut [u8], offset: u64) -> usize {
+    let rest = usize::try_from(offset)
+        .ok()
+        .and_then(|start| bytes.get(start..))
+        .unwrap_or_default();
+    let length = rest.len().min(buffer.len());
+    if let (Some(to), Some(from)) = (buffer.get_mut(..length), rest.get(..length)) {
+        to.copy_from_slice(from);
+    }
+    length
 }
 
 /// The services of one execution. Cheap to make: everything in it is shared.

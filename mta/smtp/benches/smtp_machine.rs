@@ -24,6 +24,7 @@ fn connection() -> Connection {
         server_id: "bench".to_owned(),
         proxy_ip: None,
         proxy_tlv: None,
+        name_lookup: None,
     }
 }
 

@@ -35,6 +35,26 @@ pub struct Connection {
     pub proxy_ip: Option<IpAddr>,
     /// TLVs of a PROXY v2 header in hex.
     pub proxy_tlv: Option<String>,
+    /// How `remote_ptr` was looked for; kept until the connect hook has answered.
+    pub name_lookup: Option<Box<NameLookup>>,
+}
+
+/// The questions behind the client's name (`$arguments.remoteptrresult` of connect).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameLookup {
+    /// The names of the address.
+    pub reverse: LookupResult,
+    /// The addresses of each name that was tried, up to the one that led back.
+    pub forward: Vec<(String, LookupResult)>,
+}
+
+/// The answer to one question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookupResult {
+    /// The records as text, or the name of the error (`NXDOMAIN`, `TRY_AGAIN` …).
+    pub records: Result<Vec<String>, String>,
+    /// Whether the resolver vouches for it (DNSSEC).
+    pub authenticated: bool,
 }
 
 /// The greeting verb.

@@ -241,7 +241,7 @@ pub(crate) fn defaults(phase: Phase, function: Function) -> Defaults {
         (Phase::Helo, Function::Reject) => (554, None, REJECTED),
         (Phase::Helo, _) => (450, None, TRY_LATER),
         (Phase::Auth, Function::Accept) => (235, Some((2, 7, 0)), "Authentication successful"),
-        (Phase::Auth, Function::Reject) => (535, Some((5, 7, 8)), "Authentication failed"),
+        (Phase::Auth, Function::Reject) => (535, Some((5, 7, 8)), REJECTED),
         (Phase::Auth, Function::Reply) => (334, None, ""),
         (Phase::Auth, Function::Defer) => (454, Some((4, 7, 0)), TRY_LATER),
         (Phase::MailFrom, Function::Accept) => (250, Some((2, 1, 0)), "Ok"),
@@ -348,7 +348,7 @@ mod tests {
         Helo Reject: 554 Rejected
         Helo Defer: 450 Try again later
         Auth Accept: 235 2.7.0 Authentication successful
-        Auth Reject: 535 5.7.8 Authentication failed
+        Auth Reject: 535 5.7.8 Rejected
         Auth Defer: 454 4.7.0 Try again later
         Auth Reply: 334
         MailFrom Accept: 250 2.1.0 Ok

@@ -262,6 +262,7 @@ impl Sink {
             server_id: "sink".to_owned(),
             proxy_ip: None,
             proxy_tlv: None,
+            name_lookup: None,
         };
         let now = || self.clock.monotonic().0;
         let mut server = Server::new(Arc::clone(&self.config), ends, None, Box::new(uuid), now());

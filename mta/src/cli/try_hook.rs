@@ -14,7 +14,6 @@ use std::time::Duration;
 use angarium_config::{Config, HookType, Options, Script, Server, load};
 use angarium_effects::system::{SystemClock, SystemNet, SystemRandom, hostname};
 use angarium_effects::{Clock as _, Random as _};
-use angarium_mail::source::Source;
 use angarium_queue::attempt::{Attempt, Outcome, Reply, SmtpState};
 use angarium_queue::item::{Address, Item, ItemId};
 use angarium_queue::outcome::{Cause, Context, Verdict as QueueVerdict, situation};
@@ -237,10 +236,10 @@ impl Trial {
             Ask::Eod { session, mail } => {
                 let script = self.config.running.session_hook(server, hook, "");
                 let unit = self.unit(script, hook)?;
-                let source: Rc<dyn Source> = Rc::new(mail);
+                let source = Arc::new(mail);
                 let transports = Rc::new(self.scripts.transports());
-                let message = eod::Mail::new(source, session.transaction.id.clone(), transports)
-                    .map_err(|error| {
+                let message =
+                    eod::Mail::new(source, &session.transaction, transports).map_err(|error| {
                         Failure::Failed(format!("the message cannot be read: {error}"))
                     })?;
                 let message = Rc::new(message);
@@ -259,7 +258,12 @@ impl Trial {
         };
         variables.push(("context", Value::None));
         assignments.apply(&mut variables);
-        let finished = self.run(unit, hook, variables, |_| {}).await;
+        let extend = |host: &Host| {
+            if let Some(message) = &message {
+                host.extend(Rc::clone(message));
+            }
+        };
+        let finished = self.run(unit, hook, variables, extend).await;
         let failed = finished.result.is_err();
         let verdict = match &finished.result {
             Ok(None) => Verdict::End,
@@ -298,7 +302,10 @@ impl Trial {
         let unit = self.unit(self.config.running.queue_hook(hook), hook)?;
         let item = self.item(assignments, mail)?;
         let mut variables = vec![
-            ("message", queue_variables::message(&item)),
+            (
+                "message",
+                queue_variables::message(&item, queue_variables::Files::in_memory(mail)),
+            ),
             ("context", Value::None),
         ];
         let delivered = match hook {

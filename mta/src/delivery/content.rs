@@ -62,8 +62,19 @@ impl Stored {
     /// # Errors
     /// They are damaged.
     pub fn of(item: &Item) -> Result<Stored, ContentError> {
-        let original = BodyRef::from_bytes(&item.content.0).ok_or(ContentError::Reference)?;
-        let Some(edits) = &item.edits else {
+        Stored::from_references(&item.content, item.edits.as_ref())
+    }
+
+    /// Reads the two references of an item.
+    ///
+    /// # Errors
+    /// They are damaged.
+    pub fn from_references(
+        content: &ContentRef,
+        edits: Option<&ContentRef>,
+    ) -> Result<Stored, ContentError> {
+        let original = BodyRef::from_bytes(&content.0).ok_or(ContentError::Reference)?;
+        let Some(edits) = edits else {
             return Ok(Stored::Plain(original));
         };
         match edits.0.split_first() {
@@ -85,6 +96,16 @@ impl Stored {
         match self {
             Stored::Plain(body) | Stored::Edited(body, _) => vec![*body],
             Stored::Replaced { original, copy } => vec![*original, *copy],
+        }
+    }
+
+    /// The message as received.
+    #[must_use]
+    pub fn original(&self) -> BodyRef {
+        match self {
+            Stored::Plain(body)
+            | Stored::Edited(body, _)
+            | Stored::Replaced { original: body, .. } => *body,
         }
     }
 
@@ -354,9 +375,7 @@ impl HeaderEnd {
 /// # Errors
 /// It cannot be read.
 pub fn original_header(spool: &Spool, stored: &Stored) -> Result<Vec<u8>, ContentError> {
-    let (Stored::Plain(body) | Stored::Edited(body, _) | Stored::Replaced { original: body, .. }) =
-        stored;
-    let source = BodySource::open(spool, *body)?;
+    let source = BodySource::open(spool, stored.original())?;
     Ok(HeaderBlock::read(&source)?.bytes().to_vec())
 }
 

@@ -11,6 +11,7 @@ use angarium_queue::outcome::Verdict;
 use angarium_runtime::Unit;
 use angarium_runtime::host::{Host, Pool};
 use angarium_runtime::value::Value;
+use angarium_spool::Spool;
 
 use super::queue::{Delivered, Metadata, Predelivery, try_by_default};
 use super::queue_variables;
@@ -23,13 +24,25 @@ use crate::worker::Worker;
 pub struct QueueScripts {
     scripts: Arc<Scripts>,
     services: Services,
+    spool: Spool,
 }
 
 impl QueueScripts {
-    /// The queue's scripts of `scripts`.
+    /// The queue's scripts of `scripts`, for the messages in `spool`.
     #[must_use]
-    pub fn new(scripts: Arc<Scripts>, services: Services) -> QueueScripts {
-        QueueScripts { scripts, services }
+    pub fn new(scripts: Arc<Scripts>, services: Services, spool: Spool) -> QueueScripts {
+        QueueScripts {
+            scripts,
+            services,
+            spool,
+        }
+    }
+
+    /// `$message`
+    fn message(&self, worker: &Worker, item: &Item) -> Value {
+        let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
+        let files = queue_variables::Files::in_spool(&self.spool, item, now);
+        queue_variables::message(item, files)
     }
 
     fn unit(&self, hook: HookType) -> Option<&Arc<Unit>> {
@@ -100,7 +113,7 @@ impl QueueHooks for QueueScripts {
             };
             let variables = vec![
                 ("arguments", queue_variables::predelivery_arguments(item)),
-                ("message", queue_variables::message(item)),
+                ("message", self.message(worker, item)),
                 ("context", Value::None),
             ];
             let (finished, metadata) = self
@@ -145,7 +158,7 @@ impl QueueHooks for QueueScripts {
             );
             let mut variables = vec![
                 ("arguments", arguments),
-                ("message", queue_variables::message(&ended.item)),
+                ("message", self.message(worker, &ended.item)),
             ];
             if let Some(context) = context.and_then(|context| context.downcast::<Value>().ok()) {
                 variables.push(("context", *context));

@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use angarium_mail::edits::Edits;
+use angarium_mail::edits::{Edits, Modified};
 use angarium_mail::encoded_word::WordEncoding;
 use angarium_mail::field::ValueForm;
 use angarium_mail::message::Message;
@@ -23,13 +24,16 @@ use angarium_runtime::native::{
 use angarium_runtime::object::{NativeObject, Object};
 use angarium_runtime::value::Value;
 use angarium_smtp::address::{Mailbox, ReversePath};
+use angarium_smtp::session::Transaction;
 use angarium_smtp::verdict::{Accept, Verdict};
+use angarium_stdlib::file::{self, SourceData};
 
 use super::envelope;
+use super::history::HISTORY;
 use super::options::{Reader, dsn_request};
 use super::reply::{REPLY_CODES, accept_reply, reason};
 use super::smtp::{defer, reject};
-use super::variables::{self as vars, Map, always, join, sometimes};
+use super::variables::{self as vars, Map, always, join, when};
 
 /// One `queue()` call: a recipient's copy with the changes made so far.
 #[derive(Debug, Clone)]
@@ -62,10 +66,15 @@ pub struct Queued {
     pub dsn: DsnRequest,
 }
 
+/// The content of a message, for this thread and the thread pool.
+pub type SharedSource = Arc<dyn Source + Send + Sync>;
+
 /// The message of a transaction while its eod script runs.
 pub struct Mail {
-    message: RefCell<Message<Rc<dyn Source>>>,
+    message: RefCell<Message<SharedSource>>,
+    source: SharedSource,
     transaction: String,
+    sender: ReversePath,
     transports: Rc<BTreeSet<String>>,
     next: Cell<u64>,
     queued: RefCell<Vec<Queued>>,
@@ -74,18 +83,21 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// The message `source` of transaction `transaction` (UUID text); `transports` are the ids that may be queued to.
+    /// The message `source` of transaction `transaction`; `transports` are the ids that may be queued to.
     ///
     /// # Errors
     /// When the message cannot be read.
     pub fn new(
-        source: Rc<dyn Source>,
-        transaction: String,
+        source: SharedSource,
+        transaction: &Transaction,
         transports: Rc<BTreeSet<String>>,
     ) -> std::io::Result<Mail> {
+        let envelope = transaction.envelope.as_ref();
         Ok(Mail {
-            message: RefCell::new(Message::new(source)?),
-            transaction,
+            message: RefCell::new(Message::new(Arc::clone(&source))?),
+            source,
+            transaction: transaction.id.clone(),
+            sender: envelope.map_or(ReversePath::Null, |envelope| envelope.sender.clone()),
             transports,
             next: Cell::new(1),
             queued: RefCell::default(),
@@ -103,6 +115,12 @@ impl Mail {
     #[must_use]
     pub fn subject(&self) -> Option<String> {
         self.message.borrow().header().value(b"subject", 0, true)
+    }
+
+    /// The sender of the transaction.
+    #[must_use]
+    pub fn sender(&self) -> &ReversePath {
+        &self.sender
     }
 
     fn edits(&self) -> Rc<Edits> {
@@ -154,13 +172,14 @@ pub static EOD: ContextDecl = ContextDecl {
         .options(&[opt("reason", "string|array", "", "text of the reply"), REPLY_CODES]),
         reject("Answers 550; what was queued is kept all the same (a copy on hold, say)."),
         defer("Answers 421; what was queued is dropped."),
+        HISTORY,
     ]],
     classes: &[EOD_MAIL_MESSAGE],
     variables: &join!(
         &[
             always("$arguments.mail", "EODMailMessage", "the message"),
-            sometimes("$arguments.metadata", "any", "metadata of an HTTP submission"),
-            sometimes("$arguments.http", "array", "request of an HTTP submission"),
+            when("$arguments.metadata", "any", "HTTP submission only", "metadata of the request"),
+            when("$arguments.http", "array", "HTTP submission only", "the request"),
         ],
         vars::CONNECTION,
         vars::HELO,
@@ -258,13 +277,13 @@ const EOD_MAIL_MESSAGE: ClassDecl = ClassDecl {
         )
         .options(&[opt("index", "number", "0", "which of the fields of that name, from the top; negative from the bottom"), FIELD, DECODE]),
         FnDecl::plain(
-            "getHeaders(name: string, options?: array): array",
+            "getHeaders(name: string, options?: array): array<string>",
             "Gives the values of all header fields of a name, from the top.",
             get_headers,
         )
         .options(&[FIELD, DECODE]),
         FnDecl::plain(
-            "getHeaderNames(): array",
+            "getHeaderNames(): array<string>",
             "Gives the names of all header fields in lower case, from the top.",
             |_, args| {
                 let names = args.this::<MailObject>()?.0.message.borrow().header().names();
@@ -312,8 +331,7 @@ const EOD_MAIL_MESSAGE: ClassDecl = ClassDecl {
             Ok(whole(cx, &args)?.into())
         }),
         FnDecl::plain("toFile(): File", "Gives the whole message with the changes as a file.", |cx, args| {
-            let bytes = whole(cx, &args)?;
-            angarium_stdlib::file::from_bytes(cx, bytes)
+            to_file(cx, &args.this::<MailObject>()?.0)
         }),
         FnDecl::plain("snapshot(): number", "Remembers the changes so far, for restore.", |_, args| {
             Ok(args.this::<MailObject>()?.0.message.borrow().snapshot().into())
@@ -368,6 +386,19 @@ fn whole(cx: &mut Cx<'_>, args: &Args<'_>) -> Result<Vec<u8>, Throw> {
     message
         .to_vec(now)
         .map_err(|error| Throw::error(format!("the message cannot be read: {error}")))
+}
+
+/// The message with the changes so far as a file that reads the original where it lies.
+fn to_file(cx: &mut Cx<'_>, mail: &Mail) -> Outcome {
+    let (edits, new) = {
+        let message = mail.message.borrow();
+        cx.reserve(message.new_bytes())?;
+        (message.edits(), message.new_bytes())
+    };
+    let now = cx.host.clock.unix().as_secs() as i64;
+    let modified = Modified::new(Arc::clone(&mail.source), Arc::new(edits), now)
+        .map_err(|error| Throw::error(error.to_string()))?;
+    file::object(cx, Arc::new(SourceData(modified)), new)
 }
 
 fn get_header(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {

@@ -7,6 +7,7 @@
 pub mod delivery;
 pub mod envelope;
 pub mod eod;
+mod history;
 pub mod options;
 pub mod phase;
 pub mod queue;

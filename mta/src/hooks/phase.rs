@@ -26,7 +26,7 @@ impl<'a> PhaseCall<'a> {
     #[must_use]
     pub fn of(session: &Session, hook: &'a Hook) -> Option<PhaseCall<'a>> {
         let (kind, domain, arguments) = match hook {
-            Hook::Connect => (HookType::Connect, "", connect_arguments(session, None)),
+            Hook::Connect => (HookType::Connect, "", connect_arguments(session)),
             Hook::Helo {
                 verb,
                 host,

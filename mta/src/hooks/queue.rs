@@ -209,6 +209,16 @@ const MESSAGE: &[VarDecl] = &[
     sometimes("$message.jobid", "string", "job"),
     always("$message.priority", "number", "queue priority, 0 or 1"),
     always("$message.size", "number", "bytes, with modifications"),
+    always(
+        "$message.file.original",
+        "FileResource",
+        "the message as received, for File()",
+    ),
+    always(
+        "$message.file.modified",
+        "FileResource",
+        "the message as it will be sent, for File()",
+    ),
     sometimes("$message.dsn.envid", "string", "ENVID, decoded"),
     sometimes("$message.dsn.ret", "string", "HDRS or FULL"),
     sometimes(
@@ -830,15 +840,68 @@ pub static POSTDELIVERY: ContextDecl = ContextDecl {
                 "bits"
             ),
             sometimes(
+                "$arguments.attempt.connection.tls.peercert.x509",
+                "X509Resource",
+                "certificate of the peer"
+            ),
+            sometimes(
+                "$arguments.attempt.connection.tls.peercert.chain",
+                "array",
+                "its chain, X509Resource values"
+            ),
+            sometimes(
+                "$arguments.attempt.connection.tls.peercert.error",
+                "number",
+                "OpenSSL's number of what is wrong with it, 0 for nothing"
+            ),
+            sometimes(
                 "$arguments.attempt.connection.tls.tlsrpt",
                 "string",
                 "RFC 8460 result type of a failure"
+            ),
+            when(
+                "$arguments.attempt.connection.tls.tlsa.error.temporary",
+                "boolean",
+                "(TLSA lookup failed)",
+                "whether a later look-up may succeed"
+            ),
+            when(
+                "$arguments.attempt.connection.tls.tlsa.records",
+                "array",
+                "(TLSA found)",
+                "the records, a list"
+            ),
+            sometimes(
+                "$arguments.attempt.connection.tls.tlsa.records.usage",
+                "number",
+                "certificate usage of a record"
+            ),
+            sometimes(
+                "$arguments.attempt.connection.tls.tlsa.records.selector",
+                "number",
+                "selector of a record"
+            ),
+            sometimes(
+                "$arguments.attempt.connection.tls.tlsa.records.mtype",
+                "number",
+                "matching type of a record"
+            ),
+            sometimes(
+                "$arguments.attempt.connection.tls.tlsa.records.data",
+                "string",
+                "data of a record in hex"
             ),
             when(
                 "$arguments.attempt.duration",
                 "number",
                 "(attempt)",
                 "seconds"
+            ),
+            when(
+                "$arguments.attempt.plugin.return",
+                "any",
+                "(plugin)",
+                "value from a delivery plugin"
             ),
             sometimes(
                 "$arguments.dsn.action",

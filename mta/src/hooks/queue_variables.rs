@@ -1,13 +1,20 @@
 //! The values of the predefined variables of predelivery and postdelivery.
 
+use std::io;
+use std::sync::Arc;
+
+use angarium_mail::edits::Modified;
 use angarium_queue::attempt::{Attempt, Connection, EnhancedStatus, Outcome, TlsInfo};
 use angarium_queue::item::{Address, Item, ItemId};
 use angarium_queue::outcome::{Cause, Situation};
 use angarium_queue::text::Text;
 use angarium_runtime::array::Array;
 use angarium_runtime::value::Value;
+use angarium_spool::{BodyRef, Spool};
+use angarium_stdlib::file::{self, SourceData};
 
 use super::variables::Map;
+use crate::delivery::content::{BodySource, Stored};
 
 fn text(text: &Text) -> Value {
     Value::bytes(text.as_bytes())
@@ -52,9 +59,60 @@ fn id(id: &ItemId) -> Value {
         .into()
 }
 
+fn open(spool: &Spool, body: BodyRef) -> io::Result<BodySource> {
+    BodySource::open(spool, body).map_err(io::Error::other)
+}
+
+/// The two forms of an item's message, as `FileResource` values.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// As received.
+    pub original: Value,
+    /// With its changes.
+    pub modified: Value,
+}
+
+impl Files {
+    /// The message of `item` in the spool; `now` is taken for the date of delivery.
+    #[must_use]
+    pub fn in_spool(spool: &Spool, item: &Item, now: i64) -> Files {
+        // A script that does not look at the message costs two copies of a reference.
+        let stored = {
+            let (content, edits) = (item.content.clone(), item.edits.clone());
+            move || Stored::from_references(&content, edits.as_ref()).map_err(io::Error::other)
+        };
+        let original = {
+            let (spool, stored) = (spool.clone(), stored.clone());
+            file::resource(move || Ok(Arc::new(SourceData(open(&spool, stored()?.original())?))))
+        };
+        let spool = spool.clone();
+        let modified = file::resource(move || match stored()? {
+            Stored::Plain(body) | Stored::Replaced { copy: body, .. } => {
+                Ok(Arc::new(SourceData(open(&spool, body)?)))
+            }
+            Stored::Edited(body, edits) => {
+                let modified = Modified::new(open(&spool, body)?, edits, now);
+                Ok(Arc::new(SourceData(modified.map_err(io::Error::other)?)))
+            }
+        });
+        Files { original, modified }
+    }
+
+    /// A message without changes in memory, for tools.
+    #[must_use]
+    pub fn in_memory(message: &[u8]) -> Files {
+        let message: Arc<[u8]> = message.into();
+        let file = file::resource(move || Ok(Arc::new(Arc::clone(&message))));
+        Files {
+            original: file.clone(),
+            modified: file,
+        }
+    }
+}
+
 /// `$message` (group MESSAGE).
 #[must_use]
-pub fn message(item: &Item) -> Value {
+pub fn message(item: &Item, files: Files) -> Value {
     let dsn = &item.dsn;
     let has_dsn =
         dsn.envid.is_some() || dsn.ret.is_some() || dsn.notify.is_some() || dsn.orcpt.is_some();
@@ -80,6 +138,12 @@ pub fn message(item: &Item) -> Value {
         .maybe("jobid", item.jobid.as_ref().map(text))
         .with("priority", item.priority.number() as f64)
         .with("size", item.size as f64)
+        .with(
+            "file",
+            Map::default()
+                .with("original", files.original)
+                .with("modified", files.modified),
+        )
         .maybe("dsn", dsn)
         .into()
 }

@@ -9,7 +9,7 @@ use angarium_effects::LocalFuture;
 use angarium_mail::edits::Edits;
 use angarium_mail::source::Source;
 use angarium_runtime::Unit;
-use angarium_runtime::host::Pool;
+use angarium_runtime::host::{Host, Pool};
 use angarium_runtime::value::Value;
 use angarium_smtp::param::Params;
 use angarium_smtp::server::{Closing, Hook, StoreFailure};
@@ -62,6 +62,10 @@ impl SessionScripts {
         self.scripts.unit(hook, &script.id)
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a run is made of; three calls"
+    )]
     async fn run_unit(
         &self,
         worker: &Rc<Worker>,
@@ -70,6 +74,7 @@ impl SessionScripts {
         id: &str,
         mut variables: Vec<(&'static str, Value)>,
         context: &mut HookContext,
+        extend: impl FnOnce(&Host),
     ) -> Finished {
         variables.push((
             "context",
@@ -84,7 +89,7 @@ impl SessionScripts {
         };
         let finished = self
             .scripts
-            .run(&self.services, &worker.effects, pool, run, |_| {})
+            .run(&self.services, &worker.effects, pool, run, extend)
             .await;
         context.set(finished.context.clone());
         finished
@@ -133,7 +138,7 @@ impl SessionScripts {
         };
         let (kind, variables) = (call.hook, call.variables);
         let finished = self
-            .run_unit(worker, unit, kind, id, variables, context)
+            .run_unit(worker, unit, kind, id, variables, context, |_| {})
             .await;
         self.verdict(kind, id, finished)
     }
@@ -149,9 +154,9 @@ impl SessionScripts {
             return Decision::queue_all(worker, session, mail);
         };
         let id = session.transaction.id.as_str();
-        let source: Rc<dyn Source> = Rc::new(MailSource(mail.clone()));
-        let message = match eod::Mail::new(source, id.to_owned(), Rc::new(self.transports.clone()))
-        {
+        let source = Arc::new(MailSource(mail.clone()));
+        let transports = Rc::new(self.transports.clone());
+        let message = match eod::Mail::new(source, &session.transaction, transports) {
             Ok(message) => Rc::new(message),
             Err(error) => {
                 self.services.log.line(
@@ -175,7 +180,15 @@ impl SessionScripts {
             ("transaction", variables::transaction(session, began)),
         ];
         let finished = self
-            .run_unit(worker, unit, HookType::Eod, id, variables, context)
+            .run_unit(
+                worker,
+                unit,
+                HookType::Eod,
+                id,
+                variables,
+                context,
+                |host| host.extend(Rc::clone(&message)),
+            )
             .await;
         let verdict = self.verdict(HookType::Eod, id, finished);
         if !eod::commits(&verdict) {
@@ -365,6 +378,7 @@ impl Hooks for SessionScripts {
                 &session.connection.id,
                 variables,
                 context,
+                |_| {},
             )
             .await;
         })

@@ -70,7 +70,7 @@ pub static CONNECT: ContextDecl = ContextDecl {
         sometimes(
             "$arguments.remoteptrresult",
             "array",
-            "the answers of the look-up of the name",
+            "`reverse`, the answer for the address, and `forward`, by name the answers for its names",
         ),
         sometimes(
             "$arguments.remoteuid",
@@ -165,6 +165,7 @@ pub static HELO: ContextDecl = ContextDecl {
             ),
         ],
         vars::CONNECTION,
+        vars::AUTH,
         &[
             always("$transaction.id", "string", "id of the transaction"),
             vars::CONTEXT
@@ -341,7 +342,12 @@ pub static DISCONNECT: ContextDecl = ContextDecl {
     variables: &join!(
         &[
             always("$arguments.close", "string", "who closed: local or remote"),
-            sometimes("$arguments.reply.code", "number", "code of the last reply"),
+            vars::when(
+                "$arguments.reply.code",
+                "number",
+                "(if a reply was last sent)",
+                "code of the last reply"
+            ),
             sometimes(
                 "$arguments.reply.enhanced",
                 "array",
@@ -353,7 +359,12 @@ pub static DISCONNECT: ContextDecl = ContextDecl {
                 "string",
                 "the command that it answered"
             ),
-            sometimes("$arguments.error.reason", "string", "what went wrong"),
+            vars::when(
+                "$arguments.error.reason",
+                "string",
+                "(on error)",
+                "what went wrong"
+            ),
             sometimes("$arguments.error.type", "string", "socket or tls"),
             sometimes(
                 "$arguments.error.code",

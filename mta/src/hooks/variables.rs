@@ -6,7 +6,7 @@ use angarium_runtime::value::Value;
 use angarium_smtp::address::{Mailbox, ReversePath};
 use angarium_smtp::reply::EnhancedStatus;
 use angarium_smtp::server::Closing;
-use angarium_smtp::session::{Session, TlsInfo};
+use angarium_smtp::session::{LookupResult, NameLookup, Session, TlsInfo};
 
 use super::smtp::params;
 
@@ -93,6 +93,23 @@ pub const CONNECTION: &[VarDecl] = &[
         "$connection.tls.sni",
         "string",
         "name that the client asked for",
+    ),
+    when(
+        "$connection.tls.peercert.x509",
+        "X509Resource",
+        "(if the client sent one)",
+        "certificate of the client",
+    ),
+    when(
+        "$connection.tls.peercert.chain",
+        "array",
+        "(if the client sent one)",
+        "its chain, X509Resource values",
+    ),
+    sometimes(
+        "$connection.tls.peercert.error",
+        "number",
+        "OpenSSL's number of what is wrong with it, 0 for nothing",
     ),
 ];
 
@@ -256,15 +273,44 @@ fn tls(info: &TlsInfo) -> Value {
         .into()
 }
 
+/// One answer of the name service, as `dns_query` gives it.
+fn lookup_result(answer: &LookupResult) -> Value {
+    let map = match &answer.records {
+        Ok(records) => {
+            let records = records.iter().map(|text| Value::from(text.as_str()));
+            Map::default().with("result", list(records))
+        }
+        Err(error) => Map::default().with("error", error.as_str()),
+    };
+    map.with("dnssec", answer.authenticated).into()
+}
+
+/// `remoteptrresult`: the answer for the address, and by name those for the names that were tried.
+fn name_lookup(lookup: &NameLookup) -> Value {
+    let forward = lookup
+        .forward
+        .iter()
+        .fold(Map::default(), |map, (name, answer)| {
+            map.with(name, lookup_result(answer))
+        });
+    Map::default()
+        .with("reverse", lookup_result(&lookup.reverse))
+        .with("forward", forward)
+        .into()
+}
+
 /// `$arguments` of the connect hook.
 #[must_use]
-pub fn connect_arguments(session: &Session, ptr_result: Option<Value>) -> Value {
+pub fn connect_arguments(session: &Session) -> Value {
     let connection = &session.connection;
     Map::default()
         .with("remoteip", connection.remote_ip.to_string())
         .with("remoteport", u32::from(connection.remote_port))
         .maybe("remoteptr", connection.remote_ptr.as_deref())
-        .maybe("remoteptrresult", ptr_result)
+        .maybe(
+            "remoteptrresult",
+            connection.name_lookup.as_deref().map(name_lookup),
+        )
         .maybe("remoteuid", connection.remote_uid)
         .with("localip", connection.local_ip.to_string())
         .with("localport", u32::from(connection.local_port))

@@ -48,9 +48,9 @@ pub(super) async fn open(
     let look_up = async {
         if settings.remote_ptr {
             let (clock, dns) = (Rc::clone(&effects.clock), Rc::clone(&effects.dns));
-            name::confirmed(clock, dns, remote_ip).await
+            name::look_up(clock, dns, remote_ip).await
         } else {
-            None
+            name::Found::default()
         }
     };
     let handshake = async {
@@ -61,7 +61,7 @@ pub(super) async fn open(
         let until = effects.clock.monotonic() + limit;
         start_tls(&mut wire, &settings, Some(until)).await.map(Some)
     };
-    let (remote_ptr, tls) = tokio::join!(look_up, handshake);
+    let (found, tls) = tokio::join!(look_up, handshake);
     if implicit {
         note_handshake(&seat, remote_ip, tls.as_ref().err());
     }
@@ -73,13 +73,14 @@ pub(super) async fn open(
         priority: 0,
         remote_ip,
         remote_port: peer.port(),
-        remote_ptr,
+        remote_ptr: found.name,
         remote_uid: None,
         local_ip: local.ip().to_canonical(),
         local_port: local.port(),
         server_id: seat.server.id.clone(),
         proxy_ip: None,
         proxy_tlv: None,
+        name_lookup: found.lookup,
     };
     seat.server.tell(&Event::Connect {
         connection: connection.id.clone(),

@@ -12,6 +12,7 @@ use crate::verdict::{Function, Phase, Verdict, compose};
 
 impl Server {
     pub(super) fn connect_verdict(&mut self, verdict: Verdict) {
+        self.session.connection.name_lookup = None;
         let Some(accept) = self.refusal(Phase::Connect, verdict, false) else {
             return;
         };

@@ -22,6 +22,7 @@ pub(crate) fn connection() -> Connection {
         server_id: "default".to_owned(),
         proxy_ip: None,
         proxy_tlv: None,
+        name_lookup: None,
     }
 }
 

@@ -94,6 +94,7 @@ impl Dialogue {
             server_id: server.id.to_string(),
             proxy_ip: None,
             proxy_tlv: None,
+            name_lookup: None,
         };
         let server = Server::new(Arc::new(config), connection, None, Box::new(uuid), NOW);
         let verb = set
