@@ -220,6 +220,20 @@ pub trait Builtins {
     fn static_method(&self, class: u32, name: &str) -> Option<u32>;
     /// The signature of the function with this index (static methods too).
     fn function_signature(&self, function: u32) -> &Signature;
+    /// The names of the static methods of class `class`, for "did you mean".
+    fn static_names(&self, class: u32) -> Vec<&'static str> {
+        let _ = class;
+        Vec::new()
+    }
+    /// The names of all methods of all classes, for "did you mean".
+    fn methods(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+    /// Option keys that methods called `method` know; none when one of them knows no options or they are not known.
+    fn method_options(&self, method: &str) -> Option<Vec<&'static str>> {
+        let _ = method;
+        None
+    }
     /// Predefined variables (without `$`) and whether they may be written.
     fn variables(&self) -> &[(&'static str, bool)];
     /// All names, for "did you mean".

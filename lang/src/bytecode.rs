@@ -21,6 +21,7 @@
 //! by a closure, bound by `global`, a module's exported one) lives in a *cell*, and its register holds the cell.
 
 use crate::Span;
+use crate::data::DataImport;
 use angarium_syntax::SourceMap;
 
 /// Most registers of one function: what `a`, `b` and `c` can name.
@@ -630,6 +631,10 @@ pub struct Program {
     pub main: u32,
     /// Number of globals that belong to the session and exist already (0 outside sessions).
     pub session_globals: u32,
+    /// The data files that it imports.
+    pub data: Vec<DataImport>,
+    /// The `include` or `import` statement that first brought in each source; none for the main program.
+    pub origins: Vec<Option<Span>>,
     /// The source texts, for the places of exceptions.
     pub sources: SourceMap,
 }

@@ -11,12 +11,13 @@
 pub mod builtins;
 pub mod bytecode;
 mod compile;
+pub mod data;
 mod fold;
 pub mod listing;
 pub mod modules;
 mod resolve;
 pub mod session;
-mod suggest;
+pub mod suggest;
 mod warnings;
 
 pub use angarium_syntax::{Diagnostic, FileId, Severity, SourceMap, Span};

@@ -1,6 +1,6 @@
 //! `include` and `import`: paths, texts and the scopes of modules (language.md 16).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +19,11 @@ pub trait Loader {
     /// The text of the file at `path`, which is below the root, has no `.` or `..` and no leading slash; none if
     /// there is no such file (or it is a link out of the root).
     fn load(&self, path: &str) -> Option<Arc<[u8]>>;
+
+    /// What messages call the file at `path`: a path that can be opened from where they are read.
+    fn display(&self, path: &str) -> String {
+        path.to_owned()
+    }
 
     /// The source of the module `extras://NAME`; none if there is none.
     fn extra(&self, name: &str) -> Option<Arc<[u8]>> {
@@ -80,6 +85,8 @@ pub(crate) struct Module {
     pub variables: HashMap<Box<str>, u32>,
     /// `import * as` names.
     pub namespaces: HashMap<Box<str>, usize>,
+    /// The variables that imports bound.
+    pub imported: HashSet<Box<str>>,
     /// Whether every top-level variable is shared: all but the main program.
     pub exported: bool,
     /// Where functions were declared, for messages.
@@ -124,11 +131,7 @@ impl Compiler<'_> {
                 text,
             });
         }
-        let from = self
-            .paths
-            .get(literal.span.file.0 as usize)
-            .cloned()
-            .unwrap_or_default();
+        let from = self.source_path(literal.span);
         // A file of an extra module includes others of the same module only by `./`; the prefix keeps them apart.
         let Some(path) = resolve_path(written, &from) else {
             self.error(
@@ -153,14 +156,24 @@ impl Compiler<'_> {
         None
     }
 
+    /// The path below the root of the file that `span` stands in; empty when it has none.
+    pub(crate) fn source_path(&self, span: Span) -> String {
+        let path = self.paths.get(span.file.0 as usize);
+        path.cloned().unwrap_or_default()
+    }
+
     fn add_source(&mut self, found: &Found, span: Span) -> Option<FileId> {
-        match self
-            .sources
-            .add(found.path.as_str(), Arc::clone(&found.text))
-        {
+        let name = if found.path.starts_with("extras:") {
+            found.path.clone()
+        } else {
+            self.loader.display(&found.path)
+        };
+        match self.sources.add(name, Arc::clone(&found.text)) {
             Ok(file) => {
                 self.paths.resize(file.0 as usize, String::new());
                 self.paths.push(found.path.clone());
+                self.origins.resize(file.0 as usize, None);
+                self.origins.push(Some(span));
                 Some(file)
             }
             Err(error) => {
@@ -207,6 +220,7 @@ impl Compiler<'_> {
             Some(program) => Rc::clone(program),
             None => {
                 let file = self.add_source(&found, literal.span)?;
+                self.included_files.insert(file);
                 self.chain.push(literal.span);
                 let program = Rc::new(self.parse(file, &found.text));
                 self.chain.pop();
@@ -223,9 +237,9 @@ impl Compiler<'_> {
     }
 
     /// Binds what an `import` names; compiles the module the first time.
-    pub(crate) fn import(&mut self, import: &Import, span: Span) {
-        if let ImportWhat::Data { .. } = &import.what {
-            self.error(span, "data imports are not supported yet", None);
+    pub(crate) fn import(&mut self, import: &Import) {
+        if let ImportWhat::Data { variable, options } = &import.what {
+            self.import_data(&import.path, variable, options.as_deref());
             return;
         }
         let Some(index) = self.load_module(&import.path) else {
@@ -292,6 +306,11 @@ impl Compiler<'_> {
             return;
         };
         let host = self.host_variables.contains_key(&alias.name);
+        if self.bound_data(&alias.name).is_some() {
+            let message = format!("the variable ${} exists already", alias.name);
+            self.error(alias.span, message, None);
+            return;
+        }
         let module = self.module_mut();
         match module.variables.get(&alias.name) {
             Some(before) if *before != global => {
@@ -304,6 +323,7 @@ impl Compiler<'_> {
             }
             _ => {
                 module.variables.insert(alias.name.clone(), global);
+                module.imported.insert(alias.name.clone());
             }
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct VarUse {
     pub unset: bool,
     /// Something assigns it.
     pub assigned: bool,
+    /// First place where it is assigned by name.
+    pub assigned_at: Option<Span>,
     /// First place where it is read without `isset`, `??` or the like.
     pub read: Option<Span>,
 }
@@ -41,6 +43,8 @@ pub(crate) struct Body {
     pub vars: IndexMap<Box<str>, VarUse>,
     /// Functions declared here, blocks included.
     pub functions: HashMap<Box<str>, Named>,
+    /// Whether a `yield` stands in it, perhaps in an included text: it is a generator.
+    pub yields: bool,
     /// Includes by the address of their path.
     includes: HashMap<usize, VecDeque<Included>>,
     /// Nested functions by the address of their node.
@@ -80,8 +84,10 @@ impl Body {
         self.var(name).read.get_or_insert(span);
     }
 
-    fn assign(&mut self, name: &str) {
-        self.var(name).assigned = true;
+    fn assign(&mut self, name: &str, span: Span) {
+        let var = self.var(name);
+        var.assigned = true;
+        var.assigned_at.get_or_insert(span);
     }
 }
 
@@ -135,6 +141,13 @@ impl Compiler<'_> {
                 self.resolve_expr(e, body);
             }
             StmtKind::Global(variables) => {
+                if at.top {
+                    self.misplaced(
+                        stmt.span,
+                        "`global` outside a function",
+                        "here the variables are global already; remove the statement",
+                    );
+                }
                 for variable in variables {
                     let name = &*variable.name;
                     let var = body.var(name);
@@ -144,6 +157,14 @@ impl Compiler<'_> {
                 }
             }
             StmtKind::Yield { key, value } => {
+                if at.top {
+                    self.misplaced(
+                        stmt.span,
+                        "`yield` outside a function",
+                        "only a function can produce values; put the code into one",
+                    );
+                }
+                body.yields = true;
                 key.iter()
                     .chain([value])
                     .for_each(|e| self.resolve_expr(e, body));
@@ -154,10 +175,10 @@ impl Compiler<'_> {
                     let hint = Some("move it out of the block or function".to_owned());
                     self.error(stmt.span, "`import` can stand only at the top level", hint);
                 } else {
-                    self.import(import, stmt.span);
+                    self.import(import);
                 }
                 if let ImportWhat::Data { variable, .. } = &import.what {
-                    body.assign(&variable.name);
+                    body.assign(&variable.name, variable.span);
                 }
             }
             StmtKind::Block(block) => self.resolve_block(block, body, at),
@@ -203,7 +224,7 @@ impl Compiler<'_> {
             }
             StmtKind::Try(node) => {
                 self.resolve_block(&node.body, body, at);
-                body.assign(&node.variable.name);
+                body.assign(&node.variable.name, node.variable.span);
                 self.resolve_block(&node.handler, body, at);
             }
             StmtKind::Barrier(node) => {
@@ -217,7 +238,8 @@ impl Compiler<'_> {
             }
             StmtKind::Function(function) => self.resolve_declaration(function, body, at),
             StmtKind::Class(class) => self.declare_class(class, body, at.top),
-            StmtKind::Debug(node) => self.resolve_stmt(&node.body, body, at.inside()),
+            // It changes nothing, so that debuggers can put it before any statement.
+            StmtKind::Debug(node) => self.resolve_stmt(&node.body, body, at),
             StmtKind::Error(blocks) => blocks
                 .iter()
                 .for_each(|block| self.resolve_block(block, body, at)),
@@ -279,10 +301,10 @@ impl Compiler<'_> {
         let index = self.new_proto(function.span, Arity::of(function));
         let mut inner = Box::<Body>::default();
         if role.has_this() {
-            inner.assign("this");
+            inner.assign("this", function.span);
         }
         for param in &function.params {
-            inner.assign(&param.variable.name);
+            inner.assign(&param.variable.name, param.variable.span);
             if let ParamKind::Default(value) = &param.kind {
                 self.check_constant(value);
                 self.resolve_expr(value, &mut inner);
@@ -390,12 +412,13 @@ impl Compiler<'_> {
                 self.resolve_expr(&node.otherwise, body);
             }
             ExprKind::Assign(node) => {
-                if let (TargetKind::Variable(name), ast::AssignOp::Compound(_)) =
-                    (&node.target.kind, node.op)
-                {
-                    body.read(name, node.target.span);
+                match (&node.target.kind, node.op) {
+                    // It reads the variable, which must be there already.
+                    (TargetKind::Variable(name), ast::AssignOp::Compound(_)) => {
+                        body.read(name, node.target.span);
+                    }
+                    _ => self.resolve_target(&node.target, body),
                 }
-                self.resolve_target(&node.target, body);
                 self.resolve_expr(&node.value, body);
             }
             ExprKind::Postfix(node) => {
@@ -435,12 +458,17 @@ impl Compiler<'_> {
 
     fn resolve_target(&mut self, target: &Target, body: &mut Body) {
         match &target.kind {
-            TargetKind::Variable(name) => body.assign(name),
+            TargetKind::Variable(name) => body.assign(name, target.span),
             TargetKind::Place(place) => {
                 // Writing an element creates the variable at the start of the chain.
                 match &place.base.kind {
-                    ExprKind::Variable(name) => body.assign(name),
+                    ExprKind::Variable(name) => body.assign(name, place.base.span),
                     _ => self.resolve_expr(&place.base, body),
+                }
+                for link in &place.links {
+                    if let LinkKind::Property(name) = &link.kind {
+                        self.members.insert(name.text.clone());
+                    }
                 }
                 self.resolve_links(&place.links, body);
             }

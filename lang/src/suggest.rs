@@ -1,10 +1,8 @@
 //! "Did you mean": the known name that is nearest to a misspelt one.
 
 /// The candidate nearest to `name`, if one is near enough to be what was meant.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let most = match name.len() {
         0..=2 => 0,
         3..=4 => 1,

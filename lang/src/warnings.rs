@@ -1,12 +1,13 @@
 //! Warnings (language.md 13.6): found on the way through the two passes, never in the way of a program.
 
-use angarium_syntax::ast::{BinaryOp, Expr, ExprKind, Name, Stmt, StmtKind};
+use angarium_syntax::ast::{Arg, BinaryOp, Element, Expr, ExprKind, Name, Stmt, StmtKind};
 
-use crate::Diagnostic;
+use crate::builtins::Builtin;
 use crate::bytecode::Const;
 use crate::compile::Compiler;
 use crate::fold::fold;
 use crate::resolve::Body;
+use crate::{Diagnostic, Span};
 
 /// Words that editors take for keywords, though the language has no such ones (language.md 1.3).
 const RESERVED_BY_EDITORS: [&str; 22] = [
@@ -73,10 +74,84 @@ impl Compiler<'_> {
                 ));
             } else if let Some(near) = crate::suggest::nearest(name, assigned.chain(hosts)) {
                 warning = warning.hint(format!("did you mean `${near}`?"));
+                // Perhaps it is the other one that is misspelt.
+                let other = body.vars.get(near).filter(|var| var.read.is_none());
+                if let Some(at) = other.and_then(|var| var.assigned_at) {
+                    warning = warning.also(at, format!("${near} is assigned here and never read"));
+                }
             }
             warnings.push(warning);
         }
         warnings.into_iter().for_each(|warning| self.warn(warning));
+    }
+
+    /// Options of a built-in that it does not know (stdlib.md G5).
+    pub(crate) fn warn_options(&mut self, builtin: Builtin, name: &str, args: &[Arg]) {
+        let signature = self.builtins.signature(builtin);
+        let position = signature
+            .params
+            .iter()
+            .position(|param| param.name == "options");
+        let Some(arg) = position.and_then(|position| args.get(position)) else {
+            return;
+        };
+        let Some(known) = self.builtins.option_names(builtin) else {
+            return;
+        };
+        for (option, span) in option_keys(&arg.value) {
+            if !known.contains(&&*option) {
+                let warning = unknown_option(&option, span, &format!("{name}()"), &known);
+                self.warn(warning);
+            }
+        }
+    }
+
+    /// Takes note of a call of a method; whether there is such a method is known when all classes are.
+    pub(crate) fn note_method_call(&mut self, name: &Name, args: &[Arg]) {
+        let call = MethodCall {
+            name: name.text.clone(),
+            span: name.span,
+            options: args
+                .iter()
+                .flat_map(|arg| option_keys(&arg.value))
+                .collect(),
+            chain: self.chain.clone(),
+        };
+        self.method_calls.push(call);
+    }
+
+    /// Methods that no class has, though one has a similar one, and options that no method of the name takes.
+    pub(crate) fn warn_methods(&mut self) {
+        let calls = std::mem::take(&mut self.method_calls);
+        if self.session.is_some() {
+            return;
+        }
+        let known = self.builtins.methods();
+        for call in calls {
+            if self.members.contains(&call.name) {
+                continue;
+            }
+            let mut warnings = Vec::new();
+            if known.contains(&&*call.name) {
+                if let Some(options) = self.builtins.method_options(&call.name) {
+                    let unknown = call.options.iter();
+                    let unknown = unknown.filter(|(name, _)| !options.contains(&&**name));
+                    warnings.extend(unknown.map(|(option, span)| {
+                        unknown_option(option, *span, &format!("{}()", call.name), &options)
+                    }));
+                }
+            } else {
+                let own = self.members.iter().map(|name| &**name);
+                let near = crate::suggest::nearest(&call.name, known.iter().copied().chain(own));
+                warnings.extend(near.map(|near| {
+                    Diagnostic::warning(call.span, format!("no class has a method `{}`", call.name))
+                        .hint(format!("did you mean `{near}`?"))
+                }));
+            }
+            let chain = std::mem::replace(&mut self.chain, call.chain);
+            warnings.into_iter().for_each(|warning| self.warn(warning));
+            self.chain = chain;
+        }
     }
 
     /// A statement that computes something and drops it.
@@ -106,13 +181,7 @@ impl Compiler<'_> {
     }
 
     /// An operator on literals whose types it does not take.
-    pub(crate) fn warn_operands(
-        &mut self,
-        op: BinaryOp,
-        left: &Expr,
-        right: &Expr,
-        span: crate::Span,
-    ) {
+    pub(crate) fn warn_operands(&mut self, op: BinaryOp, left: &Expr, right: &Expr, span: Span) {
         let arithmetic = matches!(
             op,
             BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow
@@ -136,6 +205,39 @@ impl Compiler<'_> {
                 format!("`{}` does not take these operands", op.text()),
             ));
         }
+    }
+}
+
+/// A call of a method.
+pub(crate) struct MethodCall {
+    name: Box<str>,
+    span: Span,
+    /// The string keys of arrays among the arguments.
+    options: Vec<(String, Span)>,
+    /// The `include` and `import` statements on the way to it.
+    chain: Vec<Span>,
+}
+
+/// The string keys of an array literal.
+fn option_keys(expr: &Expr) -> Vec<(String, Span)> {
+    let ExprKind::Array(elements) = &expr.kind else {
+        return Vec::new();
+    };
+    let keys = elements.iter().filter_map(|element| match element {
+        Element::Pair { key, .. } => match &key.kind {
+            ExprKind::Str(name) => Some((String::from_utf8_lossy(name).into_owned(), key.span)),
+            _ => None,
+        },
+        Element::Value(_) | Element::Spread { .. } => None,
+    });
+    keys.collect()
+}
+
+fn unknown_option(option: &str, span: Span, callee: &str, known: &[&str]) -> Diagnostic {
+    let warning = Diagnostic::warning(span, format!("{callee} has no option `{option}`"));
+    match crate::suggest::nearest(option, known.iter().copied()) {
+        Some(near) => warning.hint(format!("did you mean `{near}`?")),
+        None => warning,
     }
 }
 

@@ -55,7 +55,7 @@ message! {
     a_read_only_variable: "$connection[\"ip\"] = 1;";
     a_default_that_is_not_constant: "function f($x = length(\"a\")) {}";
     break_outside_of_a_loop: "if (1) { break; }";
-    what_is_not_there_yet: "import $x from \"data.json\";";
+    what_is_not_there_yet: "import $x from \"data.crt\";";
     a_missing_file: "include \"nope.hsl\";";
     warnings: "function print() { return 1; echo 2; }\n$x == 5;\necho [1] / 2;\necho $missing;\nfunction g() { return $connection; }";
 }

@@ -11,6 +11,7 @@ use angarium_config::Running;
 use angarium_effects::disk::{Disk, DiskFile, FileKind, OpenMode, SystemDisk, read_file};
 use angarium_lang::modules::{Loader, resolve_path};
 use angarium_runtime::host::{FileData, Files};
+use angarium_runtime::string::hash_bytes;
 
 use crate::scripts::Root;
 
@@ -22,6 +23,8 @@ const MAX_FILE: u64 = 256 << 20;
 pub struct SystemRoot {
     /// The folder, free of links; none when it does not exist, so that there are no files.
     folder: Option<PathBuf>,
+    /// The folder as it was named, for messages.
+    written: PathBuf,
 }
 
 impl SystemRoot {
@@ -30,6 +33,7 @@ impl SystemRoot {
     pub fn new(folder: &Path) -> SystemRoot {
         SystemRoot {
             folder: folder.canonicalize().ok(),
+            written: folder.to_owned(),
         }
     }
 
@@ -83,6 +87,19 @@ impl Root for SystemRoot {
         let file = SystemDisk.open(&path, OpenMode::Read).ok()?;
         Some(Arc::new(OnDisk { file, path }))
     }
+
+    fn stamp(&self, path: &str) -> Option<u64> {
+        let file = SystemDisk.metadata(&self.find(path)?).ok()?;
+        let modified = file.modified.as_nanos().to_le_bytes();
+        Some(hash_bytes(
+            &[&modified[..], &file.length.to_le_bytes()].concat(),
+        ))
+    }
+
+    fn locate(&self, path: &str) -> Option<PathBuf> {
+        self.find(path)?;
+        Some(self.written.join(path))
+    }
 }
 
 /// What a tool's scripts may read: the files of a bundle first, then those below a root.
@@ -109,6 +126,23 @@ impl Loader for ScriptFiles {
         self.bundled(path)
             .or_else(|| self.roots.iter().find_map(|root| root.read(path)))
     }
+
+    fn display(&self, path: &str) -> String {
+        let bundle = self.bundle.as_ref();
+        if let Some(file) = bundle.and_then(|bundle| bundle.files.get(path)) {
+            return file.file.to_string();
+        }
+        let root = self.roots.iter().find(|root| root.stamp(path).is_some());
+        match root.and_then(|root| root.locate(path)) {
+            Some(file) => plain(&file).display().to_string(),
+            None => path.to_owned(),
+        }
+    }
+}
+
+/// A path without a leading `./`.
+fn plain(path: &Path) -> &Path {
+    path.strip_prefix(".").unwrap_or(path)
 }
 
 impl Files for ScriptFiles {
@@ -117,6 +151,15 @@ impl Files for ScriptFiles {
         match self.bundled(&path) {
             Some(data) => Some(Arc::new(data)),
             None => self.roots.iter().find_map(|root| root.open(&path)),
+        }
+    }
+
+    fn stamp(&self, name: &str) -> Option<u64> {
+        let path = resolve_path(name, "")?;
+        let bundle = self.bundle.as_ref().and_then(|bundle| bundle.file(&path));
+        match bundle {
+            Some(content) => Some(hash_bytes(&content)),
+            None => self.roots.iter().find_map(|root| root.stamp(&path)),
         }
     }
 }

@@ -10,9 +10,10 @@ use angarium_effects::Dns;
 use angarium_lang::modules::Loader;
 use angarium_lang::{Diagnostic, Source};
 use angarium_runtime::exception::Place;
-use angarium_runtime::host::{FileData, Files, Host, Output, Pool};
+use angarium_runtime::host::{FileData, Files, Host, MessageScope, Output, Pool};
 use angarium_runtime::library::Library;
 use angarium_runtime::shared::SharedMemory;
+use angarium_runtime::string::hash_bytes;
 use angarium_runtime::value::Value;
 use angarium_runtime::{Ended, Execution, Limits, Unit};
 use angarium_stdlib::regexp;
@@ -34,7 +35,7 @@ pub fn library() -> Arc<Library> {
             reason = "the declarations are constants, and a test builds the library from them"
         )]
         let library = Library::new(&contexts).expect("the table of built-ins is well-formed");
-        Arc::new(library)
+        Arc::new(library.with_data(&angarium_stdlib::data::FORMATS))
     });
     Arc::clone(&LIBRARY)
 }
@@ -47,6 +48,17 @@ pub trait Root: Send + Sync {
     /// Opens it for reading in parts.
     fn open(&self, path: &str) -> Option<Arc<dyn FileData>> {
         Some(Arc::new(self.read(path)?))
+    }
+
+    /// A number that is another one when the file has changed; none when it is missing.
+    fn stamp(&self, path: &str) -> Option<u64> {
+        self.read(path).map(|content| hash_bytes(&content))
+    }
+
+    /// Where the file at `path` lies on the machine, for messages; none when it is not there.
+    fn locate(&self, path: &str) -> Option<PathBuf> {
+        let _ = path;
+        None
     }
 }
 
@@ -187,6 +199,16 @@ impl Loader for BundleLoader<'_> {
     fn load(&self, path: &str) -> Option<Arc<[u8]>> {
         self.running.file(path).or_else(|| self.root.read(path))
     }
+
+    fn display(&self, path: &str) -> String {
+        match self.running.files.get(path) {
+            Some(file) => file.file.to_string(),
+            None => match self.root.locate(path) {
+                Some(file) => file.display().to_string(),
+                None => path.to_owned(),
+            },
+        }
+    }
 }
 
 /// `File()` in a hook: the same places as `include`.
@@ -198,6 +220,14 @@ impl Files for BundleFiles {
         match self.0.running.file(&path) {
             Some(data) => Some(Arc::new(data)),
             None => self.0.root.open(&path),
+        }
+    }
+
+    fn stamp(&self, name: &str) -> Option<u64> {
+        let path = angarium_lang::modules::resolve_path(name, "")?;
+        match self.0.running.file(&path) {
+            Some(data) => Some(hash_bytes(&data)),
+            None => self.0.root.stamp(&path),
         }
     }
 }
@@ -293,6 +323,12 @@ impl Scripts {
             services.hostname.as_ref().into(),
         );
         host.extend(Rc::new(services.memory.clone()));
+        if matches!(
+            run.hook,
+            HookType::Eod | HookType::PreDelivery | HookType::PostDelivery
+        ) {
+            host.extend(Rc::new(MessageScope(run.id.to_owned())));
+        }
         extend(&host);
         let limits = self.limits.get(&run.hook).copied().unwrap_or_default();
         let mut execution = Execution::new(run.unit, Rc::new(host), run.variables, limits);
@@ -311,7 +347,8 @@ impl Scripts {
                 let place = made.or(end.as_ref()).map_or_else(String::new, |place| {
                     format!(" at {}:{}", show(place), place.column)
                 });
-                let message = format!("{} error: {ended}{place}", run.hook);
+                let calls = execution.trace().line();
+                let message = format!("{} error: {ended}{place}{calls}", run.hook);
                 services.log.line(Severity::Error, run.id, &message);
                 Err(ScriptError { message })
             }

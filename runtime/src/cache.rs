@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::array::{Key, View};
 use crate::convert::{to_number, truthy};
 use crate::frozen::{Pin, Tree, freeze};
-use crate::host::Host;
+use crate::host::{Host, MessageScope};
 use crate::native::{Cx, Input, Step, Task, Throw};
 use crate::object::Function;
 use crate::shared::ExecutionId;
@@ -22,7 +22,27 @@ use crate::value::{Kind, Value};
 /// The caches of the process, or of one simulated one: an extension of the host. Clones share it.
 #[derive(Clone, Default)]
 pub struct Caches {
-    state: Arc<Mutex<HashMap<Vec<u8>, Cache>>>,
+    state: Arc<Mutex<State>>,
+}
+
+/// Most bytes that all caches hold; those that were not used for the longest time go first.
+const MAX_BYTES: usize = 256 << 20;
+/// Most caches. Namespaces are made of what peers send, too.
+const MAX_CACHES: usize = 16_384;
+/// What an entry costs beside its value and key.
+const ENTRY: usize = 256;
+
+#[derive(Default)]
+struct State {
+    caches: HashMap<Vec<u8>, Cache>,
+    /// The execution whose result an execution waits for.
+    waits: HashMap<ExecutionId, ExecutionId>,
+    /// Counts uses.
+    tick: u64,
+    /// What the entries of all caches hold.
+    bytes: usize,
+    /// The number of caches at which the expired are looked for.
+    sweep_at: usize,
 }
 
 #[derive(Default)]
@@ -30,7 +50,11 @@ struct Cache {
     entries: HashMap<Vec<u8>, Entry>,
     /// Keys by the tick of their last use.
     order: BTreeMap<u64, Vec<u8>>,
-    tick: u64,
+    /// The tick of the last look.
+    used: u64,
+    /// The stamp of the file that it belongs to.
+    stamp: Option<Option<u64>>,
+    bytes: usize,
     /// The smallest size that a call asked for.
     size: Option<usize>,
     computing: HashMap<Vec<u8>, Computing>,
@@ -40,6 +64,7 @@ struct Entry {
     value: Arc<Tree>,
     expires: Duration,
     used: u64,
+    bytes: usize,
 }
 
 struct Computing {
@@ -52,8 +77,8 @@ enum Found {
     Hit(Arc<Tree>),
     /// Another execution computes it.
     Wait,
-    /// It is ours to compute; what is there is no longer valid.
-    Compute(Option<Arc<Tree>>),
+    /// It is ours to compute, and others wait for it if the flag says so; what is there is no longer valid.
+    Compute(Option<Arc<Tree>>, bool),
 }
 
 impl Caches {
@@ -63,47 +88,76 @@ impl Caches {
         CACHES.get_or_init(Caches::default)
     }
 
-    fn state(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Cache>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the state is half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look(&self, call: &Place, force: bool, size: usize, now: Duration) -> Found {
         let mut state = self.state();
-        let cache = state.entry(call.cache.clone()).or_default();
+        let state = &mut *state;
+        state.waits.remove(&call.execution);
+        if state.caches.len() >= state.sweep_at.max(1024) {
+            state.sweep(now);
+        }
+        state.tick += 1;
+        let tick = state.tick;
+        let cache = state.caches.entry(call.cache.clone()).or_default();
+        cache.used = tick;
+        let before = cache.bytes;
+        if cache.stamp != call.stamp {
+            cache.clear();
+            cache.stamp = call.stamp;
+        }
         cache.size = Some(cache.size.map_or(size, |before| before.min(size)));
         cache.shrink();
+        state.bytes -= before - cache.bytes;
         let found = cache
             .entries
             .get(&call.key)
             .map(|entry| (Arc::clone(&entry.value), entry.expires > now));
         if force {
-            return Found::Compute(found.map(|(value, _)| value));
+            return Found::Compute(found.map(|(value, _)| value), false);
         }
         if let Some((value, true)) = &found {
-            cache.touch(&call.key);
+            cache.touch(&call.key, tick);
             return Found::Hit(Arc::clone(value));
         }
-        match cache.computing.get(&call.key) {
-            Some(computing) if computing.execution != call.execution => return Found::Wait,
+        let old = found.map(|(value, _)| value);
+        match cache.computing.get(&call.key).map(|by| by.execution) {
             // A function that needs its own result is called again, until the call depth ends it.
-            Some(_) => {}
+            Some(other) if other == call.execution => Found::Compute(old, false),
+            // Waiting would close a circle: both compute.
+            Some(other) if waits_for(&state.waits, other, call.execution) => {
+                Found::Compute(old, false)
+            }
+            Some(other) => {
+                state.waits.insert(call.execution, other);
+                Found::Wait
+            }
             None => {
                 let computing = Computing {
                     execution: call.execution,
                     wakers: Vec::new(),
                 };
                 cache.computing.insert(call.key.clone(), computing);
+                Found::Compute(old, true)
             }
         }
-        Found::Compute(found.map(|(value, _)| value))
     }
 
-    fn store(&self, call: &Place, value: Arc<Tree>, expires: Duration, lru: bool) {
+    fn store(&self, call: &Place, value: Arc<Tree>, now: Duration, ttl: Duration, lru: bool) {
         let mut state = self.state();
-        let Some(cache) = state.get_mut(&call.cache) else {
+        let state = &mut *state;
+        state.tick += 1;
+        let Some(cache) = state.caches.get_mut(&call.cache) else {
             return;
         };
+        // The file has changed since the call began.
+        if cache.stamp != call.stamp {
+            return;
+        }
+        let before = cache.bytes;
         let size = cache.size.unwrap_or(0);
         if !cache.entries.contains_key(&call.key) && cache.entries.len() >= size {
             if !lru || size == 0 {
@@ -111,33 +165,36 @@ impl Caches {
             }
             cache.evict();
         }
-        if let Some(old) = cache.entries.remove(&call.key) {
-            cache.order.remove(&old.used);
-        }
-        cache.tick += 1;
-        cache.order.insert(cache.tick, call.key.clone());
+        cache.remove(&call.key);
+        let bytes = value.bytes() + 2 * call.key.len() + ENTRY;
+        cache.order.insert(state.tick, call.key.clone());
+        cache.bytes += bytes;
         cache.entries.insert(
             call.key.clone(),
             Entry {
                 value,
-                expires,
-                used: cache.tick,
+                expires: now.saturating_add(ttl),
+                used: state.tick,
+                bytes,
             },
         );
+        state.bytes = state.bytes + cache.bytes - before;
+        if state.bytes > MAX_BYTES {
+            state.sweep(now);
+        }
     }
 
     /// Ends the computing of an entry: those who wait look again.
     fn finish(&self, call: &Place) {
         let computing = {
             let mut state = self.state();
-            state
-                .get_mut(&call.cache)
-                .and_then(|cache| match cache.computing.get(&call.key) {
-                    Some(computing) if computing.execution == call.execution => {
-                        cache.computing.remove(&call.key)
-                    }
-                    _ => None,
-                })
+            let cache = state.caches.get_mut(&call.cache);
+            cache.and_then(|cache| match cache.computing.get(&call.key) {
+                Some(computing) if computing.execution == call.execution => {
+                    cache.computing.remove(&call.key)
+                }
+                _ => None,
+            })
         };
         for waker in computing.into_iter().flat_map(|computing| computing.wakers) {
             waker.wake();
@@ -145,20 +202,93 @@ impl Caches {
     }
 }
 
+/// Whether `execution` waits, perhaps through others, for `other`.
+fn waits_for(
+    waits: &HashMap<ExecutionId, ExecutionId>,
+    execution: ExecutionId,
+    other: ExecutionId,
+) -> bool {
+    let mut at = execution;
+    // Nobody waits in a circle, so the way ends.
+    while let Some(next) = waits.get(&at) {
+        if *next == other {
+            return true;
+        }
+        at = *next;
+    }
+    false
+}
+
+impl State {
+    /// Drops what has expired, and then what was not used for the longest time, until there is room.
+    fn sweep(&mut self, now: Duration) {
+        for cache in self.caches.values_mut() {
+            let expired = cache
+                .entries
+                .iter()
+                .filter(|(_, entry)| entry.expires <= now);
+            let expired: Vec<Vec<u8>> = expired.map(|(key, _)| key.clone()).collect();
+            expired.iter().for_each(|key| cache.remove(key));
+        }
+        self.caches
+            .retain(|_, cache| !cache.entries.is_empty() || !cache.computing.is_empty());
+        self.bytes = self.caches.values().map(|cache| cache.bytes).sum();
+        let mut oldest: Vec<(u64, Vec<u8>)> = self
+            .caches
+            .iter()
+            .filter(|(_, cache)| cache.computing.is_empty())
+            .map(|(key, cache)| (cache.used, key.clone()))
+            .collect();
+        oldest.sort_unstable();
+        for (_, key) in oldest {
+            let crowded = self.caches.len() > MAX_CACHES * 3 / 4;
+            let full = self.bytes > MAX_BYTES / 4 * 3;
+            let Some(cache) = self.caches.get_mut(&key).filter(|_| crowded || full) else {
+                break;
+            };
+            let before = cache.bytes;
+            while full
+                && !cache.entries.is_empty()
+                && self.bytes - before + cache.bytes > MAX_BYTES / 4 * 3
+            {
+                cache.evict();
+            }
+            self.bytes = self.bytes - before + cache.bytes;
+            if crowded || cache.entries.is_empty() {
+                self.bytes -= cache.bytes;
+                self.caches.remove(&key);
+            }
+        }
+        self.sweep_at = (self.caches.len() * 2).min(MAX_CACHES);
+    }
+}
+
 impl Cache {
-    fn touch(&mut self, key: &[u8]) {
-        self.tick += 1;
+    fn touch(&mut self, key: &[u8], tick: u64) {
         if let Some(entry) = self.entries.get_mut(key) {
             self.order.remove(&entry.used);
-            entry.used = self.tick;
-            self.order.insert(self.tick, key.to_vec());
+            entry.used = tick;
+            self.order.insert(tick, key.to_vec());
+        }
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.order.remove(&entry.used);
+            self.bytes -= entry.bytes;
         }
     }
 
     fn evict(&mut self) {
         if let Some((_, key)) = self.order.pop_first() {
-            self.entries.remove(&key);
+            self.remove(&key);
         }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.order.clear();
+        self.bytes = 0;
     }
 
     fn shrink(&mut self) {
@@ -173,6 +303,8 @@ struct Place {
     cache: Vec<u8>,
     key: Vec<u8>,
     execution: ExecutionId,
+    /// For a namespace that belongs to a file: what the file is like.
+    stamp: Option<Option<u64>>,
 }
 
 /// What the options of one call say.
@@ -185,6 +317,7 @@ struct Options {
     force: bool,
     size: usize,
     namespace: Vec<u8>,
+    per_message: bool,
     lru: bool,
 }
 
@@ -199,6 +332,7 @@ impl Options {
             force: false,
             size: 32,
             namespace: Vec::new(),
+            per_message: false,
             lru: true,
         };
         for (key, value) in view.iter() {
@@ -250,8 +384,7 @@ impl Options {
                     options.namespace =
                         value.as_bytes().ok_or_else(|| mismatch("string"))?.to_vec();
                 }
-                // There is one cache for all messages where no message is being handled.
-                "per_message" => {}
+                "per_message" => options.per_message = truthy(&value),
                 "lru" => options.lru = truthy(&value),
                 other => return Err(Throw::error(format!("cache: unknown option {other}"))),
             }
@@ -319,13 +452,26 @@ impl CachedCall {
         for (_, value) in picked {
             whole = whole && write_key(&mut key, value);
         }
-        let mut cache = (options.namespace.len() as u64).to_le_bytes().to_vec();
-        cache.extend_from_slice(&options.namespace);
+        // Where no message is being handled there is one cache for all.
+        let message = host
+            .extension::<MessageScope>()
+            .filter(|_| options.per_message);
+        let message = message.map(|message| message.0.clone()).unwrap_or_default();
+        let mut cache = Vec::new();
+        for part in [message.as_bytes(), &options.namespace] {
+            cache.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            cache.extend_from_slice(part);
+        }
         cache.extend_from_slice(name);
+        let stamp = options.namespace.starts_with(b"file:").then(|| {
+            host.files
+                .stamp(&String::from_utf8_lossy(&options.namespace))
+        });
         let place = whole.then_some(Place {
             cache,
             key,
             execution: host.execution,
+            stamp,
         });
         let caches = host
             .extension::<Caches>()
@@ -361,8 +507,8 @@ impl CachedCall {
             .look(place, self.options.force, self.options.size, now)
         {
             Found::Hit(tree) => Step::Done(Pin::new(&tree).root()),
-            Found::Compute(old) => {
-                self.marked = !self.options.force;
+            Found::Compute(old, marked) => {
+                self.marked = marked;
                 self.old = old;
                 self.call()
             }
@@ -372,6 +518,7 @@ impl CachedCall {
                 Step::Await(Box::pin(poll_fn(move |context| {
                     let mut state = caches.state();
                     match state
+                        .caches
                         .get_mut(&cache)
                         .and_then(|cache| cache.computing.get_mut(&key))
                     {
@@ -400,8 +547,12 @@ impl CachedCall {
                 [self.result.clone()].into_iter().collect(),
             ));
         }
-        let own =
-            Key::cast(&self.result).and_then(|key| self.options.ttl_override.as_array()?.get(&key));
+        // A key that only looks like the result would be another one.
+        let whole = !matches!(&self.result, Value::Number(number) if number.fract() != 0.0);
+        let own = whole
+            .then(|| Key::cast(&self.result))
+            .flatten()
+            .and_then(|key| self.options.ttl_override.as_array()?.get(&key));
         let ttl = own.map_or(self.options.ttl, |ttl| to_number(&ttl));
         self.store(cx, ttl)
     }
@@ -412,8 +563,9 @@ impl CachedCall {
         {
             let tree = freeze(&self.result).map_err(|error| Throw::error(error.to_string()))?;
             let lifetime = Duration::try_from_secs_f64(ttl).unwrap_or(Duration::MAX);
-            let expires = cx.host.clock.monotonic().0.saturating_add(lifetime);
-            self.caches.store(place, tree, expires, self.options.lru);
+            let now = cx.host.clock.monotonic().0;
+            self.caches
+                .store(place, tree, now, lifetime, self.options.lru);
         }
         Ok(Step::Done(std::mem::take(&mut self.result)))
     }
@@ -450,9 +602,12 @@ impl Task for CachedCall {
 
 impl Drop for CachedCall {
     fn drop(&mut self) {
-        if self.marked
-            && let Some(place) = &self.place
-        {
+        let Some(place) = &self.place else { return };
+        if matches!(self.stage, Stage::Look) {
+            // Its execution ended while it waited.
+            self.caches.state().waits.remove(&place.execution);
+        }
+        if self.marked {
             self.caches.finish(place);
         }
     }

@@ -45,7 +45,14 @@ impl VarCell {
             frozen,
             read_only: false,
         });
-        THAWED.with_borrow_mut(|cells| cells.push(Rc::downgrade(&cell)));
+        note_thawed(&cell);
+        cell
+    }
+
+    /// The place of an object that came out of shared memory.
+    pub(crate) fn thawed(object: Value) -> Rc<VarCell> {
+        let cell = VarCell::new(object);
+        note_thawed(&cell);
         cell
     }
 
@@ -97,6 +104,16 @@ thread_local! {
     /// Variables of closures that came out of shared memory, until the running execution takes note of them: it
     /// takes cycles among its variables apart at its end.
     static THAWED: RefCell<Vec<Weak<VarCell>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn note_thawed(cell: &Rc<VarCell>) {
+    THAWED.with_borrow_mut(|cells| {
+        // A thread that runs no execution takes no note of them.
+        if cells.len() >= 1024 && cells.len().is_power_of_two() {
+            cells.retain(|cell| cell.strong_count() > 0);
+        }
+        cells.push(Rc::downgrade(cell));
+    });
 }
 
 /// The variables that were thawed since the last call.

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use angarium_lang::{SourceMap, Span};
+
 use crate::convert;
 use crate::frozen::{FreezeError, FrozenObject};
 use crate::library::Library;
@@ -30,6 +32,20 @@ pub struct Place {
     pub line: u32,
     /// The column, from 1.
     pub column: u32,
+}
+
+impl Place {
+    /// The start of `span`.
+    #[must_use]
+    pub fn of(sources: &SourceMap, span: Span) -> Place {
+        let position = sources.position(span);
+        let name = sources.name(span.file);
+        Place {
+            file: (!name.is_empty()).then(|| Rc::from(name)),
+            line: position.line,
+            column: position.column,
+        }
+    }
 }
 
 impl Exception {

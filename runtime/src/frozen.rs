@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 use crate::array::{Key, KeyHash};
 use crate::cell::VarCell;
 use crate::native::{ClassId, NativeFn};
-use crate::object::{Function, UserFunction};
+use crate::object::{Function, Object, UserFunction};
 use crate::string::{INLINE, Str, hash_bytes};
 use crate::value::{ArrayRef, Value};
 use crate::vm::unit::{Unit, UnitRef};
@@ -230,6 +230,8 @@ struct Work {
     function_index: HashMap<*const Function, u32>,
     /// Keeps what the indexes point at alive, so that no address is used twice.
     functions: Vec<Rc<Function>>,
+    object_index: HashMap<*const Object, u32>,
+    kept_objects: Vec<Rc<Object>>,
     array_index: HashMap<*const ArrayRef, u32>,
     kept: Vec<Rc<ArrayRef>>,
 }
@@ -261,10 +263,15 @@ impl Tree {
                 FrozenValue::Array(index)
             }
             Value::Object(object) => {
+                if let Some(index) = work.object_index.get(&Rc::as_ptr(object)) {
+                    return Ok(FrozenValue::Object(*index));
+                }
                 let frozen = object.freeze()?;
                 let index = index(self.objects.len())?;
                 self.bytes += frozen.bytes();
                 self.objects.push(frozen);
+                work.object_index.insert(Rc::as_ptr(object), index);
+                work.kept_objects.push(Rc::clone(object));
                 FrozenValue::Object(index)
             }
             Value::Undefined | Value::Cell(_) => FrozenValue::Undefined,
@@ -345,6 +352,8 @@ struct Pinned {
     /// The captured variables that were made of the tree's, so that closures of one tree share them again. Variables
     /// and pin hold each other until the execution ends, which empties its variables.
     cells: RefCell<HashMap<u32, Rc<VarCell>>>,
+    /// The objects that were made of the tree's: each element is one object, however often it is read.
+    objects: RefCell<HashMap<u32, Rc<VarCell>>>,
 }
 
 impl Pin {
@@ -354,6 +363,7 @@ impl Pin {
         Pin(Rc::new(Pinned {
             tree: Arc::clone(tree),
             cells: RefCell::default(),
+            objects: RefCell::default(),
         }))
     }
 
@@ -377,17 +387,26 @@ impl Pin {
             .map_or(Value::Undefined, |value| self.value(*value))
     }
 
+    /// The object `index`.
+    fn object(&self, index: u32) -> Value {
+        if let Some(object) = self.0.objects.borrow().get(&index) {
+            return object.get();
+        }
+        let frozen = &self.0.tree.objects[index as usize];
+        let object = frozen.thaw(frozen);
+        let cell = VarCell::thawed(object.clone());
+        self.0.objects.borrow_mut().insert(index, cell);
+        object
+    }
+
     fn function(&self, index: u32) -> Value {
         let function = match &self.0.tree.functions[index as usize] {
             FrozenFunction::Native(native) => Function::Native(*native),
             FrozenFunction::NativeClass(class) => Function::NativeClass(*class),
-            FrozenFunction::BoundMethod(object, method) => {
-                let object = &self.0.tree.objects[*object as usize];
-                match object.thaw(object) {
-                    Value::Object(object) => Function::BoundMethod(object, *method),
-                    other => return other,
-                }
-            }
+            FrozenFunction::BoundMethod(object, method) => match self.object(*object) {
+                Value::Object(object) => Function::BoundMethod(object, *method),
+                other => return other,
+            },
             FrozenFunction::UserClass(unit, class) => {
                 Function::UserClass(UnitRef::new(unit), *class)
             }
@@ -440,10 +459,7 @@ impl Pin {
             FrozenValue::Array(index) => {
                 Value::Array(Rc::new(ArrayRef::Frozen(index, self.clone())))
             }
-            FrozenValue::Object(index) => {
-                let object = &self.0.tree.objects[index as usize];
-                object.thaw(object)
-            }
+            FrozenValue::Object(index) => self.object(index),
             FrozenValue::Function(index) => self.function(index),
             FrozenValue::Undefined => Value::Undefined,
         }

@@ -12,6 +12,7 @@ use angarium_effects::{Clock, Dns, Monotonic, Random};
 
 use crate::native::{Finish, Job, LocalFuture};
 use crate::shared::ExecutionId;
+use crate::string::hash_bytes;
 
 /// Runs [`Job`]s on a bounded pool of threads.
 pub trait Pool: Send + Sync {
@@ -41,7 +42,16 @@ pub trait Files {
     /// Opens `name` (`NAME`, `file:NAME`, `file://NAME`); none when it is missing or outside the
     /// root.
     fn open(&self, name: &str) -> Option<Arc<dyn FileData>>;
+
+    /// A number that is another one when the content of `name` has changed; none when it is missing.
+    fn stamp(&self, name: &str) -> Option<u64> {
+        let file = self.open(name)?;
+        Some(file.bytes().map_or(file.length(), hash_bytes))
+    }
 }
+
+/// The message that a script handles: `cache` keeps what is `per_message` apart by it.
+pub struct MessageScope(pub String);
 
 /// No files at all.
 pub struct NoFiles;

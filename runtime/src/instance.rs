@@ -56,6 +56,12 @@ impl Instance {
         self.unit.classes.get(self.class as usize)
     }
 
+    /// The name of its class.
+    pub(crate) fn class_name(&self) -> &str {
+        let class = self.unit.program.classes.get(self.class as usize);
+        class.map_or("object", |class| &class.name)
+    }
+
     pub(crate) fn unit(&self) -> &UnitRef {
         &self.unit
     }

@@ -9,6 +9,7 @@
 //! * [`shared`]: the process-wide store of `memory_*` and `barrier`, with its locks.
 //! * [`memory`]: the memory budget of the execution that runs on this thread.
 //! * [`library`]: the indexed table of all built-ins; [`host`]: what an execution reaches outside itself.
+//! * [`data`]: how the files of data imports become values.
 //! * [`native`]: how built-in functions and classes are declared and called.
 
 pub mod accept;
@@ -16,6 +17,7 @@ pub mod array;
 pub mod cache;
 mod cell;
 pub mod convert;
+pub mod data;
 pub mod exception;
 pub mod frozen;
 pub mod generator;

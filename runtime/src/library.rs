@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use angarium_lang::builtins::{Builtin, Builtins, Signature};
 
+use crate::data::DataFormats;
 use crate::native::{ClassDecl, ClassId, ContextDecl, FnDecl, Imp, Native, NativeFn};
 use crate::object::Object;
 
@@ -50,6 +51,7 @@ pub struct Library {
     classes: Vec<Class>,
     class_names: HashMap<&'static str, ClassId>,
     contexts: Vec<Context>,
+    data: Option<&'static dyn DataFormats>,
 }
 
 /// Why a table cannot be used: a mistake of the declaration, found when the library is built.
@@ -82,11 +84,25 @@ impl Library {
             classes: Vec::new(),
             class_names: HashMap::new(),
             contexts: Vec::new(),
+            data: None,
         };
         for decl in contexts {
             library.add_context(decl)?;
         }
         Ok(library)
+    }
+
+    /// The same library, with `formats` for data imports; without them programs that import data are refused.
+    #[must_use]
+    pub fn with_data(mut self, formats: &'static dyn DataFormats) -> Library {
+        self.data = Some(formats);
+        self
+    }
+
+    /// The formats of data imports.
+    #[must_use]
+    pub fn data(&self) -> Option<&'static dyn DataFormats> {
+        self.data
     }
 
     fn add_context(&mut self, decl: &'static ContextDecl) -> Result<(), LibraryError> {
@@ -240,6 +256,14 @@ pub struct Names<'a> {
 }
 
 impl Names<'_> {
+    fn classes(&self) -> impl Iterator<Item = &Class> {
+        let names = self.context.names.values();
+        names.filter_map(|builtin| match builtin {
+            Builtin::Class(id) => Some(self.library.class(ClassId(*id))),
+            Builtin::Function(_) => None,
+        })
+    }
+
     fn native_of(&self, builtin: Builtin) -> &Native {
         match builtin {
             Builtin::Function(index) => self.library.native(NativeFn(index)),
@@ -274,6 +298,30 @@ impl Builtins for Names<'_> {
         &self.library.native(NativeFn(function)).signature
     }
 
+    fn static_names(&self, class: u32) -> Vec<&'static str> {
+        let class = self.library.class(ClassId(class));
+        class.statics.keys().copied().collect()
+    }
+
+    fn methods(&self) -> Vec<&'static str> {
+        let classes = self.classes();
+        classes
+            .flat_map(|class| class.methods.keys().copied())
+            .collect()
+    }
+
+    fn method_options(&self, method: &str) -> Option<Vec<&'static str>> {
+        let mut known = Vec::new();
+        for native in self.classes().filter_map(|class| class.method(method)) {
+            let options = self.library.native(native).decl.options;
+            if options.is_empty() {
+                return None;
+            }
+            known.extend(options.iter().map(|option| option.name));
+        }
+        Some(known)
+    }
+
     fn variables(&self) -> &[(&'static str, bool)] {
         &self.context.variables
     }
@@ -284,7 +332,7 @@ impl Builtins for Names<'_> {
 
     fn option_names(&self, builtin: Builtin) -> Option<Vec<&'static str>> {
         let decl = self.native_of(builtin).decl;
-        if decl.options.is_empty() && decl.groups.is_empty() {
+        if decl.options.is_empty() {
             return None;
         }
         Some(decl.options.iter().map(|option| option.name).collect())

@@ -527,6 +527,34 @@ fn make(cx: &Cx<'_>, name: &str, keys: Kind, values: Values) -> Value {
     ))
 }
 
+/// A Map with string keys and values of any type, for data files.
+#[must_use]
+pub fn map_of(entries: impl IntoIterator<Item = (Str, Value)>, library: &Library) -> Value {
+    let entries = entries
+        .into_iter()
+        .map(|(key, value)| (TableKey::String(key), value));
+    filled("Map", Values::Any, entries.collect(), library)
+}
+
+/// A Set of strings, for data files.
+#[must_use]
+pub fn set_of(keys: impl IntoIterator<Item = Str>, library: &Library) -> Value {
+    let entries = keys
+        .into_iter()
+        .map(|key| (TableKey::String(key), Value::None));
+    filled("Set", Values::Nothing, entries.collect(), library)
+}
+
+fn filled(name: &str, values: Values, entries: Entries, library: &Library) -> Value {
+    let class = library.class_named(name).unwrap_or(ClassId(u32::MAX));
+    let table = Table::new(class, Kind::String, values);
+    let bytes = entries.capacity() * ENTRY;
+    memory::charge(bytes);
+    table.charged.set(bytes);
+    table.state.replace(State::Local(entries));
+    Value::Object(Object::new(class, TableObject(Rc::new(table))))
+}
+
 fn new_map(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let keys = key_type("Map", args.bytes(0))?;
     let values = match args.bytes(1) {

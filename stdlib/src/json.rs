@@ -162,7 +162,7 @@ impl Visitor<'_> for KeySeed {
 }
 
 /// Replaces comments outside strings by spaces; none when a block comment has no end.
-fn strip_comments(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(crate) fn strip_comments(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut out = text.to_vec();
     let mut at = 0;
     let mut in_string = false;

@@ -5,6 +5,8 @@
 
 pub mod array;
 pub mod calendar;
+pub mod csv;
+pub mod data;
 pub mod dns;
 pub mod encoding;
 pub mod file;
@@ -20,6 +22,7 @@ pub mod regexp;
 pub mod string;
 pub mod time;
 pub mod types;
+pub mod yaml;
 
 use angarium_runtime::native::ContextDecl;
 use angarium_runtime::{exception, map_set};
@@ -29,6 +32,7 @@ pub static CORE: ContextDecl = ContextDecl {
     name: "core",
     functions: &[
         array::FUNCTIONS,
+        csv::FUNCTIONS,
         dns::FUNCTIONS,
         encoding::FUNCTIONS,
         hash::FUNCTIONS,
@@ -41,6 +45,7 @@ pub static CORE: ContextDecl = ContextDecl {
         string::FUNCTIONS,
         time::FUNCTIONS,
         types::FUNCTIONS,
+        yaml::FUNCTIONS,
         legacy::FUNCTIONS,
     ],
     classes: &[

@@ -94,6 +94,7 @@ impl Compiler<'_> {
             if let (LinkKind::Property(name), Some(LinkKind::Call(args))) =
                 (&link.kind, links.get(at + 1).map(|link| &link.kind))
             {
+                self.note_method_call(name, args);
                 current =
                     self.call_method(current, &name.text, args, link.span.to(name.span), mark);
                 at += 2;
@@ -171,6 +172,11 @@ impl Compiler<'_> {
             let message =
                 arity_message(&format!("{name}()"), arity.required, arity.most, args.len());
             self.error(span, message, None);
+        }
+        if let Named::Builtin(builtin) = named
+            && !spread
+        {
+            self.warn_options(*builtin, name, args);
         }
         if spread || args.len() > MAX_ARGUMENTS || matches!(named, Named::Shared { .. }) {
             let callee = self.temp();

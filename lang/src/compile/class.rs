@@ -14,7 +14,11 @@ impl Compiler<'_> {
     /// First pass: gives the class its number and its members, and walks its functions.
     pub(crate) fn declare_class(&mut self, class: &ClassDecl, body: &mut Body, top: bool) {
         if !top {
-            // The parser has said that a class stands at the top level only.
+            self.misplaced(
+                class.name.span,
+                "a class can be declared only at the top level",
+                "move it out of the block or function",
+            );
             return;
         }
         self.warn_reserved(&class.name);
@@ -28,6 +32,16 @@ impl Compiler<'_> {
         let mut functions = HashMap::new();
         let mut constructor = None;
         for member in &class.members {
+            match &member.kind {
+                MemberKind::Variable { variable, .. } => {
+                    self.members.insert(variable.name.clone());
+                }
+                MemberKind::Method { function, .. } => {
+                    let name = function.name.as_ref();
+                    self.members.extend(name.map(|name| name.text.clone()));
+                }
+                MemberKind::Constructor(_) | MemberKind::Error(_) => {}
+            }
             match &member.kind {
                 MemberKind::Constructor(function) => {
                     let proto = self.resolve_function(function, body, &[], Role::Constructor);

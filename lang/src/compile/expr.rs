@@ -723,7 +723,10 @@ impl Compiler<'_> {
                     "class `{}` has no static function `{}`",
                     class.text, member.text
                 );
-                self.error(member.span, message, None);
+                let known = self.builtins.static_names(index);
+                let near = crate::suggest::nearest(&member.text, known.into_iter());
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                self.error(member.span, message, hint);
             }
             return method.map(Named::BuiltinStatic);
         }

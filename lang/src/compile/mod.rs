@@ -19,9 +19,11 @@ use angarium_syntax::ast::{self, Expr, ExprKind, ParamKind};
 
 use crate::builtins::{Builtin, Builtins};
 use crate::bytecode::{Access, Const, Global, Instr, Op, Program, Proto};
+use crate::data::{DataBinding, DataImport};
 use crate::modules::{Loader, Loading, Module};
 use crate::resolve::{Body, Included};
 use crate::session::Scope;
+use crate::warnings::MethodCall;
 use crate::{Compiled, Diagnostic, FileId, Rejected, Severity, Source, SourceMap, Span};
 
 use code::{Function, Place};
@@ -162,6 +164,16 @@ pub(crate) struct Compiler<'a> {
     /// Top levels of the imported modules in the order in which they run.
     pub initial_runs: Vec<u32>,
     pub main: u32,
+    /// Members of objects that the program declares or assigns.
+    pub members: HashSet<Box<str>>,
+    /// Calls of methods, for warnings about names that no class has.
+    pub method_calls: Vec<MethodCall>,
+    /// The data files that the program imports.
+    pub data: Vec<DataImport>,
+    /// Data imports of the modules whose top level is not compiled yet.
+    pub data_bindings: HashMap<usize, Vec<DataBinding>>,
+    /// The statement that brought in each source, if one did.
+    pub origins: Vec<Option<Span>>,
     /// Functions of a session's modules and the globals they go to.
     pub hoisted: HashMap<usize, Vec<(Hoist, u32)>>,
 
@@ -170,6 +182,7 @@ pub(crate) struct Compiler<'a> {
     pub open_includes: Vec<String>,
     /// Files that were included so far, for `include_once`.
     pub included: HashSet<String>,
+    pub included_files: HashSet<FileId>,
     pub included_bytes: usize,
     pub trees: HashMap<String, Rc<ast::Program>>,
 
@@ -247,10 +260,16 @@ impl<'a> Compiler<'a> {
             module_files: HashMap::new(),
             initial_runs: Vec::new(),
             main: 0,
+            members: HashSet::new(),
+            method_calls: Vec::new(),
+            data: Vec::new(),
+            data_bindings: HashMap::new(),
+            origins: Vec::new(),
             hoisted: HashMap::new(),
             chain: Vec::new(),
             open_includes: Vec::new(),
             included: HashSet::new(),
+            included_files: HashSet::new(),
             included_bytes: 0,
             trees: HashMap::new(),
             host_variables: HashMap::new(),
@@ -292,6 +311,7 @@ impl<'a> Compiler<'a> {
     fn finish(mut self, top: usize, session: Option<&mut Scope>) -> Result<Compiled, Rejected> {
         // The program's own top level first calls those of its modules.
         self.prepend_initial_runs();
+        self.warn_methods();
         self.diagnostics.sort_by_key(|diagnostic| {
             (
                 diagnostic.severity == Severity::Warning,
@@ -319,6 +339,8 @@ impl<'a> Compiler<'a> {
             globals: self.globals,
             main: self.main,
             session_globals: known,
+            data: self.data,
+            origins: self.origins,
             sources: self.sources,
         };
         Ok(Compiled {
@@ -369,7 +391,11 @@ impl<'a> Compiler<'a> {
 
     /// The tree of a source; its errors are reported.
     pub(crate) fn parse(&mut self, file: FileId, text: &[u8]) -> ast::Program {
-        let (program, diagnostics) = angarium_syntax::parse(text, file);
+        let (program, diagnostics) = if self.included_files.contains(&file) {
+            angarium_syntax::parse_included(text, file)
+        } else {
+            angarium_syntax::parse(text, file)
+        };
         for diagnostic in diagnostics {
             self.report(diagnostic);
         }
@@ -382,6 +408,14 @@ impl<'a> Compiler<'a> {
         let mut diagnostic = Diagnostic::error(span, message);
         diagnostic.hint = hint;
         self.report(diagnostic);
+    }
+
+    /// An error about where a statement stands. The parser reports those of whole files; of an included text it does
+    /// not know where it is included.
+    pub(crate) fn misplaced(&mut self, span: Span, message: &str, hint: &str) {
+        if self.included_files.contains(&span.file) {
+            self.error(span, message, Some(hint.to_owned()));
+        }
     }
 
     pub(crate) fn report(&mut self, mut diagnostic: Diagnostic) {
@@ -465,6 +499,12 @@ impl<'a> Compiler<'a> {
             consts.push(value);
             (consts.len() - 1) as u32
         })
+    }
+
+    /// A constant of its own, whose value comes when the program is linked.
+    pub(crate) fn data_constant(&mut self) -> u32 {
+        self.consts.push(Const::None);
+        (self.consts.len() - 1) as u32
     }
 
     fn name(&mut self, name: &str) -> u32 {
@@ -590,6 +630,17 @@ impl<'a> Compiler<'a> {
             self.emit(Op::MoveCell, cell, value, 0, 0);
             self.free(value);
         }
+        for binding in self.data_bindings.remove(&self.module).unwrap_or_default() {
+            let value = self.temp();
+            self.at(binding.variable.span);
+            self.emit(Op::LoadK, value, 0, 0, binding.constant);
+            let target = ast::Target {
+                kind: ast::TargetKind::Variable(binding.variable.name),
+                span: binding.variable.span,
+            };
+            self.store(&target, value, None);
+            self.free(value);
+        }
         self.init_statics(&program.body);
         match program.body.split_last() {
             // What a session shows after a piece.
@@ -661,7 +712,7 @@ impl<'a> Compiler<'a> {
         function.proto.declared = (node.params.len() - usize::from(rest)) as u8;
         function.proto.rest = rest;
         function.proto.captures = captures.len() as u8;
-        function.proto.generator = node.generator;
+        function.proto.generator = node.generator || function.body.yields;
         function.proto.this = role.has_this();
         // A closure that captured `$this` may do what the function around it may.
         let captured_this = captures.iter().any(|capture| *capture.name == *"this");

@@ -72,6 +72,11 @@ impl Compiler<'_> {
                     };
                 }
             }
+            StmtKind::Yield { .. } if !self.f.barriers.is_empty() => self.misplaced(
+                stmt.span,
+                "`yield` in a `barrier` block",
+                "nobody knows how long the consumer waits; leave the block first",
+            ),
             StmtKind::Yield { key: None, value } => {
                 let value = self.expr(value);
                 self.at(stmt.span);
@@ -264,7 +269,11 @@ impl Compiler<'_> {
 
     fn break_stmt(&mut self, stmt: &Stmt) {
         if self.f.targets.is_empty() {
-            // The parser has said so.
+            self.misplaced(
+                stmt.span,
+                "`break` outside a loop or `switch`",
+                "to leave a function use `return`",
+            );
             return;
         }
         self.at(stmt.span);
@@ -285,7 +294,11 @@ impl Compiler<'_> {
             .iter()
             .any(|target| target.continues.is_some())
         {
-            // The parser has said so.
+            self.misplaced(
+                stmt.span,
+                "`continue` outside a loop",
+                "to leave a function use `return`, a `switch` `break`",
+            );
             return;
         }
         self.at(stmt.span);

@@ -8,11 +8,14 @@ use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use std::collections::HashMap;
 
-/// Checks a program and marks its generator functions.
-pub(crate) fn check(program: &mut Program) -> Vec<Diagnostic> {
+/// Checks a program and marks its generator functions. Of `included` text nobody knows here what stands around it.
+pub(crate) fn check(program: &mut Program, included: bool) -> Vec<Diagnostic> {
     let mut checker = Checker {
         errors: Vec::new(),
-        place: Place::top(),
+        place: Place {
+            included,
+            ..Place::top()
+        },
     };
     for stmt in &mut program.body {
         checker.stmt(stmt);
@@ -29,6 +32,8 @@ struct Place {
     in_loop: bool,
     in_switch: bool,
     in_barrier: bool,
+    /// In an included text outside its functions: what is around it is known only where it is included.
+    included: bool,
     /// Inside a region that could not be read, where nothing is known about the place.
     unknown: bool,
     /// Whether a `yield` was seen in the function.
@@ -43,6 +48,7 @@ impl Place {
             in_loop: false,
             in_switch: false,
             in_barrier: false,
+            included: false,
             unknown: false,
             yields: false,
         }
@@ -108,14 +114,16 @@ impl Checker {
             | StmtKind::Echo(expr)
             | StmtKind::Return(Some(expr))
             | StmtKind::Throw(expr) => self.expr(expr),
-            StmtKind::Break if !self.place.in_loop && !self.place.in_switch => {
+            StmtKind::Break
+                if !self.place.in_loop && !self.place.in_switch && !self.place.included =>
+            {
                 self.error(
                     span,
                     "`break` outside a loop or `switch`",
                     "to leave a function use `return`",
                 );
             }
-            StmtKind::Continue if !self.place.in_loop => {
+            StmtKind::Continue if !self.place.in_loop && !self.place.included => {
                 self.error(
                     span,
                     "`continue` outside a loop",
@@ -124,7 +132,7 @@ impl Checker {
             }
             StmtKind::Break | StmtKind::Continue => {}
             StmtKind::Global(_) => {
-                if !self.place.in_function {
+                if !self.place.in_function && !self.place.included {
                     self.error(
                         span,
                         "`global` outside a function",
@@ -133,7 +141,7 @@ impl Checker {
                 }
             }
             StmtKind::Yield { key, value } => {
-                if !self.place.in_function {
+                if !self.place.in_function && !self.place.included {
                     self.error(
                         span,
                         "`yield` outside a function",

@@ -40,5 +40,5 @@ lalrpop_util::lalrpop_mod!(
 
 pub use ast::Program;
 pub use diagnostic::{Diagnostic, Severity};
-pub use parser::{MAX_ERRORS, is_open, parse};
+pub use parser::{MAX_ERRORS, is_open, parse, parse_included};
 pub use span::{FileId, SourceMap, Span};

@@ -21,6 +21,17 @@ pub const MAX_ERRORS: usize = 20;
 /// another is mended.
 #[must_use]
 pub fn parse(source: &[u8], file: FileId) -> (Program, Vec<Diagnostic>) {
+    parse_as(source, file, false)
+}
+
+/// Parses the text of an `include`, which may stand in a loop or a function: that `break`, `continue`, `global` and
+/// `yield` stand where they may is for the caller to check.
+#[must_use]
+pub fn parse_included(source: &[u8], file: FileId) -> (Program, Vec<Diagnostic>) {
+    parse_as(source, file, true)
+}
+
+fn parse_as(source: &[u8], file: FileId, included: bool) -> (Program, Vec<Diagnostic>) {
     let Ok(length) = u32::try_from(source.len()) else {
         let span = Span::new(file, 0, 0);
         let error = Diagnostic::error(span, "the file is too large: 4 GiB or more");
@@ -37,7 +48,7 @@ pub fn parse(source: &[u8], file: FileId) -> (Program, Vec<Diagnostic>) {
     let Outcome { body, syntax, tree } = parse_tokens(&paired, source, file);
     let span = Span::new(file, 0, length);
     let mut program = Program { body, span };
-    let late = check(&mut program);
+    let late = check(&mut program, included);
     // Brackets that a string has swallowed are not missing.
     let brackets = if lexed.unclosed_string {
         Vec::new()

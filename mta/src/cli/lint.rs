@@ -202,12 +202,15 @@ fn check(source: Source<'_>, phase: &str, loader: &dyn Loader) -> Result<Finding
             sources: rejected.sources,
         },
         Ok(compiled) => {
-            let sources = compiled.program.sources.clone();
             let mut diagnostics = compiled.warnings;
-            if let Err(error) = Unit::link(compiled.program, Arc::clone(&library), &regexp::ENGINE)
-            {
-                diagnostics.extend(error.diagnostics);
-            }
+            let linked = Unit::link(compiled.program, Arc::clone(&library), &regexp::ENGINE);
+            let sources = match linked {
+                Ok(unit) => unit.program().sources.clone(),
+                Err(error) => {
+                    diagnostics.extend(error.diagnostics);
+                    error.sources
+                }
+            };
             Findings {
                 diagnostics,
                 sources,

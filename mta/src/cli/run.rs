@@ -414,11 +414,17 @@ fn execute(
     let result = super::block_on(async {
         let host = services.host(Rc::<Echo>::clone(&echo), Rc::new(files));
         let mut execution = Execution::new(&unit, host, Vec::new(), limits);
-        tokio::select! {
-            ended = execution.drive() => Ok(ended),
-            _ = tokio::signal::ctrl_c() => Ok(Err(Ended::Limit(INTERRUPTED))),
-        }
+        let ended = tokio::select! {
+            ended = execution.drive() => ended,
+            _ = tokio::signal::ctrl_c() => Err(Ended::Limit(INTERRUPTED)),
+        };
+        let report = match &ended {
+            Err(ended) => explain(ended, &execution, &unit.program().sources),
+            Ok(_) => String::new(),
+        };
+        Ok((ended, report))
     })?;
+    let (result, report) = result;
     echo.flush()?;
     match result {
         Ok(_) => Ok(()),
@@ -426,7 +432,7 @@ fn execute(
             terminal::error("interrupted\n");
             Err(Failure::Status(130))
         }
-        Err(ended) => Err(Failure::Report(explain(&ended, &unit.program().sources))),
+        Err(_) => Err(Failure::Report(report)),
     }
 }
 
@@ -441,16 +447,36 @@ pub(super) fn errors_of(rejected: &Rejected) -> String {
 /// How an execution that Ctrl-C stopped ends.
 pub(super) const INTERRUPTED: &str = "interrupted";
 
-/// An end in words: what was thrown, and the source line where the language or a built-in threw it.
-pub(super) fn explain(ended: &Ended, sources: &SourceMap) -> String {
+/// An end in words: what was thrown, the source line where it happened, a hint, the calls that were going on and how
+/// the file came in.
+pub(super) fn explain(ended: &Ended, execution: &Execution, sources: &SourceMap) -> String {
     let mut text = format!("{ended}\n");
-    if let Ended::Uncaught(uncaught) = ended
-        && let Some(place) = &uncaught.place
-        && let Some(excerpt) = excerpt(place, sources)
-    {
+    let made = match ended {
+        Ended::Uncaught(uncaught) => uncaught.place.as_ref(),
+        _ => None,
+    };
+    // An exception that the script made itself knows no place; where it was thrown is known.
+    let at = execution.ended_at();
+    let place = made.or(at.as_ref());
+    if let Some(excerpt) = place.and_then(|place| excerpt(place, sources)) {
         text.push_str(&excerpt);
     }
-    text
+    let trace = execution.trace();
+    if let Some(hint) = &trace.hint {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    if made.is_none()
+        && trace.calls.len() < 2
+        && let Some(place) = place
+    {
+        let file = place.file.as_deref().unwrap_or_default();
+        let colon = if file.is_empty() { "line " } else { ":" };
+        text.push_str(&format!(
+            "  at {file}{colon}{}:{}\n",
+            place.line, place.column
+        ));
+    }
+    text + &trace.lines()
 }
 
 /// The line of a place with a caret below.

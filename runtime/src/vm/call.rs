@@ -10,6 +10,7 @@ use crate::cell::VarCell;
 use crate::generator::{Generator, State};
 use crate::host::Matched;
 use crate::instance::{Caller, Instance};
+use crate::library::Class;
 use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Task, Throw};
 use crate::object::{Function, Object};
 use crate::regex::Regex;
@@ -42,6 +43,13 @@ fn too_deep() -> Throw {
     Throw::error("call depth exceeded")
 }
 
+fn unknown_method<'a>(name: &Str, class: &str, members: impl Iterator<Item = &'a str>) -> Throw {
+    let name = name.to_text();
+    let near = angarium_lang::suggest::nearest(&name, members);
+    let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+    Throw::error(format!("unknown method {name} of {class}{hint}"))
+}
+
 impl Fiber {
     /// Calls `callee` with the `given` arguments from register `first` of the stack on; the result goes to `result`.
     pub(crate) fn call(
@@ -70,7 +78,12 @@ impl Fiber {
                     .and_then(|class| class.method(&name.to_text()));
                 match method {
                     Some(method) => self.call_checked(method, Some(object), first, given, result),
-                    None => Err(Throw::error(format!("unknown method {}", name.to_text()))),
+                    None => {
+                        let class = self.library.class_of(&object);
+                        let members = class.into_iter().flat_map(Class::member_names);
+                        let of = class.map_or("", |class| class.name);
+                        Err(unknown_method(&name, of, members))
+                    }
                 }
             }
             Callee::Method(other, name) => {
@@ -118,7 +131,12 @@ impl Fiber {
         }
         match instance.get(object, name, caller)? {
             Value::Function(function) => self.call_function(&function, first, given, result),
-            Value::None => Err(Throw::error(format!("unknown method {}", name.to_text()))),
+            Value::None => {
+                let table = instance.table();
+                let methods = table.into_iter().flat_map(|table| table.methods.keys());
+                let methods = methods.filter_map(|name| std::str::from_utf8(name).ok());
+                Err(unknown_method(name, instance.class_name(), methods))
+            }
             other => Err(Throw::error(format!(
                 "not a function: {}",
                 other.kind().name()

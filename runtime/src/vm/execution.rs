@@ -16,6 +16,7 @@ use crate::memory::{self, Account};
 use crate::native::{Job, LocalFuture, Outcome, Throw, Thrown};
 use crate::value::Value;
 use crate::vm::fiber::{Fiber, FrameKind, hold};
+use crate::vm::trace::Trace;
 use crate::vm::unit::Unit;
 
 /// Fuel between two turns of the executor: about a tenth of a millisecond.
@@ -194,7 +195,7 @@ impl Execution {
         if let (Some(deadline), clock) = (self.deadline, &self.fiber.host.clock)
             && clock.monotonic() >= deadline
         {
-            self.enter(Fiber::finish);
+            self.enter(Fiber::stop);
             return Suspend::Ended(Ended::Limit("time"));
         }
         let exit = self.enter(|fiber| {
@@ -291,7 +292,7 @@ impl Execution {
         match angarium_effects::clock::timeout(&*clock, left, future).await {
             Some(value) => Ok(value),
             None => {
-                self.enter(Fiber::finish);
+                self.enter(Fiber::stop);
                 Err(Ended::Limit("time"))
             }
         }
@@ -308,6 +309,12 @@ impl Execution {
     #[must_use]
     pub fn ended_at(&self) -> Option<Place> {
         self.fiber.ended_at.clone()
+    }
+
+    /// The calls that were going on at [`Execution::ended_at`].
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.fiber.trace
     }
 
     /// Fuel used so far.

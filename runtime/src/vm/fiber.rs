@@ -19,6 +19,7 @@ use crate::object::Object;
 use crate::shared::Guard;
 use crate::string::Str;
 use crate::value::Value;
+use crate::vm::trace::Trace;
 use crate::vm::unit::{Unit, UnitRef};
 
 /// Most frames of one execution (language.md 13.5): calls of functions and of built-ins that call back.
@@ -99,6 +100,8 @@ pub struct Fiber {
     pub(crate) pending: Option<Input>,
     /// Where the script ended itself or was ended by a limit.
     pub(crate) ended_at: Option<Place>,
+    /// The calls that were going on there.
+    pub(crate) trace: Trace,
 }
 
 /// A barrier that this execution is in: it holds the lock.
@@ -162,6 +165,7 @@ impl Fiber {
             acquired: Rc::default(),
             pending: None,
             ended_at: None,
+            trace: Trace::default(),
         }
     }
 
@@ -355,6 +359,12 @@ impl Fiber {
     /// Fuel used so far.
     pub(crate) fn used(&self) -> u64 {
         u64::try_from(self.granted.saturating_sub(self.quantum)).unwrap_or(0)
+    }
+
+    /// Ends the execution from outside.
+    pub(crate) fn stop(&mut self) {
+        self.note_end("");
+        self.finish();
     }
 
     /// Ends the execution: drops frames and takes cycles among variables apart.

@@ -5,7 +5,7 @@
 //!   be suspended at any built-in call and costs a few kilobytes while it waits.
 //! * [`interp`]: the loop. [`ops`]: what does not fit its fast paths.
 //! * [`call`]: calls of functions, built-ins, methods; built-ins that call back are frames ([`crate::native::Task`]).
-//! * [`throw`]: exceptions and unwinding.
+//! * [`throw`]: exceptions and unwinding. [`trace`]: the calls that were going on when nobody caught one.
 //! * [`execution`]: the way in, synchronous ([`execution::Execution::run`]) and as a future
 //!   ([`execution::Execution::drive`]). [`session`]: programs entered piece by piece.
 //!
@@ -19,6 +19,7 @@ mod interp;
 mod ops;
 pub mod session;
 pub mod throw;
+pub mod trace;
 pub mod unit;
 
 use crate::native::{Cx, Throw};

@@ -1,7 +1,5 @@
 //! Exceptions: from what a built-in or an instruction throws to the handler that catches it.
 
-use std::rc::Rc;
-
 use crate::exception::{Exception, Place};
 use crate::generator::{Generator, State};
 use crate::native::{Throw, Thrown};
@@ -19,13 +17,18 @@ impl Fiber {
             Thrown::Value(value) => value,
             Thrown::Error(message) => self.exception(&message),
             uncatchable @ (Thrown::End(_) | Thrown::Limit(_)) => {
-                self.ended_at = self.place();
+                self.note_end("");
                 self.finish();
                 return Err(Throw::from(uncatchable));
             }
         };
-        // Its place is looked up only if nobody catches it.
-        let thrower = self.code_frame().copied();
+        if !self.is_caught() {
+            let exception = value
+                .as_object()
+                .and_then(|object| object.downcast::<Exception>());
+            let message = exception.map(|exception| exception.message.to_text().into_owned());
+            self.note_end(&message.unwrap_or_default());
+        }
         while let Some(frame) = self.frames.last().copied() {
             if frame.kind != FrameKind::Task {
                 // The saved counter is behind the instruction that threw.
@@ -48,8 +51,26 @@ impl Fiber {
             }
             self.drop_frame();
         }
-        self.ended_at = thrower.and_then(|frame| self.place_in(&frame));
         Err(Throw::value(value))
+    }
+
+    /// Whether one of the frames has a handler for a throw at its instruction.
+    fn is_caught(&self) -> bool {
+        self.frames.iter().rev().any(|frame| {
+            let at = frame.pc.saturating_sub(1);
+            frame.kind != FrameKind::Task
+                && self
+                    .proto(frame)
+                    .handlers
+                    .iter()
+                    .any(|handler| (handler.start..handler.end).contains(&at))
+        })
+    }
+
+    /// Keeps the place and the calls of the end, as nothing will be left of them.
+    pub(crate) fn note_end(&mut self, message: &str) {
+        self.ended_at = self.place();
+        self.trace = self.trace(message);
     }
 
     /// Removes the running frame and undefines its registers.
@@ -101,16 +122,9 @@ impl Fiber {
         frames.find(|frame| frame.kind != FrameKind::Task)
     }
 
-    fn place_in(&self, frame: &Frame) -> Option<Place> {
+    pub(crate) fn place_in(&self, frame: &Frame) -> Option<Place> {
         let span = self.proto(frame).place(frame.pc.saturating_sub(1))?;
         let sources = &self.instances[frame.instance as usize].unit.program.sources;
-        let position = sources.position(span);
-        let name = sources.name(span.file);
-        let file = (!name.is_empty()).then(|| Rc::from(name));
-        Some(Place {
-            file,
-            line: position.line,
-            column: position.column,
-        })
+        Some(Place::of(sources, span))
     }
 }

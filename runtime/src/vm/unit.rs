@@ -32,7 +32,7 @@ pub(crate) struct ClassTable {
     pub readonly: HashSet<Box<[u8]>>,
 }
 
-/// Why a program could not be linked: bad regular expression literals.
+/// Why a program could not be linked: bad regular expression literals or data files.
 #[derive(Clone, Debug)]
 pub struct LinkError {
     /// The errors, with their places.
@@ -54,10 +54,10 @@ impl LinkError {
 
 impl Unit {
     /// Links `program`, which was compiled against one of the contexts of `library`: freezes its literals and compiles
-    /// its regular expressions.
+    /// its regular expressions and decodes the data files that it imports.
     ///
     /// # Errors
-    /// Bad patterns in regular expression literals.
+    /// Bad patterns in regular expression literals, and data files that cannot be decoded.
     pub fn link(
         program: Program,
         library: Arc<Library>,
@@ -65,6 +65,7 @@ impl Unit {
     ) -> Result<Arc<Unit>, LinkError> {
         let mut regexes = Vec::new();
         let mut diagnostics = Vec::new();
+        let mut program = program;
         let mut values = Vec::with_capacity(program.consts.len());
         for (index, value) in program.consts.iter().enumerate() {
             if let Const::Regex {
@@ -85,6 +86,25 @@ impl Unit {
             }
             values.push(constant(value));
         }
+        let mut data = std::mem::take(&mut program.data);
+        for import in &mut data {
+            match crate::data::load(import, &library, &mut program.sources) {
+                Ok(value) => {
+                    if let Some(slot) = values.get_mut(import.constant as usize) {
+                        *slot = value;
+                    }
+                }
+                Err(diagnostic) => diagnostics.push(diagnostic),
+            }
+        }
+        program.data = data;
+        // Literals can always be frozen; what data files hold may be too much.
+        let consts = freeze(&Value::from(Array::from_list(values))).unwrap_or_else(|error| {
+            let span = program.data.iter().find_map(|import| import.chain.first());
+            let span = span.copied().unwrap_or_default();
+            diagnostics.push(Diagnostic::error(span, error.to_string()));
+            Arc::default()
+        });
         if !diagnostics.is_empty() {
             return Err(LinkError {
                 diagnostics,
@@ -103,8 +123,6 @@ impl Unit {
             readonly: class.readonly.iter().map(|name| bytes(name)).collect(),
         });
         let classes = classes.collect();
-        // Constants hold nothing that cannot be frozen.
-        let consts = freeze(&Value::from(Array::from_list(values))).unwrap_or_default();
         Ok(Arc::new(Unit {
             program,
             library,
@@ -144,7 +162,7 @@ impl Unit {
 }
 
 /// A constant as a value. Literals nest as deep as the source does, and that is bounded.
-fn constant(value: &Const) -> Value {
+pub(crate) fn constant(value: &Const) -> Value {
     match value {
         Const::None | Const::Regex { .. } => Value::None,
         Const::Bool(boolean) => Value::Boolean(*boolean),

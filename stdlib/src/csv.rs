@@ -1,0 +1,508 @@
+//! CSV (RFC 4180): `csv_encode`, `csv_decode`, and the loader of data imports (language.md 16.3).
+//!
+//! The reader is our own: readers of the library world take what they get, here an open quote or text after a closing
+//! one is an error with its place.
+
+use angarium_runtime::array::{Array, Key, View};
+use angarium_runtime::convert::{parse_number, to_str, truthy};
+use angarium_runtime::memory;
+use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Outcome, Throw, opt};
+use angarium_runtime::string::Str;
+use angarium_runtime::value::Value;
+
+use crate::heavy::{self, Failure};
+
+/// The functions of this family.
+pub const FUNCTIONS: &[FnDecl] = &[
+    FnDecl::plain(
+        "csv_encode(values: array, options?: array): string",
+        "Gives one CSV record without line end. Fields with a delimiter, a quote, a line break or a space are quoted.",
+        csv_encode,
+    )
+    .options(&[opt("delimiter", "string", "\",\"", "what separates fields")])
+    .example("csv_encode([\"Hello\", \"World\", \"Hello World\"]) // ''Hello,World,\"Hello World\"''"),
+    FnDecl::heavy(
+        "csv_decode(string: string, options?: array): array|none",
+        "Gives the records of a CSV text: keyed by column when the first one names the columns, else as lists. Blank \
+         lines are skipped; missing fields are none, surplus ones are dropped. A text that is no CSV, or does not fit \
+         its schema, gives none.",
+        csv_decode,
+    )
+    .options(&[
+        opt("delimiter", "string", "\",\"", "what separates fields"),
+        opt("header", "boolean", "true", "the first record names the columns"),
+        opt(
+            "schema",
+            "array",
+            "",
+            "column => [\"type\" => \"string\"|\"number\"|\"boolean\", \"nullable\" => boolean or list, \"true\" => list, \
+             \"false\" => list]",
+        ),
+    ])
+    .example("csv_decode(\"a,b\\n1,2\\n\") // [0=>[\"a\"=>\"1\",\"b\"=>\"2\"]]"),
+    FnDecl::plain(
+        "csv_explode(string: string): array",
+        "Takes one CSV record apart.",
+        |_, args| {
+            let form = Form { header: false, ..Form::default() };
+            let rows = decode(args.bytes(0), &form).unwrap_or_default();
+            Ok(rows.as_array().and_then(|rows| rows.get(&Key::Integer(0))).unwrap_or_else(|| Array::new().into()))
+        },
+    )
+    .legacy(),
+];
+
+/// How a text is read.
+#[derive(Clone, Debug)]
+pub struct Form {
+    delimiter: Vec<u8>,
+    header: bool,
+    schema: Vec<(Key, Column)>,
+}
+
+impl Default for Form {
+    fn default() -> Form {
+        Form {
+            delimiter: b",".to_vec(),
+            header: true,
+            schema: Vec::new(),
+        }
+    }
+}
+
+/// What a schema says about a column.
+#[derive(Clone, Debug)]
+struct Column {
+    kind: ColumnKind,
+    /// Texts that stand for none.
+    null: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Debug)]
+enum ColumnKind {
+    String,
+    Number,
+    Boolean { yes: Vec<Vec<u8>>, no: Vec<Vec<u8>> },
+}
+
+/// What is wrong with a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The byte where it is wrong.
+    pub offset: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Form {
+    /// Reads the options of `csv_decode` and of imports.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn parse(options: Option<View<'_>>) -> Result<Form, String> {
+        let mut form = Form::default();
+        let get = |name: &str| {
+            let value = options?.get_str(name)?;
+            (!value.is_none()).then_some(value)
+        };
+        if let Some(delimiter) = get("delimiter") {
+            form.delimiter = checked_delimiter(&to_str(&delimiter))?;
+        }
+        if let Some(header) = get("header") {
+            form.header = truthy(&header);
+        }
+        if let Some(schema) = get("schema") {
+            let schema = schema.as_array().ok_or("option schema: expected array")?;
+            for (key, column) in schema.iter() {
+                let name = to_str(&key.to_value()).to_text().into_owned();
+                let column = column.as_array().and_then(|view| Column::parse(view));
+                let column =
+                    column.ok_or_else(|| format!("option schema: bad entry for column {name}"))?;
+                form.schema.push((key, column));
+            }
+        }
+        Ok(form)
+    }
+
+    fn column(&self, key: &Key) -> Option<&Column> {
+        let found = self.schema.iter().find(|(column, _)| column == key);
+        found.map(|(_, column)| column)
+    }
+}
+
+fn checked_delimiter(delimiter: &Str) -> Result<Vec<u8>, String> {
+    let bytes = delimiter.as_bytes();
+    if bytes.is_empty()
+        || bytes
+            .iter()
+            .any(|byte| matches!(byte, b'"' | b'\r' | b'\n'))
+    {
+        return Err("option delimiter: neither empty, nor a quote or line break".to_owned());
+    }
+    Ok(bytes.to_vec())
+}
+
+impl Column {
+    fn parse(entry: View<'_>) -> Option<Column> {
+        let texts = |name: &str, default: &[u8]| match entry.get_str(name) {
+            None | Some(Value::None) => Some(vec![default.to_vec()]),
+            Some(list) => list.as_array().map(list_of_texts),
+        };
+        let kind = match entry.get_str("type") {
+            None | Some(Value::None) => ColumnKind::String,
+            Some(kind) => match kind.as_bytes()? {
+                b"string" => ColumnKind::String,
+                b"number" => ColumnKind::Number,
+                b"boolean" => ColumnKind::Boolean {
+                    yes: texts("true", b"true")?,
+                    no: texts("false", b"false")?,
+                },
+                _ => return None,
+            },
+        };
+        let null = match entry.get_str("nullable") {
+            None => Vec::new(),
+            Some(list @ Value::Array(_)) => list.as_array().map(list_of_texts)?,
+            Some(other) if truthy(&other) => vec![Vec::new()],
+            Some(_) => Vec::new(),
+        };
+        Some(Column { kind, null })
+    }
+
+    fn convert(&self, text: Vec<u8>) -> Result<Value, String> {
+        let is_in = |list: &[Vec<u8>]| list.iter().any(|known| *known == text);
+        if is_in(&self.null) {
+            return Ok(Value::None);
+        }
+        match &self.kind {
+            ColumnKind::String => Ok(Value::from(text)),
+            ColumnKind::Number => match parse_number(&text) {
+                Some(number) => Ok(Value::Number(number)),
+                None => Err(format!("{:?} is no number", String::from_utf8_lossy(&text))),
+            },
+            ColumnKind::Boolean { yes, .. } if is_in(yes) => Ok(Value::Boolean(true)),
+            ColumnKind::Boolean { no, .. } if is_in(no) => Ok(Value::Boolean(false)),
+            ColumnKind::Boolean { .. } => Err(format!(
+                "{:?} is neither true nor false",
+                String::from_utf8_lossy(&text)
+            )),
+        }
+    }
+}
+
+fn list_of_texts(list: View<'_>) -> Vec<Vec<u8>> {
+    list.values().map(|text| to_str(&text).into_vec()).collect()
+}
+
+/// The records of a text.
+///
+/// # Errors
+/// The first thing that is wrong, and where.
+pub fn decode(text: &[u8], form: &Form) -> Result<Value, Fault> {
+    let mut records = Records {
+        text,
+        at: if text.starts_with(b"\xef\xbb\xbf") {
+            3
+        } else {
+            0
+        },
+        delimiter: &form.delimiter,
+    };
+    let columns: Option<Vec<Key>> = if form.header {
+        match records.next()? {
+            Some(names) => Some(
+                names
+                    .into_iter()
+                    .map(|(_, name)| Key::from_string(Str::from_vec(name)))
+                    .collect(),
+            ),
+            None => return Ok(Array::new().into()),
+        }
+    } else {
+        None
+    };
+    let mut rows = Array::new();
+    while let Some(fields) = records.next()? {
+        let convert = |key: &Key, (offset, text): (usize, Vec<u8>)| match form.column(key) {
+            Some(column) => column
+                .convert(text)
+                .map_err(|message| Fault { offset, message }),
+            None => Ok(Value::from(text)),
+        };
+        let mut row = Array::with_capacity(fields.len());
+        match &columns {
+            Some(columns) => {
+                let mut fields = fields.into_iter();
+                for column in columns {
+                    let value = match fields.next() {
+                        Some(field) => convert(column, field)?,
+                        None => Value::None,
+                    };
+                    row.insert(column.clone(), value);
+                }
+            }
+            None => {
+                for (index, field) in fields.into_iter().enumerate() {
+                    let key = Key::Integer(i64::try_from(index).unwrap_or(i64::MAX));
+                    row.push(convert(&key, field)?);
+                }
+            }
+        }
+        rows.push(row.into());
+        if rows.len().is_multiple_of(1024) && memory::exceeded() {
+            break;
+        }
+    }
+    Ok(rows.into())
+}
+
+/// Fields with the offset of their first byte.
+type Fields = Vec<(usize, Vec<u8>)>;
+
+/// Takes a text apart, a record at a time.
+struct Records<'a> {
+    text: &'a [u8],
+    at: usize,
+    delimiter: &'a [u8],
+}
+
+impl Records<'_> {
+    /// The next record; none at the end. Blank lines are no records.
+    fn next(&mut self) -> Result<Option<Fields>, Fault> {
+        while let Some(length) = self.line_end() {
+            self.at += length;
+        }
+        if self.at >= self.text.len() {
+            return Ok(None);
+        }
+        let mut fields = Vec::new();
+        loop {
+            let start = self.at;
+            let field = if self.text.get(self.at) == Some(&b'"') {
+                self.quoted()?
+            } else {
+                self.plain()
+            };
+            fields.push((start, field));
+            if self.rest().starts_with(self.delimiter) {
+                self.at += self.delimiter.len();
+                continue;
+            }
+            match self.line_end() {
+                Some(length) => self.at += length,
+                None if self.at >= self.text.len() => {}
+                None => {
+                    return Err(Fault {
+                        offset: self.at,
+                        message: "text after a closing quote".to_owned(),
+                    });
+                }
+            }
+            return Ok(Some(fields));
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// The length of the line end that stands here.
+    fn line_end(&self) -> Option<usize> {
+        match self.rest() {
+            [b'\n', ..] => Some(1),
+            [b'\r', b'\n', ..] => Some(2),
+            _ => None,
+        }
+    }
+
+    fn plain(&mut self) -> Vec<u8> {
+        let start = self.at;
+        let first = self.delimiter[0];
+        loop {
+            match memchr::memchr3(first, b'\n', b'\r', self.rest()) {
+                None => self.at = self.text.len(),
+                Some(ahead) => {
+                    self.at += ahead;
+                    // A lone CR, or the first byte of a longer delimiter, is text.
+                    if self.line_end().is_none() && !self.rest().starts_with(self.delimiter) {
+                        self.at += 1;
+                        continue;
+                    }
+                }
+            }
+            return self.text[start..self.at].to_vec();
+        }
+    }
+
+    fn quoted(&mut self) -> Result<Vec<u8>, Fault> {
+        let open = self.at;
+        self.at += 1;
+        let mut field = Vec::new();
+        loop {
+            let Some(ahead) = memchr::memchr(b'"', self.rest()) else {
+                return Err(Fault {
+                    offset: open,
+                    message: "this quote is never closed".to_owned(),
+                });
+            };
+            field.extend_from_slice(&self.rest()[..ahead]);
+            self.at += ahead + 1;
+            if self.rest().first() != Some(&b'"') {
+                return Ok(field);
+            }
+            field.push(b'"');
+            self.at += 1;
+        }
+    }
+}
+
+fn csv_decode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
+    let size = args.bytes(0).len();
+    heavy::run(cx, size, args.values, move |values| {
+        let text = values.first().and_then(Value::as_bytes).unwrap_or(b"");
+        let options = values.get(1).and_then(Value::as_array);
+        let form = Form::parse(options)
+            .map_err(|message| Failure::Error(format!("csv_decode: {message}")))?;
+        let rows = decode(text, &form);
+        if memory::exceeded() {
+            return Err(Failure::Memory);
+        }
+        Ok(rows.unwrap_or_default())
+    })
+}
+
+fn csv_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let delimiter = match args.options(1).string("delimiter") {
+        Some(delimiter) => checked_delimiter(&delimiter)
+            .map_err(|message| Throw::error(format!("csv_encode: {message}")))?,
+        None => b",".to_vec(),
+    };
+    let mut out = Vec::new();
+    let Some(view) = args.get(0).as_array() else {
+        return Ok(Value::None);
+    };
+    let mut text = Vec::new();
+    for (index, value) in view.values().enumerate() {
+        if index > 0 {
+            out.extend_from_slice(&delimiter);
+        }
+        text.clear();
+        cx.write_str(&mut text, &value)?;
+        let quote = memchr::memmem::find(&text, &delimiter).is_some()
+            || text
+                .iter()
+                .any(|byte| matches!(byte, b'"' | b'\r' | b'\n' | b' '));
+        cx.reserve(out.len().saturating_add(text.len().saturating_mul(2)))?;
+        if !quote {
+            out.extend_from_slice(&text);
+            continue;
+        }
+        out.push(b'"');
+        for byte in &text {
+            if *byte == b'"' {
+                out.push(b'"');
+            }
+            out.push(*byte);
+        }
+        out.push(b'"');
+    }
+    cx.charge(out.len() / 64);
+    Ok(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use angarium_runtime::convert::dump;
+
+    use super::*;
+
+    fn rows(text: &str, form: &Form) -> String {
+        match decode(text.as_bytes(), form) {
+            Ok(value) => String::from_utf8(dump(&value)).unwrap(),
+            Err(fault) => format!("{}: {}", fault.offset, fault.message),
+        }
+    }
+
+    fn lists() -> Form {
+        Form {
+            header: false,
+            ..Form::default()
+        }
+    }
+
+    #[test]
+    fn fields_and_records_are_taken_apart() {
+        for (text, expected) in [
+            ("", "[]"),
+            ("a,b", "[0=>[0=>\"a\",1=>\"b\"]]"),
+            ("a,\r\n\r\n\"\"\n", "[0=>[0=>\"a\",1=>\"\"],1=>[0=>\"\"]]"),
+            ("a\rb,c\"d", "[0=>[0=>''a\rb'',1=>''c\"d'']]"),
+            ("\"a,\nb\"\"\",c", "[0=>[0=>''a,\nb\"'',1=>\"c\"]]"),
+            ("a,\"b", "2: this quote is never closed"),
+            ("\"a\"b", "3: text after a closing quote"),
+            ("\u{feff}a", "[0=>[0=>\"a\"]]"),
+        ] {
+            assert_eq!(rows(text, &lists()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_header_names_the_columns_and_rows_fit_it() {
+        let form = Form::default();
+        assert_eq!(
+            rows("a,b\n1\n1,2,3\n", &form),
+            "[0=>[\"a\"=>\"1\",\"b\"=>none],1=>[\"a\"=>\"1\",\"b\"=>\"2\"]]"
+        );
+        assert_eq!(rows("a,b\n", &form), "[]");
+    }
+
+    #[test]
+    fn longer_delimiters_are_found() {
+        let form = Form {
+            delimiter: b"||".to_vec(),
+            ..lists()
+        };
+        assert_eq!(rows("a|b||c", &form), "[0=>[0=>\"a|b\",1=>\"c\"]]");
+    }
+
+    #[test]
+    fn a_schema_converts_columns() {
+        let column = |entries: &[(&str, Value)]| {
+            let entries = entries
+                .iter()
+                .map(|(key, value)| (Key::from(*key), value.clone()));
+            Value::from(entries.collect::<Array>())
+        };
+        let list = |texts: &[&str]| {
+            Value::from(Array::from_list(
+                texts.iter().map(|text| Value::from(*text)).collect(),
+            ))
+        };
+        let schema: Array = [
+            (
+                Key::from("n"),
+                column(&[("type", "number".into()), ("nullable", true.into())]),
+            ),
+            (
+                Key::from("b"),
+                column(&[("type", "boolean".into()), ("true", list(&["yes", "1"]))]),
+            ),
+            (Key::from("s"), column(&[("nullable", list(&["-", "NA"]))])),
+        ]
+        .into_iter()
+        .collect();
+        let options: Array = [(Key::from("schema"), Value::from(schema))]
+            .into_iter()
+            .collect();
+        let form = Form::parse(Value::from(options).as_array()).unwrap();
+        assert_eq!(
+            rows("n,b,s\n1.5,yes,NA\n,false,x\n", &form),
+            "[0=>[\"n\"=>1.5,\"b\"=>true,\"s\"=>none],1=>[\"n\"=>none,\"b\"=>false,\"s\"=>\"x\"]]"
+        );
+        assert_eq!(rows("n,b,s\nx,yes,\n", &form), "6: \"x\" is no number");
+        assert_eq!(
+            rows("n,b,s\n1,true,\n", &form),
+            "8: \"true\" is neither true nor false"
+        );
+    }
+}
