@@ -1,6 +1,7 @@
 //! The scripts of a bundle: compiled once per load, run at every hook.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
