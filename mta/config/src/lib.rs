@@ -1,6 +1,7 @@
 //! Configuration files: typed, validated with key paths, packed and unpacked.
 //!
-//! The typed structs of [`startup`], [`server`], [`transport`] and [`running`] are the one schema.
+//! The typed structs of [`startup`], [`server`], [`transport`], [`running`] and [`delivery`] are the one
+//! schema.
 //! From them come the JSON schema, the validation of a file, and the reference page. [`load`] turns
 //! files into a [`Config`] that never changes; a reload makes a new [`Running`].
 //!
@@ -8,12 +9,15 @@
 
 pub mod bundle;
 mod check;
+pub mod condition;
+pub mod delivery;
 mod document;
 pub mod emit;
 pub mod error;
 mod groups;
 mod ignore;
 mod load;
+pub mod matcher;
 pub mod pack;
 pub mod path;
 pub mod pki;

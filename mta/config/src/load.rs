@@ -1,8 +1,8 @@
 //! Files to a configuration in force: read, validate, put together, check the references.
 //!
-//! Everything that is wrong in both files is reported at once. A reload does the same with the
-//! running configuration alone and gives a new [`Running`]; when anything is wrong the old one
-//! stays as it is.
+//! Everything that is wrong in all files is reported at once. A reload does the same without the
+//! startup configuration and gives a new [`Running`]; when anything is wrong the old one stays as it
+//! is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use base64::Engine as _;
 use serde::de::DeserializeOwned;
 
 use crate::check::Checker;
+use crate::condition::Lists;
+use crate::delivery::{Delivery, DeliveryDocument};
 use crate::document::Document;
 use crate::error::{ConfigError, ConfigErrors, Problem};
 use crate::path::KeyPath;
@@ -78,7 +80,7 @@ impl Override {
     }
 }
 
-/// Loads both files.
+/// Loads all files.
 ///
 /// # Errors
 /// Everything that is wrong with them.
@@ -101,6 +103,11 @@ pub fn load(
         None => place.running(files, None),
     };
     let running = loader.document(&running_path, FileKind::Running);
+    let deliveryconf = startup.as_ref().and_then(|document| {
+        let written = document.root.at(&["environment", "deliveryconf"]);
+        written.and_then(Node::text).map(PathBuf::from)
+    });
+    let delivery = loader.delivery_file(&place, deliveryconf.as_deref());
     let sources = match &running {
         Some(document) => loader.sources(&place, document),
         None => Sources::default(),
@@ -125,13 +132,8 @@ pub fn load(
         loader: &mut loader,
     }
     .startup(&startup);
-    let running = loader.running(
-        &running_file,
-        document,
-        sources,
-        &startup,
-        &place.base_of(&running_path),
-    );
+    let base = place.base_of(&running_path);
+    let running = loader.running(&running_file, document, sources, &startup, &base, delivery);
     loader.finish(Config {
         startup: Arc::new(startup),
         running: Arc::new(running),
@@ -158,6 +160,8 @@ pub fn reload(
     let Some(file) = loader.document(&path, FileKind::Running) else {
         return Err(ConfigErrors::sorted(loader.errors));
     };
+    let deliveryconf = startup.environment.deliveryconf.as_ref();
+    let delivery = loader.delivery_file(&place, deliveryconf.map(FilePath::as_path));
     let sources = loader.sources(&place, &file);
     if loader.broken {
         return Err(ConfigErrors::sorted(loader.errors));
@@ -166,7 +170,8 @@ pub fn reload(
     let Some(document) = loader.typed::<RunningDocument>(&file) else {
         return Err(ConfigErrors::sorted(loader.errors));
     };
-    let running = loader.running(&file, document, sources, startup, &place.base_of(&path));
+    let base = place.base_of(&path);
+    let running = loader.running(&file, document, sources, startup, &base, delivery);
     loader.finish(Arc::new(running))
 }
 
@@ -221,6 +226,14 @@ impl Place {
             elsewhere
         } else {
             beside
+        }
+    }
+
+    /// The path of a file of the queue's, when `configured` is what the startup file says.
+    pub fn queue_file(&self, name: &str, configured: Option<&Path>) -> PathBuf {
+        match (&self.tree, configured) {
+            (Some(tree), _) => tree.config(name),
+            (None, path) => self.base.join(path.unwrap_or(Path::new(name))),
         }
     }
 
@@ -404,7 +417,21 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Refuses policies, suspends and delivery settings: files that may be there, but empty.
+    /// Reads the delivery settings. A file that is not there, or is empty, sets nothing.
+    fn delivery_file(&mut self, place: &Place, configured: Option<&Path>) -> Option<Document> {
+        let path = place.queue_file(FileKind::Delivery.file_name(), configured);
+        let empty = match self.files.read(&path) {
+            Ok(bytes) => parse(&bytes).is_ok_and(|root| root.is_empty()),
+            Err(error) => is_absent(&error),
+        };
+        let set = |set: &Override| set.file == FileKind::Delivery;
+        if empty && !self.options.set.iter().any(set) {
+            return None;
+        }
+        self.document(&path, FileKind::Delivery)
+    }
+
+    /// Refuses policies and suspends: files that may be there, but empty.
     fn queue_files(&mut self, place: &Place, startup: &Startup) {
         let environment = &startup.environment;
         let kinds = [
@@ -414,18 +441,9 @@ impl<'a> Loader<'a> {
                 "pickup policies",
             ),
             ("smtpd-suspend.yaml", &environment.suspendconf, "suspends"),
-            (
-                "smtpd-delivery.yaml",
-                &environment.deliveryconf,
-                "delivery settings",
-            ),
         ];
         for (name, configured, what) in kinds {
-            let path = match (&place.tree, configured) {
-                (Some(tree), _) => tree.config(name),
-                (None, Some(path)) => path.to_path_buf(),
-                (None, None) => place.base.join(name),
-            };
+            let path = place.queue_file(name, configured.as_ref().map(FilePath::as_path));
             let root = match self.files.read(&path) {
                 Ok(bytes) => parse(&bytes),
                 Err(error) if is_absent(&error) => continue,
@@ -467,6 +485,7 @@ impl<'a> Loader<'a> {
         sources: Sources,
         startup: &Startup,
         base: &Path,
+        delivery: Option<Document>,
     ) -> Running {
         document
             .pki
@@ -484,6 +503,8 @@ impl<'a> Loader<'a> {
         checker.duplicates();
         checker.servers(&document, startup, &transports, &scripts, &pki);
         checker.transport_references(&document, &transports, &pki);
+        let lists = checker.lists(&document.queues.lists);
+        let delivery = self.delivery(delivery, &lists);
         Running {
             servers: document
                 .servers
@@ -501,10 +522,23 @@ impl<'a> Loader<'a> {
             pki,
             transports,
             queues: document.queues,
+            delivery,
             resolver: document.resolver,
             monitor: document.monitor,
             mail: document.mail,
         }
+    }
+
+    fn delivery(&mut self, file: Option<Document>, lists: &Lists) -> Delivery {
+        let written = file.and_then(|file| Some((self.typed::<DeliveryDocument>(&file)?, file)));
+        let Some((written, file)) = written else {
+            return Delivery::default();
+        };
+        let mut checker = Checker {
+            document: &file,
+            loader: self,
+        };
+        checker.delivery(written, lists)
     }
 
     fn bundle_files(

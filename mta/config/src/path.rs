@@ -51,7 +51,8 @@ impl KeyPath {
     }
 
     /// The path with every index as `[]`, as the table of keys writes it. Groups of transports and
-    /// their transports are one thing there: `transports[]`.
+    /// their transports are one thing there: `transports[]`; so are the two places of delivery
+    /// settings: `delivery.settings`.
     #[must_use]
     pub fn pattern(&self) -> String {
         let mut steps = self.0.as_slice();
@@ -66,6 +67,23 @@ impl KeyPath {
                 steps = rest;
             }
             text.push_str("transports[]");
+        }
+        let settings = match steps {
+            [top, list, Step::Index(_), then, below @ ..]
+                if is_key(top, "delivery")
+                    && is_key(list, "conditions")
+                    && is_key(then, "then") =>
+            {
+                Some(below)
+            }
+            [top, default, below @ ..] if is_key(top, "delivery") && is_key(default, "default") => {
+                Some(below)
+            }
+            _ => None,
+        };
+        if let Some(below) = settings {
+            steps = below;
+            text.push_str("delivery.settings");
         }
         for step in steps {
             match step {
@@ -167,5 +185,22 @@ mod tests {
             KeyPath::parse("transportgroups").unwrap().pattern(),
             "transportgroups"
         );
+    }
+
+    #[test]
+    fn both_places_of_delivery_settings_have_one_pattern() {
+        for (text, pattern) in [
+            ("delivery.default.tls.mode", "delivery.settings.tls.mode"),
+            (
+                "delivery.conditions[2].then.tls.mode",
+                "delivery.settings.tls.mode",
+            ),
+            (
+                "delivery.conditions[2].if.remotemx",
+                "delivery.conditions[].if.remotemx",
+            ),
+        ] {
+            assert_eq!(KeyPath::parse(text).unwrap().pattern(), pattern);
+        }
     }
 }

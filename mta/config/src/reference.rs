@@ -24,8 +24,9 @@ const INTRODUCTION: &str = "\
 
 <!-- Written by `cargo run -p angarium-config --example reference`; do not edit. -->
 
-The server reads two YAML files. `smtpd.yaml` is read once, when it starts; `smtpd-app.yaml` again at \
-every reload, together with all scripts. A reload takes everything or, if anything is wrong, nothing.
+The server reads three YAML files. `smtpd.yaml` is read once, when it starts; `smtpd-app.yaml` and, if it is \
+there, `smtpd-delivery.yaml` again at every reload, together with all scripts. A reload takes everything or, if \
+anything is wrong, nothing.
 
 - A key that is not in these tables is refused, with its path and what was probably meant. So is a key \
 that asks for what is marked *not available yet*, unless it says what is done anyway. `--ignore-unknown` \
@@ -34,6 +35,9 @@ turns both into warnings.
 - An *id* has one to 255 letters, digits and `_ . : @ / -`.
 - Relative paths are seen from the folder of the bundle, or of the file for a packed configuration.
 - A key or certificate is given as `path` or as `data`.
+- A *matcher* of a domain is a domain, `*.domain` (all below it), `/pattern/` or `@list`; of another name the same \
+without `*.domain`; of an address an address, a network or `@list`. `@list` names a list of `queues.lists`, a list \
+of matchers means any of them.
 - JSON schemas for editors come from `angarium schema FILE`.
 
 The minimal configuration is in `examples/quickstart`.
@@ -49,6 +53,7 @@ impl Page {
         let what = match file {
             FileKind::Startup => "read once, when the server starts",
             FileKind::Running => "read again at every reload",
+            FileKind::Delivery => "read again at every reload; need not be there",
         };
         self.text
             .push_str(&format!("\n## `{}`: {what}\n", file.file_name()));
@@ -75,6 +80,7 @@ impl Page {
                 .push_str(&format!("\n### `{key}{list}`\n\n{}\n", description(schema)));
             match (file, key.as_str()) {
                 (FileKind::Running, "transportgroups") => self.transport_groups(file, root, schema),
+                (FileKind::Delivery, "delivery") => self.delivery(file, root, schema),
                 _ => {
                     if let (Status::NotYet(_), _) = lookup(file, key, None) {
                         self.text.push_str("\n*Not available yet.*\n");
@@ -130,6 +136,40 @@ impl Page {
                 (key, &format!("transports[].{key}")),
                 false,
             );
+        }
+    }
+
+    /// The settings have two places and are printed once.
+    fn delivery(&mut self, file: FileKind, root: &'static Json, schema: &'static Json) {
+        let property = |key: &str| schema.get("properties").and_then(|keys| keys.get(key));
+        let list = property("conditions");
+        let fields = list.and_then(|list| list.pointer("/items/properties/if"));
+        let (Some(list), Some(fields), Some(settings)) = (list, fields, property("default")) else {
+            return;
+        };
+        self.table_head();
+        let (list_path, if_path) = ("delivery.conditions", "delivery.conditions[].if");
+        self.row(file, list_path, list_path, list, false);
+        self.key(file, root, fields, (if_path, if_path), false);
+        for (key, text) in [
+            (
+                "conditions[].then",
+                "Settings of the deliveries that `if` means.",
+            ),
+            ("default", description(settings)),
+        ] {
+            let shown = format!("delivery.{key}");
+            self.row_with(file, (&shown, &shown), settings, Some(text), false);
+        }
+        self.text.push_str(
+            "\nThe settings below may stand in `conditions[].then` and in `default`. What none of them gives is \
+             taken from the transport.\n",
+        );
+        self.table_head();
+        let properties = settings.get("properties").and_then(Json::as_object);
+        for (key, schema) in properties.into_iter().flatten() {
+            let pattern = format!("delivery.settings.{key}");
+            self.key(file, root, schema, (key, &pattern), false);
         }
     }
 
@@ -316,6 +356,9 @@ fn value_name(schema: &Json) -> String {
         ("string", "path" | "file-id") => "path".to_owned(),
         ("string", "one-line") => "string on one line".to_owned(),
         ("string", "header-line") => "header field".to_owned(),
+        ("string", "match-text") => "matcher of a name".to_owned(),
+        ("string", "match-domain") => "matcher of a domain".to_owned(),
+        ("string", "match-address") => "matcher of an address".to_owned(),
         ("string", _) => "string".to_owned(),
         ("boolean", _) => "`true` or `false`".to_owned(),
         ("integer", _) => format!("whole number{bounds}"),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::Delivery;
 use crate::pki::{KeyPair, PrivateKey};
 use crate::script::{HookType, Script, VirtualFile};
 use crate::server::{RcptHook, Server};
@@ -170,7 +171,7 @@ pub struct Queues {
     pub pooling: Pooling,
     /// Putting destinations into named groups.
     pub grouping: Grouping,
-    /// Named lists, by field and name, for `@name` in policies.
+    /// Named lists, by field and name, for `@name` in conditions.
     pub lists: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// Choosing among source addresses.
     pub sourceip: QueueSourceIp,
@@ -500,6 +501,8 @@ pub struct Running {
     pub transports: BTreeMap<Id, Transport>,
     /// Settings of the queue.
     pub queues: Queues,
+    /// Settings of deliveries by destination.
+    pub delivery: Delivery,
     /// Settings of DNS.
     pub resolver: Resolver,
     /// Settings of metrics and health.

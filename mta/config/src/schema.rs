@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::delivery::DeliveryDocument;
 use crate::running::RunningDocument;
 use crate::startup::Startup;
 
@@ -19,11 +20,13 @@ pub enum FileKind {
     Startup,
     /// `smtpd-app.yaml`.
     Running,
+    /// `smtpd-delivery.yaml`.
+    Delivery,
 }
 
 impl FileKind {
     /// All files.
-    pub const ALL: [Self; 2] = [Self::Startup, Self::Running];
+    pub const ALL: [Self; 3] = [Self::Startup, Self::Running, Self::Delivery];
 
     /// The name of the file.
     #[must_use]
@@ -31,6 +34,7 @@ impl FileKind {
         match self {
             Self::Startup => "smtpd.yaml",
             Self::Running => "smtpd-app.yaml",
+            Self::Delivery => "smtpd-delivery.yaml",
         }
     }
 }
@@ -40,9 +44,11 @@ impl FileKind {
 pub fn json_schema(file: FileKind) -> &'static Value {
     static STARTUP: OnceLock<Value> = OnceLock::new();
     static RUNNING: OnceLock<Value> = OnceLock::new();
+    static DELIVERY: OnceLock<Value> = OnceLock::new();
     match file {
         FileKind::Startup => STARTUP.get_or_init(|| generate::<Startup>(file)),
         FileKind::Running => RUNNING.get_or_init(|| generate::<RunningDocument>(file)),
+        FileKind::Delivery => DELIVERY.get_or_init(|| generate::<DeliveryDocument>(file)),
     }
 }
 

@@ -68,7 +68,7 @@ const fn value(
 }
 
 use Fallback::{Instead, LeaveOutEntry};
-use FileKind::{Running, Startup};
+use FileKind::{Delivery, Running, Startup};
 use Status::{Ignored, NotYet};
 
 const SHARED_WORKERS: Status = Ignored("hooks and queue run on the shared workers");
@@ -184,7 +184,6 @@ const TABLE: &[Row] = &[
         Fallback::LeaveOut,
     ),
     key(Running, "queues.grouping", GROUPS),
-    key(Running, "queues.lists", NotYet("pickup policies")),
     key(Running, "queues.sourceip", SOURCE),
     key(Running, "resolver.servers[].trusted", DANE),
     key(Running, "resolver.local", NotYet("local DNS records")),
@@ -307,6 +306,67 @@ const TABLE: &[Row] = &[
         "transports[].dsn.dkim",
         NotYet("signed notifications"),
     ),
+    // smtpd-delivery.yaml
+    key(Delivery, "delivery.conditions[].if.grouping", GROUPS),
+    value(
+        Delivery,
+        "delivery.settings.tls.mode",
+        "optional_verify",
+        CLIENT_VERIFY,
+        Instead("optional"),
+    ),
+    value(
+        Delivery,
+        "delivery.settings.tls.mode",
+        "require_verify",
+        CLIENT_VERIFY,
+        Instead("require"),
+    ),
+    value(
+        Delivery,
+        "delivery.settings.tls.mode",
+        "dane",
+        DANE,
+        Instead("optional"),
+    ),
+    value(
+        Delivery,
+        "delivery.settings.tls.mode",
+        "dane_require",
+        DANE,
+        Instead("require"),
+    ),
+    value(
+        Delivery,
+        "delivery.settings.tls.mode",
+        "dane_fallback_require",
+        DANE,
+        Instead("require"),
+    ),
+    value(
+        Delivery,
+        "delivery.settings.tls.mode",
+        "dane_fallback_require_verify",
+        DANE,
+        Instead("require"),
+    ),
+    key(
+        Delivery,
+        "delivery.settings.tls.protocols",
+        NotYet("a choice of TLS versions towards peers"),
+    ),
+    key(Delivery, "delivery.settings.tls.ciphers", CIPHERS),
+    key(
+        Delivery,
+        "delivery.settings.retry",
+        NotYet("a retry table by destination"),
+    ),
+    key(Delivery, "delivery.settings.proxyprotocol", OUTBOUND_PROXY),
+    key(
+        Delivery,
+        "delivery.settings.chunking",
+        NotYet("BDAT towards peers"),
+    ),
 ];
 
 /// Says what becomes of the key with the path pattern `pattern` (as [`crate::path::KeyPath::pattern`]
@@ -348,10 +408,11 @@ mod tests {
     fn find<'a>(root: &'a Value, pattern: &str) -> Option<&'a Value> {
         let mut schema = root;
         let steps = pattern.replace("[]", ".[]");
-        let transports = steps
-            .strip_prefix("transports.")
-            .map(|rest| format!("transportgroups.{rest}"));
-        for step in transports.unwrap_or(steps).split('.') {
+        let steps = match steps.strip_prefix("transports.") {
+            Some(rest) => format!("transportgroups.{rest}"),
+            None => steps.replace("delivery.settings", "delivery.default"),
+        };
+        for step in steps.split('.') {
             schema = resolve(root, schema);
             let branches = schema
                 .get("anyOf")

@@ -1,11 +1,13 @@
 //! What of a foreign bundle this program would use: the report of `angarium check --halon`.
 
+use std::path::Path;
+
 use crate::document::Document;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::load::Place;
 use crate::path::KeyPath;
 use crate::schema::FileKind;
-use crate::source::{FileSource, Source};
+use crate::source::{FileSource, Source, is_absent};
 use crate::validate::KeyUse;
 use crate::yaml::{Node, Position};
 
@@ -38,20 +40,25 @@ pub struct Survey {
 pub fn survey(files: &dyn FileSource, source: &Source) -> Result<Survey, ConfigErrors> {
     let place = Place::find(files, source)?;
     let mut survey = Survey::default();
-    let appconf = survey.file(files, &place.startup, FileKind::Startup);
-    let running = place.running(files, appconf.as_deref());
+    let startup = survey.file(files, &place.startup, FileKind::Startup);
+    let path = |key: &str| {
+        let startup = startup.as_ref()?;
+        startup.root.at(&["environment", key]).and_then(Node::text)
+    };
+    let running = place.running(files, path("appconf"));
     survey.file(files, &running, FileKind::Running);
+    let name = FileKind::Delivery.file_name();
+    let delivery = place.queue_file(name, path("deliveryconf").map(Path::new));
+    let absent = |path: &Path| files.read(path).is_err_and(|error| is_absent(&error));
+    if !absent(&delivery) {
+        survey.file(files, &delivery, FileKind::Delivery);
+    }
     Ok(survey)
 }
 
 impl Survey {
-    /// Looks through a file and gives what it says about the path of the running configuration.
-    fn file(
-        &mut self,
-        files: &dyn FileSource,
-        path: &std::path::Path,
-        kind: FileKind,
-    ) -> Option<String> {
+    /// Looks through a file, and gives it.
+    fn file(&mut self, files: &dyn FileSource, path: &Path, kind: FileKind) -> Option<Document> {
         let mut document = match Document::read(files, path, kind) {
             Ok(document) => document,
             Err(errors) => {
@@ -59,11 +66,6 @@ impl Survey {
                 return None;
             }
         };
-        let appconf = document
-            .root
-            .at(&["environment", "appconf"])
-            .and_then(Node::text)
-            .map(str::to_owned);
         let outcome = document.validate(true);
         let file = document.file.clone();
         let report = |(path, position, key_use)| KeyReport {
@@ -79,6 +81,6 @@ impl Survey {
                 .into_iter()
                 .map(|found| document.found(found)),
         );
-        appconf
+        Some(document)
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use crate::matcher::{AddressMatcher, DomainMatcher, TextMatcher};
 pub use crate::tls_protocols::TlsProtocols;
 
 use ipnet::IpNet;
@@ -43,6 +44,9 @@ pub fn check_format(format: &str, text: &str) -> Result<(), String> {
         "tls-protocols" => text.parse::<TlsProtocols>().map(drop),
         "one-line" => text.parse::<OneLine>().map(drop),
         "header-line" => text.parse::<HeaderLine>().map(drop),
+        "match-text" => text.parse::<TextMatcher>().map(drop),
+        "match-domain" => text.parse::<DomainMatcher>().map(drop),
+        "match-address" => text.parse::<AddressMatcher>().map(drop),
         _ => Ok(()),
     }
 }
@@ -233,6 +237,12 @@ impl Network {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
+    }
+
+    /// Address and prefix.
+    #[must_use]
+    pub fn net(&self) -> IpNet {
+        self.0
     }
 }
 
