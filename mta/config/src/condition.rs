@@ -1,21 +1,20 @@
 //! Conditions on a delivery: which values of its fields a rule is for.
 //!
-//! The eight fields are those of policies, suspends and delivery settings. [`ConditionFields`] is
-//! what stands in a file, [`Condition`] what it becomes with the lists of `queues.lists`, and
-//! [`Fields`] what it is asked about.
+//! [`ConditionFields`] is what stands in a file, [`Condition`] what it becomes with the lists of
+//! `queues.lists`, and [`Fields`] what it is asked about.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
+use angarium_queue::gate::Field;
+use angarium_queue::matcher::{FieldValue, Lists, Matcher, Pattern, PatternError};
+use angarium_queue::text::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Checker;
 use crate::error::Problem;
-use crate::matcher::{
-    AddressMatcher, AddressSet, DomainMatcher, NameSet, OneOrMore, Set, TextMatcher,
-};
+use crate::matcher::{AddressMatcher, DomainMatcher, OneOrMore, TextMatcher};
 use crate::path::KeyPath;
 
 /// The fields of a condition, each with the values that it may have. All that are given must match.
@@ -40,89 +39,92 @@ pub struct ConditionFields {
     pub recipientdomain: Option<OneOrMore<DomainMatcher>>,
 }
 
+impl ConditionFields {
+    /// The fields that are given: name, patterns, and whether they are written as a list.
+    fn given(&self) -> Vec<(Named, Vec<Pattern>, bool)> {
+        let mut given = Vec::new();
+        for (named, field) in FIELDS.iter().zip([
+            patterns(&self.tenantid),
+            patterns(&self.jobid),
+            patterns(&self.transportid),
+            patterns(&self.localip),
+            patterns(&self.grouping),
+            patterns(&self.remoteip),
+            patterns(&self.remotemx),
+            patterns(&self.recipientdomain),
+        ]) {
+            if let Some((patterns, list)) = field {
+                given.push((*named, patterns, list));
+            }
+        }
+        given
+    }
+}
+
+fn patterns<M: AsRef<Pattern>>(matchers: &Option<OneOrMore<M>>) -> Option<(Vec<Pattern>, bool)> {
+    let matchers = matchers.as_ref()?;
+    let patterns = matchers.as_slice().iter().map(AsRef::as_ref).cloned();
+    Some((patterns.collect(), matches!(matchers, OneOrMore::More(_))))
+}
+
+/// A field by its name in files.
+type Named = (&'static str, Field);
+
+/// The fields, in the order of [`ConditionFields`].
+const FIELDS: [Named; 8] = [
+    ("tenantid", Field::TenantId),
+    ("jobid", Field::JobId),
+    ("transportid", Field::TransportId),
+    ("localip", Field::LocalIp),
+    ("grouping", Field::Grouping),
+    ("remoteip", Field::RemoteIp),
+    ("remotemx", Field::RemoteMx),
+    ("recipientdomain", Field::RecipientDomain),
+];
+
 /// A delivery, as conditions see it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy)]
 #[allow(missing_docs, reason = "the fields are those of conditions")]
 pub struct Fields<'a> {
-    pub tenantid: Option<&'a str>,
-    pub jobid: Option<&'a str>,
-    pub transportid: &'a str,
+    pub tenantid: Option<&'a Text>,
+    pub jobid: Option<&'a Text>,
+    pub transportid: &'a Text,
     pub localip: Option<IpAddr>,
-    pub grouping: Option<&'a str>,
+    pub grouping: Option<&'a Text>,
     pub remoteip: Option<IpAddr>,
-    pub remotemx: Option<&'a str>,
-    pub recipientdomain: &'a str,
+    pub remotemx: Option<&'a Text>,
+    pub recipientdomain: &'a Text,
+}
+
+impl<'a> Fields<'a> {
+    fn value(&self, field: Field) -> Option<FieldValue<'a>> {
+        match field {
+            Field::TenantId => self.tenantid.map(FieldValue::Text),
+            Field::JobId => self.jobid.map(FieldValue::Text),
+            Field::TransportId => Some(FieldValue::Text(self.transportid)),
+            Field::LocalIp => self.localip.map(FieldValue::Address),
+            Field::Grouping => self.grouping.map(FieldValue::Text),
+            Field::RemoteIp => self.remoteip.map(FieldValue::Address),
+            Field::RemoteMx => self.remotemx.map(FieldValue::Text),
+            Field::RecipientDomain => Some(FieldValue::Text(self.recipientdomain)),
+        }
+    }
 }
 
 /// A condition, ready to be asked.
 #[derive(Debug, Clone, Default)]
-pub struct Condition {
-    tenantid: Option<NameSet>,
-    jobid: Option<NameSet>,
-    transportid: Option<NameSet>,
-    localip: Option<AddressSet>,
-    grouping: Option<NameSet>,
-    remoteip: Option<AddressSet>,
-    remotemx: Option<NameSet>,
-    recipientdomain: Option<NameSet>,
-}
+pub struct Condition(Vec<(Field, Matcher)>);
 
 impl Condition {
     /// Whether a delivery is meant. A field that the delivery does not have matches nothing.
     #[must_use]
     pub fn matches(&self, fields: &Fields<'_>) -> bool {
-        text(self.tenantid.as_ref(), fields.tenantid)
-            && text(self.jobid.as_ref(), fields.jobid)
-            && text(self.transportid.as_ref(), Some(fields.transportid))
-            && address(self.localip.as_ref(), fields.localip)
-            && address(self.remoteip.as_ref(), fields.remoteip)
-            && domain(self.grouping.as_ref(), fields.grouping)
-            && domain(self.remotemx.as_ref(), fields.remotemx)
-            && domain(self.recipientdomain.as_ref(), Some(fields.recipientdomain))
+        self.0.iter().all(|(field, matcher)| {
+            let value = fields.value(*field);
+            value.is_some_and(|value| matcher.matches(value))
+        })
     }
 }
-
-fn text(set: Option<&NameSet>, value: Option<&str>) -> bool {
-    set.is_none_or(|set| value.is_some_and(|value| set.contains(value)))
-}
-
-fn domain(set: Option<&NameSet>, value: Option<&str>) -> bool {
-    set.is_none_or(|set| value.is_some_and(|value| set.contains_domain(value)))
-}
-
-fn address(set: Option<&AddressSet>, value: Option<IpAddr>) -> bool {
-    set.is_none_or(|set| value.is_some_and(|value| set.contains(value)))
-}
-
-/// The named lists of one field.
-type Named<S> = BTreeMap<String, Arc<S>>;
-
-/// The lists of `queues.lists`, ready to be used.
-#[derive(Debug, Default)]
-pub(crate) struct Lists {
-    names: BTreeMap<&'static str, Named<NameSet>>,
-    addresses: BTreeMap<&'static str, Named<AddressSet>>,
-}
-
-/// How the values of a field are compared.
-#[derive(Clone, Copy)]
-enum Kind {
-    Text,
-    Domain,
-    Address,
-}
-
-/// The fields of conditions.
-const FIELDS: &[(&str, Kind)] = &[
-    ("tenantid", Kind::Text),
-    ("jobid", Kind::Text),
-    ("transportid", Kind::Text),
-    ("localip", Kind::Address),
-    ("grouping", Kind::Domain),
-    ("remoteip", Kind::Address),
-    ("remotemx", Kind::Domain),
-    ("recipientdomain", Kind::Domain),
-];
 
 impl Checker<'_, '_> {
     /// Takes `queues.lists`: field to name to values.
@@ -130,54 +132,35 @@ impl Checker<'_, '_> {
         let mut lists = Lists::default();
         for (field, named) in written {
             let path = KeyPath::root().keys(&["queues", "lists", field]);
-            let Some((field, kind)) = FIELDS.iter().find(|(name, _)| name == field) else {
-                let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
-                let text = format!("names no field: lists are for {}", known.join(", "));
+            let Some((_, field)) = FIELDS.iter().find(|(name, _)| name == field) else {
+                let known = FIELDS.map(|(name, _)| name).join(", ");
+                let text = format!("names no field: lists are for {known}");
                 self.error(&path, Problem::Invalid(text));
                 continue;
             };
             for (name, values) in named {
                 let path = path.key(name);
-                let (texts, domains, addresses) = match kind {
-                    Kind::Text => (Some(self.list::<TextMatcher, _>(&path, values)), None, None),
-                    Kind::Domain => (
-                        None,
-                        Some(self.list::<DomainMatcher, _>(&path, values)),
-                        None,
-                    ),
-                    Kind::Address => (None, None, Some(self.list(&path, values))),
-                };
-                if let Some(set) = texts.or(domains) {
-                    let named = lists.names.entry(field).or_default();
-                    named.insert(name.clone(), Arc::new(set));
+                let mut good = Vec::new();
+                for (index, value) in values.iter().enumerate() {
+                    let wrong = match Pattern::parse(*field, value) {
+                        Ok(Pattern::List(_) | Pattern::Group(_)) => {
+                            PatternError::NestedList(value.clone())
+                        }
+                        Ok(_) => {
+                            good.push(value.as_str());
+                            continue;
+                        }
+                        Err(error) => error,
+                    };
+                    let problem = Problem::Invalid(wrong.to_string());
+                    self.error(&path.index(index), problem);
                 }
-                if let Some(set) = addresses {
-                    let named = lists.addresses.entry(field).or_default();
-                    named.insert(name.clone(), Arc::new(set));
+                if let Err(error) = lists.add(*field, name, good) {
+                    self.error(&path, Problem::Invalid(error.to_string()));
                 }
             }
         }
         lists
-    }
-
-    fn list<M: std::str::FromStr<Err = String>, S: Set<M>>(
-        &mut self,
-        path: &KeyPath,
-        values: &[String],
-    ) -> S {
-        let mut set = S::default();
-        for (index, value) in values.iter().enumerate() {
-            let wrong = match value.parse::<M>() {
-                Ok(matcher) if S::list_of(&matcher).is_none() => {
-                    set.add(matcher);
-                    continue;
-                }
-                Ok(_) => "names a list; a list holds values only".to_owned(),
-                Err(reason) => format!("{reason} (it is {value:?})"),
-            };
-            self.error(&path.index(index), Problem::Invalid(wrong));
-        }
-        set
     }
 
     /// Makes a condition of what stands at `path`.
@@ -187,47 +170,39 @@ impl Checker<'_, '_> {
         written: &ConditionFields,
         lists: &Lists,
     ) -> Condition {
-        let (names, addresses) = (&lists.names, &lists.addresses);
-        Condition {
-            tenantid: self.field(path, "tenantid", &written.tenantid, names),
-            jobid: self.field(path, "jobid", &written.jobid, names),
-            transportid: self.field(path, "transportid", &written.transportid, names),
-            localip: self.field(path, "localip", &written.localip, addresses),
-            grouping: self.field(path, "grouping", &written.grouping, names),
-            remoteip: self.field(path, "remoteip", &written.remoteip, addresses),
-            remotemx: self.field(path, "remotemx", &written.remotemx, names),
-            recipientdomain: self.field(path, "recipientdomain", &written.recipientdomain, names),
-        }
-    }
-
-    fn field<M: Clone, S: Set<M>>(
-        &mut self,
-        path: &KeyPath,
-        field: &'static str,
-        written: &Option<OneOrMore<M>>,
-        lists: &BTreeMap<&'static str, Named<S>>,
-    ) -> Option<S> {
-        let written = written.as_ref()?;
-        let lists = lists.get(field);
-        let mut set = S::default();
-        for (index, matcher) in written.as_slice().iter().enumerate() {
-            let Some(name) = S::list_of(matcher) else {
-                set.add(matcher.clone());
-                continue;
-            };
-            match lists.and_then(|lists| lists.get(name)) {
-                Some(list) => set.add_list(Arc::clone(list)),
-                None => {
-                    let at = path.key(field);
-                    let at = match written {
-                        OneOrMore::One(_) => at,
-                        OneOrMore::More(_) => at.index(index),
+        let mut condition = Condition::default();
+        for ((name, field), patterns, is_list) in written.given() {
+            let path = path.key(name);
+            let before = self.loader.errors.len();
+            for (index, pattern) in patterns.iter().enumerate() {
+                let text = match pattern {
+                    // Each by itself first, so that the one that is missing is named.
+                    Pattern::List(_) => {
+                        let one = Matcher::new(field, std::slice::from_ref(pattern), lists);
+                        one.err().map(|error| error.to_string())
+                    }
+                    Pattern::Group(group) => Some(format!(
+                        "`#{group}` is a group that a policy defines for itself: there are none here"
+                    )),
+                    _ => None,
+                };
+                if let Some(text) = text {
+                    let at = if is_list {
+                        path.index(index)
+                    } else {
+                        path.clone()
                     };
-                    let known = lists.into_iter().flat_map(|lists| lists.keys());
-                    self.unresolved(&at, "list", name, known.map(String::as_str));
+                    self.error(&at, Problem::Invalid(text));
                 }
             }
+            if self.loader.errors.len() > before {
+                continue;
+            }
+            match Matcher::new(field, &patterns, lists) {
+                Ok(matcher) => condition.0.push((field, matcher)),
+                Err(error) => self.error(&path, Problem::Invalid(error.to_string())),
+            }
         }
-        Some(set)
+        condition
     }
 }

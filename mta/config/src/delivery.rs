@@ -4,11 +4,12 @@
 //! over them, they win over the transport. For each setting the first condition counts that matches
 //! and has it, then `default`.
 
+use angarium_queue::matcher::Lists;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Checker;
-use crate::condition::{Condition, ConditionFields, Fields, Lists};
+use crate::condition::{Condition, ConditionFields, Fields};
 use crate::path::KeyPath;
 use crate::transport::{ProxyServer, RetryInterval, TlsMode};
 use crate::types::{Seconds, TlsProtocols, Version};

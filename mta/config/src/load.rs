@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use angarium_queue::matcher::Lists;
 use base64::Engine as _;
 use serde::de::DeserializeOwned;
 
 use crate::check::Checker;
-use crate::condition::Lists;
 use crate::delivery::{Delivery, DeliveryDocument};
 use crate::document::Document;
 use crate::error::{ConfigError, ConfigErrors, Problem};

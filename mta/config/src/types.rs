@@ -238,12 +238,6 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
-
-    /// Address and prefix.
-    #[must_use]
-    pub fn net(&self) -> IpNet {
-        self.0
-    }
 }
 
 impl FromStr for Network {

@@ -1,5 +1,6 @@
 //! `smtpd-delivery.yaml`: what it sets for which delivery, and what is said about a bad one.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use angarium_config::condition::Fields;
 use angarium_config::delivery::DeliverySettings;
 use angarium_config::transport::TlsMode;
 use angarium_config::{Config, MemoryFiles, Options, Source, load, reload, survey};
+use angarium_queue::text::Text;
 
 const STARTUP: &str = "\
 version: '6.0'
@@ -50,13 +52,35 @@ fn errors(delivery: &str) -> String {
     }
 }
 
-fn to<'a>(remotemx: &'a str, remoteip: &str) -> Fields<'a> {
-    Fields {
-        transportid: "mx",
-        remoteip: Some(remoteip.parse().expect("an address")),
-        remotemx: Some(remotemx),
-        recipientdomain: "to.example",
-        ..Fields::default()
+/// A delivery by the transport `mx`.
+struct To {
+    remotemx: Text,
+    remoteip: IpAddr,
+    transportid: Text,
+    recipientdomain: Text,
+}
+
+fn to(remotemx: &str, remoteip: &str) -> To {
+    To {
+        remotemx: remotemx.into(),
+        remoteip: remoteip.parse().expect("an address"),
+        transportid: "mx".into(),
+        recipientdomain: "to.example".into(),
+    }
+}
+
+impl To {
+    fn fields(&self) -> Fields<'_> {
+        Fields {
+            tenantid: None,
+            jobid: None,
+            transportid: &self.transportid,
+            localip: None,
+            grouping: None,
+            remoteip: Some(self.remoteip),
+            remotemx: Some(&self.remotemx),
+            recipientdomain: &self.recipientdomain,
+        }
     }
 }
 
@@ -83,7 +107,7 @@ delivery:
 ",
     );
     let delivery = &config.running.delivery;
-    let both = delivery.settings(&to("MX7.vast.example", "10.1.1.1"));
+    let both = delivery.settings(&to("MX7.vast.example", "10.1.1.1").fields());
     assert_eq!(both.pooling.enabled, Some(true));
     assert_eq!(both.pooling.timeout.map(|time| *time), seconds(5));
     assert_eq!(both.pooling.transactions, Some(7));
@@ -98,18 +122,17 @@ delivery:
     assert_eq!(states, [("CONNECT", 13), ("MAIL", 9), ("EOD", 12)]);
 
     for fits in ["one.example", "mx.big.example", "a.b.huge.example"] {
-        let settings = delivery.settings(&to(fits, "192.0.2.1"));
+        let settings = delivery.settings(&to(fits, "192.0.2.1").fields());
         assert_eq!(settings.pooling.enabled, None, "{fits}");
         assert_eq!(settings.tls.mode, Some(TlsMode::Require), "{fits}");
     }
-    let other = delivery.settings(&to("huge.example", "192.0.2.1"));
+    let other = delivery.settings(&to("huge.example", "192.0.2.1").fields());
     assert_eq!(other.tls.mode, None);
     assert_eq!(other.pooling.transactions, Some(10));
-    let other_transport = Fields {
-        transportid: "other",
-        ..to("huge.example", "10.1.1.1")
-    };
-    assert_eq!(delivery.settings(&other_transport).pooling.enabled, None);
+    let mut other_transport = to("huge.example", "10.1.1.1");
+    other_transport.transportid = "other".into();
+    let settings = delivery.settings(&other_transport.fields());
+    assert_eq!(settings.pooling.enabled, None);
 }
 
 #[test]
@@ -129,11 +152,12 @@ delivery:
         let settings = config.running.delivery.settings(fields);
         settings.pooling.transactions
     };
-    let fields = to("mx.example", "192.0.2.1");
+    let (to, tenant) = (to("mx.example", "192.0.2.1"), Text::from("t"));
+    let fields = to.fields();
     assert_eq!(transactions(&fields), Some(4));
     let of_tenant = Fields {
-        tenantid: Some("t"),
-        ..fields.clone()
+        tenantid: Some(&tenant),
+        ..fields
     };
     assert_eq!(transactions(&of_tenant), Some(1));
     let localip = "127.0.0.1".parse().ok();
@@ -183,7 +207,7 @@ fn a_list_that_does_not_exist_or_holds_nonsense_is_reported() {
 version: '6.0'
 delivery:
   conditions:
-    - if: {remotemx: '@bug', remoteip: ['@near', '@big']}
+    - if: {remotemx: '@bug', remoteip: ['@near', '@big'], recipientdomain: '#x'}
       then: {pooling: {enabled: true}}
 ",
     );
@@ -205,7 +229,7 @@ fn a_file_that_is_absent_or_empty_sets_nothing() {
         let settings = config(text)
             .running
             .delivery
-            .settings(&to("mx.example", "192.0.2.1"));
+            .settings(&to("mx.example", "192.0.2.1").fields());
         let plain = serde_json::to_value(DeliverySettings::default()).unwrap();
         assert_eq!(serde_json::to_value(settings).unwrap(), plain, "{text:?}");
     }
@@ -220,11 +244,11 @@ fn a_file_that_is_absent_or_empty_sets_nothing() {
 fn the_file_is_found_where_the_startup_file_says_and_in_a_tree() {
     let delivery = "version: '6.0'\ndelivery: {default: {pooling: {transactions: 3}}}\n";
     let transactions = |config: &Config| {
-        let fields = to("mx.example", "192.0.2.1");
+        let to = to("mx.example", "192.0.2.1");
         config
             .running
             .delivery
-            .settings(&fields)
+            .settings(&to.fields())
             .pooling
             .transactions
     };
@@ -268,9 +292,9 @@ fn a_reload_takes_the_file_with_the_rest_or_nothing() {
     let running = reload(&files, &source(), &Options::default(), &config.startup)
         .unwrap()
         .config;
-    let fields = to("mx.example", "192.0.2.1");
+    let to = to("mx.example", "192.0.2.1");
     assert_eq!(
-        running.delivery.settings(&fields).pooling.transactions,
+        running.delivery.settings(&to.fields()).pooling.transactions,
         Some(4)
     );
     files.insert(
@@ -302,7 +326,7 @@ delivery:
     let loaded = load(&files, &source(), &options).unwrap();
     assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
     let delivery = loaded.config.running.delivery.clone();
-    let settings = delivery.settings(&to("mx.example", "192.0.2.1"));
+    let settings = delivery.settings(&to("mx.example", "192.0.2.1").fields());
     assert_eq!(settings.tls.mode, Some(TlsMode::Optional));
     assert_eq!(
         (settings.chunking, settings.pooling.enabled),

@@ -47,6 +47,12 @@ pub enum PatternError {
     /// A star elsewhere.
     #[error("`{0}`: a `*` stands only at the beginning, before a dot")]
     Star(String),
+    /// No domain.
+    #[error("`{0}` is not a domain, `*.` and a domain, `/…/`, or a list such as @name")]
+    Domain(String),
+    /// One slash.
+    #[error("`{0}` begins with `/` as a regular expression does, but does not end with it")]
+    Slash(String),
     /// A regular expression that cannot be used.
     #[error("`/{pattern}/` is not a regular expression: {reason}")]
     Regex {
@@ -107,6 +113,9 @@ impl Pattern {
             set(&[pattern], field)?;
             return Ok(Pattern::Regex(pattern.to_owned()));
         }
+        if text.starts_with('/') {
+            return Err(PatternError::Slash(text.to_owned()));
+        }
         if !field.is_domain() {
             return match text.starts_with("*.") {
                 true => Err(PatternError::Wildcard(text.to_owned())),
@@ -117,6 +126,9 @@ impl Pattern {
         let domain = below.unwrap_or(text);
         if domain.contains('*') || domain.is_empty() {
             return Err(PatternError::Star(text.to_owned()));
+        }
+        if domain.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
+            return Err(PatternError::Domain(text.to_owned()));
         }
         let domain = Text::from(domain.trim_end_matches('.').to_ascii_lowercase());
         Ok(match below {
@@ -180,6 +192,8 @@ pub enum FieldValue<'a> {
 /// Any of a number of patterns for one field.
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
+    /// The values are domains: case does not count.
+    is_domain: bool,
     exact: HashSet<Text>,
     below: HashSet<Text>,
     groups: HashSet<Text>,
@@ -194,7 +208,10 @@ impl Matcher {
     /// # Errors
     /// A list is not there, or the regular expressions are too large together.
     pub fn new(field: Field, patterns: &[Pattern], lists: &Lists) -> Result<Self, PatternError> {
-        let mut matcher = Matcher::default();
+        let mut matcher = Matcher {
+            is_domain: field.is_domain(),
+            ..Matcher::default()
+        };
         let mut regexes = Vec::new();
         for pattern in patterns {
             let Pattern::List(name) = pattern else {
@@ -233,19 +250,22 @@ impl Matcher {
             FieldValue::Group(name) => self.groups.contains(name),
             FieldValue::Address(address) => self.has_address(address),
             FieldValue::Text(text) => {
-                let lower = text.to_ascii_lowercase();
-                self.exact.contains(text)
-                    || self.exact.contains(&lower)
-                    || self.has_domain(lower.as_bytes())
-                    || self
-                        .regexes
-                        .as_ref()
-                        .is_some_and(|set| set.is_match(text.as_bytes()))
+                let known = match self.is_domain {
+                    true => self.has_domain(&text.to_ascii_lowercase()),
+                    false => self.exact.contains(text),
+                };
+                let regexes = self.regexes.as_ref();
+                known || regexes.is_some_and(|set| set.is_match(text.as_bytes()))
             }
         }
     }
 
-    fn has_domain(&self, domain: &[u8]) -> bool {
+    fn has_domain(&self, domain: &Text) -> bool {
+        let domain = domain.as_bytes();
+        let domain = domain.strip_suffix(b".").unwrap_or(domain);
+        if self.exact.contains(domain) {
+            return true;
+        }
         if self.below.is_empty() {
             return false;
         }
@@ -255,6 +275,8 @@ impl Matcher {
     }
 
     fn has_address(&self, address: IpAddr) -> bool {
+        // One that came over an IPv6 socket is an IPv4 address all the same.
+        let address = address.to_canonical();
         self.networks.iter().any(|((is_v4, length), networks)| {
             *is_v4 == address.is_ipv4()
                 && IpNet::new(address, *length)
@@ -313,6 +335,8 @@ mod tests {
             (RemoteMx, &["MX.example."], "mx.example", true),
             (RemoteMx, &["*.example"], "a.b.example", true),
             (RemoteMx, &["*.example"], "example", false),
+            (RemoteMx, &["a.example"], "A.example.", true),
+            (RemoteMx, &["*.example"], "A.example.", true),
             (RemoteMx, &["*.example"], "badexample", false),
             (RemoteMx, &["/^mx[0-9]/"], "MX1.test", true),
             (RemoteMx, &["x", "/^mx[0-9]/"], "a.mx1.test", false),
@@ -321,6 +345,7 @@ mod tests {
             (RecipientDomain, &["a", "b"], "b", true),
             (JobId, &["Job"], "job", false),
             (JobId, &["Job"], "Job", true),
+            (JobId, &["job"], "Job", false),
             (JobId, &["/^j/"], "Job", false),
             (RemoteIp, &["192.0.2.0/24"], "192.0.2.77", true),
             (RemoteIp, &["192.0.2.5/24"], "192.0.2.77", true),
@@ -333,6 +358,7 @@ mod tests {
                 true,
             ),
             (LocalIp, &["0.0.0.0/0"], "2001:db8::9", false),
+            (RemoteIp, &["192.0.2.0/24"], "::ffff:192.0.2.9", true),
         ] {
             let text = Text::from(value);
             let of = match value.parse() {
@@ -362,6 +388,9 @@ mod tests {
             (JobId, "*.x"),
             (RemoteMx, "a.*.x"),
             (RemoteMx, "*."),
+            (RemoteMx, "a b"),
+            (RemoteMx, "/a"),
+            (JobId, "/a"),
             (RemoteMx, "/(/"),
             (RemoteMx, "/(a{1000}){1000}{1000}/"),
         ]

@@ -1,0 +1,209 @@
+//! Idle connections, kept for the next message to the same destination (`pooling`).
+//!
+//! Each worker has its own [`IdleConnections`], for a connection lives on one thread. How many there
+//! are in the process, and which one makes room for another, is kept in one [`Ledger`]: a worker
+//! that needs room may have to take it from another, which is then told to close.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use angarium_effects::{Clock, Monotonic};
+use angarium_queue::attempt::Connection;
+use angarium_queue::pool::{Pool, PoolKey, PoolRules, Put};
+use angarium_queue::time::Timestamp;
+use tokio::sync::{Notify, mpsc};
+
+use super::link::Link;
+use crate::worker::Worker;
+
+/// The idle connections of all workers: `queues.pooling.size` of them at most.
+#[derive(Debug)]
+pub(crate) struct Ledger(Mutex<Entries>);
+
+#[derive(Debug)]
+struct Entries {
+    size: usize,
+    next: u64,
+    /// By age.
+    idle: BTreeMap<u64, mpsc::UnboundedSender<u64>>,
+    evictable: BTreeSet<u64>,
+}
+
+impl Ledger {
+    /// A ledger for at most `size` connections.
+    pub(crate) fn new(size: usize) -> Ledger {
+        Ledger(Mutex::new(Entries {
+            size,
+            next: 0,
+            idle: BTreeMap::new(),
+            evictable: BTreeSet::new(),
+        }))
+    }
+
+    /// Changes the size; connections that are too many are closed, the oldest first.
+    pub(crate) fn resize(&self, size: usize) {
+        let mut entries = self.entries();
+        entries.size = size;
+        while entries.idle.len() > size {
+            let oldest = entries.evictable.first().or(entries.idle.keys().next());
+            let Some(oldest) = oldest.copied() else { return };
+            entries.revoke(oldest);
+        }
+    }
+
+    /// Enters a connection, which is told by its number through `owner` when it has to go. None if
+    /// there is no room and no other connection that may be closed.
+    fn enter(&self, owner: &mpsc::UnboundedSender<u64>, evictable: bool) -> Option<u64> {
+        let mut entries = self.entries();
+        if entries.idle.len() >= entries.size {
+            let oldest = *entries.evictable.first()?;
+            entries.revoke(oldest);
+        }
+        let number = entries.next;
+        entries.next += 1;
+        entries.idle.insert(number, owner.clone());
+        if evictable {
+            entries.evictable.insert(number);
+        }
+        Some(number)
+    }
+
+    /// Strikes out a connection that is not idle any more.
+    fn leave(&self, number: u64) {
+        let mut entries = self.entries();
+        entries.idle.remove(&number);
+        entries.evictable.remove(&number);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn revoke(&mut self, number: u64) {
+        self.evictable.remove(&number);
+        if let Some(owner) = self.idle.remove(&number) {
+            // An owner that is gone has closed its connections.
+            let _ = owner.send(number);
+        }
+    }
+}
+
+/// A connection that waits for another message.
+struct Idle {
+    link: Link,
+    about: Connection,
+    /// Its number in the ledger.
+    number: u64,
+    since: Timestamp,
+}
+
+/// The idle connections of a worker.
+pub(super) struct IdleConnections {
+    pool: RefCell<Pool<Idle>>,
+    /// A connection came that may have to go before all others.
+    changed: Notify,
+    owner: mpsc::UnboundedSender<u64>,
+    /// Numbers of connections that have to make room. Held by the task that closes connections while
+    /// it runs.
+    revoked: RefCell<Option<mpsc::UnboundedReceiver<u64>>>,
+    clock: Rc<dyn Clock>,
+}
+
+impl IdleConnections {
+    pub(super) fn new(clock: Rc<dyn Clock>) -> Rc<IdleConnections> {
+        let (owner, revoked) = mpsc::unbounded_channel();
+        Rc::new(IdleConnections {
+            // The ledger bounds all of them together.
+            pool: RefCell::new(Pool::new(usize::MAX)),
+            changed: Notify::new(),
+            owner,
+            revoked: RefCell::new(Some(revoked)),
+            clock,
+        })
+    }
+
+    /// Takes a connection that suits, may be used by `rules` and still lives.
+    pub(super) fn take(
+        &self,
+        worker: &Rc<Worker>,
+        ledger: &Ledger,
+        key: &PoolKey,
+        rules: PoolRules,
+        suits: impl Fn(&Link) -> bool,
+    ) -> Option<(Link, Connection)> {
+        loop {
+            let now = self.now();
+            let taken = self
+                .pool
+                .borrow_mut()
+                .take(key, now, |idle| suits(&idle.link))?;
+            let mut idle = taken.handle;
+            ledger.leave(idle.number);
+            if !idle.link.is_reusable() {
+                continue;
+            }
+            // The rules may be stricter than those by which it was kept.
+            let served = rules.transactions != 0 && taken.transactions >= rules.transactions;
+            if served || now.since(idle.since) >= rules.timeout {
+                worker.spawn(idle.link.quit());
+                continue;
+            }
+            return Some((idle.link, idle.about));
+        }
+    }
+
+    /// Keeps a connection for the next message, or takes leave of it.
+    pub(super) fn put(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        ledger: &Ledger,
+        key: PoolKey,
+        (link, about): (Link, Connection),
+        rules: PoolRules,
+    ) {
+        let transactions = u64::from(link.client().transactions());
+        let served = rules.transactions != 0 && transactions >= rules.transactions;
+        let room = match served {
+            true => None,
+            false => ledger.enter(&self.owner, rules.evictable),
+        };
+        let Some(number) = room else {
+            return worker.spawn(link.quit());
+        };
+        let now = self.now();
+        let idle = Idle {
+            link,
+            about,
+            number,
+            since: now,
+        };
+        let put = self
+            .pool
+            .borrow_mut()
+            .put(key, idle, transactions, rules, now);
+        match put {
+            Put::Kept => {}
+            Put::Evicted(idle) | Put::Refused(idle) => {
+                ledger.leave(idle.number);
+                worker.spawn(idle.link.quit());
+            }
+        }
+        self.changed.notify_one();
+        if self.revoked.borrow().is_some() {
+            let (own, worker_of) = (Rc::clone(self), Rc::clone(worker));
+            let ledger = Rc::new(ledger_handle(ledger));
+            let _ = ledger;
+            worker.spawn(async move { own.close_in_time(&worker_of).await });
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = self.clock.monotonic().0.as_micros();
+        Timestamp::from_micros(u64::try_from(now).unwrap_or(u64::MAX))
+    }
+}
