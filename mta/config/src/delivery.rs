@@ -230,6 +230,12 @@ impl Delivery {
         settings.fill(&self.fallback);
         settings
     }
+
+    /// The settings of every condition, and of `default`.
+    pub fn all(&self) -> impl Iterator<Item = &DeliverySettings> {
+        let conditions = self.conditions.iter().map(|(_, settings)| settings);
+        conditions.chain([&self.fallback])
+    }
 }
 
 impl Checker<'_, '_> {

@@ -32,7 +32,7 @@ use angarium_smtp::client::{FailureKind, Outcome, Rcpt, Transaction};
 use angarium_smtp::param::Params;
 
 use super::content::{ContentError, Outgoing, Stored};
-use super::desk::{Desk, Idle};
+use super::desk::Desk;
 use super::link::{Handshake, Link, TlsPeer};
 use super::plan::ClientPlan;
 use super::settings::Settings;
@@ -223,13 +223,12 @@ impl Run<'_> {
     fn pooled(&self, message: &Message) -> Option<Session> {
         let rules = self.plan.pooling?;
         let utf8 = message.transaction.needs_utf8();
-        let idle = self.desk.take(&self.plan.pool_key, rules, |idle| {
-            !utf8 || idle.link.client().peer().smtputf8
-        })?;
-        Some(Session {
-            link: idle.link,
-            about: idle.about,
-        })
+        let suits = |link: &Link| !utf8 || link.client().peer().smtputf8;
+        let (link, about) = self
+            .desk
+            .idle
+            .take(self.worker, &self.plan.pool_key, rules, suits)?;
+        Some(Session { link, about })
     }
 
     /// Opens a connection; without TLS once more where optional TLS broke it.
@@ -363,7 +362,10 @@ impl Run<'_> {
         about.transactions = u64::from(link.client().transactions());
         about.dsn = link.client().peer().dsn;
         let lost = match &sent.outcome {
-            Outcome::Error(failure) => failure.kind == FailureKind::Network,
+            // A connection may end inside TLS too.
+            Outcome::Error(failure) => {
+                matches!(failure.kind, FailureKind::Network | FailureKind::Tls)
+            }
             Outcome::Reply(reply) => reply.code == 421,
         };
         let early = match &sent.outcome {
@@ -382,12 +384,8 @@ impl Run<'_> {
     fn put_away(&self, mut link: Link, about: &result::Connection) {
         match self.plan.pooling {
             Some(rules) if link.is_reusable() && !self.worker.is_stopping() => {
-                let idle = Idle {
-                    link,
-                    about: about.clone(),
-                };
-                self.desk
-                    .put(self.worker, self.plan.pool_key.clone(), idle, rules);
+                let (key, idle) = (self.plan.pool_key.clone(), (link, about.clone()));
+                self.desk.idle.put(self.worker, key, idle, rules);
             }
             _ => self.worker.spawn(link.quit()),
         }

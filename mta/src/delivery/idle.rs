@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use angarium_effects::{Clock, Monotonic};
@@ -49,7 +49,9 @@ impl Ledger {
         entries.size = size;
         while entries.idle.len() > size {
             let oldest = entries.evictable.first().or(entries.idle.keys().next());
-            let Some(oldest) = oldest.copied() else { return };
+            let Some(oldest) = oldest.copied() else {
+                return;
+            };
             entries.revoke(oldest);
         }
     }
@@ -111,11 +113,12 @@ pub(super) struct IdleConnections {
     /// Numbers of connections that have to make room. Held by the task that closes connections while
     /// it runs.
     revoked: RefCell<Option<mpsc::UnboundedReceiver<u64>>>,
+    ledger: Arc<Ledger>,
     clock: Rc<dyn Clock>,
 }
 
 impl IdleConnections {
-    pub(super) fn new(clock: Rc<dyn Clock>) -> Rc<IdleConnections> {
+    pub(super) fn new(ledger: Arc<Ledger>, clock: Rc<dyn Clock>) -> Rc<IdleConnections> {
         let (owner, revoked) = mpsc::unbounded_channel();
         Rc::new(IdleConnections {
             // The ledger bounds all of them together.
@@ -123,6 +126,7 @@ impl IdleConnections {
             changed: Notify::new(),
             owner,
             revoked: RefCell::new(Some(revoked)),
+            ledger,
             clock,
         })
     }
@@ -131,7 +135,6 @@ impl IdleConnections {
     pub(super) fn take(
         &self,
         worker: &Rc<Worker>,
-        ledger: &Ledger,
         key: &PoolKey,
         rules: PoolRules,
         suits: impl Fn(&Link) -> bool,
@@ -143,7 +146,7 @@ impl IdleConnections {
                 .borrow_mut()
                 .take(key, now, |idle| suits(&idle.link))?;
             let mut idle = taken.handle;
-            ledger.leave(idle.number);
+            self.ledger.leave(idle.number);
             if !idle.link.is_reusable() {
                 continue;
             }
@@ -161,7 +164,6 @@ impl IdleConnections {
     pub(super) fn put(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
-        ledger: &Ledger,
         key: PoolKey,
         (link, about): (Link, Connection),
         rules: PoolRules,
@@ -170,7 +172,7 @@ impl IdleConnections {
         let served = rules.transactions != 0 && transactions >= rules.transactions;
         let room = match served {
             true => None,
-            false => ledger.enter(&self.owner, rules.evictable),
+            false => self.ledger.enter(&self.owner, rules.evictable),
         };
         let Some(number) = room else {
             return worker.spawn(link.quit());
@@ -189,17 +191,46 @@ impl IdleConnections {
         match put {
             Put::Kept => {}
             Put::Evicted(idle) | Put::Refused(idle) => {
-                ledger.leave(idle.number);
+                self.ledger.leave(idle.number);
                 worker.spawn(idle.link.quit());
             }
         }
         self.changed.notify_one();
         if self.revoked.borrow().is_some() {
             let (own, worker_of) = (Rc::clone(self), Rc::clone(worker));
-            let ledger = Rc::new(ledger_handle(ledger));
-            let _ = ledger;
             worker.spawn(async move { own.close_in_time(&worker_of).await });
         }
+    }
+
+    /// Takes leave of connections whose time has passed and of those that make room for others, until
+    /// there is none left; of all when the worker stops.
+    async fn close_in_time(&self, worker: &Rc<Worker>) {
+        let Some(mut revoked) = self.revoked.borrow_mut().take() else {
+            return;
+        };
+        let mut stopped = std::pin::pin!(worker.stopped());
+        loop {
+            let next = self.pool.borrow().next_timer();
+            let Some(next) = next else { break };
+            let next = Monotonic(Duration::from_micros(next.as_micros()));
+            let closed = tokio::select! {
+                () = self.clock.sleep_until(next) => {
+                    let now = self.now();
+                    let mut pool = self.pool.borrow_mut();
+                    std::iter::from_fn(|| pool.expired(now)).collect()
+                }
+                Some(number) = revoked.recv() => {
+                    self.pool.borrow_mut().take_if(|idle| idle.number == number)
+                }
+                () = self.changed.notified() => Vec::new(),
+                () = &mut stopped => self.pool.borrow_mut().take_if(|_| true),
+            };
+            for idle in closed {
+                self.ledger.leave(idle.number);
+                worker.spawn(idle.link.quit());
+            }
+        }
+        *self.revoked.borrow_mut() = Some(revoked);
     }
 
     fn now(&self) -> Timestamp {

@@ -14,7 +14,7 @@
 //! | [`settings`] | what of the configuration delivery works by |
 //! | [`hooks`] | the trait of the queue's scripts |
 //! | `attempt`, `link`, `plan`, `resolve` | one attempt: its settings, destination, connection |
-//! | `desk` | what a worker keeps: `$context`, idle connections |
+//! | `desk`, `idle` | what a worker keeps: `$context`, idle connections |
 //! | [`content`] | where an item's message lies, and how it is read |
 //! | [`bounce`] | notifications |
 //! | [`log`] | the lines of the log |
@@ -39,6 +39,7 @@ pub mod content;
 mod desk;
 pub mod handle;
 pub mod hooks;
+mod idle;
 mod jobs;
 mod link;
 pub mod log;
@@ -71,6 +72,6 @@ pub struct Live {
 /// What every attempt needs.
 pub(crate) struct Core {
     pub spool: Spool,
-    /// Idle connections that one worker may keep.
-    pub pool_share: usize,
+    /// The idle connections of all workers.
+    pub idle: Arc<idle::Ledger>,
 }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::content::spool_id;
 use super::handle::{Handle, Inbox, Message};
+use super::idle::Ledger;
 use super::jobs::{self, Answer};
 use super::log::Line;
 use super::service::{Crew, Queue, Start};
@@ -77,7 +78,7 @@ impl Owner {
         let settings = &start.live.settings;
         let core = Core {
             spool: start.spool.clone(),
-            pool_share: (settings.pool_size / crew.len()).max(1),
+            idle: Arc::new(Ledger::new(settings.pool_size)),
         };
         let seed = effects.random.next_u64();
         let queue = Scheduler::new(
@@ -206,6 +207,7 @@ impl Owner {
             Message::Configure(live) => {
                 let transports = live.settings.transports.clone();
                 let own = Arc::clone(&live.settings.own);
+                self.core.idle.resize(live.settings.pool_size);
                 self.live = live;
                 self.input(Input::Configure { transports, own });
             }

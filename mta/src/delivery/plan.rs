@@ -1,13 +1,16 @@
-//! What the client does in one attempt: the transport's settings with what `Try` overrides.
+//! What the client does in one attempt: the transport's settings, over them those of the delivery
+//! file for this destination, over these what `Try` says.
 
 use std::time::Duration;
 
+use angarium_config::condition::Fields;
+use angarium_config::delivery::{DeliveryPooling, DeliverySettings};
 use angarium_queue::pool::{PoolDestination, PoolKey, PoolRules};
 use angarium_queue::text::Text;
 use angarium_smtp::client::{Config, Protocol, State, TlsMode as MachineTls};
 
 use super::attempt::Task;
-use super::settings::{PoolPolicy, Settings, Sni, TlsSettings};
+use super::settings::{PoolPolicy, Settings, Sni, TlsSettings, tls_mode};
 use crate::tls::Versions;
 
 /// The client's plan for an attempt.
@@ -23,6 +26,7 @@ pub(super) struct ClientPlan {
 impl ClientPlan {
     pub(super) fn new(settings: &Settings, task: &Task) -> ClientPlan {
         let transport = settings.client(&task.item.transportid);
+        let destination = by_destination(settings, task);
         let script = &task.client;
         let source = task.source.as_ref();
         let helo = script
@@ -32,7 +36,9 @@ impl ClientPlan {
             .or_else(|| transport.helo.clone())
             .unwrap_or_else(|| settings.hostname.clone());
         let mut tls = transport.tls.clone();
-        tls.mode = script.tls.unwrap_or(tls.mode);
+        // The settings were checked when they were read.
+        let by_destination = destination.tls.mode.and_then(|mode| tls_mode(mode).ok());
+        tls.mode = script.tls.or(by_destination).unwrap_or(tls.mode);
         tls.sni = match &script.tls_sni {
             None => tls.sni,
             Some(name) if name.is_empty() => Sni::Host,
@@ -42,6 +48,8 @@ impl ClientPlan {
             && let Ok(protocols) = protocols.parse()
         {
             tls.versions = Versions::from(&protocols);
+        } else if let Some(protocols) = &destination.tls.protocols {
+            tls.versions = Versions::from(protocols);
         }
         tls.verify_host = script.tls_verify_host.unwrap_or(tls.verify_host);
         if !script.tls_verify_name.is_empty() {
@@ -49,10 +57,17 @@ impl ClientPlan {
         }
         tls.default_ca = script.tls_default_ca.unwrap_or(tls.default_ca);
         let mut timeouts = transport.timeouts.clone();
-        for (state, limit) in &script.timeouts {
-            // Both sides have the names of hooks.md.
-            if let Ok(state) = state.as_str().parse::<State>() {
-                timeouts.set(state, *limit);
+        let written = destination.timeout.smtp.given();
+        let written = written.map(|(state, limit)| (state, *limit));
+        let by_script = script.timeouts.iter();
+        let by_script = by_script.map(|(state, limit)| (state.as_str(), *limit));
+        for (state, limit) in written.chain(by_script) {
+            // All sides have the names of hooks.md.
+            if let Ok(state) = state.parse::<State>() {
+                timeouts.set(state, limit);
+                if state == State::Bdat {
+                    timeouts.block = limit;
+                }
             }
         }
         let lmtp = script.lmtp.unwrap_or(transport.lmtp);
@@ -67,8 +82,11 @@ impl ClientPlan {
         };
         let pool_key = pool_key(settings, task, &config, &tls);
         ClientPlan {
-            pooling: pooling(transport.pooling, task),
-            connect_timeout: script.connect_timeout.unwrap_or(transport.connect_timeout),
+            pooling: pooling(&destination.pooling, task),
+            connect_timeout: script
+                .connect_timeout
+                .or(destination.timeout.connect.map(|limit| *limit))
+                .unwrap_or(transport.connect_timeout),
             config,
             tls,
             pool_key,
@@ -84,15 +102,43 @@ impl ClientPlan {
     }
 }
 
-fn pooling(transport: Option<PoolRules>, task: &Task) -> Option<PoolRules> {
+/// What `smtpd-delivery.yaml` says of this attempt.
+fn by_destination(settings: &Settings, task: &Task) -> DeliverySettings {
+    let Task {
+        item, candidate, ..
+    } = task;
+    settings.by_destination.settings(&Fields {
+        tenantid: item.tenantid.as_ref(),
+        jobid: item.jobid.as_ref(),
+        transportid: &item.transportid,
+        localip: task.source.as_ref().map(|source| source.address),
+        grouping: task.grouping.as_ref(),
+        remoteip: Some(candidate.ip),
+        remotemx: Some(&candidate.mx),
+        recipientdomain: &item.recipient.domain,
+    })
+}
+
+fn pooling(destination: &DeliveryPooling, task: &Task) -> Option<PoolRules> {
     let script = &task.client;
-    let mut rules = match (script.pooling, transport) {
-        (Some(false), _) | (None, None) => return None,
-        (_, rules) => rules.unwrap_or_default(),
-    };
-    rules.timeout = script.pooling_timeout.unwrap_or(rules.timeout);
-    rules.transactions = script.pooling_transactions.unwrap_or(rules.transactions);
-    Some(rules)
+    if !script.pooling.or(destination.enabled).unwrap_or(false) {
+        return None;
+    }
+    let last = PoolRules::default();
+    Some(PoolRules {
+        timeout: script
+            .pooling_timeout
+            .or(destination.timeout.map(|timeout| *timeout))
+            .unwrap_or(last.timeout),
+        transactions: script
+            .pooling_transactions
+            .or(destination.transactions.map(u64::from))
+            .unwrap_or(last.transactions),
+        evictable: script
+            .pooling_evictable
+            .or(destination.evictable)
+            .unwrap_or(last.evictable),
+    })
 }
 
 fn pool_key(settings: &Settings, task: &Task, config: &Config, tls: &TlsSettings) -> PoolKey {

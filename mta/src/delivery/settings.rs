@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_config::Running;
+use angarium_config::delivery::Delivery;
 use angarium_config::running::PoolingPolicy;
 use angarium_config::transport::{self as config, Sni as ConfigSni};
 use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
 use angarium_queue::destination::OwnHosts;
-use angarium_queue::pool::PoolRules;
 use angarium_queue::scheduler::Limits;
 use angarium_queue::text::Text;
 use angarium_queue::transport::Transports;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub own: Arc<OwnHosts>,
     /// How much goes on at once.
     pub limits: Limits,
+    /// `smtpd-delivery.yaml`: settings by destination, over those of the transport.
+    pub by_destination: Arc<Delivery>,
     /// `queues.pooling.size`: idle connections of the process.
     pub pool_size: usize,
     /// `queues.pooling.policy`.
@@ -75,8 +77,6 @@ pub struct ClientSettings {
     pub timeouts: Timeouts,
     /// `connection.timeout`
     pub connect_timeout: Duration,
-    /// Whether and how connections are kept for the next message.
-    pub pooling: Option<PoolRules>,
 }
 
 /// TLS towards the peer.
@@ -134,7 +134,6 @@ impl Default for ClientSettings {
             pipelining: true,
             timeouts: Timeouts::default(),
             connect_timeout: Duration::from_secs(30),
-            pooling: None,
         }
     }
 }
@@ -169,6 +168,12 @@ pub enum SettingsError {
         /// Why.
         reason: String,
     },
+    /// The same, by destination.
+    #[error("smtpd-delivery.yaml: tls.mode: {reason}")]
+    Destination {
+        /// Why.
+        reason: String,
+    },
     /// A header of notifications.
     #[error("transports[{transport}].dsn.headers: {error}")]
     Header {
@@ -189,6 +194,7 @@ impl Default for Settings {
             dsn: BTreeMap::new(),
             own: Arc::new(OwnHosts::default()),
             limits: Limits::default(),
+            by_destination: Arc::default(),
             pool_size: 1000,
             pool_policy: PoolPolicy::default(),
             authorities: None,
@@ -227,6 +233,7 @@ impl Settings {
                 deliveries: count(queues.concurrency.total),
                 ..Limits::default()
             },
+            by_destination: Arc::new(running.delivery.clone()),
             pool_size: count(queues.pooling.size),
             pool_policy: match queues.pooling.policy {
                 PoolingPolicy::Grouping => PoolPolicy::Grouping,
@@ -236,6 +243,11 @@ impl Settings {
             transports: crate::settings::transports(running),
             ..Settings::default()
         };
+        for written in running.delivery.all() {
+            if let Some(mode) = written.tls.mode {
+                tls_mode(mode).map_err(|reason| SettingsError::Destination { reason })?;
+            }
+        }
         for (id, transport) in &running.transports {
             let key = Text::from(id.to_string());
             let client = client_side(transport)?;
@@ -259,23 +271,10 @@ fn count(number: u32) -> usize {
 fn client_side(from: &config::Transport) -> Result<ClientSettings, SettingsError> {
     let session = &from.session;
     let tls = &session.tls;
-    let refused = |mode: &str| {
-        Err(SettingsError::TlsMode {
-            transport: from.id.to_string(),
-            reason: format!("{mode} is not available yet"),
-        })
-    };
-    let mode = match tls.mode {
-        config::TlsMode::Disabled => TlsMode::Disabled,
-        config::TlsMode::Optional => TlsMode::Optional,
-        config::TlsMode::OptionalVerify => TlsMode::OptionalVerify,
-        config::TlsMode::Require => TlsMode::Require,
-        config::TlsMode::RequireVerify => TlsMode::RequireVerify,
-        config::TlsMode::Dane
-        | config::TlsMode::DaneRequire
-        | config::TlsMode::DaneFallbackRequire
-        | config::TlsMode::DaneFallbackRequireVerify => return refused("DANE"),
-    };
+    let mode = tls_mode(tls.mode).map_err(|reason| SettingsError::TlsMode {
+        transport: from.id.to_string(),
+        reason,
+    })?;
     let auth = session.sasl.username.as_ref().map(|username| Credentials {
         username: username.clone(),
         password: session.sasl.password.clone().unwrap_or_default(),
@@ -300,8 +299,22 @@ fn client_side(from: &config::Transport) -> Result<ClientSettings, SettingsError
         pipelining: session.pipelining,
         timeouts: timeouts(&session.timeout),
         connect_timeout: *from.connection.timeout,
-        pooling: None,
     })
+}
+
+/// The client's mode for one of the configuration; what is missing for it.
+pub(super) fn tls_mode(mode: config::TlsMode) -> Result<TlsMode, String> {
+    match mode {
+        config::TlsMode::Disabled => Ok(TlsMode::Disabled),
+        config::TlsMode::Optional => Ok(TlsMode::Optional),
+        config::TlsMode::OptionalVerify => Ok(TlsMode::OptionalVerify),
+        config::TlsMode::Require => Ok(TlsMode::Require),
+        config::TlsMode::RequireVerify => Ok(TlsMode::RequireVerify),
+        config::TlsMode::Dane
+        | config::TlsMode::DaneRequire
+        | config::TlsMode::DaneFallbackRequire
+        | config::TlsMode::DaneFallbackRequireVerify => Err("DANE is not available yet".to_owned()),
+    }
 }
 
 fn timeouts(from: &config::StateTimeouts) -> Timeouts {

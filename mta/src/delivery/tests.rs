@@ -5,6 +5,7 @@
     reason = "these tests wait for real sockets, in real time"
 )]
 
+mod pooling;
 mod sink;
 
 use std::any::Any;
@@ -886,77 +887,6 @@ fn pooled(_: &Item) -> Predelivery {
         },
         ..Try::default()
     }))
-}
-
-#[test]
-fn messages_to_one_destination_share_connections() {
-    run(|dir| async move {
-        let sink = Sink::accepting();
-        let mut setup = Setup::to(sink.port()).hooks(Scripted {
-            before: pooled,
-            after: |_, context| {
-                assert_eq!(context, Some(42));
-                Verdict::Default
-            },
-        });
-        setup.settings.limits = Limits {
-            deliveries: 4,
-            ..Limits::default()
-        };
-        let mut rig = setup.start(dir.path());
-        for number in 0..100 {
-            rig.submit(&format!("b{number}@to.test"), MESSAGE, Change::None)
-                .await;
-        }
-        rig.deliveries(100).await;
-        assert_eq!(sink.received().len(), 100);
-        let connections = sink.connections();
-        assert!(connections <= 4, "{connections} connections");
-        assert!(sink.commands().contains(&"EHLO pooled.test".to_owned()));
-        let stats = rig.spool.stats();
-        eprintln!(
-            "100 messages: {connections} connections, {} commits, {} syncs",
-            stats.commits, stats.syncs
-        );
-        // One commit for each message, none for its completion.
-        assert_eq!(stats.commits, 100);
-        assert!(stats.syncs <= 110, "{}", stats.syncs);
-        // The idle connections end in time, politely.
-        rig.clock.advance(Duration::from_secs(31));
-        let quits = sink.clone();
-        rig.until(move || {
-            let commands = quits.commands();
-            commands.iter().filter(|line| *line == "QUIT").count() == connections
-        })
-        .await;
-        rig.stop().await;
-    });
-}
-
-#[test]
-fn a_pooled_connection_that_died_is_replaced_unseen() {
-    run(|dir| async move {
-        // Each connection is closed after its first message, without a word or with one.
-        let dies = script(|number, at| match at {
-            "IDLE" if number % 2 == 0 => Some(Act::Say("421 4.4.2 idle")),
-            "IDLE" => Some(Act::Close),
-            _ => None,
-        });
-        let sink = Sink::start(local(1, 0), Offer::Nothing, dies);
-        let mut rig = Setup::to(sink.port())
-            .hooks(Scripted {
-                before: pooled,
-                after: |_, _| Verdict::Default,
-            })
-            .start(dir.path());
-        for number in 1..=4 {
-            rig.submit("b@to.test", MESSAGE, Change::None).await;
-            let lines = rig.deliveries(number).await;
-            has(&lines[number - 1], &["retry=0", "result=DELIVERED"]);
-        }
-        assert_eq!(sink.connections(), 4);
-        rig.stop().await;
-    });
 }
 
 #[test]

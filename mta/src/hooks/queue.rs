@@ -89,6 +89,8 @@ pub struct Client {
     pub pooling_timeout: Option<Duration>,
     /// `pooling.transactions`
     pub pooling_transactions: Option<u64>,
+    /// `pooling.evictable`
+    pub pooling_evictable: Option<bool>,
 }
 
 /// How the client uses TLS.
@@ -588,6 +590,7 @@ fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw> {
         client.pooling_transactions = pooling
             .get("transactions")
             .map(|number| to_number(&number) as u64);
+        client.pooling_evictable = pooling.boolean("evictable");
     }
     Ok(attempt)
 }

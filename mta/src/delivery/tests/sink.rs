@@ -33,6 +33,8 @@ pub(super) struct Received {
     pub rcpt: String,
     pub data: Vec<u8>,
     pub tls: bool,
+    /// The number of the connection, from 1.
+    pub connection: usize,
 }
 
 /// TLS of the sink.
@@ -116,6 +118,18 @@ impl Sink {
 
     pub(super) fn commands(&self) -> Vec<String> {
         self.0.commands.borrow().clone()
+    }
+
+    /// The connection of each message that was taken.
+    pub(super) fn used(&self) -> Vec<usize> {
+        let received = self.0.received.borrow();
+        received.iter().map(|message| message.connection).collect()
+    }
+
+    /// How often a client took its leave.
+    pub(super) fn quits(&self) -> usize {
+        let commands = self.0.commands.borrow();
+        commands.iter().filter(|line| *line == "QUIT").count()
     }
 
     pub(super) fn behave(&self, script: Script) {
@@ -293,6 +307,7 @@ impl Session {
                 rcpt: self.rcpt.clone(),
                 data,
                 tls: self.tls,
+                connection: self.number,
             });
         }
         Ok(self.say(stream, "EOD", "250 2.0.0 taken").await?
