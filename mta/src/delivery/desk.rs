@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium_queue::dsn::DsnRequest;
-use angarium_queue::item::ItemId;
+use angarium_queue::item::{Item, ItemId};
+use angarium_queue::text::Text;
 use rustls::RootCertStore;
 
 use super::idle::IdleConnections;
@@ -36,6 +37,30 @@ pub(super) struct Bound {
     pub client: Client,
     /// What `Try` set of RFC 3461 data.
     pub dsn: DsnRequest,
+    /// What `Try` set for policies.
+    pub jobid: Option<Text>,
+    /// The same.
+    pub tenantid: Option<Text>,
+}
+
+impl Bound {
+    /// Shows an item as it was tried, for postdelivery (hooks.md, group MESSAGE).
+    pub(super) fn as_tried(&self, item: &mut Item) {
+        let replace = |own: &mut Option<Text>, tried: &Option<Text>| {
+            if tried.is_some() {
+                own.clone_from(tried);
+            }
+        };
+        replace(&mut item.jobid, &self.jobid);
+        replace(&mut item.tenantid, &self.tenantid);
+        if let Some(sender) = &self.client.sender {
+            item.sender = sender.clone();
+        }
+        if let Some(recipient) = &self.client.recipient {
+            item.recipient = recipient.clone();
+        }
+        item.dsn = self.dsn.clone();
+    }
 }
 
 impl Desk {

@@ -65,7 +65,7 @@ pub struct After {
 /// What postdelivery is told.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// The item, as it was for the attempt.
+    /// The item, as it was for the attempt: with what `Try` changed.
     pub item: Item,
     /// Why the hook runs, with the attempt if there was one.
     pub cause: Arc<Cause>,

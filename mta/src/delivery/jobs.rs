@@ -143,6 +143,8 @@ pub(super) fn predelivery(
                 context,
                 client: script::Client::default(),
                 dsn: item.dsn.clone(),
+                jobid: None,
+                tenantid: None,
             };
             let desk = Desk::of(&worker, &core);
             let verdict = match verdict {
@@ -150,6 +152,8 @@ pub(super) fn predelivery(
                     let script::Try { plan, client } = *attempt;
                     bound.dsn = item.dsn.overridden(&plan.dsn);
                     bound.client = client;
+                    bound.jobid.clone_from(&plan.jobid);
+                    bound.tenantid.clone_from(&plan.tenantid);
                     desk.bind(id, bound);
                     Predelivery::Try(Box::new(plan))
                 }
@@ -267,7 +271,10 @@ pub(super) fn postdelivery(
         Box::pin(async move {
             let id = ended.item.id;
             let (live, context) = match Desk::of(&worker, &core).release(id) {
-                Some(bound) => (bound.live, bound.context),
+                Some(bound) => {
+                    bound.as_tried(&mut ended.item);
+                    (bound.live, bound.context)
+                }
                 None => (live, None),
             };
             if !live.hooks.has(QueueHook::Postdelivery) {

@@ -265,3 +265,173 @@ pub fn postdelivery_arguments(
         .maybe("dsn", dsn)
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use angarium_queue::attempt::{AttemptError, DnsError, ErrorKind, Reply, SmtpState};
+    use angarium_queue::dsn::{Diagnostic, DsnAction, DsnRequest};
+    use angarium_queue::outcome::{Action, DsnArguments};
+    use angarium_queue::time::Timestamp;
+    use angarium_runtime::native::ContextDecl;
+
+    use super::*;
+    use crate::hooks::queue::{POSTDELIVERY, PREDELIVERY};
+
+    /// An item and an attempt that have everything.
+    fn item() -> Item {
+        let id = ItemId {
+            transaction: uuid::Uuid::from_u128(1),
+            queue: 2,
+        };
+        let mut item = Item::new(
+            id,
+            Timestamp::from_micros(1_700_000_000_500_000),
+            Address::new("S", "Example.org"),
+            Address::new("R r", "Example.net"),
+            "out".into(),
+        );
+        item.serverid = "default".into();
+        item.tenantid = Some("tenant".into());
+        item.jobid = Some("job".into());
+        item.size = 123;
+        item.dsn = DsnRequest {
+            envid: Some("env".into()),
+            ret: "FULL".parse().ok(),
+            notify: "SUCCESS,DELAY".parse().ok(),
+            orcpt: Some("rfc822;r@example.net".into()),
+        };
+        item
+    }
+
+    fn attempt_with(outcome: Outcome) -> Cause {
+        let text = |text: &str| Some(Text::from(text));
+        Cause::Attempt(Attempt {
+            outcome,
+            connection: Some(Connection {
+                id: "C".into(),
+                transactions: 3,
+                localip: Some([192, 0, 2, 1].into()),
+                localipid: text("ip1"),
+                helo: text("mx.example"),
+                remoteip: Some([192, 0, 2, 25].into()),
+                remotemx: text("mx.example.net"),
+                remotegreet: vec!["mx.example.net ESMTP".into()],
+                tls: Some(TlsInfo {
+                    started: true,
+                    protocol: text("TLSv1.3"),
+                    cipher: text("TLS_AES_256_GCM_SHA384"),
+                    keysize: Some(256),
+                    tlsrpt: Some("certificate-expired"),
+                    ..TlsInfo::default()
+                }),
+                ..Connection::default()
+            }),
+            duration: Duration::from_millis(1500),
+            final_delivery: false,
+        })
+    }
+
+    fn postdelivery(outcome: Outcome) -> Value {
+        let status = EnhancedStatus::new(5, 1, 1);
+        let situation = Situation {
+            expired: true,
+            action: Some(Action::Bounce),
+            dsn: DsnArguments {
+                action: Some(DsnAction::Failed),
+                status: Some(status),
+                diagnostic: Some(Diagnostic::Smtp("550 5.1.1 no".to_owned())),
+            },
+        };
+        let item = item();
+        postdelivery_arguments(
+            &item,
+            &attempt_with(outcome),
+            &situation,
+            Some(&item.id),
+            Some(&"&google".into()),
+            &["tag".into()],
+        )
+    }
+
+    /// Every path of a value with its type.
+    fn paths(name: &str, value: &Value) -> BTreeMap<String, &'static str> {
+        let mut paths = BTreeMap::new();
+        let mut work = vec![(name.to_owned(), value.clone())];
+        while let Some((path, value)) = work.pop() {
+            for (key, inner) in value.as_array().into_iter().flat_map(|array| array.iter()) {
+                let key = angarium_runtime::convert::to_str(&key.to_value());
+                work.push((format!("{path}.{}", key.to_text()), inner));
+            }
+            let kind = match &value {
+                Value::Resource(resource) => resource.name(),
+                other => other.kind().name(),
+            };
+            paths.insert(path, kind);
+        }
+        paths
+    }
+
+    /// What no delivery can have yet, and why.
+    const NOT_YET: &[(&str, &str)] = &[
+        ("$arguments.queue.plugin.", "there are no plugins"),
+        ("$arguments.attempt.plugin.", "there are no plugins"),
+        (
+            "$arguments.attempt.connection.tls.peercert.",
+            "there is no X509Resource",
+        ),
+        (
+            "$arguments.attempt.connection.tls.tlsa.",
+            "there is no DANE",
+        ),
+    ];
+
+    fn check(context: &ContextDecl, found: &BTreeMap<String, &'static str>) {
+        for variable in context.variables {
+            let (path, want) = (variable.path, variable.types);
+            let kind = found.get(path).copied();
+            if path == "$context" {
+                continue;
+            }
+            if NOT_YET.iter().any(|(prefix, _)| path.starts_with(prefix)) {
+                assert_eq!(kind, None, "{} {path}", context.name);
+            } else {
+                assert_eq!(kind, Some(want), "{} {path}", context.name);
+            }
+        }
+        for path in found.keys() {
+            let declared = context.variables.iter().any(|variable| {
+                path == variable.path
+                    || path.starts_with(&format!("{}.", variable.path))
+                    || variable.path.starts_with(&format!("{path}."))
+            });
+            assert!(declared, "{} {path} is not in the table", context.name);
+        }
+    }
+
+    #[test]
+    fn every_declared_variable_gets_its_value() {
+        let message = paths("$message", &message(&item(), Files::in_memory(b"x")));
+        let mut before = paths("$arguments", &predelivery_arguments(&item()));
+        before.extend(message.clone());
+        check(&PREDELIVERY, &before);
+        let reply = Outcome::Result(Reply {
+            code: 550,
+            enhanced: Some(EnhancedStatus::new(5, 1, 1)),
+            reason: vec!["no".into()],
+            state: SmtpState::Rcpt,
+        });
+        let error = AttemptError::new(ErrorKind::Dns(DnsError::NullMx), false, "no mail");
+        let (by_reply, by_error) = (postdelivery(reply), postdelivery(Outcome::Error(error)));
+        let by_error = paths("$arguments", &by_error);
+        let mut after = paths("$arguments", &by_reply);
+        // One attempt ends by a reply or an error.
+        assert!(!after.contains_key("$arguments.attempt.error"));
+        assert!(!by_error.contains_key("$arguments.attempt.result"));
+        after.extend(by_error);
+        after.extend(message);
+        check(&POSTDELIVERY, &after);
+    }
+}

@@ -1,0 +1,579 @@
+//! Scripts at the phases of a session: what they see, and what the client hears of their verdicts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use angarium_config::{Config, FileSource, Listed, Options, Source, load};
+use angarium_effects::{RecordData, RecordType};
+use angarium_runtime::native::ContextDecl;
+use angarium_runtime::shared::SharedMemory;
+use angarium_smtp::server::Closing;
+use angarium_smtp::session::{CloseBy, TransportError, TransportErrorKind};
+
+use super::super::{Settings, Store};
+use super::support::{Bench, Client, MemoryStore, settings, settle, simulate};
+use super::tls::{secure, with_tls};
+use crate::hooks::session::SessionScripts;
+use crate::hooks::{CONTEXTS, variables};
+use crate::log::Memory;
+use crate::scripts::{NoRoot, Scripts, Services};
+
+/// A bundle in memory.
+struct Bundle(BTreeMap<PathBuf, String>);
+
+impl FileSource for Bundle {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let text = self.0.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(text.clone().into_bytes())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Listed>> {
+        let mut names = BTreeMap::new();
+        for path in self.0.keys() {
+            let mut below = path.strip_prefix(folder).into_iter().flatten();
+            if let Some(name) = below.next() {
+                names.insert(name.to_owned(), below.next().is_some());
+            }
+        }
+        if names.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let listed = names.into_iter();
+        Ok(listed
+            .map(|(name, folder)| Listed { name, folder })
+            .collect())
+    }
+}
+
+impl Bundle {
+    /// A bundle with these scripts, each bound to its phase.
+    fn config(scripts: &[(&str, &str)]) -> Config {
+        let phases = scripts
+            .iter()
+            .map(|(phase, _)| format!("      {phase}: {{hook: default}}\n"));
+        let phases: String = phases.collect();
+        let running = format!(
+            "version: '6.0'\nservers:\n  - id: default\n    transport: out\n    phases:\n{phases}\
+             transportgroups:\n  - id: default\n    transports:\n      - id: out\n      - id: other\n"
+        );
+        let startup = "version: '6.0'\nservers:\n  - id: default\n    listeners: [{port: 25}]\n";
+        let mut files = BTreeMap::from([
+            ("/b/src/config/smtpd.yaml".into(), startup.to_owned()),
+            ("/b/src/config/smtpd-app.yaml".into(), running),
+        ]);
+        for (phase, text) in scripts {
+            let path = format!("/b/src/hooks/{phase}/default.hsl");
+            files.insert(path.into(), (*text).to_owned());
+        }
+        let source = Source::Tree("/b".into());
+        load(&Bundle(files), &source, &Options::default())
+            .expect("a configuration")
+            .config
+    }
+}
+
+/// Settings of a server that runs these scripts, and its log.
+fn with_scripts(store: &Arc<MemoryStore>, scripts: &[(&str, &str)]) -> (Settings, Memory) {
+    let config = Bundle::config(scripts);
+    let compiled = Scripts::compile(&config.startup, &config.running, Arc::new(NoRoot));
+    let compiled = match compiled {
+        Ok((compiled, _)) => compiled,
+        Err(errors) => panic!("{errors}"),
+    };
+    let server = config.running.servers.values().next().expect("a server");
+    let log = Memory::default();
+    let services = Services {
+        memory: SharedMemory::default(),
+        log: Arc::new(log.clone()),
+        hostname: "mx.example".into(),
+    };
+    let mut settings = settings(store);
+    let smtp = Arc::make_mut(&mut settings.smtp);
+    smtp.hooks = crate::settings::server(server, "mx.example").hooks;
+    smtp.transport_id = "out".to_owned();
+    settings.hooks = Arc::new(SessionScripts::new(
+        Arc::new(compiled),
+        services,
+        server.clone(),
+        Arc::clone(store) as Arc<dyn Store>,
+    ));
+    (settings, log)
+}
+
+/// Prints every path of a value with its type.
+const WALK: &str = r#"
+function type($value) {
+    if (is_array($value)) return "array";
+    if (is_string($value)) return "string";
+    if (is_number($value)) return "number";
+    if (is_boolean($value)) return "boolean";
+    if (is_object($value)) return "object";
+    return "other";
+}
+function walk($path, $value) {
+    echo $path . " " . type($value);
+    if (is_array($value)) foreach ($value as $key => $inner) walk($path . "." . $key, $inner);
+}
+walk("\$arguments", $arguments);
+walk("\$connection", $connection);
+walk("\$transaction", $transaction);
+if ($context !== none) walk("\$context", $context);
+"#;
+
+/// The scripts that print what they see, with what ends them.
+fn walkers() -> Vec<(&'static str, String)> {
+    [
+        ("connect", "$context = 1; Accept();"),
+        ("helo", "Accept();"),
+        ("mailfrom", "Accept();"),
+        ("rcptto", "Accept();"),
+        ("eod", "Accept();"),
+        ("disconnect", ""),
+    ]
+    .into_iter()
+    .map(|(phase, end)| (phase, format!("echo \"{phase}\";{WALK}{end}\n")))
+    .collect()
+}
+
+/// What the scripts printed: `PATH TYPE` by phase.
+fn seen(log: &Memory) -> BTreeMap<String, BTreeSet<(String, String)>> {
+    let mut seen: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    let mut phase = String::new();
+    for line in log.lines() {
+        let body = line
+            .split_once("] ")
+            .map_or(line.as_str(), |(_, body)| body);
+        match body.split_once(' ') {
+            Some((path, kind)) if path.starts_with('$') => {
+                let entry = (path.to_owned(), kind.to_owned());
+                seen.entry(phase.clone()).or_default().insert(entry);
+            }
+            _ => {
+                if CONTEXTS.iter().any(|context| context.name == body) {
+                    phase = body.to_owned();
+                }
+            }
+        }
+    }
+    seen
+}
+
+fn context(name: &str) -> &'static ContextDecl {
+    CONTEXTS
+        .iter()
+        .find(|context| context.name == name)
+        .expect("a context")
+}
+
+/// Runs `talk` against the walkers and gives what they saw.
+fn walk(
+    remote_ptr: bool,
+    talk: impl AsyncFnOnce(&Bench, Client),
+) -> BTreeMap<String, BTreeSet<(String, String)>> {
+    let store = Arc::new(MemoryStore::default());
+    let scripts = walkers();
+    let scripts: Vec<(&str, &str)> = scripts
+        .iter()
+        .map(|(phase, text)| (*phase, text.as_str()))
+        .collect();
+    let (settings, log) = with_scripts(&store, &scripts);
+    let mut settings = with_tls(settings);
+    settings.remote_ptr = remote_ptr;
+    simulate(settings, async |bench| {
+        bench.dns.add(
+            "1.2.0.192.in-addr.arpa",
+            RecordType::Ptr,
+            RecordData::Ptr("client.example".to_owned()),
+        );
+        bench
+            .dns
+            .add_address("client.example", [192, 0, 2, 1].into());
+        let client = bench.connect().await;
+        talk(&bench, client).await;
+        settle().await;
+    });
+    seen(&log)
+}
+
+/// The shortest session: no name, HELO, no TLS, no parameters, and the client just leaves.
+fn plain() -> BTreeMap<String, BTreeSet<(String, String)>> {
+    walk(false, async |_, mut client| {
+        client.expect("220").await;
+        client.command("HELO client.example", "250").await;
+        client.message("x\r\n", "250").await;
+        drop(client);
+    })
+}
+
+/// A session with everything that a client can bring along today.
+fn rich() -> BTreeMap<String, BTreeSet<(String, String)>> {
+    walk(true, async |_, mut client| {
+        client.greet().await;
+        client.command("STARTTLS", "220").await;
+        let mut client = secure(client).await;
+        client.command("EHLO client.example", "250").await;
+        client
+            .command("MAIL FROM:<A@Example.org> SIZE=1", "250")
+            .await;
+        client.command("RCPT TO:<B@Example.net>", "250").await;
+        client.command("RCPT TO:<c@example.net>", "250").await;
+        client.command("DATA", "354").await;
+        client.send("x\r\n.\r\n").await;
+        client.expect("250").await;
+        client.command("QUIT", "221").await;
+        client.expect_end().await;
+    })
+}
+
+/// What no session can have yet, and why.
+const NOT_YET: &[(&str, &str)] = &[
+    ("$arguments.remoteuid", "there are no Unix sockets"),
+    ("$connection.remoteuid", "there are no Unix sockets"),
+    ("$arguments.proxyip", "there is no PROXY protocol"),
+    ("$arguments.proxytlv", "there is no PROXY protocol"),
+    (
+        "$connection.tls.peercert",
+        "no client certificate is asked for",
+    ),
+    ("$connection.auth", "no log-in can be configured"),
+    ("$arguments.metadata", "there is no HTTP submission"),
+    ("$arguments.http", "there is no HTTP submission"),
+];
+
+#[test]
+fn every_variable_of_a_session_is_there_when_its_table_says_so() {
+    let (plain, rich) = (plain(), rich());
+    for context in ["connect", "helo", "mailfrom", "rcptto", "eod", "disconnect"].map(context) {
+        let (plain, rich) = (&plain[context.name], &rich[context.name]);
+        let paths = |set: &BTreeSet<(String, String)>| -> BTreeMap<String, String> {
+            set.iter().cloned().collect()
+        };
+        let (plain, rich) = (paths(plain), paths(rich));
+        for variable in context.variables {
+            let what = format!("{} {}", context.name, variable.path);
+            let kind = match variable.types {
+                "EODMailMessage" => "object",
+                other => other,
+            };
+            let not_yet = NOT_YET
+                .iter()
+                .any(|(path, _)| variable.path.starts_with(path));
+            // How each of the others was made present is in `rich`; errors have a test of their own.
+            let by_error = variable.path.starts_with("$arguments.error.");
+            let is_context = variable.path == "$context";
+            let found = rich.get(variable.path).map(String::as_str);
+            if not_yet || by_error {
+                assert_eq!(found, None, "{what} in the rich session");
+                assert_eq!(
+                    plain.get(variable.path),
+                    None,
+                    "{what} in the plain session"
+                );
+            } else if is_context {
+                // `connect` finds none and leaves 1.
+                let want = (context.name != "connect").then_some("number");
+                assert_eq!(found, want, "{what}");
+            } else {
+                assert_eq!(found, Some(kind), "{what} in the rich session");
+                let brought = [
+                    "$arguments.remoteptr",
+                    "$connection.remoteptr",
+                    "$connection.tls.",
+                    "$arguments.extensions",
+                ];
+                let brought = brought.iter().any(|path| variable.path.starts_with(path));
+                assert_eq!(
+                    plain.contains_key(variable.path),
+                    !brought,
+                    "{what} in the plain session"
+                );
+            }
+        }
+        // And nothing beyond the table.
+        let declared = |path: &str| {
+            context.variables.iter().any(|variable| {
+                variable.path == path
+                    || variable.path.starts_with(&format!("{path}."))
+                    || path.starts_with(&format!("{}.", variable.path))
+            })
+        };
+        for path in plain.keys().chain(rich.keys()) {
+            assert!(
+                declared(path),
+                "{} {path} is not in the table",
+                context.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_values_of_a_session_are_those_of_the_wire() {
+    let store = Arc::new(MemoryStore::default());
+    let show = "echo json_encode([$arguments, $connection, $transaction, $context]);";
+    let eod = "echo json_encode([$connection, $transaction, $context]); Accept();";
+    let connect = format!("{show} $context = [\"n\" => 1];");
+    let more = format!("{show} $context[\"n\"] += 1;");
+    let scripts = [
+        ("connect", connect.as_str()),
+        ("helo", more.as_str()),
+        ("mailfrom", more.as_str()),
+        ("rcptto", more.as_str()),
+        ("eod", eod),
+        ("disconnect", show),
+    ];
+    let (mut settings, log) = with_scripts(&store, &scripts);
+    settings.remote_ptr = true;
+    simulate(settings, async |bench| {
+        bench.dns.add(
+            "1.2.0.192.in-addr.arpa",
+            RecordType::Ptr,
+            RecordData::Ptr("client.example".to_owned()),
+        );
+        bench
+            .dns
+            .add_address("client.example", [192, 0, 2, 1].into());
+        let mut client = bench.connect().await;
+        client.greet().await;
+        client
+            .command("MAIL FROM:<\"A B\"@Example.ORG> BODY=8BITMIME", "250")
+            .await;
+        client.command("RCPT TO:<C@Example.NET>", "250").await;
+        client.command("RCPT TO:<d@example.net>", "250").await;
+        client.command("DATA", "354").await;
+        client.send("x\r\n.\r\n").await;
+        client.expect("250").await;
+        client.command("QUIT", "221").await;
+        client.expect_end().await;
+        drop(client);
+        settle().await;
+    });
+    let mut text = String::new();
+    let mut ids: Vec<String> = Vec::new();
+    for line in log.lines() {
+        text += &line;
+        text.push('\n');
+    }
+    let is_id =
+        |word: &str| word.len() == 36 && word.bytes().filter(|byte| *byte == b'-').count() == 4;
+    for word in text.split(['[', ']', '"', ' ']) {
+        if is_id(word) && !ids.iter().any(|id| id == word) {
+            ids.push(word.to_owned());
+        }
+    }
+    for (number, id) in ids.iter().enumerate() {
+        text = text.replace(id, &format!("ID{number}"));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn an_error_of_the_transport_is_told_at_the_end() {
+    let seen = walk(false, async |_, mut client| {
+        client.greet().await;
+        client.command("STARTTLS", "220").await;
+        // No handshake.
+        client.send("EHLO again\r\nEHLO again\r\n").await;
+        settle().await;
+    });
+    let has = |path: &str, kind: &str| {
+        seen["disconnect"].contains(&(format!("$arguments.{path}"), kind.to_owned()))
+    };
+    assert!(has("error.reason", "string") && has("error.type", "string"));
+    assert!(has("reply.code", "number") && has("reply.state", "string"));
+    // An error of the system has its number.
+    let closing = Closing {
+        by: CloseBy::Remote,
+        reply: None,
+        error: Some(TransportError {
+            kind: TransportErrorKind::Socket,
+            reason: "Connection reset by peer".to_owned(),
+            code: Some(104),
+        }),
+    };
+    let arguments = variables::disconnect_arguments(&closing);
+    let arguments = arguments.as_array().expect("an array");
+    let error = arguments.get_str("error").expect("an error");
+    let code = error.as_array().and_then(|error| error.get_str("code"));
+    assert_eq!(code.and_then(|code| code.as_number()), Some(104.0));
+    assert!(arguments.get_str("reply").is_none());
+}
+
+/// Speaks until the phase has answered; gives its reply lines, and `closed` when the server closed then.
+async fn answer(bench: &Bench, phase: &str, utf8: bool) -> Vec<String> {
+    let mut client = bench.connect().await;
+    let mail = match utf8 {
+        true => "MAIL FROM:<a@example.org> SMTPUTF8\r\n",
+        false => "MAIL FROM:<a@example.org>\r\n",
+    };
+    let steps: [(&str, &str); 6] = [
+        ("connect", ""),
+        ("helo", "EHLO c\r\n"),
+        ("mailfrom", mail),
+        ("rcptto", "RCPT TO:<b@example.net>\r\n"),
+        ("data", "DATA\r\n"),
+        ("eod", "x\r\n.\r\n"),
+    ];
+    for (step, text) in steps {
+        if !text.is_empty() {
+            client.send(text).await;
+        }
+        if step != phase {
+            client.reply().await.expect("a reply");
+            continue;
+        }
+        let mut lines = Vec::new();
+        while let Some(line) = client.line().await {
+            let last = line.as_bytes().get(3) != Some(&b'-');
+            lines.push(line);
+            if last {
+                break;
+            }
+        }
+        settle().await;
+        client.send("NOOP\r\n").await;
+        match client.line().await {
+            None => lines.push("closed".to_owned()),
+            Some(line) => assert!(line.starts_with("250"), "{line}"),
+        }
+        return lines;
+    }
+    unreachable!("{phase}")
+}
+
+/// Scripts for the matrix: a name and the text.
+const VERDICTS: &[(&str, &str)] = &[
+    ("Accept", "Accept();"),
+    ("Accept reason", "Accept([\"reason\" => \"Welcome\"]);"),
+    (
+        "Accept code",
+        "Accept([\"reply_codes\" => [\"code\" => 251]]);",
+    ),
+    (
+        "Accept enhanced",
+        "Accept([\"reply_codes\" => [\"enhanced\" => [2, 3, 4]]]);",
+    ),
+    (
+        "Accept without enhanced",
+        "Accept([\"reply_codes\" => [\"enhanced\" => []]]);",
+    ),
+    ("Accept disconnect", "Accept([\"disconnect\" => true]);"),
+    (
+        "Accept wrong code",
+        "Accept([\"reply_codes\" => [\"code\" => 550]]);",
+    ),
+    ("Reject", "Reject();"),
+    ("Reject none", "Reject(none);"),
+    ("Reject empty", "Reject(\"\");"),
+    ("Reject empty list", "Reject([]);"),
+    ("Reject reason", "Reject(\"No thanks\");"),
+    ("Reject list", "Reject([\"No\", \"thanks\"]);"),
+    ("Reject lines", "Reject(\"No\\r\\nthanks\\n\");"),
+    (
+        "Reject code",
+        "Reject(\"No\", [\"reply_codes\" => [\"code\" => 599]]);",
+    ),
+    (
+        "Reject enhanced",
+        "Reject(\"No\", [\"reply_codes\" => [\"enhanced\" => [5, 1, 1]]]);",
+    ),
+    (
+        "Reject without enhanced",
+        "Reject(\"No\", [\"reply_codes\" => [\"enhanced\" => []]]);",
+    ),
+    (
+        "Reject all",
+        "Reject([\"No\", \"thanks\"], [\"reply_codes\" => [\"code\" => 550, \"enhanced\" => [5, 7, 1]], \"disconnect\" => true]);",
+    ),
+    (
+        "Reject disconnect",
+        "Reject(\"No\", [\"disconnect\" => true]);",
+    ),
+    (
+        "Reject wrong code",
+        "Reject(\"No\", [\"reply_codes\" => [\"code\" => 450]]);",
+    ),
+    (
+        "Reject wrong enhanced",
+        "Reject(\"No\", [\"reply_codes\" => [\"enhanced\" => [5, 7]]]);",
+    ),
+    (
+        "Reject wrong code, caught",
+        "try { Reject(\"No\", [\"reply_codes\" => [\"code\" => 250]]); } catch ($e) { Reject(\"caught\"); }",
+    ),
+    ("Reject control bytes", "Reject(\"a\\tb\\x00c\\x7f\\rd\");"),
+    ("Reject not ASCII", "Reject(\"n\u{e9}\");"),
+    ("Reject long", "Reject(str_repeat(\"x\", 600));"),
+    ("Defer", "Defer();"),
+    (
+        "Defer reason",
+        "Defer(\"Later\", [\"disconnect\" => true]);",
+    ),
+    (
+        "Defer code",
+        "Defer([\"Later\"], [\"reply_codes\" => [\"code\" => 451, \"enhanced\" => [4, 3, 1]]]);",
+    ),
+    (
+        "Defer wrong code",
+        "Defer(\"Later\", [\"reply_codes\" => [\"code\" => 550]]);",
+    ),
+    ("error", "echo 1 % [];"),
+    ("throw", "throw \"oops\";"),
+    ("end", "$x = 1;"),
+    (
+        "not caught",
+        "try { Reject(\"ended\"); } catch ($e) { Accept(); }",
+    ),
+    (
+        "in a function",
+        "function f() { foreach ([1] as $x) { (function () { Reject(\"deep\"); })(); } Accept(); } f(); Accept();",
+    ),
+];
+
+#[test]
+fn every_verdict_of_every_phase_gives_the_reply_of_the_table() {
+    let mut table = String::new();
+    for phase in ["connect", "helo", "mailfrom", "rcptto", "eod"] {
+        for (name, script) in VERDICTS {
+            let store = Arc::new(MemoryStore::default());
+            let (settings, _) = with_scripts(&store, &[(phase, script)]);
+            let mut replies = Vec::new();
+            simulate(settings, async |bench| {
+                replies = answer(&bench, phase, false).await;
+            });
+            let longest = replies.iter().map(String::len).max();
+            assert!(longest <= Some(510), "{longest:?}");
+            let text = replies.join(" | ");
+            let text = text.replace(&"x".repeat(100), "(100 x)");
+            let id = text
+                .find("queued as ")
+                .map_or("", |at| &text[at + 10..at + 46]);
+            let text = match id {
+                "" => text,
+                id => text.replace(id, "ID"),
+            };
+            table += &format!("{phase} {name}: {text}\n");
+        }
+        table.push('\n');
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_text_outside_ascii_is_sent_to_clients_that_asked_for_it() {
+    for (phase, want) in [
+        ("connect", "521 5.7.1 n??"),
+        ("helo", "554 n??"),
+        ("mailfrom", "554 5.7.1 n\u{e9}"),
+        ("rcptto", "554 5.7.1 n\u{e9}"),
+        ("eod", "550 5.7.1 n\u{e9}"),
+    ] {
+        let store = Arc::new(MemoryStore::default());
+        let (settings, _) = with_scripts(&store, &[(phase, "Reject(\"n\u{e9}\");")]);
+        simulate(settings, async |bench| {
+            assert_eq!(answer(&bench, phase, true).await[0], want, "{phase}");
+        });
+    }
+}
