@@ -238,6 +238,11 @@ pub trait Builtins {
     fn variables(&self) -> &[(&'static str, bool)];
     /// All names, for "did you mean".
     fn names(&self) -> Vec<&'static str>;
+    /// A hint for a name that this context lacks and others have.
+    fn elsewhere(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
     /// Option keys that a function knows, for the linter; none when it takes no options array.
     fn option_names(&self, builtin: Builtin) -> Option<Vec<&'static str>>;
 }

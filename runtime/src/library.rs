@@ -330,6 +330,25 @@ impl Builtins for Names<'_> {
         self.context.names.keys().copied().collect()
     }
 
+    fn elsewhere(&self, name: &str) -> Option<String> {
+        let contexts = self.library.contexts.iter();
+        let others: Vec<&str> = contexts
+            .filter(|context| context.names.contains_key(name))
+            .map(|context| context.decl.name)
+            .collect();
+        let (last, rest) = others.split_last()?;
+        let hooks = match rest {
+            [] => format!("the hook {last}"),
+            rest => format!("the hooks {} and {last}", rest.join(", ")),
+        };
+        Some(match self.context.decl.name {
+            "core" => format!(
+                "`{name}` belongs to {hooks}; `lint --phase HOOK` checks a script for one of them"
+            ),
+            own => format!("`{name}` belongs to {hooks}, not to {own}"),
+        })
+    }
+
     fn option_names(&self, builtin: Builtin) -> Option<Vec<&'static str>> {
         let decl = self.native_of(builtin).decl;
         if decl.options.is_empty() {

@@ -599,8 +599,10 @@ impl Compiler<'_> {
     pub(super) fn named(&mut self, name: &str, span: Span) -> Option<Named> {
         let named = self.lookup(name);
         if named.is_none() {
-            let hint = crate::suggest::nearest(name, self.known_names().into_iter());
-            let hint = hint.map(|near| format!("did you mean `{near}`?"));
+            let hint = self.builtins.elsewhere(name).or_else(|| {
+                let near = crate::suggest::nearest(name, self.known_names().into_iter())?;
+                Some(format!("did you mean `{near}`?"))
+            });
             self.error(span, format!("unknown function `{name}`"), hint);
         }
         named
