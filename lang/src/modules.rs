@@ -85,6 +85,8 @@ pub(crate) struct Module {
     pub variables: HashMap<Box<str>, u32>,
     /// `import * as` names.
     pub namespaces: HashMap<Box<str>, usize>,
+    /// Functions and namespaces that should have come from a module which has errors of its own.
+    pub broken: HashSet<Box<str>>,
     /// The variables that imports bound.
     pub imported: HashSet<Box<str>>,
     /// Whether every top-level variable is shared: all but the main program.
@@ -243,6 +245,7 @@ impl Compiler<'_> {
             return;
         }
         let Some(index) = self.load_module(&import.path) else {
+            self.import_broken(&import.what);
             return;
         };
         match &import.what {
@@ -266,6 +269,31 @@ impl Compiler<'_> {
                 }
             }
             ImportWhat::Data { .. } => {}
+        }
+    }
+
+    /// Takes note of the names that are missing because their module could not be compiled: that is said already.
+    fn import_broken(&mut self, what: &ImportWhat) {
+        let names: Vec<&ImportName> = match what {
+            ImportWhat::Namespace(name) => {
+                self.module_mut().broken.insert(name.text.clone());
+                return;
+            }
+            ImportWhat::Symbols(symbols) => symbols
+                .iter()
+                .map(|symbol| symbol.alias.as_ref().unwrap_or(&symbol.symbol))
+                .collect(),
+            ImportWhat::Data { .. } => return,
+        };
+        for name in names {
+            match name {
+                ImportName::Name(name) => {
+                    self.module_mut().broken.insert(name.text.clone());
+                }
+                ImportName::Variable(variable) => {
+                    self.share_global(&variable.name);
+                }
+            }
         }
     }
 

@@ -681,3 +681,92 @@ fn key_bytes(key: &Key) -> Vec<u8> {
         Key::None | Key::Tombstone(_) => vec![b'0'],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1);
+
+    fn place(cache: &str, key: &str, execution: ExecutionId, stamp: Option<u64>) -> Place {
+        Place {
+            cache: cache.into(),
+            key: key.into(),
+            execution,
+            stamp: stamp.map(Some),
+        }
+    }
+
+    fn tree(text: &str) -> Arc<Tree> {
+        freeze(&Value::from(text)).unwrap()
+    }
+
+    fn is_hit(caches: &Caches, place: &Place) -> bool {
+        matches!(
+            caches.look(place, true, 32, NOW),
+            Found::Compute(Some(_), _)
+        )
+    }
+
+    #[test]
+    fn a_file_that_has_changed_clears_its_caches() {
+        let (caches, me) = (Caches::default(), ExecutionId::next());
+        let old = place("f", "k", me, Some(1));
+        assert!(!is_hit(&caches, &old));
+        caches.store(&old, tree("old"), NOW, Duration::MAX, true);
+        assert!(is_hit(&caches, &old));
+        let new = place("f", "k", me, Some(2));
+        assert!(!is_hit(&caches, &new));
+        caches.store(&old, tree("old"), NOW, Duration::MAX, true);
+        assert!(
+            !is_hit(&caches, &new),
+            "a call that began before the change"
+        );
+    }
+
+    #[test]
+    fn what_waits_in_a_circle_computes() {
+        let caches = Caches::default();
+        let (a, b) = (ExecutionId::next(), ExecutionId::next());
+        let look = |key, execution| caches.look(&place("f", key, execution, None), false, 32, NOW);
+        assert!(matches!(look("1", a), Found::Compute(None, true)));
+        assert!(matches!(look("2", b), Found::Compute(None, true)));
+        assert!(matches!(look("2", a), Found::Wait));
+        assert!(matches!(look("1", b), Found::Compute(None, false)));
+    }
+
+    #[test]
+    fn caches_and_their_bytes_are_bounded() {
+        let (caches, me) = (Caches::default(), ExecutionId::next());
+        for number in 0..MAX_CACHES + 10 {
+            let place = place(&number.to_string(), "k", me, None);
+            caches.look(&place, true, 32, NOW);
+            caches.store(&place, tree("v"), NOW, Duration::MAX, true);
+        }
+        let count = caches.state().caches.len();
+        assert!((MAX_CACHES / 2..=MAX_CACHES).contains(&count), "{count}");
+        let large = tree(&"x".repeat(1 << 20));
+        for number in 0..400 {
+            let place = place("large", &number.to_string(), me, None);
+            caches.look(&place, true, 1000, NOW);
+            caches.store(&place, Arc::clone(&large), NOW, Duration::MAX, true);
+        }
+        let state = caches.state();
+        assert!(state.bytes <= MAX_BYTES, "{}", state.bytes);
+        let sum: usize = state.caches.values().map(|cache| cache.bytes).sum();
+        assert_eq!(state.bytes, sum);
+        assert!(state.caches[&b"large"[..]].entries.len() > 100);
+    }
+
+    #[test]
+    fn expired_entries_make_room() {
+        let (caches, me) = (Caches::default(), ExecutionId::next());
+        for number in 0..2000 {
+            let place = place(&number.to_string(), "k", me, None);
+            let now = Duration::from_secs(number);
+            caches.look(&place, true, 32, now);
+            caches.store(&place, tree("v"), now, Duration::from_secs(60), true);
+        }
+        assert!(caches.state().caches.len() <= 1100);
+    }
+}

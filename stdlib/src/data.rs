@@ -9,7 +9,7 @@ use angarium_runtime::data::{DataFault, DataFormats};
 use angarium_runtime::library::Library;
 use angarium_runtime::value::Value;
 
-use crate::{csv, json, yaml};
+use crate::{csv, json, message, yaml};
 
 /// The formats for [`Library::with_data`].
 pub static FORMATS: Formats = Formats;
@@ -41,7 +41,7 @@ impl DataFormats for Formats {
                     Value::bytes(text)
                 })
             }
-            DataLoader::Eml => mail_message(text, library).map_err(DataFault::option),
+            DataLoader::Eml => Ok(message::message(text, library)),
             DataLoader::Crt | DataLoader::Key => Err(DataFault::option(format!(
                 "the loader `{}` is not available yet",
                 loader.name()
@@ -84,15 +84,6 @@ fn lines(text: &[u8]) -> Value {
         rest = after;
     }
     list.into()
-}
-
-/// A message as an object of the class `MailMessage`.
-///
-/// # Errors
-/// Why there is none.
-pub fn mail_message(text: &Arc<[u8]>, library: &Library) -> Result<Value, String> {
-    let _ = (text, library);
-    Err("mail messages are not available yet".to_owned())
 }
 
 #[cfg(test)]

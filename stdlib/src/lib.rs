@@ -17,6 +17,7 @@ pub mod json;
 pub mod legacy;
 pub mod math;
 pub mod memory;
+pub mod message;
 pub mod misc;
 pub mod regexp;
 pub mod string;
@@ -53,6 +54,8 @@ pub static CORE: ContextDecl = ContextDecl {
         file::FILE,
         map_set::ITERATOR,
         map_set::MAP,
+        message::MIME_PART,
+        message::MAIL_MESSAGE,
         regexp::REGEX,
         map_set::SET,
     ],

@@ -237,8 +237,10 @@ impl Builder<'_> {
                     Err(self.fault(at, format!("bad regular expression: {message}")))
                 }
             },
-            "MailMessage" => crate::data::mail_message(&Arc::from(text.as_bytes()), library)
-                .map_err(|message| self.fault(at, message)),
+            "MailMessage" => Ok(crate::message::message(
+                &Arc::from(text.as_bytes()),
+                library,
+            )),
             "X509" | "PrivateKey" => {
                 Err(self.fault(at, format!("the tag !{class} is not available yet")))
             }

@@ -117,6 +117,19 @@ fn each_loader_gives_its_value() {
         &yaml,
         "[0=>[0=>1],1=>\"x\",2=>true,3=>true,4=>2]",
     );
+    let eml = "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nReceived: a\r\nreceived: b\r\nContent-Type: multipart/mixed; \
+               boundary=x\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\nhello\r\n--x\r\nContent-Type: \
+               image/png; name=\"p.png\"\r\nContent-Transfer-Encoding: base64\r\n\r\neHl6\r\n--x--\r\n";
+    let yaml = "m: !MailMessage |\n  Subject: in yaml\n\n  body\n";
+    gives(
+        "import $m from \"a.eml\"; import $y from \"y.yaml\"; $p = $m->getParts(); $q = $m->findByType(''^image/''); \
+         $m->addHeader(\"X-A\", \"1\"); return [$m->getHeader(\"subject\"), $m->getHeaders(\"Received\"), \
+         $p[0]->getBody(), $q[0]->getBody(), $q[0]->getFileName(), $q[0]->getID(), length($m->toString()) - \
+         $m->getSize(), $y[\"m\"]->getHeader(\"Subject\"), $y[\"m\"]->getBody()];",
+        &[("a.eml", eml), ("y.yaml", yaml)],
+        "[0=>\"Gr\u{fc}\u{df}e\",1=>[0=>\"a\",1=>\"b\"],2=>\"hello\",3=>\"xyz\",4=>\"p.png\",5=>\"0.2\",6=>8,7=>\"in \
+         yaml\",8=>''body\n'']",
+    );
     let csv = [("d.csv", "n;ok\n1;yes\n;no\n")];
     gives(
         "import $v from \"d.csv\" with [\"delimiter\" => \";\", \"schema\" => [\"n\" => [\"type\" => \"number\", \

@@ -163,7 +163,9 @@ impl Function {
 
     /// Notes that a variable has a value from here on.
     pub fn define(&mut self, index: usize) {
-        if !self.variables[index].volatile {
+        // A name that two parameters have, which is an error, is one variable.
+        let variable = self.variables.get(index);
+        if variable.is_some_and(|variable| !variable.volatile) {
             self.defined.set(index);
         }
     }

@@ -598,7 +598,7 @@ impl Compiler<'_> {
     /// What the name of a function or class means; an unknown one is reported.
     pub(super) fn named(&mut self, name: &str, span: Span) -> Option<Named> {
         let named = self.lookup(name);
-        if named.is_none() {
+        if named.is_none() && !self.modules[self.module].broken.contains(name) {
             let hint = self.builtins.elsewhere(name).or_else(|| {
                 let near = crate::suggest::nearest(name, self.known_names().into_iter())?;
                 Some(format!("did you mean `{near}`?"))
@@ -665,6 +665,7 @@ impl Compiler<'_> {
     fn unknown_class(&mut self, class: &StaticClass) {
         match class {
             StaticClass::Own(own) => self.error(*own, "`static` outside of a class", None),
+            StaticClass::Name(name) if self.modules[self.module].broken.contains(&name.text) => {}
             StaticClass::Name(name) if self.lookup(&name.text).is_some() => {
                 self.error(name.span, format!("`{}` is not a class", name.text), None);
             }

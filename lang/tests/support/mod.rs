@@ -20,6 +20,7 @@ impl Names {
             "Map(keytype: string, valuetype: string): Map",
             "length(value: string|array): number",
             "str_upper(text: string): string",
+            "padded(text: string, options?: array): string",
             "array_map(callback: function, array: array): array",
         ];
         Names(
@@ -60,8 +61,14 @@ impl Builtins for Names {
     fn names(&self) -> Vec<&'static str> {
         self.0.iter().map(|signature| signature.name).collect()
     }
-    fn option_names(&self, _builtin: Builtin) -> Option<Vec<&'static str>> {
-        None
+    fn option_names(&self, builtin: Builtin) -> Option<Vec<&'static str>> {
+        (self.signature(builtin).name == "padded").then(|| vec!["fill", "width"])
+    }
+    fn methods(&self) -> Vec<&'static str> {
+        vec!["set", "get", "delete", "write"]
+    }
+    fn method_options(&self, method: &str) -> Option<Vec<&'static str>> {
+        (method == "write").then(|| vec!["sync"])
     }
 }
 

@@ -149,9 +149,20 @@ impl Fiber {
     fn hint(&self, frame: &Frame, message: &str) -> Option<String> {
         let name = message.strip_prefix("undefined variable $")?;
         let program = &self.instances.get(frame.instance as usize)?.unit.program;
-        let known = program.names.iter().map(|name| &**name);
+        let span = self.proto(frame).place(frame.pc.saturating_sub(1))?;
+        let text = program.sources.file(span.file)?.text();
         let globals = program.globals.iter().map(|global| &*global.name);
-        let near = nearest(name, known.chain(globals))?;
+        let near = nearest(name, variables_in(text).chain(globals))?;
         Some(format!("did you mean `${near}`?"))
     }
+}
+
+/// The variables that a text names.
+fn variables_in(text: &[u8]) -> impl Iterator<Item = &str> {
+    memchr::memchr_iter(b'$', text).filter_map(|at| {
+        let rest = text.get(at + 1..)?;
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let length = rest.iter().take_while(|byte| is_part(byte)).count();
+        std::str::from_utf8(rest.get(..length)?).ok()
+    })
 }
