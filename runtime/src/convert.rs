@@ -45,7 +45,7 @@ pub fn parse_number(text: &[u8]) -> Option<f64> {
         rest => (false, rest),
     };
     let sign = if negative { -1.0 } else { 1.0 };
-    if let [b'0', b'x' | b'X', hex @ ..] = digits {
+    if let [b'0', b'x', hex @ ..] = digits {
         if hex.is_empty() || !hex.iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
@@ -478,7 +478,8 @@ mod tests {
             ("+7", Some(7.0)),
             ("007", Some(7.0)),
             ("0x1f", Some(31.0)),
-            ("-0X1F", Some(-31.0)),
+            ("-0x1F", Some(-31.0)),
+            ("0X1F", None),
             ("0x", None),
             (" 1", None),
             ("1 ", None),

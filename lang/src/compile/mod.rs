@@ -676,6 +676,10 @@ impl<'a> Compiler<'a> {
         let names: Vec<Box<str>> = function.body.vars.keys().cloned().collect();
         // Parameters and captures come first in the table of variables, in their order.
         let fixed = params + captures.len();
+        if names.len() < fixed {
+            // A name stands twice, which the check after parsing has reported.
+            return Some(index);
+        }
         let crowded = names.len() > MAX_VARIABLE_REGISTERS;
         let limit = if crowded {
             MAX_VARIABLE_REGISTERS - 1

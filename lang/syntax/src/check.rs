@@ -275,6 +275,13 @@ impl Checker {
             }
             match &mut member.kind {
                 MemberKind::Constructor(function) | MemberKind::Method { function, .. } => {
+                    for param in &function.params {
+                        if *param.variable.name == *"this" {
+                            let message = "`$this` is the object and cannot be a parameter";
+                            self.errors
+                                .push(Diagnostic::error(param.variable.span, message));
+                        }
+                    }
                     self.function(function)
                 }
                 MemberKind::Variable { init, .. } => {
@@ -338,7 +345,14 @@ impl Checker {
                 _ => {}
             }
         }
+        let mut captured: HashMap<&str, Span> = HashMap::new();
         for capture in &function.captures {
+            if let Some(first) = captured.insert(&capture.name, capture.span) {
+                let message = format!("`${}` is captured twice", capture.name);
+                self.errors.push(
+                    Diagnostic::error(capture.span, message).also(first, "the first is here"),
+                );
+            }
             if let Some(param) = seen.get(&*capture.name) {
                 let message = format!(
                     "`${}` is a parameter and cannot be captured too",
