@@ -1,8 +1,8 @@
 //! Assignment, increment, destructuring, `unset`.
 
 use angarium_syntax::ast::{
-    Assign, AssignOp, BinaryOp, Expr, ExprKind, Link, LinkKind, Pattern, Step as StepNode, StepOp,
-    Target, TargetKind,
+    Assign, AssignOp, BinaryOp, Expr, ExprKind, Link, LinkKind, Pattern, Static, Step as StepNode,
+    StepOp, Target, TargetKind,
 };
 
 use crate::Span;
@@ -250,7 +250,7 @@ impl Compiler<'_> {
                 }
             }
             TargetKind::Static(target) => {
-                let Some((global, name)) = self.static_variable(target, node.target.span) else {
+                let Some((global, name)) = self.static_target(target, node.target.span) else {
                     return;
                 };
                 let (cell, old) = (self.temp(), self.temp());
@@ -356,7 +356,7 @@ impl Compiler<'_> {
                 }
             }
             TargetKind::Static(target) => {
-                let Some((global, name)) = self.static_variable(target, node.target.span) else {
+                let Some((global, name)) = self.static_target(target, node.target.span) else {
                     return;
                 };
                 let cell = self.temp();
@@ -451,7 +451,7 @@ impl Compiler<'_> {
                 self.f.define(index);
             }
             TargetKind::Static(node) => {
-                if let Some((global, _)) = self.static_variable(node, target.span) {
+                if let Some((global, _)) = self.static_target(node, target.span) {
                     self.at(target.span);
                     self.give(value, dst, mark);
                     let cell = self.temp();
@@ -511,6 +511,20 @@ impl Compiler<'_> {
         self.reset(mark);
     }
 
+    /// The static variable at the start of what is written. A property is written in the object that it holds, not
+    /// in the variable.
+    fn static_base(
+        &mut self,
+        node: &Static,
+        span: Span,
+        links: &[Link],
+    ) -> Option<(u32, Box<str>)> {
+        match links.first().map(|link| &link.kind) {
+            Some(LinkKind::Property(_)) => self.static_variable(node, span),
+            _ => self.static_target(node, span),
+        }
+    }
+
     /// Evaluates the parts of an element that is written later, after `others`.
     fn path_of(&mut self, base: &Expr, links: &[Link], span: Span, others: &[&Expr]) -> Path {
         // What comes before the last call is only read; the call's result is an object, or the write is lost.
@@ -534,21 +548,23 @@ impl Compiler<'_> {
                 self.f.define(index);
                 register
             }
-            ExprKind::Static(node) if start == 0 => match self.static_variable(node, base.span) {
-                Some((global, _)) => {
-                    let cell = self.temp();
-                    self.at(base.span);
-                    self.emit(Op::Global, cell, 0, 0, global);
-                    cell
+            ExprKind::Static(node) if start == 0 => {
+                match self.static_base(node, base.span, links) {
+                    Some((global, _)) => {
+                        let cell = self.temp();
+                        self.at(base.span);
+                        self.emit(Op::Global, cell, 0, 0, global);
+                        cell
+                    }
+                    None => {
+                        return Path {
+                            base: 0,
+                            steps: Vec::new(),
+                            span,
+                        };
+                    }
                 }
-                None => {
-                    return Path {
-                        base: 0,
-                        steps: Vec::new(),
-                        span,
-                    };
-                }
-            },
+            }
             _ => {
                 let register = self.temp();
                 if start == 0 {

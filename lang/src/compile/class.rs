@@ -7,7 +7,7 @@ use angarium_syntax::ast::{ClassDecl, Member, MemberKind, Name, Stmt, StmtKind};
 
 use crate::bytecode::{Class, Const, Op};
 use crate::compile::code::{Function, Place};
-use crate::compile::{Arity, ClassInfo, Compiler, Hoist, Named, Role};
+use crate::compile::{Arity, ClassInfo, Compiler, Hoist, Named, Role, StaticVariable};
 use crate::resolve::Body;
 
 impl Compiler<'_> {
@@ -55,8 +55,12 @@ impl Compiler<'_> {
                     init.iter().for_each(|init| self.check_constant(init));
                     if modifiers.statik.is_some() {
                         let global = self.new_global(&variable.name);
-                        variables
-                            .insert(variable.name.clone(), (global, modifiers.private.is_some()));
+                        let found = StaticVariable {
+                            global,
+                            private: modifiers.private.is_some(),
+                            readonly: modifiers.readonly.is_some(),
+                        };
+                        variables.insert(variable.name.clone(), found);
                         continue;
                     }
                     if modifiers.private.is_some() {
@@ -253,8 +257,7 @@ impl Compiler<'_> {
             else {
                 continue;
             };
-            let (Some((global, _)), Some(_)) =
-                (info.variables.get(&variable.name), modifiers.statik)
+            let (Some(found), Some(_)) = (info.variables.get(&variable.name), modifiers.statik)
             else {
                 continue;
             };
@@ -264,7 +267,7 @@ impl Compiler<'_> {
                 Some(init) => self.expr_into(init, value),
                 None => self.load(value, Const::None),
             }
-            self.emit(Op::Global, cell, 0, 0, *global);
+            self.emit(Op::Global, cell, 0, 0, found.global);
             self.emit(Op::MoveCell, cell, value, 0, 0);
             self.free(value);
         }

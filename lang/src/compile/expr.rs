@@ -737,6 +737,39 @@ impl Compiler<'_> {
         None
     }
 
+    /// Whether a static variable is private to another class, so that `isset` and `??` do not see it.
+    pub(super) fn is_hidden(&mut self, node: &Static) -> bool {
+        let StaticMember::Variable(variable) = &node.member else {
+            return false;
+        };
+        let own = self.f.proto.class;
+        self.class_before(&node.class).is_some_and(|info| {
+            own != Some(info.index)
+                && info
+                    .variables
+                    .get(&variable.name)
+                    .is_some_and(|found| found.private)
+        })
+    }
+
+    /// The global behind `ns::$name`, `Class::$name` that is written.
+    pub(super) fn static_target(&mut self, node: &Static, span: Span) -> Option<(u32, Box<str>)> {
+        let found = self.static_variable(node, span)?;
+        if let Some(info) = self.class_before(&node.class)
+            && self.f.proto.class != Some(info.index)
+            && info
+                .variables
+                .get(&found.1)
+                .is_some_and(|variable| variable.readonly && !variable.private)
+        {
+            self.at(span);
+            let message = format!("{}::${} is read-only", info.name, found.1);
+            let message = self.constant(Const::Str(message.into_bytes().into()));
+            self.emit(Op::Fail, 0, 0, 0, message);
+        }
+        Some(found)
+    }
+
     /// The global behind `ns::$name`, `Class::$name`.
     pub(super) fn static_variable(&mut self, node: &Static, span: Span) -> Option<(u32, Box<str>)> {
         let StaticMember::Variable(variable) = &node.member else {
@@ -757,7 +790,7 @@ impl Compiler<'_> {
             return found.map(|global| (global, variable.name.clone()));
         }
         if let Some(info) = self.class_before(&node.class) {
-            let Some((global, private)) = info.variables.get(&variable.name).copied() else {
+            let Some(found) = info.variables.get(&variable.name).copied() else {
                 let known: Vec<Box<str>> = info.variables.keys().cloned().collect();
                 let message = format!(
                     "class `{}` has no static variable `${}`",
@@ -766,8 +799,8 @@ impl Compiler<'_> {
                 self.unknown_member(variable.span, message, &variable.name, "$", &known);
                 return None;
             };
-            self.check_private(&info, &format!("${}", variable.name), private, span);
-            return Some((global, variable.name.clone()));
+            self.check_private(&info, &format!("${}", variable.name), found.private, span);
+            return Some((found.global, variable.name.clone()));
         }
         self.unknown_class(&node.class);
         None
@@ -854,7 +887,9 @@ impl Compiler<'_> {
                 self.quiet_links(&node.links, dst);
             }
             ExprKind::Static(node) if matches!(node.member, StaticMember::Variable(_)) => {
-                if let Some((global, _)) = self.static_variable(node, expr.span) {
+                if self.is_hidden(node) {
+                    self.load(dst, Const::None);
+                } else if let Some((global, _)) = self.static_variable(node, expr.span) {
                     let cell = self.temp();
                     self.emit(Op::Global, cell, 0, 0, global);
                     self.emit(Op::PeekCell, dst, cell, 0, 0);
@@ -920,7 +955,9 @@ impl Compiler<'_> {
                 self.emit(Op::IsSet, dst, cell, 0, 0);
             }
             TargetKind::Static(node) => {
-                if let Some((global, _)) = self.static_variable(node, target.span) {
+                if self.is_hidden(node) {
+                    self.load(dst, Const::Bool(false));
+                } else if let Some((global, _)) = self.static_variable(node, target.span) {
                     self.emit(Op::Global, dst, 0, 0, global);
                     self.emit(Op::IsSet, dst, dst, 0, 0);
                 }

@@ -110,10 +110,21 @@ pub(crate) struct ClassInfo {
     pub index: u32,
     /// What the constructor takes.
     pub arity: Arity,
-    /// Static variables: the global, and whether it is private.
-    pub variables: HashMap<Box<str>, (u32, bool)>,
+    /// Static variables.
+    pub variables: HashMap<Box<str>, StaticVariable>,
     /// Static functions, and whether they are private.
     pub functions: HashMap<Box<str>, (Named, bool)>,
+}
+
+/// A static variable of a class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct StaticVariable {
+    /// Where it lives.
+    pub global: u32,
+    /// Only the class sees it.
+    pub private: bool,
+    /// Only the class writes it.
+    pub readonly: bool,
 }
 
 /// What a session's top level puts into a global before everything else.
