@@ -3,6 +3,7 @@
 //! A cache belongs to a namespace and a function; in it an entry is found by its arguments. Values are frozen trees. Who
 //! misses on an entry that another execution computes waits for it; if that call throws, the next one computes.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::array::{Key, View};
-use crate::convert::{to_number, truthy};
+use crate::convert::{strict_equal, to_number, truthy};
 use crate::frozen::{Pin, Tree, freeze};
 use crate::host::{Host, MessageScope};
 use crate::native::{Cx, Input, Step, Task, Throw};
@@ -450,7 +451,7 @@ impl CachedCall {
             });
         let mut whole = true;
         for (_, value) in picked {
-            whole = whole && write_key(&mut key, value);
+            whole = whole && write_key(&mut key, value, host);
         }
         // Where no message is being handled there is one cache for all.
         let message = host
@@ -613,9 +614,37 @@ impl Drop for CachedCall {
     }
 }
 
-/// Appends the form of an argument that strictly equal values share and no others; false if it has none: objects and
+/// The objects and functions that an execution passed to cached calls. They are kept until it ends, so that no later
+/// one takes the place of one that is gone.
+#[derive(Default)]
+struct Identities(RefCell<Vec<Value>>);
+
+/// As many objects and functions of an execution have entries in caches; calls with others are made each time.
+const MAX_IDENTITIES: usize = 256;
+
+impl Identities {
+    /// The number of an object or function in its execution.
+    fn number(host: &Host, value: &Value) -> Option<u64> {
+        let identities = host.extension::<Identities>().unwrap_or_else(|| {
+            host.extend(Rc::new(Identities::default()));
+            host.extension().unwrap_or_default()
+        });
+        let mut known = identities.0.borrow_mut();
+        let at = match known.iter().position(|other| strict_equal(other, value)) {
+            Some(at) => at,
+            None if known.len() < MAX_IDENTITIES => {
+                known.push(value.clone());
+                known.len() - 1
+            }
+            None => return None,
+        };
+        Some(at as u64)
+    }
+}
+
+/// Appends the form of an argument that strictly equal values share and no others; false if it has none. Objects and
 /// functions are told apart by identity, which other executions do not share.
-fn write_key(out: &mut Vec<u8>, value: &Value) -> bool {
+fn write_key(out: &mut Vec<u8>, value: &Value, host: &Host) -> bool {
     // The entries of an array are sorted, as their order does not count.
     enum Item {
         Value(Value),
@@ -659,7 +688,14 @@ fn write_key(out: &mut Vec<u8>, value: &Value) -> bool {
                     pending.push(Item::Key(key));
                 }
             }
-            Item::Value(_) => return false,
+            Item::Value(other) => {
+                let Some(number) = Identities::number(host, &other) else {
+                    return false;
+                };
+                out.push(b'i');
+                out.extend_from_slice(&host.execution.to_bytes());
+                out.extend_from_slice(&number.to_le_bytes());
+            }
         }
     }
     true

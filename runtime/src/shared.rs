@@ -23,6 +23,11 @@ impl ExecutionId {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         ExecutionId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// The id as a part of a key.
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
 }
 
 /// Waiting for this lock would close a circle of waits.

@@ -346,5 +346,8 @@ fn every_section_and_every_decided_point_has_a_case() {
         .map(|case| &case.name)
         .collect();
     assert!(silent.is_empty(), "cases that name no section: {silent:?}");
-    println!("sections of the language with a case: {0} of {0}", sections.len());
+    println!(
+        "sections of the language with a case: {0} of {0}",
+        sections.len()
+    );
 }
