@@ -114,7 +114,7 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
         server_tls(server, &config.running, &place)?;
     }
     resolver::Settings::from_config(&config.running.resolver)?;
-    delivery::Settings::from_config(&config.running, &hostname(), Vec::new())?;
+    delivery_settings(&config, &hostname())?;
     Ok(Prepared {
         place,
         config,
@@ -242,11 +242,7 @@ impl App {
         let count = config.startup.workers().unwrap_or_else(cores);
         let workers = Arc::new(Workers::start(count, &make, &pool, GRACE)?);
         let live = Arc::new(Live {
-            settings: delivery::Settings::from_config(
-                &config.running,
-                &hostname,
-                own_sockets(&config),
-            )?,
+            settings: delivery_settings(&config, &hostname)?,
             hooks: Arc::new(QueueScripts::new(
                 Arc::clone(&scripts),
                 services.clone(),
@@ -267,7 +263,9 @@ impl App {
                 log.line(event.severity(), event.id(), &event.to_string());
             })
         };
-        let store = SpoolStore::new(spool.clone(), queue.handle().sink());
+        let handle = queue.handle();
+        let store = SpoolStore::new(spool.clone(), handle.sink())
+            .while_room(Box::new(move || handle.has_room()));
         let store: Arc<dyn Store> = Arc::new(store.observed(Arc::clone(&observer)));
         let mut servers = Vec::new();
         let mut endpoints = Vec::new();
@@ -351,8 +349,7 @@ impl App {
         let scripts = Arc::new(scripts);
         // Everything that can fail comes before the first thing that takes effect.
         let resolver = resolver::Settings::from_config(&new.running.resolver)?;
-        let settings =
-            delivery::Settings::from_config(&new.running, &self.hostname, own_sockets(&new))?;
+        let settings = delivery_settings(&new, &self.hostname)?;
         let mut replacements = Vec::new();
         for server in &self.servers {
             let Some(written) = new
@@ -480,6 +477,18 @@ fn server_settings(
         verbose: server.logging.verbose,
         product: PRODUCT.to_owned(),
     })
+}
+
+/// What delivery works by.
+fn delivery_settings(
+    config: &Config,
+    hostname: &str,
+) -> Result<delivery::Settings, delivery::settings::SettingsError> {
+    let sockets = own_sockets(config);
+    let mut settings = delivery::Settings::from_config(&config.running, hostname, sockets)?;
+    let messages = config.startup.queues.maxmessages;
+    settings.limits.messages = usize::try_from(messages).unwrap_or(usize::MAX);
+    Ok(settings)
 }
 
 /// The sockets on which this server takes mail, for the guard against loops.

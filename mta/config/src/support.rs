@@ -109,11 +109,6 @@ const TABLE: &[Row] = &[
     key(Startup, "scripting.threads", SHARED_WORKERS),
     key(Startup, "scripting.ffi", NotYet("the FFI class")),
     key(Startup, "queues.threads", SHARED_WORKERS),
-    key(
-        Startup,
-        "queues.maxmessages",
-        NotYet("a bound on the queued messages"),
-    ),
     key(Startup, "cluster", NotYet("the cluster service")),
     key(Startup, "rated", NotYet("the shared rate service")),
     key(Startup, "monitor", MONITOR),

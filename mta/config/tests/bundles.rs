@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use angarium_config::condition::Fields;
 use angarium_config::{
     FileSource, HookType, KeyUse, Listed, MemoryFiles, Options, PackOptions, Source, bundle, load,
     pack, survey,
 };
+use angarium_queue::text::Text;
 
 /// The files of the repository, for tests only.
 struct Repository;
@@ -145,21 +147,43 @@ fn the_samples_of_the_guide_load() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
-    assert_eq!(samples.len(), 2);
-    for sample in samples {
-        let running = format!("version: '6.0'\n{sample}");
-        let files: MemoryFiles = [
-            ("d/smtpd.yaml", "version: '6.0'\n"),
-            ("d/smtpd-app.yaml", &running),
-        ]
+    assert_eq!(samples.len(), 4);
+    // Together they are one configuration; the sample of the other file has its version.
+    let (delivery, running): (Vec<&str>, Vec<&str>) = samples
         .into_iter()
-        .collect();
-        let source = Source::Packed("d/smtpd.yaml".into());
-        let loaded =
-            load(&files, &source, &Options::default()).unwrap_or_else(|errors| panic!("{errors}"));
-        if let Some(transport) = loaded.config.running.transports.get("far-away") {
-            assert_eq!(transport.connection.timeout.as_secs(), 120);
-            assert_eq!(transport.dsn.transport.as_deref(), Some("outbound"));
-        }
-    }
+        .partition(|sample| sample.starts_with("version"));
+    let running = format!("version: '6.0'\n{}", running.concat());
+    let files: MemoryFiles = [
+        ("d/smtpd.yaml", "version: '6.0'\n"),
+        ("d/smtpd-app.yaml", &running),
+        ("d/smtpd-delivery.yaml", &delivery.concat()),
+    ]
+    .into_iter()
+    .collect();
+    let source = Source::Packed("d/smtpd.yaml".into());
+    let loaded = load(&files, &source, &Options::default());
+    let running = loaded
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .config
+        .running;
+    let transport = &running.transports["far-away"];
+    assert_eq!(transport.connection.timeout.as_secs(), 120);
+    assert_eq!(transport.dsn.transport.as_deref(), Some("outbound"));
+    let transactions = |remotemx: &str| {
+        let (remotemx, transportid) = (Text::from(remotemx), Text::from("outbound"));
+        let settings = running.delivery.settings(&Fields {
+            tenantid: None,
+            jobid: None,
+            transportid: &transportid,
+            localip: None,
+            grouping: None,
+            remoteip: None,
+            remotemx: Some(&remotemx),
+            recipientdomain: &remotemx,
+        });
+        settings.pooling.transactions
+    };
+    assert_eq!(transactions("mx7.vast.example"), Some(50));
+    assert_eq!(transactions("a.example.org"), Some(50));
+    assert_eq!(transactions("mx.test.example"), None);
 }

@@ -259,7 +259,6 @@ rated: {key: abc}
 plugins: [{id: sink}]
 monitor: {listener: {port: 9090}}
 scripting: {ffi: true}
-queues: {maxmessages: 10}
 history: {path: /h}
 logging: {json: {path: /l}}
 environment:

@@ -16,7 +16,9 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use angarium_config::delivery::DeliverySettings;
 use angarium_effects::net::Connect;
 use angarium_effects::random::uuid_text;
 use angarium_queue::attempt as result;
@@ -47,10 +49,53 @@ pub(super) struct Task {
     pub candidate: Candidate,
     pub source: Option<SourceIp>,
     pub grouping: Option<Text>,
+    /// What the script wants.
+    pub wishes: Arc<Wishes>,
+    /// What `smtpd-delivery.yaml` says of the destination.
+    pub destination: DeliverySettings,
+}
+
+/// What a predelivery script wants of the attempt.
+#[derive(Debug)]
+pub(super) struct Wishes {
     /// What `Try` set for the client.
     pub client: Client,
     /// RFC 3461 data, with what `Try` set.
     pub dsn: DsnRequest,
+    /// What `Try` set for policies and settings by destination.
+    pub jobid: Option<Text>,
+    /// The same.
+    pub tenantid: Option<Text>,
+}
+
+impl Wishes {
+    /// None: there is no script, or it left everything as it is.
+    pub(super) fn of(item: &Item) -> Wishes {
+        Wishes {
+            client: Client::default(),
+            dsn: item.dsn.clone(),
+            jobid: None,
+            tenantid: None,
+        }
+    }
+
+    /// Shows an item as it was tried, for postdelivery (hooks.md, group MESSAGE).
+    pub(super) fn as_tried(&self, item: &mut Item) {
+        let replace = |own: &mut Option<Text>, tried: &Option<Text>| {
+            if tried.is_some() {
+                own.clone_from(tried);
+            }
+        };
+        replace(&mut item.jobid, &self.jobid);
+        replace(&mut item.tenantid, &self.tenantid);
+        if let Some(sender) = &self.client.sender {
+            item.sender = sender.clone();
+        }
+        if let Some(recipient) = &self.client.recipient {
+            item.recipient = recipient.clone();
+        }
+        item.dsn = self.dsn.clone();
+    }
 }
 
 /// Makes the attempt.
@@ -167,9 +212,8 @@ impl Run<'_> {
         eight_bit: bool,
         eight_bit_header: bool,
     ) -> Result<Transaction, AttemptError> {
-        let Task {
-            item, client, dsn, ..
-        } = self.task;
+        let Task { item, wishes, .. } = self.task;
+        let Wishes { client, dsn, .. } = &**wishes;
         let refused = |what: &str, error: &dyn std::fmt::Display| {
             let mut error = AttemptError::new(ErrorKind::Config, false, format!("{what}: {error}"));
             error.after_envelope = true;

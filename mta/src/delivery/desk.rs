@@ -7,15 +7,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_queue::dsn::DsnRequest;
-use angarium_queue::item::{Item, ItemId};
-use angarium_queue::text::Text;
+use angarium_queue::item::ItemId;
 use rustls::RootCertStore;
 
+use super::attempt::Wishes;
 use super::idle::IdleConnections;
 use super::settings::{Settings, Sni, TlsSettings};
 use super::{Core, Live};
-use crate::hooks::queue::{Client, TlsMode};
+use crate::hooks::queue::TlsMode;
 use crate::tls::{Check, ClientTls, Finding, TlsError, Versions, system_roots};
 use crate::worker::Worker;
 
@@ -33,34 +32,8 @@ pub(super) struct Bound {
     pub live: Arc<Live>,
     /// `$context`
     pub context: Option<Box<dyn Any>>,
-    /// What `Try` set for the client.
-    pub client: Client,
-    /// What `Try` set of RFC 3461 data.
-    pub dsn: DsnRequest,
-    /// What `Try` set for policies.
-    pub jobid: Option<Text>,
-    /// The same.
-    pub tenantid: Option<Text>,
-}
-
-impl Bound {
-    /// Shows an item as it was tried, for postdelivery (hooks.md, group MESSAGE).
-    pub(super) fn as_tried(&self, item: &mut Item) {
-        let replace = |own: &mut Option<Text>, tried: &Option<Text>| {
-            if tried.is_some() {
-                own.clone_from(tried);
-            }
-        };
-        replace(&mut item.jobid, &self.jobid);
-        replace(&mut item.tenantid, &self.tenantid);
-        if let Some(sender) = &self.client.sender {
-            item.sender = sender.clone();
-        }
-        if let Some(recipient) = &self.client.recipient {
-            item.recipient = recipient.clone();
-        }
-        item.dsn = self.dsn.clone();
-    }
+    /// What the script wants of the attempt.
+    pub wishes: Option<Arc<Wishes>>,
 }
 
 impl Desk {
@@ -79,13 +52,6 @@ impl Desk {
 
     pub(super) fn release(&self, id: ItemId) -> Option<Bound> {
         self.bound.borrow_mut().remove(&id)
-    }
-
-    /// What `Try` set for an item's attempt.
-    pub(super) fn client(&self, id: ItemId) -> Option<(Client, DsnRequest)> {
-        let bound = self.bound.borrow();
-        let bound = bound.get(&id)?;
-        Some((bound.client.clone(), bound.dsn.clone()))
     }
 
     /// TLS for a connection with this host, if it may come to that.

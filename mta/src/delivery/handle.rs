@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use angarium_queue::index::State;
@@ -11,6 +11,7 @@ use angarium_queue::scheduler::{Control, Counters, Input, InputError, Running};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Live;
+use super::attempt::Wishes;
 use super::service::Queue;
 
 /// Messages that wait for the service; more make their senders wait.
@@ -18,7 +19,8 @@ const MAILBOX: usize = 4096;
 
 /// A message for the service.
 pub(super) enum Message {
-    Answer(Box<Input>),
+    /// The end of a job; after predelivery with what the script wants of the attempt.
+    Answer(Box<Input>, Option<Arc<Wishes>>),
     Control {
         id: ItemId,
         action: Box<Control>,
@@ -39,7 +41,19 @@ pub struct Handle {
     /// New items. There is no bound here: an item takes the same memory in the queue a moment later,
     /// and what comes in is slowed down by its sync.
     news: mpsc::UnboundedSender<Vec<Item>>,
-    room: Arc<AtomicBool>,
+    room: Arc<Room>,
+}
+
+/// How much of `queues.maxmessages` is taken.
+#[derive(Default)]
+struct Room {
+    /// The bound; 0: none.
+    limit: AtomicUsize,
+    /// Items that the service holds.
+    held: AtomicUsize,
+    /// Items that were handed over and are not counted in `held` yet, so that whoever was answered
+    /// 250 is never too early with the next message.
+    coming: AtomicUsize,
 }
 
 impl fmt::Debug for Handle {
@@ -87,6 +101,7 @@ impl Handle {
     /// Hands over items that are in the spool and synced. It never waits; without a service they are
     /// found at the next start.
     pub fn committed(&self, items: Vec<Item>) {
+        self.room.coming.fetch_add(items.len(), Ordering::Relaxed);
         let _ = self.news.send(items);
     }
 
@@ -100,7 +115,10 @@ impl Handle {
     /// Whether `queues.maxmessages` allows new mail.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.room.load(Ordering::Relaxed)
+        let limit = self.room.limit.load(Ordering::Relaxed);
+        let coming = self.room.coming.load(Ordering::Acquire);
+        let held = self.room.held.load(Ordering::Relaxed);
+        limit == 0 || held.saturating_add(coming) < limit
     }
 
     /// Carries out an operator's wish for an item: hold, release, retry, bounce, delete and the rest.
@@ -186,13 +204,20 @@ impl Handle {
         }
     }
 
-    /// For the service: says whether there is room.
-    pub(super) fn set_room(&self, room: bool) {
-        self.room.store(room, Ordering::Relaxed);
+    /// For the service: sets `queues.maxmessages`.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.room.limit.store(limit, Ordering::Relaxed);
     }
 
-    pub(super) async fn answer(&self, input: Input) {
-        let _ = self.mailbox.send(Message::Answer(Box::new(input))).await;
+    /// For the service: it holds so many items, among them `arrived` of those that were on their way.
+    pub(super) fn set_held(&self, held: usize, arrived: usize) {
+        self.room.held.store(held, Ordering::Relaxed);
+        self.room.coming.fetch_sub(arrived, Ordering::Release);
+    }
+
+    pub(super) async fn answer(&self, input: Input, wishes: Option<Arc<Wishes>>) {
+        let message = Message::Answer(Box::new(input), wishes);
+        let _ = self.mailbox.send(message).await;
     }
 }
 
@@ -208,7 +233,7 @@ pub(super) fn channel() -> (Handle, Inbox) {
     let handle = Handle {
         mailbox,
         news: sender,
-        room: Arc::new(AtomicBool::new(true)),
+        room: Arc::default(),
     };
     (handle, Inbox { messages, news })
 }

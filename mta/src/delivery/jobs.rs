@@ -6,15 +6,15 @@ use std::sync::Arc;
 use angarium_effects::LocalFuture;
 use angarium_effects::random::uuid_text;
 use angarium_queue::attempt::{Attempt, AttemptError, DnsError, ErrorKind, Outcome};
-use angarium_queue::destination::{Candidate, Resolution};
+use angarium_queue::destination::Resolution;
 use angarium_queue::item::{Item, ItemId};
 use angarium_queue::outcome::{Cause, Verdict};
 use angarium_queue::scheduler::{Input, Predelivery};
 use angarium_queue::text::Text;
-use angarium_queue::transport::{Plan, SourceIp};
+use angarium_queue::transport::Plan;
 use tokio::sync::mpsc;
 
-use super::attempt::{self, Task};
+use super::attempt::{self, Task, Wishes};
 use super::desk::{Bound, Desk};
 use super::handle::Handle;
 use super::hooks::{Before, QueueHook};
@@ -104,7 +104,13 @@ impl Answer {
 
     async fn send(mut self, input: Input) {
         self.fallback = None;
-        self.handle.answer(input).await;
+        self.handle.answer(input, None).await;
+    }
+
+    /// Answers with what the script wants of the attempt.
+    async fn send_with(mut self, input: Input, wishes: Option<Arc<Wishes>>) {
+        self.fallback = None;
+        self.handle.answer(input, wishes).await;
     }
 }
 
@@ -141,19 +147,21 @@ pub(super) fn predelivery(
             let mut bound = Bound {
                 live: Arc::clone(&live),
                 context,
-                client: script::Client::default(),
-                dsn: item.dsn.clone(),
-                jobid: None,
-                tenantid: None,
+                wishes: None,
             };
+            let mut wishes = None;
             let desk = Desk::of(&worker, &core);
             let verdict = match verdict {
                 Ok(script::Predelivery::Try(attempt)) => {
                     let script::Try { plan, client } = *attempt;
-                    bound.dsn = item.dsn.overridden(&plan.dsn);
-                    bound.client = client;
-                    bound.jobid.clone_from(&plan.jobid);
-                    bound.tenantid.clone_from(&plan.tenantid);
+                    let wanted = Arc::new(Wishes {
+                        dsn: item.dsn.overridden(&plan.dsn),
+                        jobid: plan.jobid.clone(),
+                        tenantid: plan.tenantid.clone(),
+                        client,
+                    });
+                    bound.wishes = Some(Arc::clone(&wanted));
+                    wishes = Some(wanted);
                     desk.bind(id, bound);
                     Predelivery::Try(Box::new(plan))
                 }
@@ -175,13 +183,12 @@ pub(super) fn predelivery(
                     Predelivery::Failed(message)
                 }
             };
-            answer
-                .send(Input::PredeliveryVerdict {
-                    id,
-                    verdict,
-                    metadata,
-                })
-                .await;
+            let verdict = Input::PredeliveryVerdict {
+                id,
+                verdict,
+                metadata,
+            };
+            answer.send_with(verdict, wishes).await;
         })
     }
 }
@@ -200,41 +207,16 @@ pub(super) fn resolve(resolution: Resolution, answer: Answer) -> impl Job {
     }
 }
 
-/// What an attempt needs of the service.
-pub(super) struct Delivery {
-    pub item: Item,
-    pub candidate: Candidate,
-    pub source: Option<SourceIp>,
-    pub grouping: Option<Text>,
-    pub core: Arc<Core>,
-    pub live: Arc<Live>,
-}
-
 /// Makes an attempt.
-pub(super) fn attempt(delivery: Delivery, mut answer: Answer) -> impl Job {
+pub(super) fn attempt(
+    task: Task,
+    core: Arc<Core>,
+    live: Arc<Live>,
+    mut answer: Answer,
+) -> impl Job {
     move |worker: Rc<Worker>| {
         Box::pin(async move {
-            let Delivery {
-                item,
-                candidate,
-                source,
-                grouping,
-                core,
-                live,
-            } = delivery;
-            let id = item.id;
-            let desk = Desk::of(&worker, &core);
-            let (client, dsn) = desk
-                .client(id)
-                .unwrap_or_else(|| (script::Client::default(), item.dsn.clone()));
-            let task = Task {
-                item,
-                candidate,
-                source,
-                grouping,
-                client,
-                dsn,
-            };
+            let id = task.item.id;
             // From here on something may have been sent.
             answer.fallback = Some(Input::AttemptDone {
                 id,
@@ -272,7 +254,9 @@ pub(super) fn postdelivery(
             let id = ended.item.id;
             let (live, context) = match Desk::of(&worker, &core).release(id) {
                 Some(bound) => {
-                    bound.as_tried(&mut ended.item);
+                    if let Some(wishes) = &bound.wishes {
+                        wishes.as_tried(&mut ended.item);
+                    }
                     (bound.live, bound.context)
                 }
                 None => (live, None),
@@ -309,15 +293,19 @@ pub(super) fn forget(id: ItemId, core: Arc<Core>) -> impl Job {
     }
 }
 
-/// Equal for items that are likely to share connections (FNV-1a).
+/// Equal for items that are likely to share connections.
 pub(super) fn destination_key(item: &Item) -> u64 {
-    let domain = item.recipient.domain.as_bytes();
-    let parts = item.transportid.as_bytes().iter().chain(&[0]);
+    let domain = item.recipient.domain.to_ascii_lowercase();
+    fnv1a([item.transportid.as_bytes(), &[0], domain.as_bytes()])
+}
+
+/// The FNV-1a hash of the parts together.
+pub(super) fn fnv1a<const N: usize>(parts: [&[u8]; N]) -> u64 {
     parts
-        .copied()
-        .chain(domain.iter().map(u8::to_ascii_lowercase))
+        .into_iter()
+        .flatten()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         })
 }
 

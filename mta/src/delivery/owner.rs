@@ -15,13 +15,14 @@ use angarium_queue::time::Timestamp;
 use angarium_spool::{Recovered, Spool};
 use tokio::sync::{mpsc, oneshot};
 
+use super::attempt::{Task, Wishes};
 use super::content::spool_id;
 use super::handle::{Handle, Inbox, Message};
 use super::idle::Ledger;
 use super::jobs::{self, Answer};
 use super::log::Line;
 use super::service::{Crew, Queue, Start};
-use super::{Core, Live, QueueHook, bounce, content};
+use super::{Core, Live, QueueHook, bounce, content, plan};
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
 use crate::worker::Effects;
@@ -42,6 +43,8 @@ pub(super) struct Owner {
     interner: Interner,
     /// New items for which there is no room; they are on disk.
     overflow: VecDeque<Box<Item>>,
+    /// Items that came since it was last said how many there are.
+    arrived: usize,
     live: Arc<Live>,
     core: Arc<Core>,
     pool: Arc<HeavyPool>,
@@ -54,6 +57,8 @@ pub(super) struct Owner {
     own_answers: Option<mpsc::UnboundedReceiver<Input>>,
     /// The worker of each item from predelivery to the end of its postdelivery.
     bound: HashMap<ItemId, usize>,
+    /// What the predelivery script wants of the attempts of each such item.
+    wishes: HashMap<ItemId, Arc<Wishes>>,
     /// Attempts under way, by worker.
     load: Vec<usize>,
     sending: HashMap<ItemId, usize>,
@@ -80,6 +85,7 @@ impl Owner {
             spool: start.spool.clone(),
             idle: Arc::new(Ledger::new(settings.pool_size)),
         };
+        handle.set_limit(settings.limits.messages);
         let seed = effects.random.next_u64();
         let queue = Scheduler::new(
             settings.transports.clone(),
@@ -94,6 +100,7 @@ impl Owner {
             recovered: Some(start.recovered),
             interner: Interner::new(),
             overflow: VecDeque::new(),
+            arrived: 0,
             core: Arc::new(core),
             live: start.live,
             pool: start.pool,
@@ -105,6 +112,7 @@ impl Owner {
             own,
             own_answers: Some(own_answers),
             bound: HashMap::new(),
+            wishes: HashMap::new(),
             sending: HashMap::new(),
             ended: HashMap::new(),
             timer: None,
@@ -124,7 +132,9 @@ impl Owner {
         loop {
             self.load_some();
             self.act().await;
-            self.handle.set_room(self.queue.has_room());
+            let held = self.queue.len() + self.overflow.len();
+            let arrived = std::mem::take(&mut self.arrived);
+            self.handle.set_held(held, arrived);
             if self.is_over() {
                 break;
             }
@@ -196,7 +206,12 @@ impl Owner {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Answer(input) => self.input(*input),
+            Message::Answer(input, wishes) => {
+                if let (Input::PredeliveryVerdict { id, .. }, Some(wishes)) = (&*input, wishes) {
+                    self.wishes.insert(*id, wishes);
+                }
+                self.input(*input);
+            }
             Message::Control { id, action, reply } => {
                 let now = self.now();
                 let action = *action;
@@ -207,9 +222,15 @@ impl Owner {
             Message::Configure(live) => {
                 let transports = live.settings.transports.clone();
                 let own = Arc::clone(&live.settings.own);
+                let limits = live.settings.limits;
                 self.core.idle.resize(live.settings.pool_size);
+                self.handle.set_limit(limits.messages);
                 self.live = live;
-                self.input(Input::Configure { transports, own });
+                self.input(Input::Configure {
+                    transports,
+                    own,
+                    limits,
+                });
             }
             Message::Stop { grace, reply } => {
                 self.recovered = None;
@@ -221,6 +242,7 @@ impl Owner {
     }
 
     fn committed(&mut self, items: Vec<Item>) {
+        self.arrived += items.len();
         for item in items {
             let line = Line::new("queue")
                 .with("id", item.id)
@@ -340,24 +362,39 @@ impl Owner {
                     source,
                     grouping,
                 } => {
-                    let worker = self.worker_of(id);
                     let answer = Answer::attempt(&self.handle, &self.own, id);
-                    let Some(item) = self.queue.item(id) else {
+                    let Some(item) = self.queue.item(id).cloned() else {
                         continue;
+                    };
+                    let settings = &self.live.settings;
+                    let wishes = self.wishes.get(&id).map(Arc::clone);
+                    let wishes = wishes.unwrap_or_else(|| Arc::new(Wishes::of(&item)));
+                    let task = Task {
+                        destination: settings.of_destination(
+                            &item,
+                            &wishes,
+                            &candidate,
+                            source.as_ref(),
+                            grouping.as_ref(),
+                        ),
+                        wishes,
+                        item,
+                        candidate,
+                        source,
+                        grouping,
+                    };
+                    let worker = match plan::shared_by(settings, &task) {
+                        // Whoever may use a connection comes to where it is.
+                        Some(key) => self.choose(WorkerKey(key)),
+                        None => self.worker_of(id),
                     };
                     if let Some(load) = self.load.get_mut(worker) {
                         *load += 1;
                     }
                     self.sending.insert(id, worker);
-                    let work = jobs::Delivery {
-                        item: item.clone(),
-                        candidate,
-                        source,
-                        grouping,
-                        core: Arc::clone(&self.core),
-                        live: Arc::clone(&self.live),
-                    };
-                    self.dispatch(worker, jobs::attempt(work, answer)).await;
+                    let (core, live) = (Arc::clone(&self.core), Arc::clone(&self.live));
+                    self.dispatch(worker, jobs::attempt(task, core, live, answer))
+                        .await;
                 }
                 Output::RunPostdelivery {
                     id,
@@ -376,7 +413,7 @@ impl Owner {
                         action: situation.action,
                     };
                     self.ended.insert(id, ending);
-                    let bound = self.bound.remove(&id);
+                    let bound = self.release(id);
                     let asked = self.live.hooks.has(QueueHook::Postdelivery) || bound.is_some();
                     let answer = Answer::postdelivery(&self.handle, &self.own, id);
                     if !asked {
@@ -397,7 +434,7 @@ impl Owner {
                     self.dispatch(worker, job).await;
                 }
                 Output::Persist { id, change, dsn } => {
-                    if let Some(worker) = self.bound.remove(&id) {
+                    if let Some(worker) = self.release(id) {
                         // No postdelivery ran: what predelivery left is of no more use.
                         let core = Arc::clone(&self.core);
                         self.dispatch(worker, jobs::forget(id, core)).await;
@@ -446,6 +483,12 @@ impl Owner {
         let (core, live) = (Arc::clone(&self.core), Arc::clone(&self.live));
         self.dispatch(worker, jobs::predelivery(item, core, live, answer))
             .await;
+    }
+
+    /// Ends an item's round; gives the worker that it was bound to.
+    fn release(&mut self, id: ItemId) -> Option<usize> {
+        self.wishes.remove(&id);
+        self.bound.remove(&id)
     }
 
     /// The worker of an item's round.

@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use angarium_config::condition::Fields;
-use angarium_config::delivery::{DeliveryPooling, DeliverySettings};
+use angarium_config::delivery::DeliveryPooling;
 use angarium_queue::pool::{PoolDestination, PoolKey, PoolRules};
 use angarium_queue::text::Text;
 use angarium_smtp::client::{Config, Protocol, State, TlsMode as MachineTls};
 
 use super::attempt::Task;
+use super::jobs::fnv1a;
 use super::settings::{PoolPolicy, Settings, Sni, TlsSettings, tls_mode};
+use crate::hooks::queue::Client;
 use crate::tls::Versions;
 
 /// The client's plan for an attempt.
@@ -26,8 +27,8 @@ pub(super) struct ClientPlan {
 impl ClientPlan {
     pub(super) fn new(settings: &Settings, task: &Task) -> ClientPlan {
         let transport = settings.client(&task.item.transportid);
-        let destination = by_destination(settings, task);
-        let script = &task.client;
+        let destination = &task.destination;
+        let script = &task.wishes.client;
         let source = task.source.as_ref();
         let helo = script
             .helo
@@ -82,7 +83,7 @@ impl ClientPlan {
         };
         let pool_key = pool_key(settings, task, &config, &tls);
         ClientPlan {
-            pooling: pooling(&destination.pooling, task),
+            pooling: pooling(&destination.pooling, script),
             connect_timeout: script
                 .connect_timeout
                 .or(destination.timeout.connect.map(|limit| *limit))
@@ -102,25 +103,7 @@ impl ClientPlan {
     }
 }
 
-/// What `smtpd-delivery.yaml` says of this attempt.
-fn by_destination(settings: &Settings, task: &Task) -> DeliverySettings {
-    let Task {
-        item, candidate, ..
-    } = task;
-    settings.by_destination.settings(&Fields {
-        tenantid: item.tenantid.as_ref(),
-        jobid: item.jobid.as_ref(),
-        transportid: &item.transportid,
-        localip: task.source.as_ref().map(|source| source.address),
-        grouping: task.grouping.as_ref(),
-        remoteip: Some(candidate.ip),
-        remotemx: Some(&candidate.mx),
-        recipientdomain: &item.recipient.domain,
-    })
-}
-
-fn pooling(destination: &DeliveryPooling, task: &Task) -> Option<PoolRules> {
-    let script = &task.client;
+fn pooling(destination: &DeliveryPooling, script: &Client) -> Option<PoolRules> {
     if !script.pooling.or(destination.enabled).unwrap_or(false) {
         return None;
     }
@@ -141,17 +124,33 @@ fn pooling(destination: &DeliveryPooling, task: &Task) -> Option<PoolRules> {
     })
 }
 
-fn pool_key(settings: &Settings, task: &Task, config: &Config, tls: &TlsSettings) -> PoolKey {
+/// A number that is equal for attempts that may share a connection; none if the connection of this
+/// one is not kept. Attempts with one number belong on one worker.
+pub(super) fn shared_by(settings: &Settings, task: &Task) -> Option<u64> {
+    pooling(&task.destination.pooling, &task.wishes.client)?;
+    let port = task.candidate.port.to_be_bytes();
+    Some(match destination(settings, task) {
+        PoolDestination::RemoteMx(name) => fnv1a([b"mx", name.as_bytes(), &port]),
+        PoolDestination::Grouping(name) => fnv1a([b"grouping", name.as_bytes(), &port]),
+        PoolDestination::RemoteIp(ip) => fnv1a([b"ip", ip.to_string().as_bytes(), &port]),
+    })
+}
+
+fn destination(settings: &Settings, task: &Task) -> PoolDestination {
     let candidate = &task.candidate;
     let by_name = || PoolDestination::RemoteMx(candidate.mx.to_ascii_lowercase());
-    let destination = match settings.pool_policy {
+    match settings.pool_policy {
         PoolPolicy::RemoteMx => by_name(),
         PoolPolicy::RemoteIp => PoolDestination::RemoteIp(candidate.ip),
         PoolPolicy::Grouping => match &task.grouping {
             Some(grouping) => PoolDestination::Grouping(grouping.clone()),
             None => by_name(),
         },
-    };
+    }
+}
+
+fn pool_key(settings: &Settings, task: &Task, config: &Config, tls: &TlsSettings) -> PoolKey {
+    let candidate = &task.candidate;
     let user = config.auth.as_ref().map(|auth| auth.username.as_str());
     // A certificate that was checked for one host proves nothing for another.
     let host = tls.verify_host.then_some(&candidate.mx);
@@ -160,7 +159,7 @@ fn pool_key(settings: &Settings, task: &Task, config: &Config, tls: &TlsSettings
         config.protocol, config.helo
     );
     PoolKey {
-        destination,
+        destination: destination(settings, task),
         localip: task.source.as_ref().map(|source| source.address),
         port: candidate.port,
         session: Text::from(session),

@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_config::Running;
-use angarium_config::delivery::Delivery;
+use angarium_config::condition::Fields;
+use angarium_config::delivery::{Delivery, DeliverySettings};
 use angarium_config::running::PoolingPolicy;
 use angarium_config::transport::{self as config, Sni as ConfigSni};
 use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
-use angarium_queue::destination::OwnHosts;
+use angarium_queue::destination::{Candidate, OwnHosts};
+use angarium_queue::item::Item;
 use angarium_queue::scheduler::Limits;
 use angarium_queue::text::Text;
-use angarium_queue::transport::Transports;
+use angarium_queue::transport::{SourceIp, Transports};
 use angarium_smtp::client::{Credentials, State, Timeouts};
 
 use rustls::RootCertStore;
 
+use super::attempt::Wishes;
 use crate::hooks::queue::TlsMode;
 use crate::tls::Versions;
 
@@ -255,6 +258,27 @@ impl Settings {
             settings.dsn.insert(key, Arc::new(dsn_side(transport)?));
         }
         Ok(settings)
+    }
+
+    /// What `smtpd-delivery.yaml` says of an attempt.
+    pub(super) fn of_destination(
+        &self,
+        item: &Item,
+        wishes: &Wishes,
+        candidate: &Candidate,
+        source: Option<&SourceIp>,
+        grouping: Option<&Text>,
+    ) -> DeliverySettings {
+        self.by_destination.settings(&Fields {
+            tenantid: wishes.tenantid.as_ref().or(item.tenantid.as_ref()),
+            jobid: wishes.jobid.as_ref().or(item.jobid.as_ref()),
+            transportid: &item.transportid,
+            localip: source.map(|source| source.address),
+            grouping,
+            remoteip: Some(candidate.ip),
+            remotemx: Some(&candidate.mx),
+            recipientdomain: &item.recipient.domain,
+        })
     }
 
     /// The client's settings of a transport.

@@ -7,6 +7,7 @@
 
 mod pooling;
 mod sink;
+mod threads;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -878,17 +879,6 @@ impl QueueHooks for Scripted {
     }
 }
 
-fn pooled(_: &Item) -> Predelivery {
-    Predelivery::Try(Box::new(Try {
-        client: Client {
-            pooling: Some(true),
-            helo: Some("pooled.test".to_owned()),
-            ..Client::default()
-        },
-        ..Try::default()
-    }))
-}
-
 #[test]
 fn scripts_decide_before_and_after() {
     run(|dir| async move {
@@ -1036,108 +1026,5 @@ fn a_stop_lets_running_attempts_end() {
             .iter()
             .any(|line| line.contains(&format!("id={id}")));
         assert!(item);
-    });
-}
-
-/// Makes the effects of each worker; the table of names is made where it is used.
-fn threaded_effects() -> crate::worker::MakeEffects {
-    Arc::new(|index| {
-        use angarium_effects::system::SystemClock;
-        let dns = TableDns::default();
-        dns.add(
-            "to.test",
-            RecordType::A,
-            RecordData::A([127, 0, 0, 1].into()),
-        );
-        Effects {
-            clock: Rc::new(SystemClock),
-            random: Rc::new(SeededRandom::new(index as u64)),
-            dns: Rc::new(dns),
-            net: Rc::new(SystemNet),
-        }
-    })
-}
-
-#[test]
-fn workers_on_threads_share_the_work() {
-    run(|dir| async move {
-        let sink = Sink::accepting();
-        let mut settings = Setup::to(sink.port()).settings;
-        settings.limits.deliveries = 20;
-        let config = Config {
-            prepare_segments: false,
-            ..Config::new(dir.path().join("queue"), dir.path().join("tmp"))
-        };
-        let now: angarium_spool::Now = Arc::new(|| {
-            use angarium_effects::system::SystemClock;
-            SystemClock.monotonic()
-        });
-        let (spool, recovered) = Spool::open(Arc::new(SystemDisk), config, now).expect("a spool");
-        let pool = HeavyPool::start(1, 10).expect("threads");
-        let make = threaded_effects();
-        let workers = crate::worker::Workers::start(2, &make, &pool, Duration::from_secs(5))
-            .expect("workers");
-        let log = Memory::default();
-        let start = Start {
-            spool: spool.clone(),
-            recovered,
-            live: Arc::new(Live {
-                settings,
-                hooks: Arc::new(Scripted {
-                    before: pooled,
-                    after: |_, _| Verdict::Default,
-                }),
-            }),
-            pool: Arc::clone(&pool),
-            log: Arc::new(log.clone()),
-        };
-        let service = Service::start(start, workers.handles().to_vec(), &make).expect("a thread");
-        let handle = service.handle();
-        let store = SpoolStore::new(spool.clone(), handle.sink());
-        let (worker, _stopper) = Worker::alone(make(9), HeavyPool::inline());
-        for number in 1..=200_u128 {
-            let mut writer = store.begin(&worker).expect("room");
-            writer.append(MESSAGE.to_vec()).await.expect("room");
-            let mail = writer.finish().await.expect("a message");
-            let id = ItemId {
-                transaction: Uuid::from_u128(number),
-                queue: 1,
-            };
-            let to = Address::new(format!("b{number}"), "to.test");
-            let from = Address::new("a", "from.test");
-            let item = Item::new(
-                id,
-                Timestamp::from_secs(2_000_000_000),
-                from,
-                to,
-                "out".into(),
-            );
-            let change = Change::None;
-            let queued = vec![Queued { item, mail, change }];
-            store.commit(&worker, queued).await.expect("durable");
-        }
-        for _ in 0..5000 {
-            if sink.received().len() == 200 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        assert_eq!(sink.received().len(), 200, "{:#?}", log.lines());
-        assert!(sink.connections() <= 20);
-        handle.stop(Duration::from_secs(10)).await;
-        workers.stop();
-        // The idle connections say goodbye to a sink that lives on this thread.
-        tokio::task::spawn_blocking(move || workers.join())
-            .await
-            .expect("workers end");
-        service.join();
-        assert_eq!(spool.stats().items, 0);
-        assert_eq!(
-            sink.commands()
-                .iter()
-                .filter(|line| *line == "QUIT")
-                .count(),
-            sink.connections()
-        );
     });
 }

@@ -29,7 +29,12 @@ pub struct SpoolStore {
     spool: Spool,
     sink: Sink,
     observer: Option<Observer>,
+    /// Whether the queue takes new mail.
+    room: Option<HasRoom>,
 }
+
+/// Says whether the queue takes new mail. It must not wait.
+pub type HasRoom = Box<dyn Fn() -> bool + Send + Sync>;
 
 impl SpoolStore {
     /// A store over `spool` that hands what became durable to `sink`.
@@ -39,6 +44,16 @@ impl SpoolStore {
             spool,
             sink,
             observer: None,
+            room: None,
+        }
+    }
+
+    /// The same store, which takes new mail only while there is room in the queue.
+    #[must_use]
+    pub fn while_room(self, room: HasRoom) -> SpoolStore {
+        SpoolStore {
+            room: Some(room),
+            ..self
         }
     }
 
@@ -54,6 +69,9 @@ impl SpoolStore {
 
 impl Store for SpoolStore {
     fn refusal(&self, worker: &Worker) -> Option<String> {
+        if self.room.as_ref().is_some_and(|room| !room()) {
+            return Some("the queue is full: queues.maxmessages".to_owned());
+        }
         let now = worker.effects.clock.monotonic();
         self.spool
             .accepting(now)

@@ -38,7 +38,12 @@ impl<G: Gate> Scheduler<G> {
             Input::PersistFailed { id } => self.persist_failed(now, id),
             Input::Tick => Ok(()),
             Input::Control { id, action } => self.control(now, id, action),
-            Input::Configure { transports, own } => {
+            Input::Configure {
+                transports,
+                own,
+                limits,
+            } => {
+                self.limits = limits;
                 self.transports = transports;
                 self.own = own;
                 self.renew_expiries();

@@ -117,6 +117,8 @@ pub enum Input {
         transports: Transports,
         /// Our new names and sockets.
         own: Arc<OwnHosts>,
+        /// How much goes on at once from now on; what runs goes on.
+        limits: Limits,
     },
     /// The gate's policies or suspends changed.
     PoliciesChanged,

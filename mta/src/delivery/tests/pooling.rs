@@ -6,7 +6,7 @@ use angarium_config::{MemoryFiles, Options, Source, load};
 use super::*;
 
 /// The settings that a delivery file gives.
-fn delivery_file(text: &str) -> Arc<Delivery> {
+pub(super) fn delivery_file(text: &str) -> Arc<Delivery> {
     let running = "version: '6.0'
 queues: {lists: {remotemx: {big: [sink.test]}}}
 ";
@@ -22,6 +22,17 @@ queues: {lists: {remotemx: {big: [sink.test]}}}
     let loaded = load(&files, &source, &Options::default());
     let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
     Arc::new(loaded.config.running.delivery.clone())
+}
+
+pub(super) fn pooled(_: &Item) -> Predelivery {
+    Predelivery::Try(Box::new(Try {
+        client: Client {
+            pooling: Some(true),
+            helo: Some("pooled.test".to_owned()),
+            ..Client::default()
+        },
+        ..Try::default()
+    }))
 }
 
 impl Setup {

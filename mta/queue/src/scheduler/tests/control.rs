@@ -194,6 +194,7 @@ fn a_reload_applies_to_messages_that_wait() {
     service.give(Input::Configure {
         transports,
         own: Arc::default(),
+        limits: Limits::default(),
     });
     assert_eq!(service.timer, Some(T0.after(secs(300))));
     service.wait();
