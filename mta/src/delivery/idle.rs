@@ -170,7 +170,7 @@ impl IdleConnections {
     ) {
         let transactions = u64::from(link.client().transactions());
         let served = rules.transactions != 0 && transactions >= rules.transactions;
-        let room = match served {
+        let room = match served || rules.timeout.is_zero() {
             true => None,
             false => self.ledger.enter(&self.owner, rules.evictable),
         };
@@ -184,10 +184,12 @@ impl IdleConnections {
             number,
             since: now,
         };
-        let put = self
-            .pool
-            .borrow_mut()
-            .put(key, idle, transactions, rules, now);
+        let (put, is_next) = {
+            let mut pool = self.pool.borrow_mut();
+            let before = pool.next_timer();
+            let put = pool.put(key, idle, transactions, rules, now);
+            (put, pool.next_timer() != before)
+        };
         match put {
             Put::Kept => {}
             Put::Evicted(idle) | Put::Refused(idle) => {
@@ -195,7 +197,9 @@ impl IdleConnections {
                 worker.spawn(idle.link.quit());
             }
         }
-        self.changed.notify_one();
+        if is_next {
+            self.changed.notify_one();
+        }
         if self.revoked.borrow().is_some() {
             let (own, worker_of) = (Rc::clone(self), Rc::clone(worker));
             worker.spawn(async move { own.close_in_time(&worker_of).await });
@@ -236,5 +240,30 @@ impl IdleConnections {
     fn now(&self) -> Timestamp {
         let now = self.clock.monotonic().0.as_micros();
         Timestamp::from_micros(u64::try_from(now).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_of_all_workers_that_may_go_makes_room() {
+        let ledger = Ledger::new(2);
+        let (first, mut of_first) = mpsc::unbounded_channel();
+        let (second, mut of_second) = mpsc::unbounded_channel();
+        let oldest = ledger.enter(&first, true).expect("room");
+        let fixed = ledger.enter(&second, false).expect("room");
+        let newest = ledger.enter(&second, true).expect("room is made");
+        assert_eq!(of_first.try_recv(), Ok(oldest));
+        // One that is in use again has left already: who closes it finds nothing.
+        ledger.leave(oldest);
+        ledger.leave(newest);
+        let other = ledger.enter(&first, false).expect("room");
+        assert_eq!(ledger.enter(&first, true), None, "both have to stay");
+        ledger.resize(0);
+        assert_eq!(of_second.try_recv(), Ok(fixed));
+        assert_eq!(of_first.try_recv(), Ok(other));
+        assert_eq!(ledger.enter(&first, true), None);
     }
 }
