@@ -5,7 +5,8 @@
 //! | `demo` | `demo` |
 //! | `serve` | `serve` |
 //! | [`bundle`] | `init`, `pack`, `unpack`, `check` |
-//! | [`table`] | `functions`, `doc` |
+//! | [`table`] | `functions` |
+//! | [`doc`] | `doc` |
 //! | `try_hook` | `try` |
 //! | `run`, `repl` | `run` (= `hsh`), `repl` |
 //! | [`lint`] | `lint` (= `hsl-lint`) |
@@ -16,16 +17,20 @@
 
 pub mod bundle;
 mod demo;
+pub mod doc;
 pub mod failure;
 pub mod files;
 mod host;
+mod keywords;
 pub mod lint;
 mod load;
 mod outbound;
+mod privileges;
 mod repl;
 mod run;
 mod serve;
 mod sink;
+mod surroundings;
 pub mod table;
 pub mod terminal;
 mod try_hook;
@@ -53,10 +58,12 @@ enum Command {
     /// Run one hook of a bundle offline
     Try(try_hook::Args),
     /// Run a script
+    #[command(visible_alias = "hsh")]
     Run(run::Args),
     /// Enter statements one by one
     Repl(run::ReplArgs),
     /// Check scripts without running them
+    #[command(visible_alias = "hsl-lint")]
     Lint(lint::Args),
     /// Run the server in the foreground
     Serve(serve::ServeArgs),
@@ -72,8 +79,8 @@ enum Command {
     Schema(bundle::SchemaArgs),
     /// List what scripts can call
     Functions(table::FunctionsArgs),
-    /// Explain a function, class or method
-    Doc(table::DocArgs),
+    /// Explain a function, class, method, variable or keyword
+    Doc(doc::DocArgs),
     /// Be a fake destination that accepts mail and shows, writes or counts it
     Sink(sink::Args),
     /// Send many messages and measure how many get through
@@ -144,7 +151,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(args) => bundle::check(&args),
         Command::Schema(args) => bundle::schema(&args),
         Command::Functions(args) => table::functions(&args, &crate::scripts::library()),
-        Command::Doc(args) => table::doc(&args, &crate::scripts::library()),
+        Command::Doc(args) => doc::doc(&args, &crate::scripts::library()),
         Command::Sink(args) => block_on(sink::run(args)),
         Command::Load(args) => block_on(load::run(args)),
         Command::Completions { shell } => {
