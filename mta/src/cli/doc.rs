@@ -1,9 +1,9 @@
-//! `doc` and `:help`: what there is to say of a function, class, method, predefined variable or keyword.
+//! `doc` and `:help`: what there is to say of a function, class, method, predefined variable, keyword or hook.
 
 use std::fmt::Write as _;
 
 use angarium_runtime::library::Library;
-use angarium_runtime::native::{ClassDecl, FnDecl, OptDecl, VarDecl};
+use angarium_runtime::native::{ClassDecl, ContextDecl, FnDecl, OptDecl, VarDecl};
 
 use super::failure::Failure;
 use super::keywords;
@@ -13,7 +13,7 @@ use super::terminal::print;
 /// `angarium doc`
 #[derive(Debug, clap::Args)]
 pub struct DocArgs {
-    /// A function, class, method, variable or keyword: `str_find`, `File`, `File.readline`, `arguments.recipient`, `foreach`
+    /// A function, class, method, variable, keyword or hook: str_find, File, File.readline, arguments.recipient, foreach, rcptto
     #[arg(value_name = "NAME")]
     name: String,
 }
@@ -37,7 +37,12 @@ pub fn describe(library: &Library, wanted: &str) -> Option<String> {
     if let Some(keyword) = keywords::find(wanted) {
         let mut body = format!("  {}\n", keyword.doc);
         examples(&mut body, keyword.example);
-        entries.add("", keyword.form.to_owned(), vec!["keyword".to_owned()], body);
+        entries.add(
+            "",
+            keyword.form.to_owned(),
+            vec!["keyword".to_owned()],
+            body,
+        );
     }
     if !wanted.starts_with('$') {
         callables(&mut entries, library, wanted);
@@ -46,24 +51,54 @@ pub fn describe(library: &Library, wanted: &str) -> Option<String> {
     if entries.0.is_empty() {
         variables(&mut entries, library, wanted.trim_start_matches('$'));
     }
+    if entries.0.is_empty()
+        && let Some(hook) = library.contexts().find(|context| context.name == wanted)
+    {
+        return Some(hook_entry(hook));
+    }
     (!entries.0.is_empty()).then(|| entries.render())
+}
+
+/// What a hook adds to the core library.
+fn hook_entry(hook: &ContextDecl) -> String {
+    let mut text = format!("{}  (hook)\n", hook.name);
+    if hook.name == "core" {
+        text = "core  (what every script has)\n".to_owned();
+    }
+    let functions = hook.functions.iter().copied().flatten();
+    let functions = functions.filter(|function| !function.legacy);
+    for function in functions.chain(hook.classes.iter().map(|class| &class.constructor)) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {}  {}", function.signature, summary(function.doc));
+    }
+    for variable in hook.variables {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  {}: {}  {}",
+            variable.path, variable.types, variable.doc
+        );
+    }
+    text
 }
 
 /// The sentence for a name that nothing has, with the nearest ones.
 #[must_use]
 pub fn unknown(library: &Library, wanted: &str) -> String {
     let wanted = bare(wanted);
-    let part = wanted.trim_start_matches('$').to_lowercase().replace("->", ".").replace("::", ".");
+    let part = wanted
+        .trim_start_matches('$')
+        .to_lowercase()
+        .replace("->", ".")
+        .replace("::", ".");
     let mut near: Vec<(usize, String)> = names(library)
         .into_iter()
         .filter_map(|name| {
             let known = name.trim_start_matches('$').to_lowercase();
             let distance = strsim::damerau_levenshtein(&part, &known);
             let is_near = distance <= (part.chars().count() / 4).clamp(1, 3);
-            (is_near || (part.len() > 2 && known.contains(&part))).then_some((
-                if is_near { distance } else { usize::MAX },
-                name,
-            ))
+            (is_near || (part.len() > 2 && known.contains(&part)))
+                .then_some((if is_near { distance } else { usize::MAX }, name))
         })
         .collect();
     near.sort();
@@ -72,7 +107,9 @@ pub fn unknown(library: &Library, wanted: &str) -> String {
         let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
         names.join(", ")
     };
-    let closest = near.iter().take_while(|(distance, _)| *distance < usize::MAX);
+    let closest = near
+        .iter()
+        .take_while(|(distance, _)| *distance < usize::MAX);
     let closest = closest.count().min(SUGGESTIONS);
     let hint = match near.len() {
         0 => "`angarium functions` lists all names".to_owned(),
@@ -86,7 +123,7 @@ pub fn unknown(library: &Library, wanted: &str) -> String {
             list(near.get(..12).unwrap_or_default())
         ),
     };
-    format!("there is no function, class, method, variable or keyword `{wanted}`; {hint}")
+    format!("there is no function, class, method, variable, keyword or hook `{wanted}`; {hint}")
 }
 
 /// Near names that are offered.
@@ -98,6 +135,7 @@ pub fn names(library: &Library) -> Vec<String> {
     let words = keywords::KEYWORDS.iter();
     let mut names: Vec<String> = words.map(|keyword| keyword.word.to_owned()).collect();
     for context in library.contexts() {
+        names.push(context.name.to_owned());
         for function in context.functions.iter().copied().flatten() {
             names.push(name(function).to_owned());
         }
@@ -329,10 +367,14 @@ mod tests {
         }
         assert!(said("File::String").starts_with("File::String("));
         for name in ["$connection.remoteip", "connection.remoteip"] {
-            assert!(said(name).starts_with("$connection.remoteip: string"), "{name}");
+            assert!(
+                said(name).starts_with("$connection.remoteip: string"),
+                "{name}"
+            );
         }
         assert!(said("$connection").contains("$connection.remoteport: number"));
         assert!(said("foreach").contains("(keyword)"));
+        assert!(said("rcptto").contains("$arguments.recipient: string"));
         assert!(said("isset").contains("isset("));
     }
 

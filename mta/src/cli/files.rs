@@ -129,9 +129,9 @@ pub fn is_vacant(path: &Path) -> Result<bool, Failure> {
 /// The files and folders whose path begins with `part`, folders with a slash at their end.
 #[must_use]
 pub fn beginning_with(part: &str) -> Vec<String> {
-    let (folder, name) = part
-        .rsplit_once('/')
-        .map_or(("", part), |(_, name)| part.split_at(part.len() - name.len()));
+    let (folder, name) = part.rsplit_once('/').map_or(("", part), |(_, name)| {
+        part.split_at(part.len() - name.len())
+    });
     let place = if folder.is_empty() { "." } else { folder };
     let Ok(entries) = SystemDisk.list(Path::new(place)) else {
         return Vec::new();

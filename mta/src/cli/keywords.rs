@@ -130,7 +130,12 @@ pub const KEYWORDS: &[Keyword] = &[
         "What runs when the condition is false. There is no elseif: write `else if`.",
         "if (0) echo \"yes\"; else echo \"no\";",
     ),
-    keyword("false", "false", "The boolean that is not true.", "echo false;"),
+    keyword(
+        "false",
+        "false",
+        "The boolean that is not true.",
+        "echo false;",
+    ),
     keyword(
         "for",
         "for (INIT; CONDITION; STEP) …",
@@ -263,7 +268,12 @@ pub const KEYWORDS: &[Keyword] = &[
         "Ends what runs until a catch takes the value. Exception(\"text\") makes an exception with a message.",
         "try { throw Exception(\"no\"); } catch ($e) { echo $e->message(); }",
     ),
-    keyword("true", "true", "The boolean that is not false.", "echo true;"),
+    keyword(
+        "true",
+        "true",
+        "The boolean that is not false.",
+        "echo true;",
+    ),
     keyword(
         "try",
         "try { … } catch ($e) { … }",

@@ -79,7 +79,7 @@ enum Command {
     Schema(bundle::SchemaArgs),
     /// List what scripts can call
     Functions(table::FunctionsArgs),
-    /// Explain a function, class, method, variable or keyword
+    /// Explain a function, class, method, variable, keyword or hook
     Doc(doc::DocArgs),
     /// Be a fake destination that accepts mail and shows, writes or counts it
     Sink(sink::Args),
@@ -89,7 +89,18 @@ enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+        /// The program whose arguments are completed
+        #[arg(default_value = "angarium")]
+        program: Called,
     },
+}
+
+/// The names that the program answers to.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Called {
+    Angarium,
+    Hsh,
+    HslLint,
 }
 
 /// Run an HSL script, or enter statements one by one
@@ -154,9 +165,14 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Doc(args) => doc::doc(&args, &crate::scripts::library()),
         Command::Sink(args) => block_on(sink::run(args)),
         Command::Load(args) => block_on(load::run(args)),
-        Command::Completions { shell } => {
+        Command::Completions { shell, program } => {
+            let (mut command, name) = match program {
+                Called::Angarium => (Program::command(), "angarium"),
+                Called::Hsh => (Hsh::command(), "hsh"),
+                Called::HslLint => (HslLint::command(), "hsl-lint"),
+            };
             let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Program::command(), "angarium", &mut text);
+            clap_complete::generate(shell, &mut command, name, &mut text);
             terminal::print_bytes(&text)
         }
     }

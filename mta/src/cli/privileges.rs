@@ -23,9 +23,8 @@ pub(super) fn become_user(user: &str, group: Option<&str>) -> Result<(), Failure
             "environment.privdrop.{what} is {name}, and this machine has no such {what}"
         ))
     };
-    let refused = |error: nix::Error| {
-        Failure::Failed(format!("cannot drop privileges to {user}: {error}"))
-    };
+    let refused =
+        |error: nix::Error| Failure::Failed(format!("cannot drop privileges to {user}: {error}"));
     let account = User::from_name(user)
         .map_err(refused)?
         .ok_or_else(|| unknown("user", user))?;

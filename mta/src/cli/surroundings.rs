@@ -4,7 +4,6 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use angarium_config::startup::PrivDrop;
 use angarium_config::{FileSource, Listed, Options, Running, Source as ConfigSource, load, yaml};
 use angarium_effects::disk::{Disk, SystemDisk};
 
@@ -37,6 +36,27 @@ pub(super) struct Surroundings {
     pub root: SystemRoot,
     /// Whom `-P` makes of the process.
     pub privdrop: PrivDrop,
+}
+
+/// `environment.privdrop`, read as it is written: the server may not know the key yet, and then drops it on loading.
+#[derive(Default)]
+pub(super) struct PrivDrop {
+    pub user: Option<String>,
+    /// In place of the user's own group.
+    pub group: Option<String>,
+}
+
+impl PrivDrop {
+    fn of(startup: &yaml::Node) -> PrivDrop {
+        let name = |key| {
+            let node = startup.at(&["environment", "privdrop", key]);
+            node.and_then(yaml::Node::text).map(str::to_owned)
+        };
+        PrivDrop {
+            user: name("user"),
+            group: name("group"),
+        }
+    }
 }
 
 impl Surroundings {
@@ -72,7 +92,10 @@ pub(super) fn surroundings(
         (Some(path), None) => Some((path.to_owned(), files::read(path)?)),
         (None, _) => None,
     };
-    let mut privdrop = PrivDrop::default();
+    let privdrop = match &config {
+        Some(path) => PrivDrop::of(&parse(path, &files::read(path)?)?),
+        None => PrivDrop::default(),
+    };
     let running = if config.is_some() || appconf.is_some() {
         let files = Overlay::new(config.as_deref(), appconf)?;
         // A tool only wants files and a root: keys that the server would refuse do not stop it.
@@ -88,7 +111,6 @@ pub(super) fn surroundings(
         if root.is_none() && named.config.is_some() {
             root = Some(loaded.config.startup.rootpath().to_owned());
         }
-        privdrop = loaded.config.startup.environment.privdrop.clone();
         Some(loaded.config.running)
     } else {
         None

@@ -142,10 +142,7 @@ impl Root for SentFiles {
 fn report(error: &Diagnostic, sources: &SourceMap) -> Node {
     let record = error.record(sources);
     let place = |file: &str, line: u32, column: u32| {
-        let mut entries = vec![
-            entry("line", number(line)),
-            entry("column", number(column)),
-        ];
+        let mut entries = vec![entry("line", number(line)), entry("column", number(column))];
         if !file.is_empty() {
             entries.push(entry("file", file.into()));
         }
@@ -192,8 +189,14 @@ mod tests {
             ("data: []", "`data` is no text"),
             ("data: x\nfiles: x", "`files` is no list"),
             ("data: x\nfiles: [{id: a}]", "needs `id` and `data`"),
-            ("data: x\nfiles: [{id: a, data: '!', binary: true}]", "a is not base64"),
-            ("data: x\nfiles: [{id: a, data: x, binary: 7}]", "`binary` of the file a"),
+            (
+                "data: x\nfiles: [{id: a, data: '!', binary: true}]",
+                "a is not base64",
+            ),
+            (
+                "data: x\nfiles: [{id: a, data: x, binary: 7}]",
+                "`binary` of the file a",
+            ),
             ("data: x\nphase: {}", "`phase` is no text"),
             ("data: x\nversion: []", "`version` is no text"),
         ] {
@@ -207,7 +210,11 @@ mod tests {
         let request = Request::read(&parse(text.as_bytes()).unwrap()).unwrap();
         assert_eq!(request.script, "");
         for (id, data) in [("1", "a"), ("b", "b"), ("c", "")] {
-            assert_eq!(request.files.read(id).as_deref(), Some(data.as_bytes()), "{id}");
+            assert_eq!(
+                request.files.read(id).as_deref(),
+                Some(data.as_bytes()),
+                "{id}"
+            );
         }
     }
 }

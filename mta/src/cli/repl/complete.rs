@@ -53,7 +53,13 @@ impl Names {
         };
         names
             .words
-            .extend(KEYWORDS.iter().map(|keyword| keyword.word.to_owned()));
+            // `object` is reserved for a statement that is gone.
+            .extend(
+                KEYWORDS
+                    .iter()
+                    .map(|keyword| keyword.word.to_owned())
+                    .filter(|word| word != "object"),
+            );
         let core = library.contexts().filter(|context| context.name == "core");
         for context in core {
             for function in context.functions.iter().copied().flatten() {
@@ -227,7 +233,10 @@ impl Names {
     /// A command of the REPL, or its argument.
     fn command(&self, text: &str) -> (usize, Vec<String>) {
         let fitting = |part: &str, all: &mut dyn Iterator<Item = String>| {
-            (part.len(), all.filter(|name| name.starts_with(part)).collect())
+            (
+                part.len(),
+                all.filter(|name| name.starts_with(part)).collect(),
+            )
         };
         match text.split_once(' ') {
             None => fitting(
@@ -388,10 +397,16 @@ fn raw_end(text: &str, at: usize) -> Option<usize> {
 
 /// The name at the end of `text`, with the object or class that it belongs to.
 fn name_before(text: &str) -> &str {
-    let word = |text| trailing(text, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$'));
+    let word = |text| {
+        trailing(text, |c| {
+            c.is_ascii_alphanumeric() || matches!(c, '_' | '$')
+        })
+    };
     let name = word(text);
     let owner = text.strip_suffix(name).unwrap_or_default();
-    let sigil = ["->", "::"].into_iter().find(|sigil| owner.ends_with(sigil));
+    let sigil = ["->", "::"]
+        .into_iter()
+        .find(|sigil| owner.ends_with(sigil));
     let length = match sigil {
         Some(sigil) if !name.is_empty() => {
             let owner = owner.strip_suffix(sigil).unwrap_or_default();
@@ -459,7 +474,17 @@ mod tests {
         ];
         for (text, length, found) in cases {
             let (at, offered) = names.matching(text);
-            assert_eq!((at, offered.as_slice()), (*length, &found.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()[..]), "{text}");
+            assert_eq!(
+                (at, offered.as_slice()),
+                (
+                    *length,
+                    &found
+                        .iter()
+                        .map(|name| (*name).to_owned())
+                        .collect::<Vec<_>>()[..]
+                ),
+                "{text}"
+            );
         }
     }
 
