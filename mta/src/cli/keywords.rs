@@ -212,7 +212,7 @@ pub const KEYWORDS: &[Keyword] = &[
         "none",
         "none",
         "No value: what a missing key, a function without return or a failed conversion gives.",
-        "echo [][\"x\"] ?? \"nothing\";",
+        "echo none ?? \"nothing\";",
     ),
     keyword(
         "not",

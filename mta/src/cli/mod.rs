@@ -26,6 +26,7 @@ pub mod lint;
 mod load;
 mod outbound;
 mod privileges;
+pub mod reference;
 mod repl;
 mod run;
 mod serve;

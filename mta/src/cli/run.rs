@@ -34,7 +34,7 @@ pub struct Args {
     /// Write bytes as they are; echo adds no newline
     #[arg(short = 'B', long)]
     binary: bool,
-    /// Startup configuration whose files and root the script sees; /dev/null for none
+    /// Startup configuration whose files and root the script sees; /dev/null for none [default: /etc/angarium/smtpd.yaml if it exists]
     #[arg(short, long, value_name = "PATH")]
     config: Option<PathBuf>,
     /// Running configuration whose files the script sees; `-` for standard input
@@ -52,13 +52,13 @@ pub struct Args {
     /// Become the user that the startup configuration names (environment.privdrop) before the script runs
     #[arg(short = 'P', long)]
     privdrop: bool,
-    /// Enable FFI (not available yet)
+    /// Let the script call functions of foreign libraries (not available yet)
     #[arg(short = 'F', long)]
     ffi: bool,
     /// Load a plugin (not available yet)
     #[arg(short, long, value_name = "ID")]
     plugin: Vec<String>,
-    /// Connect to a debugger (not available yet)
+    /// Connect to the socket of a debugger (not available yet)
     #[arg(short = 'C', value_name = "PATH")]
     debugger: Option<PathBuf>,
 }
