@@ -76,7 +76,7 @@ impl Scope {
         };
         let variables = info.variables.iter();
         let variables = variables
-            .filter(|(_, (_, private))| !private)
+            .filter(|(_, variable)| !variable.private)
             .map(|(name, _)| format!("${name}"));
         let functions = info.functions.iter();
         let functions = functions
