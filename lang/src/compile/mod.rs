@@ -684,7 +684,7 @@ impl<'a> Compiler<'a> {
         }
         let this = usize::from(role.has_this());
         let params = this + node.params.len();
-        let names: Vec<Box<str>> = function.body.vars.keys().cloned().collect();
+        let mut names: Vec<Box<str>> = function.body.vars.keys().cloned().collect();
         // Parameters and captures come first in the table of variables, in their order.
         let fixed = params + captures.len();
         if names.len() < fixed {
@@ -697,6 +697,11 @@ impl<'a> Compiler<'a> {
         } else {
             MAX_VARIABLE_REGISTERS
         };
+        if crowded {
+            // `global` binds variables in registers.
+            let vars = &function.body.vars;
+            names[fixed..].sort_by_key(|name| !vars[name].shared);
+        }
         let far_register = limit as u8;
         for (at, name) in names.iter().enumerate() {
             let var = function.body.vars[name].clone();
