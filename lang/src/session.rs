@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::builtins::Builtins;
 use crate::bytecode::Global;
-use crate::compile::{Compiler, compile};
+use crate::compile::{Compiler, Named, compile};
 use crate::modules::{Loader, Loading, Module};
 use crate::{Compiled, Rejected, Source};
 
@@ -61,6 +61,28 @@ impl Scope {
         module
             .into_iter()
             .flat_map(|module| module.functions.keys().map(|name| &**name))
+    }
+
+    /// What is reached with `::` on the class `class` from outside: variables with `$`, and functions.
+    #[must_use]
+    pub fn statics(&self, class: &str) -> Vec<String> {
+        let module = self.top.and_then(|top| self.modules.get(top));
+        let info = match module.and_then(|module| module.functions.get(class)) {
+            Some(Named::Class(info)) => info,
+            Some(Named::Shared {
+                class: Some(info), ..
+            }) => info,
+            _ => return Vec::new(),
+        };
+        let variables = info.variables.iter();
+        let variables = variables
+            .filter(|(_, variable)| !variable.private)
+            .map(|(name, _)| format!("${name}"));
+        let functions = info.functions.iter();
+        let functions = functions
+            .filter(|(_, (_, private))| !private)
+            .map(|(name, _)| name.to_string());
+        variables.chain(functions).collect()
     }
 
     pub(crate) fn restore(&self, compiler: &mut Compiler<'_>) {

@@ -125,6 +125,25 @@ impl Instance {
         }))
     }
 
+    /// The members that code outside the class can use: names, and whether each one is a function.
+    pub(crate) fn public_members(&self) -> Vec<(String, bool)> {
+        let Some(table) = self.table() else {
+            return Vec::new();
+        };
+        let shown = |name: &[u8]| !table.private.contains(name);
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let methods = table.methods.keys().filter(|name| shown(name));
+        let mut members: Vec<(String, bool)> = methods.map(|name| (text(name), true)).collect();
+        for (key, _) in self.properties.borrow().iter() {
+            if let Key::String(name) = key
+                && shown(name.as_bytes())
+            {
+                members.push((text(name.as_bytes()), false));
+            }
+        }
+        members
+    }
+
     /// Whether the property exists and `caller` may see it.
     pub(crate) fn isset(&self, name: &Str, caller: Caller<'_>) -> bool {
         self.check_access(name, caller).is_ok()

@@ -33,6 +33,11 @@ impl Class {
         self.statics.get(name).copied()
     }
 
+    /// Names of methods, inherited ones included.
+    pub fn method_names(&self) -> impl Iterator<Item = &'static str> {
+        self.methods.keys().copied()
+    }
+
     /// Names of methods and static methods, for "did you mean" and completion.
     pub fn member_names(&self) -> impl Iterator<Item = &'static str> {
         self.methods.keys().chain(self.statics.keys()).copied()

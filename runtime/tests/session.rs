@@ -291,3 +291,25 @@ fn when_the_one_that_computes_throws_the_next_one_computes() {
                 try { cache [\"namespace\" => \"throws\"] slow(); } catch ($e) { echo $e; }";
     assert_eq!(side_by_side(&[text, text]), ["try", "t", "try", "t"]);
 }
+
+#[test]
+fn what_objects_and_classes_offer_is_listed_without_what_is_private() {
+    let mut repl = Repl::new();
+    repl.eval(
+        "class A { $x = 1; private $y = 2; static $s = 3; private static $t = 4; \
+         function m() { } private function p() { } static function f() { } } $a = A(); $a->added = 1;",
+    );
+    let value = repl.session.variables()[0].1.clone();
+    let shown = |name: &str, function| (name.to_owned(), function);
+    assert_eq!(
+        repl.session.members(&value),
+        [shown("added", false), shown("m", true), shown("x", false)]
+    );
+    assert_eq!(repl.session.statics("A"), ["$s", "f"]);
+    assert!(repl.session.statics("nothing").is_empty());
+    assert!(
+        repl.session
+            .members(&angarium_runtime::value::Value::None)
+            .is_empty()
+    );
+}

@@ -125,3 +125,30 @@ pub fn is_vacant(path: &Path) -> Result<bool, Failure> {
         Err(error) => Err(Failure::of_file("look into", path, &error)),
     }
 }
+
+/// The files and folders whose path begins with `part`, folders with a slash at their end.
+#[must_use]
+pub fn beginning_with(part: &str) -> Vec<String> {
+    let (folder, name) = part.rsplit_once('/').map_or(("", part), |(_, name)| {
+        part.split_at(part.len() - name.len())
+    });
+    let place = if folder.is_empty() { "." } else { folder };
+    let Ok(entries) = SystemDisk.list(Path::new(place)) else {
+        return Vec::new();
+    };
+    let mut found: Vec<String> = entries
+        .into_iter()
+        .filter_map(|entry| {
+            let entry = entry.name.to_str()?.to_owned();
+            let shown = entry.starts_with(name) && (!entry.starts_with('.') || !name.is_empty());
+            let slash = if is_folder(&Path::new(place).join(&entry)) {
+                "/"
+            } else {
+                ""
+            };
+            shown.then(|| format!("{folder}{entry}{slash}"))
+        })
+        .collect();
+    found.sort();
+    found
+}

@@ -1,22 +1,20 @@
 //! `lint` (= `hsl-lint`): checks scripts without running them.
 //!
-//! With files it prints what it finds, a line each. Without files it reads one YAML document from standard input
-//! and answers in YAML on standard error, as editors want it (mta.md 1.10).
+//! With files it prints what it finds, a line each. Without files it speaks the [`protocol`] of editors.
+
+mod protocol;
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use angarium_config::yaml::{Node, parse};
-use angarium_config::{Config, HookType, Options, Script, Source as ConfigSource, emit, load};
+use angarium_config::{Config, HookType, Options, Script, Source as ConfigSource, load};
 use angarium_lang::modules::Loader;
 use angarium_lang::{Diagnostic, Severity, Source, SourceMap};
 use angarium_runtime::Unit;
 use angarium_runtime::library::Library;
 use angarium_stdlib::regexp;
-use base64::Engine as _;
-use serde_json::json;
 
 use super::failure::Failure;
 use super::files::{self, SystemFiles};
@@ -72,7 +70,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
                 "name the scripts to check (or pipe in a YAML document, as editors do)".to_owned(),
             ));
         }
-        return protocol();
+        return protocol::answer();
     }
     let mut failed = false;
     for path in &args.files {
@@ -88,6 +86,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A script that could not be checked at all is not a script with errors: the status is another one.
+fn unusable(failure: Failure) -> Failure {
+    match failure {
+        Failure::Failed(text) => Failure::Usage(text),
+        failure => failure,
+    }
+}
+
 /// A finding as text: `FILE:LINE:COLUMN: error: MESSAGE`, then the source line, the caret and the hint.
 fn line(found: &Diagnostic, sources: &SourceMap) -> String {
     let (headline, whole) = (found.headline(sources), found.render(sources));
@@ -99,7 +105,7 @@ fn line(found: &Diagnostic, sources: &SourceMap) -> String {
 }
 
 fn check_file(args: &Args, path: &Path) -> Result<Findings, Failure> {
-    let text = files::read(path)?;
+    let text = files::read(path).map_err(unusable)?;
     let name = path.display().to_string();
     if args.syntax_only {
         let (diagnostics, sources) = syntax_errors(&name, &text);
@@ -232,116 +238,6 @@ fn no_phase(phase: &str, library: &Library) -> String {
         "there is no phase `{phase}`: choose one of {}",
         names.join(", ")
     )
-}
-
-/// One YAML document in, one answer out.
-fn protocol() -> Result<(), Failure> {
-    let broken = |what: String| {
-        terminal::error(&format!("hsl-lint: {what}\n"));
-        Failure::Status(2)
-    };
-    let mut text = Vec::new();
-    io::stdin()
-        .lock()
-        .read_to_end(&mut text)
-        .map_err(|error| broken(format!("cannot read standard input: {error}")))?;
-    let document = parse(&text).map_err(|faults| {
-        let what = faults.into_iter().map(|fault| fault.message);
-        broken(format!(
-            "standard input is no YAML document: {}",
-            what.collect::<Vec<_>>().join("; ")
-        ))
-    })?;
-    let field = |name: &str| document.get(name).and_then(Node::text);
-    let Some(script) = field("data") else {
-        return Err(broken("the document has no text under `data`".to_owned()));
-    };
-    let files = sent_files(&document).map_err(broken)?;
-    let mut roots: Vec<Arc<dyn Root>> = vec![Arc::new(files)];
-    let rootpath = document.at(&["scripting", "rootpath"]).and_then(Node::text);
-    if let Some(rootpath) = rootpath {
-        roots.push(Arc::new(SystemRoot::new(Path::new(rootpath))));
-    }
-    let source = Source {
-        name: "",
-        path: "",
-        text: script.as_bytes(),
-    };
-    let findings = check(
-        source,
-        field("phase").unwrap_or_default(),
-        &ScriptFiles::new(None, roots),
-    )
-    .map_err(|failure| broken(failure.to_string()))?;
-    match findings.error() {
-        None => Ok(()),
-        Some(error) => {
-            terminal::error(&answer(error, &findings.sources));
-            Err(Failure::Status(1))
-        }
-    }
-}
-
-/// The files that came with the document.
-struct SentFiles(std::collections::HashMap<String, Arc<[u8]>>);
-
-impl Root for SentFiles {
-    fn read(&self, path: &str) -> Option<Arc<[u8]>> {
-        self.0.get(path).cloned()
-    }
-}
-
-fn sent_files(document: &Node) -> Result<SentFiles, String> {
-    let mut files = std::collections::HashMap::new();
-    let listed = document.get("files").into_iter().flat_map(Node::items);
-    for file in listed {
-        let field = |name: &str| file.get(name).and_then(Node::text);
-        let (Some(id), Some(data)) = (field("id"), field("data")) else {
-            return Err("every entry of `files` needs `id` and `data`".to_owned());
-        };
-        let binary = file
-            .get("binary")
-            .is_some_and(|flag| flag.to_json() == json!(true));
-        let data = if binary {
-            let packed: Vec<u8> = data
-                .bytes()
-                .filter(|byte| !byte.is_ascii_whitespace())
-                .collect();
-            base64::engine::general_purpose::STANDARD
-                .decode(packed)
-                .map_err(|error| format!("the file {id} is not base64: {error}"))?
-        } else {
-            data.as_bytes().to_vec()
-        };
-        files.insert(id.to_owned(), data.into());
-    }
-    Ok(SentFiles(files))
-}
-
-/// An error as the YAML that editors read.
-fn answer(error: &Diagnostic, sources: &SourceMap) -> String {
-    let record = error.record(sources);
-    let place = |file: &str, line: u32, column: u32| {
-        let mut entry = serde_json::Map::new();
-        if !file.is_empty() {
-            entry.insert("file".to_owned(), file.into());
-        }
-        entry.insert("line".to_owned(), line.into());
-        entry.insert("column".to_owned(), column.into());
-        entry
-    };
-    let mut document = place(&record.place.file, record.place.line, record.place.column);
-    document.insert("message".to_owned(), record.message.into());
-    if !record.included_from.is_empty() {
-        let chain = record.included_from.iter();
-        document.insert(
-            "path".to_owned(),
-            chain
-                .map(|at| serde_json::Value::Object(place(&at.file, at.line, at.column)))
-                .collect(),
-        );
-    }
-    emit::emit(&Node::from_json(&serde_json::Value::Object(document)))
 }
 
 /// Compiles every script of a configuration.

@@ -5,7 +5,8 @@
 //! | `demo` | `demo` |
 //! | `serve` | `serve` |
 //! | [`bundle`] | `init`, `pack`, `unpack`, `check` |
-//! | [`table`] | `functions`, `doc` |
+//! | [`table`] | `functions` |
+//! | [`doc`] | `doc` |
 //! | `try_hook` | `try` |
 //! | `run`, `repl` | `run` (= `hsh`), `repl` |
 //! | [`lint`] | `lint` (= `hsl-lint`) |
@@ -16,16 +17,21 @@
 
 pub mod bundle;
 mod demo;
+pub mod doc;
 pub mod failure;
 pub mod files;
 mod host;
+mod keywords;
 pub mod lint;
 mod load;
 mod outbound;
+mod privileges;
+pub mod reference;
 mod repl;
 mod run;
 mod serve;
 mod sink;
+mod surroundings;
 pub mod table;
 pub mod terminal;
 mod try_hook;
@@ -53,10 +59,12 @@ enum Command {
     /// Run one hook of a bundle offline
     Try(try_hook::Args),
     /// Run a script
+    #[command(visible_alias = "hsh")]
     Run(run::Args),
     /// Enter statements one by one
     Repl(run::ReplArgs),
     /// Check scripts without running them
+    #[command(visible_alias = "hsl-lint")]
     Lint(lint::Args),
     /// Run the server in the foreground
     Serve(serve::ServeArgs),
@@ -72,8 +80,8 @@ enum Command {
     Schema(bundle::SchemaArgs),
     /// List what scripts can call
     Functions(table::FunctionsArgs),
-    /// Explain a function, class or method
-    Doc(table::DocArgs),
+    /// Explain a function, class, method, variable, keyword or hook
+    Doc(doc::DocArgs),
     /// Be a fake destination that accepts mail and shows, writes or counts it
     Sink(sink::Args),
     /// Send many messages and measure how many get through
@@ -82,7 +90,18 @@ enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+        /// The program whose arguments are completed
+        #[arg(default_value = "angarium")]
+        program: Called,
     },
+}
+
+/// The names that the program answers to.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Called {
+    Angarium,
+    Hsh,
+    HslLint,
 }
 
 /// Run an HSL script, or enter statements one by one
@@ -144,12 +163,17 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Check(args) => bundle::check(&args),
         Command::Schema(args) => bundle::schema(&args),
         Command::Functions(args) => table::functions(&args, &crate::scripts::library()),
-        Command::Doc(args) => table::doc(&args, &crate::scripts::library()),
+        Command::Doc(args) => doc::doc(&args, &crate::scripts::library()),
         Command::Sink(args) => block_on(sink::run(args)),
         Command::Load(args) => block_on(load::run(args)),
-        Command::Completions { shell } => {
+        Command::Completions { shell, program } => {
+            let (mut command, name) = match program {
+                Called::Angarium => (Program::command(), "angarium"),
+                Called::Hsh => (Hsh::command(), "hsh"),
+                Called::HslLint => (HslLint::command(), "hsl-lint"),
+            };
             let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Program::command(), "angarium", &mut text);
+            clap_complete::generate(shell, &mut command, name, &mut text);
             terminal::print_bytes(&text)
         }
     }

@@ -1,33 +1,40 @@
 //! `repl`: statements are entered one by one, and what they define stays.
 
+mod complete;
 mod editor;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use angarium_lang::Source;
 use angarium_runtime::vm::session::SessionError;
 use angarium_runtime::{Ended, Limits, Session, convert};
+use futures_util::FutureExt as _;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 
 use super::failure::Failure;
 use super::host::{Echo, Services};
 use super::run::{INTERRUPTED, errors_of};
-use super::{files, table, terminal};
-use crate::bundle_loader::ScriptFiles;
-use editor::{Entered, Names, Reader};
+use super::surroundings::Surroundings;
+use super::{doc, files, terminal};
+use crate::bundle_loader::{ScriptFiles, SystemRoot};
+use complete::Names;
+use editor::{Entered, Reader};
 
 /// Reads and runs statements until `:quit` or the end of the input.
 ///
 /// # Errors
 /// When the tool cannot start, or its output cannot be written.
-pub fn run(files: ScriptFiles, limits: Limits) -> Result<(), Failure> {
-    let mut console = Console::new(files, limits)?;
-    let mut reader = Reader::new(console.names.clone())?;
+pub fn run(around: &Surroundings, limits: Limits) -> Result<(), Failure> {
+    let mut console = Console::new(around, limits)?;
+    let mut reader = Reader::new(Rc::clone(&console.names))?;
     console.say("Statements end with Enter. :help lists the commands, :quit ends.\n")?;
     loop {
-        match reader.read()? {
+        match reader.read(&mut || console.was_interrupted())? {
             Entered::Text(text) => {
                 if !console.enter(&text)? {
                     return Ok(());
@@ -43,19 +50,22 @@ pub fn run(files: ScriptFiles, limits: Limits) -> Result<(), Failure> {
 struct Console {
     services: Services,
     files: ScriptFiles,
+    root: SystemRoot,
     limits: Limits,
     echo: Rc<Echo>,
     session: Session,
     runtime: Runtime,
     tasks: LocalSet,
+    /// Ctrl-C while a statement runs.
+    interrupts: Signal,
     /// What completion offers.
-    names: Names,
+    names: Rc<RefCell<Names>>,
 }
 
 const COMMANDS: [(&str, &str); 7] = [
     (
         ":help [NAME]",
-        "explains a function, class or method; alone, this list",
+        "explains a function, class, method or keyword; alone, this list",
     ),
     (":load FILE", "runs a file in this session"),
     (":vars", "shows the variables"),
@@ -65,25 +75,38 @@ const COMMANDS: [(&str, &str); 7] = [
     ("Ctrl-C", "aborts the running statement"),
 ];
 
+/// Longer values are cut in the list of the variables.
+const MAX_SHOWN: usize = 200;
+
 impl Console {
-    fn new(files: ScriptFiles, limits: Limits) -> Result<Console, Failure> {
+    fn new(around: &Surroundings, limits: Limits) -> Result<Console, Failure> {
         let services = Services::start()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::Failed(format!("cannot start the event loop: {error}")))?;
+        let interrupts = {
+            let _inside = runtime.enter();
+            signal(SignalKind::interrupt())
+                .map_err(|error| Failure::Failed(format!("cannot listen to Ctrl-C: {error}")))?
+        };
         let echo = Echo::stdout(false);
+        let files = around.files();
         let session = session(&services, &files, &echo, limits);
-        let names = Names::of(&services.library);
+        let commands = COMMANDS.iter();
+        let commands = commands.filter_map(|(form, _)| form.strip_prefix(':')?.split(' ').next());
+        let names = Names::of(&services.library, commands.collect());
         Ok(Console {
             services,
             files,
+            root: around.root.clone(),
             limits,
             echo,
             session,
             runtime,
             tasks: LocalSet::new(),
-            names,
+            interrupts,
+            names: Rc::new(RefCell::new(names)),
         })
     }
 
@@ -97,7 +120,7 @@ impl Console {
         let text = text.trim();
         let Some(command) = text.strip_prefix(':') else {
             if !text.is_empty() {
-                self.eval(text.as_bytes())?;
+                self.eval(piece(text))?;
             }
             return Ok(true);
         };
@@ -107,33 +130,35 @@ impl Console {
         match (word, rest) {
             ("quit" | "q" | "exit", _) => return Ok(false),
             ("help" | "h", "") => self.help()?,
-            ("help" | "h", name) => match table::describe(&self.services.library, name) {
+            ("help" | "h", name) => match doc::describe(&self.services.library, name) {
                 Some(text) => self.say(&text)?,
-                None => terminal::error(&format!(
-                    "{}\n",
-                    table::unknown(&self.services.library, name)
-                )),
+                None => self.complain(&doc::unknown(&self.services.library, name))?,
             },
             ("reset", _) => {
                 self.session = session(&self.services, &self.files, &self.echo, self.limits);
-                self.names.update(&self.session);
+                self.names.borrow_mut().update(&self.session);
             }
             ("vars", _) => self.vars()?,
-            ("load", "") => terminal::error("name the file: `:load script.hsl`\n"),
+            ("load", "") => self.complain("name the file: `:load script.hsl`")?,
             ("load", path) => match files::read(Path::new(path)) {
-                Ok(text) => self.eval(&text)?,
-                Err(failure) => terminal::error(&format!("{failure}\n")),
+                Ok(text) => {
+                    let below = self.root.path_of(Path::new(path)).unwrap_or_default();
+                    self.eval(Source {
+                        name: path,
+                        path: &below,
+                        text: &text,
+                    })?;
+                }
+                Err(failure) => self.complain(&failure.to_string())?,
             },
-            ("time", "") => terminal::error("give a statement: `:time str_repeat(\"x\", 10)`\n"),
+            ("time", "") => self.complain("give a statement: `:time str_repeat(\"x\", 10)`")?,
             ("time", text) => {
                 let began = self.services.clock().monotonic();
-                self.eval(text.as_bytes())?;
+                self.eval(piece(text))?;
                 let took = self.services.clock().monotonic().since(began);
                 self.say(&format!("{}\n", duration(took)))?;
             }
-            _ => terminal::error(&format!(
-                "there is no command `:{word}`; :help lists them\n"
-            )),
+            _ => self.complain(&format!("there is no command `:{word}`; :help lists them"))?,
         }
         Ok(true)
     }
@@ -150,36 +175,62 @@ impl Console {
         let mut text = String::new();
         for (name, value) in self.session.variables() {
             let shown = String::from_utf8_lossy(&convert::dump(&value)).into_owned();
-            text.push_str(&format!("${name} = {shown}\n"));
+            let (shown, rest) = match shown.char_indices().nth(MAX_SHOWN) {
+                Some((end, _)) => (shown.get(..end).unwrap_or_default(), "…"),
+                None => (shown.as_str(), ""),
+            };
+            text.push_str(&format!("${name} = {shown}{rest}\n"));
         }
         self.say(&text)
     }
 
+    /// Says on standard error what is wrong, after everything that was printed before.
+    fn complain(&self, text: &str) -> Result<(), Failure> {
+        self.echo.flush()?;
+        terminal::error(&format!("{}\n", text.trim_end()));
+        Ok(())
+    }
+
+    /// Whether Ctrl-C was pressed since the last question.
+    fn was_interrupted(&mut self) -> bool {
+        let interrupts = &mut self.interrupts;
+        self.tasks.block_on(&self.runtime, async {
+            // Gives the event loop the turn in which it takes notice of signals.
+            tokio::task::yield_now().await;
+            interrupts.recv().now_or_never().is_some()
+        })
+    }
+
     /// Runs a piece and shows its value or what is wrong with it.
-    fn eval(&mut self, text: &[u8]) -> Result<(), Failure> {
+    fn eval(&mut self, source: Source<'_>) -> Result<(), Failure> {
+        // A Ctrl-C that came before the statement is not meant for it.
+        self.was_interrupted();
         let (session, files) = (&mut self.session, &self.files);
+        let interrupts = &mut self.interrupts;
         let evaluated = self.tasks.block_on(&self.runtime, async {
             tokio::select! {
-                evaluated = session.eval(text, files) => evaluated,
-                _ = tokio::signal::ctrl_c() => {
-                    Err(SessionError::Ended(Ended::Limit(INTERRUPTED)))
-                }
+                evaluated = session.eval_source(source, files) => evaluated,
+                _ = interrupts.recv() => Err(SessionError::Ended(Ended::Limit(INTERRUPTED))),
             }
         });
-        self.names.update(&self.session);
+        self.names.borrow_mut().update(&self.session);
         match evaluated {
-            Ok(evaluated) if evaluated.value.is_none() => {}
+            Ok(evaluated) if evaluated.value.is_none() => self.echo.flush(),
             Ok(evaluated) => {
                 let shown = convert::dump(&evaluated.value);
-                self.echo
-                    .line(&format!("{}\n", String::from_utf8_lossy(&shown)));
+                self.say(&format!("{}\n", String::from_utf8_lossy(&shown)))
             }
-            Err(error) => {
-                self.echo.flush()?;
-                terminal::error(&explain(&error));
-            }
+            Err(error) => self.complain(&explain(&error)),
         }
-        self.echo.flush()
+    }
+}
+
+/// A piece as it was entered.
+fn piece(text: &str) -> Source<'_> {
+    Source {
+        name: "",
+        path: "",
+        text: text.as_bytes(),
     }
 }
 

@@ -1,27 +1,22 @@
 //! `run` (= `hsh`): runs a script file, or what is piped in.
 
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use angarium_config::{FileSource, Listed, Options, Running, Source as ConfigSource, load, yaml};
-use angarium_effects::disk::{Disk, SystemDisk};
 use angarium_lang::{FileId, Rejected, Source, SourceMap};
 use angarium_runtime::exception::Place;
 use angarium_runtime::{Ended, Execution, Limits, Unit};
 use angarium_stdlib::regexp;
 
 use super::failure::Failure;
-use super::files::{self, SystemFiles};
+use super::files;
 use super::host::{Echo, Services};
-use super::{repl, terminal};
-use crate::bundle_loader::{ScriptFiles, SystemRoot};
-use crate::scripts::Root;
-
-/// The startup configuration that is read when no other is named and it exists.
-const DEFAULT_CONFIG: &str = "/etc/angarium/smtpd.yaml";
+use super::surroundings::{Named, Surroundings, entry_point, read_stdin, surroundings};
+use super::{privileges, repl, terminal};
+use crate::bundle_loader::ScriptFiles;
 
 /// `angarium run`, `hsh`
 #[derive(Debug, clap::Args)]
@@ -39,7 +34,7 @@ pub struct Args {
     /// Write bytes as they are; echo adds no newline
     #[arg(short = 'B', long)]
     binary: bool,
-    /// Startup configuration whose files and root the script sees; /dev/null for none
+    /// Startup configuration whose files and root the script sees; /dev/null for none [default: /etc/angarium/smtpd.yaml if it exists]
     #[arg(short, long, value_name = "PATH")]
     config: Option<PathBuf>,
     /// Running configuration whose files the script sees; `-` for standard input
@@ -54,16 +49,16 @@ pub struct Args {
     /// Print the version
     #[arg(short, long, action = clap::ArgAction::Version)]
     version: Option<bool>,
-    /// Drop privileges to the configured user (not available yet)
+    /// Become the user that the startup configuration names (environment.privdrop) before the script runs
     #[arg(short = 'P', long)]
     privdrop: bool,
-    /// Enable FFI (not available yet)
+    /// Let the script call functions of foreign libraries (not available yet)
     #[arg(short = 'F', long)]
     ffi: bool,
     /// Load a plugin (not available yet)
     #[arg(short, long, value_name = "ID")]
     plugin: Vec<String>,
-    /// Connect to a debugger (not available yet)
+    /// Connect to the socket of a debugger (not available yet)
     #[arg(short = 'C', value_name = "PATH")]
     debugger: Option<PathBuf>,
 }
@@ -128,6 +123,7 @@ fn bytes(text: &str) -> Result<usize, String> {
 }
 
 /// A script that is about to run.
+#[derive(Debug)]
 struct Script {
     /// What messages call it; empty when it has no name.
     name: String,
@@ -136,72 +132,90 @@ struct Script {
     text: Vec<u8>,
 }
 
+impl Script {
+    fn new(name: String, text: Vec<u8>) -> Script {
+        Script {
+            name,
+            path: String::new(),
+            text,
+        }
+    }
+}
+
 /// Runs a script, or the REPL.
 ///
 /// # Errors
 /// Status 1 for a script that does not compile or fails, 2 for arguments that do not make sense.
 pub fn run(args: &Args) -> Result<(), Failure> {
     refuse_what_is_missing(args)?;
-    let stdin_is_script = match args.file.as_deref() {
-        Some(path) => path == Path::new("-"),
-        None => true,
+    let file = args.file.as_deref().filter(|path| *path != Path::new("-"));
+    let named = Named {
+        config: args.config.as_deref(),
+        appconf: args.appconf.as_deref(),
+        rootpath: args.rootpath.as_deref(),
+        script: file,
     };
     if args.file.is_none() && io::stdin().is_terminal() && !args.syntax {
-        let (bundle, root) = surroundings(args, None)?;
-        let files = script_files(bundle.running, &root);
-        return repl::run(files, limits(args));
+        let around = surroundings(named, None)?;
+        drop_privileges(args, &around)?;
+        return repl::run(&around, limits(args));
     }
-    let bundle;
-    let mut script = if stdin_is_script && args.appconf.as_deref() == Some(Path::new("-")) {
-        // Standard input is the configuration; the script is what it calls its entry point.
-        let text = read_stdin()?;
-        let entry = entry_point(&text)?;
-        bundle = surroundings(args, Some(text))?;
-        Script {
-            name: String::new(),
-            path: String::new(),
-            text: entry,
+    let (mut script, around) = match file {
+        Some(path) => {
+            let text = files::read(path)?;
+            let name = path.display().to_string();
+            (Script::new(name, text), surroundings(named, None)?)
         }
-    } else {
-        let script = match &args.file {
-            Some(path) if !stdin_is_script => Script {
-                name: path.display().to_string(),
-                path: String::new(),
-                text: files::read(path)?,
-            },
-            _ => Script {
-                name: String::new(),
-                path: String::new(),
-                text: read_stdin()?,
-            },
-        };
-        bundle = surroundings(args, None)?;
-        script
+        None if args.appconf.as_deref() == Some(Path::new("-")) => {
+            // Standard input is the configuration; the script is what it calls its entry point.
+            let text = read_stdin()?;
+            let entry = Script::new(String::new(), entry_point(&text)?);
+            (entry, surroundings(named, Some(text))?)
+        }
+        None => {
+            let text = read_stdin()?;
+            (Script::new(String::new(), text), surroundings(named, None)?)
+        }
     };
-    let (bundle, root) = bundle;
+    drop_privileges(args, &around)?;
     if args.syntax {
         return check_syntax(&script);
     }
-    if let Some(path) = args.file.as_deref().filter(|_| !stdin_is_script) {
-        script.path = root.path_of(path).unwrap_or_default();
+    if let Some(path) = file {
+        script.path = around.root.path_of(path).unwrap_or_default();
     }
-    let files = script_files(bundle.running, &root);
-    execute(&script, files, args.binary, limits(args))
+    execute(&script, around.files(), args.binary, limits(args))
+}
+
+/// What `-P` asks for. The configuration and the script have been read by then; what the script reads itself it reads
+/// as the new user.
+fn drop_privileges(args: &Args, around: &Surroundings) -> Result<(), Failure> {
+    if !args.privdrop {
+        return Ok(());
+    }
+    let Some(user) = around.privdrop.user.as_deref() else {
+        return Err(Failure::Usage(
+            "--privdrop needs a startup configuration (-c) that names the user in environment.privdrop.user"
+                .to_owned(),
+        ));
+    };
+    privileges::become_user(user, around.privdrop.group.as_deref())
 }
 
 fn refuse_what_is_missing(args: &Args) -> Result<(), Failure> {
-    let missing = [
-        (args.ffi, "--ffi"),
-        (!args.plugin.is_empty(), "--plugin"),
-        (args.debugger.is_some(), "-C (the debugger)"),
-        (args.privdrop, "--privdrop"),
-    ];
-    match missing.iter().find(|(asked, _)| *asked) {
-        Some((_, option)) => Err(Failure::Usage(format!(
-            "{option} is not available yet: run the script without it"
-        ))),
-        None => Ok(()),
-    }
+    let missing = if args.ffi {
+        "--ffi is not available yet: scripts cannot call functions of foreign libraries".to_owned()
+    } else if let Some(plugin) = args.plugin.first() {
+        format!("--plugin is not available yet: the plugin {plugin} cannot be loaded")
+    } else if let Some(path) = &args.debugger {
+        format!(
+            "-C is not available yet: there is no debugger that could connect to {}",
+            path.display()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Usage(missing))
 }
 
 fn limits(args: &Args) -> Limits {
@@ -209,160 +223,6 @@ fn limits(args: &Args) -> Limits {
         fuel: None,
         memory: args.limit_memory,
         time: args.limit_time,
-    }
-}
-
-fn script_files(running: Option<Arc<Running>>, root: &SystemRoot) -> ScriptFiles {
-    let root: Arc<dyn Root> = Arc::new(root.clone());
-    ScriptFiles::new(running, vec![root])
-}
-
-fn read_stdin() -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    io::stdin()
-        .lock()
-        .read_to_end(&mut text)
-        .map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
-    Ok(text)
-}
-
-/// A configuration whose files the script sees.
-struct Bundle {
-    running: Option<Arc<Running>>,
-}
-
-/// The configuration and the root; `appconf` is what `-A -` read from standard input.
-fn surroundings(args: &Args, appconf: Option<Vec<u8>>) -> Result<(Bundle, SystemRoot), Failure> {
-    let mut root = args.rootpath.clone();
-    let config = match &args.config {
-        Some(path) if path == Path::new("/dev/null") => None,
-        Some(path) => {
-            files::read(path)?;
-            Some(path.clone())
-        }
-        None => {
-            Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| SystemDisk.metadata(path).is_ok())
-        }
-    };
-    let appconf = match (&args.appconf, appconf) {
-        (Some(_), Some(text)) => Some((PathBuf::from("-"), text)),
-        (Some(path), None) if path == Path::new("-") => Some((path.clone(), read_stdin()?)),
-        (Some(path), None) => Some((path.clone(), files::read(path)?)),
-        (None, _) => None,
-    };
-    let running = if config.is_some() || appconf.is_some() {
-        let files = Overlay::new(config.as_deref(), appconf)?;
-        // A tool only wants files and a root: keys that the server would refuse do not stop it.
-        let options = Options {
-            ignore_unknown: true,
-            set: Vec::new(),
-        };
-        let loaded = load(
-            &files,
-            &ConfigSource::Packed(files.startup.clone()),
-            &options,
-        )?;
-        if root.is_none() && args.config.is_some() {
-            root = Some(loaded.config.startup.rootpath().to_owned());
-        }
-        Some(loaded.config.running)
-    } else {
-        None
-    };
-    let root = root.unwrap_or_else(|| match &args.file {
-        Some(path) if path != Path::new("-") => match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        },
-        _ => PathBuf::from("."),
-    });
-    if args.rootpath.is_some() && !files::is_folder(&root) {
-        return Err(Failure::Usage(format!(
-            "the root path {} is no folder",
-            root.display()
-        )));
-    }
-    Ok((Bundle { running }, SystemRoot::new(&root)))
-}
-
-/// The files of the machine, with a startup configuration and a running one put in their place.
-struct Overlay {
-    startup: PathBuf,
-    startup_text: Option<Vec<u8>>,
-    running: Option<(PathBuf, Vec<u8>)>,
-}
-
-impl Overlay {
-    fn new(config: Option<&Path>, appconf: Option<(PathBuf, Vec<u8>)>) -> Result<Overlay, Failure> {
-        let startup = config.map_or_else(|| PathBuf::from("smtpd.yaml"), Path::to_owned);
-        let Some((path, text)) = appconf else {
-            return Ok(Overlay {
-                startup,
-                startup_text: None,
-                running: None,
-            });
-        };
-        // The startup file keeps everything but the path of the running one.
-        let mut document = match config {
-            Some(config) => parse(config, &files::read(config)?)?,
-            None => parse(Path::new("-"), b"version: \"6.0\"\n")?,
-        };
-        let path = if path == Path::new("-") {
-            PathBuf::from("/dev/stdin")
-        } else {
-            std::path::absolute(&path).unwrap_or(path)
-        };
-        let name = path.display().to_string();
-        let mut environment = document
-            .get("environment")
-            .map_or_else(|| serde_json::json!({}), yaml::Node::to_json);
-        environment["appconf"] = name.into();
-        document.set("environment", yaml::Node::from_json(&environment));
-        let mut running = parse(&path, &text)?;
-        running.remove("__entrypoint");
-        // The servers of the running file are none of the tool's business.
-        running.remove("servers");
-        document.remove("servers");
-        Ok(Overlay {
-            startup,
-            startup_text: Some(angarium_config::emit::emit(&document).into_bytes()),
-            running: Some((path, angarium_config::emit::emit(&running).into_bytes())),
-        })
-    }
-}
-
-impl FileSource for Overlay {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        if let Some(text) = self.startup_text.as_ref().filter(|_| path == self.startup) {
-            return Ok(text.clone());
-        }
-        match &self.running {
-            Some((running, text)) if running == path => Ok(text.clone()),
-            _ => SystemFiles.read(path),
-        }
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
-        SystemFiles.list(path)
-    }
-}
-
-fn parse(path: &Path, text: &[u8]) -> Result<yaml::Node, Failure> {
-    yaml::parse(text).map_err(|faults| {
-        let what: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
-        Failure::Failed(format!("{}: {}", path.display(), what.join("; ")))
-    })
-}
-
-/// The script that a running configuration from standard input brings along.
-fn entry_point(text: &[u8]) -> Result<Vec<u8>, Failure> {
-    let document = parse(Path::new("-"), text)?;
-    match document.get("__entrypoint").and_then(yaml::Node::text) {
-        Some(script) => Ok(script.as_bytes().to_vec()),
-        None => Err(Failure::Usage(
-            "the configuration on standard input has no `__entrypoint`: name a script file"
-                .to_owned(),
-        )),
     }
 }
 

@@ -1,10 +1,9 @@
-//! `functions` and `doc`: the table of built-ins for people and for programs.
+//! `functions`: the table of built-ins for people and for programs.
 
 use std::fmt::Write as _;
 
-use angarium_lang::builtins::Signature;
 use angarium_runtime::library::Library;
-use angarium_runtime::native::{ClassDecl, ContextDecl, FnDecl, OptDecl};
+use angarium_runtime::native::{ContextDecl, FnDecl};
 
 use super::failure::Failure;
 use super::terminal::print;
@@ -90,111 +89,6 @@ fn overview(text: &mut String, context: &ContextDecl) {
     text.push('\n');
 }
 
-/// `angarium doc`
-#[derive(Debug, clap::Args)]
-pub struct DocArgs {
-    /// A function, class or method: `str_find`, `File`, `File.readline`, `Try`
-    #[arg(value_name = "NAME")]
-    name: String,
-}
-
-/// Prints what the table says of a name.
-///
-/// # Errors
-/// When nothing has the name.
-pub fn doc(args: &DocArgs, library: &Library) -> Result<(), Failure> {
-    match describe(library, &args.name) {
-        Some(text) => print(&text),
-        None => Err(Failure::Failed(unknown(library, &args.name))),
-    }
-}
-
-/// Everything that the table says of `wanted`, in every context that has it; none if nothing has the name.
-#[must_use]
-pub fn describe(library: &Library, wanted: &str) -> Option<String> {
-    let wanted = wanted.trim().trim_end_matches("()");
-    let (class, member) = split(wanted);
-    let mut text = String::new();
-    for context in library.contexts() {
-        match member {
-            None => {
-                for function in context.functions.iter().copied().flatten() {
-                    if name(function) == class {
-                        entry(&mut text, context.name, "", function);
-                    }
-                }
-                for declared in context.classes {
-                    if name(&declared.constructor) == class {
-                        class_entry(&mut text, context.name, declared);
-                    }
-                }
-            }
-            Some(member) => {
-                for declared in context.classes {
-                    if name(&declared.constructor) != class {
-                        continue;
-                    }
-                    for (sigil, methods) in [("->", declared.methods), ("::", declared.statics)] {
-                        for method in methods.iter().filter(|method| name(method) == member) {
-                            entry(&mut text, context.name, &format!("{class}{sigil}"), method);
-                        }
-                    }
-                }
-            }
-        }
-    }
-    (!text.is_empty()).then_some(text)
-}
-
-/// The sentence for a name that nothing has, with the nearest ones.
-#[must_use]
-pub fn unknown(library: &Library, wanted: &str) -> String {
-    let part = wanted.to_lowercase();
-    let mut near: Vec<String> = names(library)
-        .into_iter()
-        .filter(|name| name.to_lowercase().contains(&part))
-        .collect();
-    near.sort();
-    near.dedup();
-    let hint = match near.len() {
-        0 => "`angarium functions` lists all names".to_owned(),
-        1..=12 => format!("names that contain it: {}", near.join(", ")),
-        more => format!(
-            "{more} names contain it, {} among them",
-            near[..12].join(", ")
-        ),
-    };
-    format!("there is no function, class or method `{wanted}`; {hint}")
-}
-
-/// All names that [`describe`] knows.
-#[must_use]
-pub fn names(library: &Library) -> Vec<String> {
-    let mut names = Vec::new();
-    for context in library.contexts() {
-        for function in context.functions.iter().copied().flatten() {
-            names.push(name(function).to_owned());
-        }
-        for class in context.classes {
-            let class_name = name(&class.constructor);
-            names.push(class_name.to_owned());
-            for method in class.methods.iter().chain(class.statics) {
-                names.push(format!("{class_name}.{}", name(method)));
-            }
-        }
-    }
-    names
-}
-
-fn split(wanted: &str) -> (&str, Option<&str>) {
-    for sigil in ["->", "::", "."] {
-        if let Some((class, member)) = wanted.split_once(sigil) {
-            return (class, Some(member));
-        }
-    }
-    (wanted, None)
-}
-
 /// The name in a declaration's signature.
 pub(crate) fn name(function: &FnDecl) -> &'static str {
     function
@@ -205,63 +99,10 @@ pub(crate) fn name(function: &FnDecl) -> &'static str {
         .trim()
 }
 
-fn summary(doc: &str) -> &str {
+/// The first sentence of a description.
+pub(crate) fn summary(doc: &str) -> &str {
     match doc.find(". ") {
         Some(end) => &doc[..=end],
         None => doc,
-    }
-}
-
-fn entry(text: &mut String, context: &str, owner: &str, function: &FnDecl) {
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{owner}{}", function.signature);
-    let mut notes = Vec::new();
-    if context != "core" {
-        notes.push(format!("in {context}"));
-    }
-    if !function.since.is_empty() {
-        notes.push(format!("since {}", function.since));
-    }
-    if function.legacy {
-        notes.push("older name".to_owned());
-    }
-    if !notes.is_empty() {
-        let _ = write!(text, "  ({})", notes.join(", "));
-    }
-    let _ = writeln!(text, "\n  {}", function.doc);
-    options(text, function.options);
-    for line in function.example.lines() {
-        let _ = writeln!(text, "  Example: {line}");
-    }
-}
-
-fn options(text: &mut String, options: &[OptDecl]) {
-    for option in options {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "  - {} ({}", option.name, option.types);
-        if !option.default.is_empty() {
-            let _ = write!(text, ", default {}", option.default);
-        }
-        let _ = writeln!(text, "): {}", option.doc);
-    }
-}
-
-fn class_entry(text: &mut String, context: &str, class: &ClassDecl) {
-    entry(text, context, "", &class.constructor);
-    for (sigil, methods) in [("->", class.methods), ("::", class.statics)] {
-        for method in methods {
-            let signature = Signature::parse(method.signature).map_or_else(
-                |_| method.signature.to_owned(),
-                |found| found.name.to_owned(),
-            );
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "  {sigil}{signature}()  {}", summary(method.doc));
-        }
-    }
-    if let Some(base) = class.extends {
-        let _ = writeln!(text, "  and the methods of {base}");
     }
 }

@@ -9,6 +9,7 @@ use angarium_lang::{Diagnostic, Rejected, Source};
 
 use crate::cell::VarCell;
 use crate::host::Host;
+use crate::instance::Instance;
 use crate::library::Library;
 use crate::value::Value;
 use crate::vm::execution::{Ended, Execution, Limits};
@@ -69,13 +70,30 @@ impl Session {
         }
     }
 
-    /// Compiles and runs the next piece.
+    /// Compiles and runs the next piece, as it was entered.
     ///
     /// # Errors
-    /// What is wrong with it; variables that were assigned before an exception keep their values.
+    /// As [`Session::eval_source`].
     pub async fn eval(
         &mut self,
         text: &[u8],
+        loader: &dyn Loader,
+    ) -> Result<Evaluated, SessionError> {
+        let source = Source {
+            name: "",
+            path: "",
+            text,
+        };
+        self.eval_source(source, loader).await
+    }
+
+    /// Compiles and runs the next piece, from a file.
+    ///
+    /// # Errors
+    /// What is wrong with it; variables that were assigned before an exception keep their values.
+    pub async fn eval_source(
+        &mut self,
+        source: Source<'_>,
         loader: &dyn Loader,
     ) -> Result<Evaluated, SessionError> {
         let Some(names) = self.library.context(self.context) else {
@@ -85,11 +103,6 @@ impl Session {
             });
         };
         self.pieces += 1;
-        let source = Source {
-            name: "",
-            path: "",
-            text,
-        };
         let scope_before = self.scope.clone();
         let compiled = self
             .scope
@@ -143,6 +156,32 @@ impl Session {
         let mut names: Vec<String> = self.scope.functions().map(str::to_owned).collect();
         names.sort();
         names
+    }
+
+    /// The names of what a class of the session offers without an instance; none for other names.
+    #[must_use]
+    pub fn statics(&self, class: &str) -> Vec<String> {
+        let mut names = self.scope.statics(class);
+        names.sort();
+        names
+    }
+
+    /// What can be reached with `->` on `value` from outside: names, and whether each one is a function.
+    #[must_use]
+    pub fn members(&self, value: &Value) -> Vec<(String, bool)> {
+        let Some(object) = value.as_object() else {
+            return Vec::new();
+        };
+        let mut members = match (Instance::of(object), self.library.class_of(object)) {
+            (Some(instance), _) => instance.public_members(),
+            (None, Some(class)) => class
+                .method_names()
+                .map(|name| (name.to_owned(), true))
+                .collect(),
+            (None, None) => Vec::new(),
+        };
+        members.sort();
+        members
     }
 
     /// Fuel used by all pieces.

@@ -1,33 +1,31 @@
-//! How statements are entered: line editing with history and completion, or plain lines where the terminal does
-//! not allow it (`TERM=dumb`).
+//! How statements are entered: line editing with history and completion where the terminal allows it, plain lines
+//! elsewhere (`TERM=dumb`).
+//!
+//! Each line is edited on its own: while something is open the next one is asked for, and the history gets the
+//! statement as a whole.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead as _, Write as _};
+use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::Rc;
 
 use angarium_runtime::Session;
-use angarium_runtime::library::Library;
-use reedline::{
-    ColumnarMenu, Completer, Emacs, FileBackedHistory, KeyCode, KeyModifiers, MenuBuilder as _,
-    Prompt, PromptEditMode, PromptHistorySearch, Reedline, ReedlineEvent, ReedlineMenu, Signal,
-    Span, Suggestion, ValidationResult, Validator, default_emacs_keybindings,
-};
+use rustyline::completion::{Completer, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
+use super::complete::Names;
 use crate::cli::failure::Failure;
-use crate::cli::table;
+use crate::cli::files;
 
 const PROMPT: &str = "hsl> ";
 const CONTINUATION: &str = "...> ";
 /// Statements that the history keeps.
 const HISTORY: usize = 10_000;
-/// Words of the language that completion offers.
-const KEYWORDS: &[&str] = &[
-    "and", "barrier", "break", "cache", "case", "catch", "class", "closure", "continue", "default",
-    "echo", "else", "false", "for", "foreach", "forever", "function", "global", "if", "import",
-    "include", "isset", "none", "not", "or", "return", "switch", "throw", "true", "try", "unset",
-    "while", "yield",
-];
 
 /// What was entered.
 pub(super) enum Entered {
@@ -40,77 +38,87 @@ pub(super) enum Entered {
 }
 
 /// Reads statements.
-pub(super) enum Reader {
-    Editor(Box<Reedline>),
-    Plain,
+pub(super) struct Reader {
+    editor: Editor<Help, FileHistory>,
+    /// Where the history is kept; none without a home.
+    history: Option<PathBuf>,
 }
 
 impl Reader {
-    pub(super) fn new(names: Names) -> Result<Reader, Failure> {
-        if std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb") {
-            return Ok(Reader::Plain);
+    pub(super) fn new(names: Rc<RefCell<Names>>) -> Result<Reader, Failure> {
+        let broken = |error| Failure::Failed(format!("cannot use the terminal: {error}"));
+        let config = Config::builder()
+            .max_history_size(HISTORY)
+            .map_err(broken)?
+            .completion_type(CompletionType::List)
+            .build();
+        let mut editor = Editor::with_config(config).map_err(broken)?;
+        editor.set_helper(Some(Help {
+            names,
+            open: String::new(),
+        }));
+        let history = history_file();
+        if let Some(file) = &history {
+            // There is none before the first session, and a broken one must not keep anybody from working.
+            let _ = editor.load_history(file);
         }
-        let menu = ColumnarMenu::default().with_name("completion");
-        let mut keys = default_emacs_keybindings();
-        keys.add_binding(
-            KeyModifiers::NONE,
-            KeyCode::Tab,
-            ReedlineEvent::UntilFound(vec![
-                ReedlineEvent::Menu("completion".to_owned()),
-                ReedlineEvent::MenuNext,
-            ]),
-        );
-        let mut editor = Reedline::create()
-            .with_validator(Box::new(Brackets))
-            .with_completer(Box::new(names))
-            .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
-            .with_edit_mode(Box::new(Emacs::new(keys)));
-        // Without a home there is a history of this session only.
-        if let Some(file) = history_file()
-            && let Ok(history) = FileBackedHistory::with_file(HISTORY, file)
-        {
-            editor = editor.with_history(Box::new(history));
-        }
-        Ok(Reader::Editor(Box::new(editor)))
+        Ok(Reader { editor, history })
     }
 
-    pub(super) fn read(&mut self) -> Result<Entered, Failure> {
-        match self {
-            Reader::Editor(editor) => match editor.read_line(&Prompts) {
-                Ok(Signal::Success(text)) => Ok(Entered::Text(text)),
-                Ok(Signal::CtrlC) => Ok(Entered::Aborted),
-                Ok(_) => Ok(Entered::End),
-                Err(error) => Err(Failure::Failed(format!(
-                    "cannot read from the terminal: {error}; TERM=dumb reads plain lines"
-                ))),
-            },
-            Reader::Plain => read_plain(),
-        }
-    }
-}
-
-fn read_plain() -> Result<Entered, Failure> {
-    let broken = |error: io::Error| Failure::Failed(format!("cannot read standard input: {error}"));
-    let mut text = String::new();
-    loop {
-        let prompt = if text.is_empty() {
-            PROMPT
-        } else {
-            CONTINUATION
-        };
-        let mut out = io::stdout().lock();
-        out.write_all(prompt.as_bytes())
-            .and_then(|()| out.flush())
-            .map_err(broken)?;
-        if io::stdin().lock().read_line(&mut text).map_err(broken)? == 0 {
-            return Ok(if text.trim().is_empty() {
-                Entered::End
+    /// Reads lines until nothing is open any more. `interrupted` says whether Ctrl-C was pressed meanwhile, which a
+    /// terminal without editing tells by a signal alone.
+    pub(super) fn read(
+        &mut self,
+        interrupted: &mut dyn FnMut() -> bool,
+    ) -> Result<Entered, Failure> {
+        let mut text = String::new();
+        loop {
+            let prompt = if text.is_empty() {
+                PROMPT
             } else {
-                Entered::Text(text)
-            });
+                CONTINUATION
+            };
+            if let Some(help) = self.editor.helper_mut() {
+                help.open.clone_from(&text);
+            }
+            match self.editor.readline(prompt) {
+                Ok(line) => {
+                    if interrupted() {
+                        text.clear();
+                    }
+                    text.push_str(&line);
+                }
+                Err(ReadlineError::Interrupted) => return Ok(Entered::Aborted),
+                Err(ReadlineError::Eof) if text.trim().is_empty() => return Ok(Entered::End),
+                // What is open is shown to be wrong, and the next Ctrl-D ends.
+                Err(ReadlineError::Eof) => return Ok(Entered::Text(text)),
+                Err(error) => {
+                    return Err(Failure::Failed(format!(
+                        "cannot read from the terminal: {error}"
+                    )));
+                }
+            }
+            if is_complete(&text) {
+                self.remember(&text);
+                return Ok(Entered::Text(text));
+            }
+            text.push('\n');
         }
-        if is_complete(&text) {
-            return Ok(Entered::Text(text));
+    }
+
+    /// Puts a statement into the history, and into its file at once: another session may begin meanwhile.
+    fn remember(&mut self, text: &str) {
+        if text.trim().is_empty() {
+            return;
+        }
+        // Without a history file there is the history of this session.
+        let _ = self.editor.add_history_entry(text);
+        if let Some(file) = &self.history
+            && file
+                .parent()
+                .is_some_and(|folder| files::create_folder(folder).is_ok())
+        {
+            let _ = self.editor.append_history(file);
         }
     }
 }
@@ -130,142 +138,47 @@ fn history_file() -> Option<PathBuf> {
     Some(state.join("angarium").join("history"))
 }
 
-struct Prompts;
-
-impl Prompt for Prompts {
-    fn render_prompt_left(&self) -> Cow<'_, str> {
-        Cow::Borrowed(PROMPT)
-    }
-
-    fn render_prompt_right(&self) -> Cow<'_, str> {
-        Cow::Borrowed("")
-    }
-
-    fn render_prompt_indicator(&self, _: PromptEditMode) -> Cow<'_, str> {
-        Cow::Borrowed("")
-    }
-
-    fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {
-        Cow::Borrowed(CONTINUATION)
-    }
-
-    fn render_prompt_history_search_indicator(&self, search: PromptHistorySearch) -> Cow<'_, str> {
-        Cow::Owned(format!("(search: {}) ", search.term))
-    }
+/// What the editor asks while somebody types.
+struct Help {
+    names: Rc<RefCell<Names>>,
+    /// The lines of the statement before the one that is edited.
+    open: String,
 }
 
-struct Brackets;
+impl Completer for Help {
+    type Candidate = Pair;
 
-impl Validator for Brackets {
-    fn validate(&self, line: &str) -> ValidationResult {
-        if is_complete(line) {
-            ValidationResult::Complete
-        } else {
-            ValidationResult::Incomplete
+    fn complete(
+        &self,
+        line: &str,
+        pos: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let before = line.get(..pos).unwrap_or_default();
+        let mut text: Cow<'_, str> = Cow::Borrowed(before);
+        if !self.open.is_empty() {
+            text = Cow::Owned(format!("{}{before}", self.open));
         }
-    }
-}
-
-/// The names that completion offers: those of the table, and what the session has defined.
-#[derive(Clone)]
-pub(super) struct Names {
-    fixed: Arc<[String]>,
-    session: Arc<Mutex<Vec<String>>>,
-}
-
-impl Names {
-    pub(super) fn of(library: &Library) -> Names {
-        let mut names: Vec<String> = KEYWORDS.iter().map(|word| (*word).to_owned()).collect();
-        let core = library.contexts().filter(|context| context.name == "core");
-        for context in core {
-            let functions = context.functions.iter().copied().flatten();
-            names.extend(
-                functions
-                    .filter(|function| !function.legacy)
-                    .map(|function| format!("{}(", table::name(function))),
-            );
-            for class in context.classes {
-                let owner = table::name(&class.constructor);
-                names.push(format!("{owner}("));
-                let methods = class.methods.iter();
-                names.extend(methods.map(|method| format!("->{}(", table::name(method))));
-                let statics = class.statics.iter();
-                names.extend(statics.map(|method| format!("{owner}::{}(", table::name(method))));
-            }
-        }
-        names.sort();
-        names.dedup();
-        Names {
-            fixed: names.into(),
-            session: Arc::default(),
-        }
-    }
-
-    /// Takes over what the session has defined.
-    pub(super) fn update(&self, session: &Session) {
-        let mut names: Vec<String> = session
-            .functions()
-            .into_iter()
-            .map(|name| name + "(")
-            .collect();
-        let variables = session.variables().into_iter();
-        names.extend(variables.map(|(name, _)| format!("${name}")));
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = names;
-    }
-
-    /// Where the word before `end` begins, and what may stand there.
-    fn matching(&self, line: &str, end: usize) -> (usize, Vec<String>) {
-        let before = line.get(..end).unwrap_or_default();
-        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | ':');
-        let mut start = before.rfind(|c| !word(c)).map_or(0, |at| {
-            at + before[at..].chars().next().map_or(1, char::len_utf8)
+        let (length, found) = self.names.borrow().matching(&text);
+        let pairs = found.into_iter().map(|name| Pair {
+            display: name.clone(),
+            replacement: name,
         });
-        if before[..start].ends_with("->") {
-            start -= 2;
-        }
-        let part = &before[start..];
-        if part.is_empty() {
-            return (start, Vec::new());
-        }
-        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = self.fixed.iter().chain(session.iter());
-        let found = all.filter(|name| name.starts_with(part)).cloned();
-        (start, found.collect())
+        // The word that is completed never begins on an earlier line: no word holds a line feed.
+        Ok((pos.saturating_sub(length), pairs.collect()))
     }
 }
 
-impl Completer for Names {
-    fn complete(&mut self, line: &str, pos: usize) -> Vec<Suggestion> {
-        let (start, found) = self.matching(line, pos);
-        found
-            .into_iter()
-            .map(|value| Suggestion {
-                value,
-                span: Span { start, end: pos },
-                ..Suggestion::default()
-            })
-            .collect()
-    }
+impl Hinter for Help {
+    type Hint = String;
 }
+impl Highlighter for Help {}
+impl Validator for Help {}
+impl Helper for Help {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn completion_knows_functions_variables_and_methods() {
-        let names = Names::of(&crate::scripts::library());
-        names.session.lock().unwrap().push("$message".to_owned());
-        let at_end = |line: &str| names.matching(line, line.len());
-        assert_eq!(
-            at_end("$x = str_repl"),
-            (5, vec!["str_replace(".to_owned()])
-        );
-        assert_eq!(at_end("echo $mes"), (5, vec!["$message".to_owned()]));
-        assert_eq!(at_end("$f->readl"), (2, vec!["->readline(".to_owned()]));
-        assert_eq!(at_end("File::Str"), (0, vec!["File::String(".to_owned()]));
-        assert_eq!(at_end("é = "), (5, Vec::new()));
-    }
 
     #[test]
     fn open_brackets_ask_for_more_and_commands_do_not() {
