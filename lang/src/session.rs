@@ -136,15 +136,16 @@ pub fn is_complete(text: &[u8]) -> bool {
                 }
             }
             b'\'' => {
-                // ''…'' with a delimiter between the quotes.
-                let Some(close) = rest.iter().skip(1).position(|byte| *byte == b'\'') else {
-                    return false;
-                };
-                let mark = &rest[..close + 2];
-                let Some(end) = find(&rest[mark.len()..], mark) else {
-                    return false;
-                };
-                at += mark.len() + end + mark.len() - 1;
+                // ''…'' with a delimiter between the quotes. A quote that begins none is a mistake that the
+                // compiler explains, and no line that follows mends it.
+                let delimiter = rest[1..].iter().take_while(|byte| is_delimiter(**byte));
+                let length = delimiter.count() + 2;
+                if let Some(mark) = rest.get(..length).filter(|mark| mark.ends_with(b"'")) {
+                    let Some(end) = find(&rest[length..], mark) else {
+                        return false;
+                    };
+                    at += length + end + length - 1;
+                }
             }
             b'/' if rest.starts_with(b"//") => {
                 at += rest
@@ -170,6 +171,11 @@ pub fn is_complete(text: &[u8]) -> bool {
     depth == 0
 }
 
+/// Whether a byte may stand in the delimiter of a raw string (language.md 1.6).
+fn is_delimiter(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'\''
+}
+
 fn find(text: &[u8], mark: &[u8]) -> Option<usize> {
     text.windows(mark.len()).position(|window| window == mark)
 }
@@ -191,6 +197,9 @@ mod tests {
             "/* ( */",
             "x =~ #/[(]/",
             "}",
+            "$x = 'two words'",
+            "'",
+            "$x = 'a",
         ] {
             assert!(is_complete(whole.as_bytes()), "{whole}");
         }

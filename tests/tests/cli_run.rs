@@ -424,6 +424,58 @@ fn output_comes_before_the_message_even_into_one_file() {
 }
 
 #[test]
+fn a_script_whose_output_nobody_reads_ends_quietly() {
+    let folder = folder(&[("a.hsl", "forever { echo \"line\"; }")]);
+    let began = Instant::now();
+    let mut child = Command::new(angarium())
+        .args(["hsh", "a.hsl"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 5];
+    std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut line).unwrap();
+    assert_eq!(&line, b"line\n");
+    // The reader is gone by now.
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_disk_that_is_full_ends_a_script_with_a_message() {
+    let folder = folder(&[("a.hsl", "forever { echo \"line\"; }")]);
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = Command::new(angarium())
+        .args(["hsh", "a.hsl"])
+        .current_dir(folder.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        message.contains("cannot write to standard output"),
+        "{message}"
+    );
+}
+
+#[test]
+fn scripts_may_come_through_a_pipe_with_a_name() {
+    let folder = folder(&[]);
+    for (program, status) in [("echo 7;", 0), ("echo (7;", 1)] {
+        for tool in ["hsh", "hsl-lint"] {
+            let (_, message, found) = run(&[tool, "/dev/stdin"], program, folder.path());
+            assert_eq!(found, status, "{tool} {program}: {message}");
+        }
+    }
+}
+
+#[test]
 fn a_running_configuration_brings_its_files() {
     let app = "version: \"6.0\"\n__entrypoint: include \"test.hsl\";\nscripting:\n  files:\n    - id: test.hsl\n      data: echo \"from the bundle\";\n";
     let folder = folder(&[("app.yaml", app), ("a.hsl", "include \"test.hsl\";")]);

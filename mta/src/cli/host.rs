@@ -103,6 +103,8 @@ pub struct Echo {
     out: RefCell<Box<dyn Write>>,
     /// The first error; later ones have the same cause.
     error: Cell<Option<io::Error>>,
+    /// Told of the first error.
+    broken: tokio::sync::Notify,
 }
 
 impl Echo {
@@ -126,6 +128,7 @@ impl Echo {
             eager,
             out: RefCell::new(out),
             error: Cell::new(None),
+            broken: tokio::sync::Notify::new(),
         })
     }
 
@@ -144,6 +147,11 @@ impl Echo {
         }
     }
 
+    /// Waits until something cannot be written: a script whose output goes nowhere need not go on.
+    pub async fn broken(&self) {
+        self.broken.notified().await;
+    }
+
     /// Writes text of the tool itself, not of a script.
     pub fn line(&self, text: &str) {
         self.keep(|out| out.write_all(text.as_bytes()));
@@ -153,6 +161,7 @@ impl Echo {
         if let Err(error) = write(&mut **self.out.borrow_mut()) {
             let first = self.error.take().unwrap_or(error);
             self.error.set(Some(first));
+            self.broken.notify_one();
         }
     }
 }

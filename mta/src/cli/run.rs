@@ -277,6 +277,8 @@ fn execute(
         let ended = tokio::select! {
             ended = execution.drive() => ended,
             _ = tokio::signal::ctrl_c() => Err(Ended::Limit(INTERRUPTED)),
+            // Why is said by the flush below.
+            () = echo.broken() => Err(Ended::Limit("output")),
         };
         let report = match &ended {
             Err(ended) => explain(ended, &execution, &unit.program().sources),

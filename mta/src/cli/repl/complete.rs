@@ -351,12 +351,15 @@ impl<'a> Open<'a> {
                         }
                     }
                 }
-                b'\'' => match raw_end(text, at) {
-                    Some(end) => end,
-                    None => {
-                        inside = Inside::Opaque;
-                        break;
-                    }
+                b'\'' => match raw_mark(rest) {
+                    Some(mark) => match find(rest, mark, mark.len()) {
+                        Some(end) => at + end + mark.len(),
+                        None => {
+                            inside = Inside::Opaque;
+                            break;
+                        }
+                    },
+                    None => at + 1,
                 },
                 b'(' | b'[' | b'{' => {
                     brackets.push(Bracket {
@@ -387,12 +390,18 @@ fn closing(bytes: &[u8], mut at: usize, end: u8) -> Option<usize> {
     }
 }
 
-/// Where the raw string that begins at `at` ends.
-fn raw_end(text: &str, at: usize) -> Option<usize> {
-    let rest = text.get(at..)?;
-    let mark = rest.get(..rest.get(1..)?.find('\'')? + 2)?;
-    let content = rest.get(mark.len()..)?;
-    Some(at + mark.len() + content.find(mark)? + mark.len())
+/// The quotes and the delimiter that `text` begins with, if it begins a raw string (language.md 1.6).
+fn raw_mark(text: &[u8]) -> Option<&[u8]> {
+    let delimiter = text.iter().skip(1);
+    let length = delimiter.take_while(|byte| byte.is_ascii_graphic() && **byte != b'\'');
+    let mark = text.get(..length.count() + 2)?;
+    mark.ends_with(b"'").then_some(mark)
+}
+
+/// The first place of `mark` in `text` from `from` on.
+fn find(text: &[u8], mark: &[u8], from: usize) -> Option<usize> {
+    let found = text.get(from..)?.windows(mark.len());
+    Some(from + found.into_iter().position(|window| window == mark)?)
 }
 
 /// The name at the end of `text`, with the object or class that it belongs to.
@@ -465,6 +474,8 @@ mod tests {
             ("echo \"my_f", 4, &[]),
             ("// my_f", 0, &[]),
             ("''my_f", 0, &[]),
+            ("'#'it's a('#' . my_f", 4, &["my_filter("]),
+            ("'two words' my_f", 4, &["my_filter("]),
             ("é = ", 0, &[]),
             ("é", 0, &[]),
             ("", 0, &[]),

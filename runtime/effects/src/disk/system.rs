@@ -132,7 +132,13 @@ struct SystemFile {
 
 impl DiskFile for SystemFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
+        match self.file.read_at(buffer, offset) {
+            // A pipe or a terminal has no offsets: it is read in the order in which it comes.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SPIPE.raw_os_error()) => {
+                io::Read::read(&mut &self.file, buffer)
+            }
+            read => read,
+        }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -289,6 +295,18 @@ fn kind(found: fs::FileType) -> FileKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_is_read_to_its_end() {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        let text = vec![b'x'; 10_000];
+        let sent = text.clone();
+        let sender = std::thread::spawn(move || io::Write::write_all(&mut writer, &sent));
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        let read = super::super::read_file(&SystemDisk, Path::new(&path), 20_000).expect("read");
+        assert_eq!(read, text);
+        sender.join().expect("a thread").expect("written");
+    }
 
     #[test]
     fn an_unnamed_file_leaves_nothing_until_it_is_linked() {
