@@ -34,6 +34,69 @@ pub enum Key {
     Tombstone(u32),
 }
 
+/// A cast key that borrows its string: for looking up.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyRef<'a> {
+    /// As [`Key::None`].
+    None,
+    /// As [`Key::Integer`].
+    Integer(i64),
+    /// As [`Key::String`].
+    String(&'a Str),
+}
+
+impl<'a> KeyRef<'a> {
+    /// The key that `value` is cast to; `None` for arrays, functions, objects and resources.
+    #[inline]
+    #[must_use]
+    pub fn cast(value: &'a Value) -> Option<KeyRef<'a>> {
+        Some(match value {
+            Value::None => KeyRef::None,
+            Value::Boolean(boolean) => KeyRef::Integer(i64::from(*boolean)),
+            Value::Number(number) => KeyRef::Integer(*number as i64),
+            Value::String(string) => match canonical_integer(string.as_bytes()) {
+                Some(number) => KeyRef::Integer(number),
+                None => KeyRef::String(string),
+            },
+            _ => return None,
+        })
+    }
+}
+
+impl Hash for KeyRef<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            KeyRef::None => state.write_u64(1),
+            KeyRef::Integer(number) => state.write_u64(*number as u64),
+            KeyRef::String(string) => string.hash(state),
+        }
+    }
+}
+
+impl indexmap::Equivalent<Key> for KeyRef<'_> {
+    #[inline]
+    fn equivalent(&self, other: &Key) -> bool {
+        match (self, other) {
+            (KeyRef::None, Key::None) => true,
+            (KeyRef::Integer(a), Key::Integer(b)) => a == b,
+            (KeyRef::String(a), Key::String(b)) => *a == b,
+            _ => false,
+        }
+    }
+}
+
+impl indexmap::Equivalent<FrozenKey> for KeyRef<'_> {
+    fn equivalent(&self, other: &FrozenKey) -> bool {
+        match (self, other) {
+            (KeyRef::None, FrozenKey::None) => true,
+            (KeyRef::Integer(a), FrozenKey::Integer(b)) => a == b,
+            (KeyRef::String(a), FrozenKey::String(b)) => a.as_bytes() == &**b,
+            _ => false,
+        }
+    }
+}
+
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
@@ -93,7 +156,15 @@ impl From<usize> for Key {
 
 /// The integer that `bytes` spells canonically: no sign but `-`, no leading zero, within 64 bits.
 #[must_use]
+#[inline]
 pub fn canonical_integer(bytes: &[u8]) -> Option<i64> {
+    match bytes {
+        [b'0'..=b'9' | b'-', ..] => parse_integer(bytes),
+        _ => None,
+    }
+}
+
+fn parse_integer(bytes: &[u8]) -> Option<i64> {
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -125,10 +196,12 @@ impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0 ^= hash_bytes(bytes);
     }
+    #[inline]
     fn write_u64(&mut self, word: u64) {
-        // The multiplier is 2^64 divided by the golden ratio: neighbouring integers spread over all bits.
-        let mixed = (word ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
+        // The multiplier is 2^64 divided by the golden ratio. Both halves of the product are used: words that differ
+        // only in their high bits, as the bits of small numbers do, differ in the low bits of the result.
+        let product = u128::from(word ^ self.0) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
     }
 }
 
@@ -288,6 +361,31 @@ impl Array {
         }
     }
 
+    /// The value at a borrowed key.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: KeyRef<'_>) -> Option<&Value> {
+        match (&self.form, key) {
+            (Form::List(values), KeyRef::Integer(index)) => {
+                values.get(usize::try_from(index).ok()?)
+            }
+            (Form::List(_), _) => None,
+            (Form::Hash { table, .. }, key) => table.get(&key),
+        }
+    }
+
+    /// Write access to the value at a borrowed key.
+    #[inline]
+    pub fn find_mut(&mut self, key: KeyRef<'_>) -> Option<&mut Value> {
+        match (&mut self.form, key) {
+            (Form::List(values), KeyRef::Integer(index)) => {
+                values.get_mut(usize::try_from(index).ok()?)
+            }
+            (Form::List(_), _) => None,
+            (Form::Hash { table, .. }, key) => table.get_mut(&key),
+        }
+    }
+
     /// The value at the key that `text` is cast to.
     #[must_use]
     pub fn get_str(&self, text: &str) -> Option<&Value> {
@@ -358,6 +456,12 @@ impl Array {
     /// Appends `value` under the next automatic key.
     #[inline]
     pub fn push(&mut self, value: Value) {
+        if let Form::List(values) = &mut self.form
+            && values.len() < values.capacity()
+        {
+            values.push(value);
+            return;
+        }
         *self.push_slot() = value;
     }
 
@@ -628,6 +732,26 @@ impl<'a> View<'a> {
         match self {
             View::Local(array) => array.get(key).cloned(),
             View::Frozen(array, pin) => array.get(key).map(|value| pin.value(value)),
+        }
+    }
+
+    /// The value at a borrowed key.
+    #[inline]
+    #[must_use]
+    pub fn find(self, key: KeyRef<'_>) -> Option<Value> {
+        match self {
+            View::Local(array) => array.find(key).cloned(),
+            View::Frozen(array, pin) => array.find(key).map(|value| pin.value(value)),
+        }
+    }
+
+    /// Whether a borrowed key exists.
+    #[inline]
+    #[must_use]
+    pub fn has(self, key: KeyRef<'_>) -> bool {
+        match self {
+            View::Local(array) => array.find(key).is_some(),
+            View::Frozen(array, _) => array.find(key).is_some(),
         }
     }
 

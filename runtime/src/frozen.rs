@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::array::{Key, KeyHash};
+use crate::array::{Key, KeyHash, KeyRef};
 use crate::cell::VarCell;
 use crate::native::{ClassId, NativeFn};
 use crate::object::{Function, Object, UserFunction};
@@ -148,6 +148,18 @@ impl FrozenArray {
             }
             (FrozenArray::List(_), _) => None,
             (FrozenArray::Hash(table), key) => table.get(key).copied(),
+        }
+    }
+
+    /// The value at a borrowed key.
+    #[must_use]
+    pub fn find(&self, key: KeyRef<'_>) -> Option<FrozenValue> {
+        match (self, key) {
+            (FrozenArray::List(values), KeyRef::Integer(index)) => {
+                values.get(usize::try_from(index).ok()?).copied()
+            }
+            (FrozenArray::List(_), _) => None,
+            (FrozenArray::Hash(table), key) => table.get(&key).copied(),
         }
     }
 

@@ -1,22 +1,27 @@
 //! Objects of the script's own classes (language.md 12).
+//!
+//! The properties of an object are a short list, in the order in which they were set. Objects that one constructor made
+//! have them at the same places, so that an instruction that remembers where it found a name last time ([`Hint`])
+//! mostly finds it there again.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::array::{Array, Key};
+use crate::array::KeyHash;
+use crate::memory;
 use crate::native::{ClassId, Throw};
 use crate::object::{Function, NativeObject, Object, UserFunction};
 use crate::string::Str;
 use crate::value::Value;
-use crate::vm::unit::{ClassTable, UnitRef};
+use crate::vm::unit::{ClassTable, Member, UnitRef};
 
 /// The data of an instance.
 pub struct Instance {
     unit: UnitRef,
     class: u32,
-    /// Properties by name; keys are not cast.
-    properties: RefCell<Array>,
+    properties: RefCell<Properties>,
 }
 
 /// Who uses a member: the class that the running function belongs to.
@@ -24,6 +29,114 @@ pub struct Instance {
 pub(crate) struct Caller<'a> {
     pub unit: &'a UnitRef,
     pub class: Option<u32>,
+}
+
+/// What was found the last time for a name. It may be wrong for the object at hand, and is checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hint {
+    /// The class that `target` is for: its number + 1 for a class of the unit, its id with [`Hint::NATIVE`] set for one
+    /// of the library. 0 for none.
+    pub class: u32,
+    /// The built-in function.
+    pub target: u32,
+    /// What the class says of the name.
+    pub member: Member,
+    /// The place among the properties.
+    pub slot: u16,
+}
+
+impl Hint {
+    pub(crate) const NATIVE: u32 = 1 << 31;
+}
+
+/// Names and values of one object.
+#[derive(Default)]
+struct Properties {
+    entries: Vec<(Str, Value)>,
+    /// Where each name is, when there are many.
+    index: Option<Box<HashMap<Str, usize, KeyHash>>>,
+}
+
+/// From how many properties on they have an index.
+const MANY: usize = 12;
+
+impl Properties {
+    #[inline]
+    fn find(&self, name: &Str, hint: &Cell<Hint>) -> Option<usize> {
+        let at = usize::from(hint.get().slot);
+        match self.entries.get(at) {
+            Some((found, _)) if found == name => Some(at),
+            _ => self.search(name, hint),
+        }
+    }
+
+    fn search(&self, name: &Str, hint: &Cell<Hint>) -> Option<usize> {
+        let at = match &self.index {
+            Some(index) => index.get(name).copied()?,
+            None => self.entries.iter().position(|(found, _)| found == name)?,
+        };
+        if let Ok(slot) = u16::try_from(at) {
+            hint.set(Hint { slot, ..hint.get() });
+        }
+        Some(at)
+    }
+
+    /// The place of a property, which is made when it is missing.
+    #[inline]
+    fn slot(&mut self, name: &Str, hint: &Cell<Hint>) -> &mut Value {
+        let at = match self.find(name, hint) {
+            Some(at) => at,
+            None => self.add(name, hint),
+        };
+        &mut self.entries[at].1
+    }
+
+    fn add(&mut self, name: &Str, hint: &Cell<Hint>) -> usize {
+        let (at, before) = (self.entries.len(), self.entries.capacity());
+        if before == 0 {
+            self.entries.reserve_exact(4);
+        }
+        self.entries.push((name.clone(), Value::None));
+        memory::charge((self.entries.capacity() - before) * size_of::<(Str, Value)>());
+        if let Some(index) = &mut self.index {
+            index.insert(name.clone(), at);
+        } else if self.entries.len() > MANY {
+            self.reindex();
+        }
+        if let Ok(slot) = u16::try_from(at) {
+            hint.set(Hint { slot, ..hint.get() });
+        }
+        at
+    }
+
+    fn reindex(&mut self) {
+        let names = self.entries.iter().enumerate();
+        self.index = (self.entries.len() > MANY)
+            .then(|| Box::new(names.map(|(at, (name, _))| (name.clone(), at)).collect()));
+    }
+
+    fn remove(&mut self, name: &Str) -> bool {
+        let Some(at) = self.search(name, &Cell::default()) else {
+            return false;
+        };
+        // The last one takes its place: their order shows nowhere.
+        let removed = self.entries.swap_remove(at);
+        if let Some(index) = &mut self.index {
+            index.remove(name);
+            if let Some((moved, _)) = self.entries.get(at) {
+                index.insert(moved.clone(), at);
+            }
+        }
+        drop(removed);
+        true
+    }
+}
+
+impl Drop for Properties {
+    fn drop(&mut self) {
+        memory::credit(self.entries.capacity() * size_of::<(Str, Value)>());
+        crate::cell::bury(self.entries.iter_mut().map(|(_, value)| value));
+    }
 }
 
 impl NativeObject for Instance {
@@ -35,13 +148,12 @@ impl NativeObject for Instance {
 impl Instance {
     /// A new instance without properties.
     pub(crate) fn object(unit: &UnitRef, class: u32) -> Rc<Object> {
-        let properties = RefCell::new(Array::new());
         Object::new(
             ClassId(u32::MAX),
             Instance {
                 unit: unit.clone(),
                 class,
-                properties,
+                properties: RefCell::default(),
             },
         )
     }
@@ -66,55 +178,95 @@ impl Instance {
         &self.unit
     }
 
+    #[inline]
     fn is_friend(&self, caller: Caller<'_>) -> bool {
         caller.class == Some(self.class) && caller.unit.same(&self.unit)
     }
 
-    /// Throws when `caller` may not use the member `name`.
-    pub(crate) fn check_access(&self, name: &Str, caller: Caller<'_>) -> Result<(), Throw> {
-        match self.table() {
-            Some(table) if table.private.contains(name.as_bytes()) && !self.is_friend(caller) => {
-                Err(Throw::error(format!("{} is private", name.to_text())))
-            }
-            _ => Ok(()),
+    /// What the class says of `name`. The hint is that of the caller's unit.
+    #[inline]
+    fn member(&self, name: &Str, caller: Caller<'_>, hint: &Cell<Hint>) -> Member {
+        let known = hint.get();
+        let own = caller.unit.same(&self.unit);
+        if own && known.class == self.class + 1 {
+            return known.member;
         }
+        let table: Option<&ClassTable> = self.unit.classes.get(self.class as usize);
+        let member = table.and_then(|table| table.members.get(name.as_bytes()));
+        let member = member.copied().unwrap_or_default();
+        if own {
+            hint.set(Hint {
+                class: self.class + 1,
+                member,
+                ..known
+            });
+        }
+        member
+    }
+
+    /// Throws when `caller` may not use the member `name`.
+    #[inline]
+    fn check_access(&self, member: Member, name: &Str, caller: Caller<'_>) -> Result<(), Throw> {
+        if member.private && !self.is_friend(caller) {
+            return Err(Throw::error(format!("{} is private", name.to_text())));
+        }
+        Ok(())
     }
 
     /// Throws when `caller` may not write the property `name`.
-    pub(crate) fn check_write(&self, name: &Str, caller: Caller<'_>) -> Result<(), Throw> {
-        self.check_access(name, caller)?;
-        let Some(table) = self.table() else {
-            return Ok(());
-        };
-        if table.methods.contains_key(name.as_bytes()) {
+    #[inline]
+    pub(crate) fn check_write(
+        &self,
+        name: &Str,
+        caller: Caller<'_>,
+        hint: &Cell<Hint>,
+    ) -> Result<(), Throw> {
+        let member = self.member(name, caller, hint);
+        self.check_access(member, name, caller)?;
+        if member.method.is_some() {
             return Err(Throw::error(format!(
                 "the function {} cannot be overwritten",
                 name.to_text()
             )));
         }
-        if table.readonly.contains(name.as_bytes()) && !self.is_friend(caller) {
+        if member.readonly && !self.is_friend(caller) {
             return Err(Throw::error(format!("{} is read-only", name.to_text())));
         }
         Ok(())
     }
 
-    /// The function `name` of the class.
-    pub(crate) fn method(&self, name: &Str) -> Option<u32> {
-        self.table()?.methods.get(name.as_bytes()).copied()
+    /// The function `name` of the class; none when there is none.
+    ///
+    /// # Errors
+    /// When `caller` may not use the member.
+    #[inline]
+    pub(crate) fn method(
+        &self,
+        name: &Str,
+        caller: Caller<'_>,
+        hint: &Cell<Hint>,
+    ) -> Result<Option<u32>, Throw> {
+        let member = self.member(name, caller, hint);
+        self.check_access(member, name, caller)?;
+        Ok(member.method)
     }
 
     /// The value of a property, or a function bound to the object; none when there is neither.
+    #[inline]
     pub(crate) fn get(
         &self,
         object: &Rc<Object>,
         name: &Str,
         caller: Caller<'_>,
+        hint: &Cell<Hint>,
     ) -> Result<Value, Throw> {
-        self.check_access(name, caller)?;
-        if let Some(value) = self.properties.borrow().get(&Key::String(name.clone())) {
-            return Ok(value.clone());
+        let member = self.member(name, caller, hint);
+        self.check_access(member, name, caller)?;
+        let properties = self.properties.borrow();
+        if let Some(at) = properties.find(name, hint) {
+            return Ok(properties.entries[at].1.clone());
         }
-        Ok(self.method(name).map_or(Value::None, |proto| {
+        Ok(member.method.map_or(Value::None, |proto| {
             Value::Function(Rc::new(Function::User(UserFunction {
                 unit: self.unit.clone(),
                 proto,
@@ -146,35 +298,48 @@ impl Instance {
 
     /// Whether the property exists and `caller` may see it.
     pub(crate) fn isset(&self, name: &Str, caller: Caller<'_>) -> bool {
-        self.check_access(name, caller).is_ok()
-            && self
-                .properties
-                .borrow()
-                .contains(&Key::String(name.clone()))
+        let hint = Cell::default();
+        let member = self.member(name, caller, &hint);
+        self.check_access(member, name, caller).is_ok()
+            && self.properties.borrow().find(name, &hint).is_some()
     }
 
     /// Removes a property; whether it was there.
     pub(crate) fn unset(&self, name: &Str, caller: Caller<'_>) -> Result<bool, Throw> {
-        self.check_write(name, caller)?;
-        let removed = self
-            .properties
-            .borrow_mut()
-            .remove(&Key::String(name.clone()));
-        Ok(removed.is_some())
+        self.check_write(name, caller, &Cell::default())?;
+        Ok(self.properties.borrow_mut().remove(name))
     }
 
     /// Sets a property whatever its access: initial values.
     pub(crate) fn init(&self, name: &Str, value: Value) {
-        let old = std::mem::replace(
-            self.properties.borrow_mut().slot(Key::String(name.clone())),
-            value,
-        );
+        let old = self.with(name, &Cell::default(), |slot| {
+            std::mem::replace(slot, value)
+        });
         drop(old);
     }
 
     /// Does `change` with the place of a property, which is made when it is missing.
-    pub(crate) fn with<T>(&self, name: &Str, change: impl FnOnce(&mut Value) -> T) -> T {
-        change(self.properties.borrow_mut().slot(Key::String(name.clone())))
+    #[inline]
+    pub(crate) fn with<T>(
+        &self,
+        name: &Str,
+        hint: &Cell<Hint>,
+        change: impl FnOnce(&mut Value) -> T,
+    ) -> T {
+        change(self.properties.borrow_mut().slot(name, hint))
+    }
+
+    /// Does `change` with a property that is there.
+    #[inline]
+    pub(crate) fn with_hinted<T>(
+        &self,
+        name: &Str,
+        hint: &Cell<Hint>,
+        change: impl FnOnce(&mut Value) -> T,
+    ) -> Option<T> {
+        let mut properties = self.properties.borrow_mut();
+        let at = properties.find(name, hint)?;
+        Some(change(&mut properties.entries[at].1))
     }
 
     /// Does `change` with a property that is there.
@@ -183,10 +348,7 @@ impl Instance {
         name: &Str,
         change: impl FnOnce(&mut Value) -> T,
     ) -> Option<T> {
-        self.properties
-            .borrow_mut()
-            .get_mut(&Key::String(name.clone()))
-            .map(change)
+        self.with_hinted(name, &Cell::default(), change)
     }
 
     /// Drops all properties: cycles among objects are taken apart so.

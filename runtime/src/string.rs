@@ -84,6 +84,15 @@ impl Str {
         }
     }
 
+    /// The string of one byte.
+    #[inline]
+    #[must_use]
+    pub fn byte(byte: u8) -> Str {
+        let mut inline = [0; INLINE];
+        inline[0] = byte;
+        Str::Inline(1, inline)
+    }
+
     /// The bytes.
     #[inline]
     #[must_use]
@@ -179,14 +188,21 @@ impl From<String> for Str {
 }
 
 impl PartialEq for Str {
+    #[inline]
     fn eq(&self, other: &Str) -> bool {
-        self.as_bytes() == other.as_bytes()
+        match (self, other) {
+            // Bytes beyond the length are 0 in every inline string.
+            (Str::Inline(a_len, a), Str::Inline(b_len, b)) => a_len == b_len && a == b,
+            (Str::Heap(a), Str::Heap(b)) => Rc::ptr_eq(a, b) || a.bytes == b.bytes,
+            _ => self.as_bytes() == other.as_bytes(),
+        }
     }
 }
 
 impl Eq for Str {}
 
 impl Hash for Str {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Str::Heap(buffer) => {
@@ -209,6 +225,7 @@ impl fmt::Debug for Str {
 /// The hash of a string's bytes, the same for every representation; never 0, which means "not computed yet".
 ///
 /// Seeded per process, so that a peer cannot choose keys that collide.
+#[inline]
 #[must_use]
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
     use std::hash::BuildHasher;
@@ -217,7 +234,10 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
         let random = foldhash::quality::RandomState::default().hash_one(1_u8);
         foldhash::fast::FixedState::with_seed(random)
     });
-    state.hash_one(bytes).max(1)
+    // The bytes are all there is: no length has to tell them from what follows.
+    let mut hasher = state.build_hasher();
+    hasher.write(bytes);
+    hasher.finish().max(1)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Calls: of functions of the script, of built-ins of every kind, and back from built-ins into the script.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use angarium_lang::arity_message;
@@ -9,7 +10,7 @@ use crate::array::Array;
 use crate::cell::VarCell;
 use crate::generator::{Generator, State};
 use crate::host::Matched;
-use crate::instance::{Caller, Instance};
+use crate::instance::{Caller, Hint, Instance};
 use crate::library::Class;
 use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Task, Throw};
 use crate::object::{Function, Object};
@@ -18,14 +19,14 @@ use crate::string::Str;
 use crate::value::Value;
 use crate::vm::execution::Exit;
 use crate::vm::fiber::{Consumer, Fiber, Frame, FrameKind, MAX_DEPTH, Running, Tick};
-use crate::vm::unit::UnitRef;
+use crate::vm::unit::{Member, UnitRef};
 
 /// What is called.
 pub(crate) enum Callee {
     /// A value, which should be a function.
     Value(Value),
-    /// The method of an object; the name is a string.
-    Method(Value, Value),
+    /// The method of an object, by the constant of the running unit that is its name.
+    Method(Value, u32),
 }
 
 /// What became of a call.
@@ -67,75 +68,59 @@ impl Fiber {
                 "not a function: {}",
                 other.kind().name()
             ))),
-            Callee::Method(Value::Object(object), name) => {
-                let name = crate::convert::to_str(&name);
-                if let Some(instance) = Instance::of(&object) {
-                    return self.call_own_method(instance, &object, &name, first, given, result);
-                }
-                let method = self
-                    .library
-                    .class_of(&object)
-                    .and_then(|class| class.method(&name.to_text()));
-                match method {
-                    Some(method) => self.call_checked(method, Some(object), first, given, result),
-                    None => {
-                        let class = self.library.class_of(&object);
-                        let members = class.into_iter().flat_map(Class::member_names);
-                        let of = class.map_or("", |class| class.name);
-                        Err(unknown_method(&name, of, members))
-                    }
-                }
-            }
-            Callee::Method(other, name) => {
-                let name = crate::convert::to_str(&name);
-                Err(Throw::error(format!(
-                    "method {} called on {}",
-                    name.to_text(),
-                    other.kind().name()
-                )))
+            Callee::Method(object, name) => {
+                self.call_method(object, name as usize, first, given, result)
             }
         }
     }
 
-    /// Calls a function of the object's class, or the function that a property holds.
-    fn call_own_method(
+    fn call_method(
         &mut self,
-        instance: &Instance,
-        object: &Rc<Object>,
-        name: &Str,
+        object: Value,
+        name: usize,
         first: usize,
         given: usize,
         result: usize,
     ) -> Result<Called, Throw> {
-        let unit = self.running_unit();
-        let class = self.frames.last().and_then(|frame| {
-            (frame.kind != FrameKind::Task)
-                .then(|| self.proto(frame).class)
-                .flatten()
-        });
+        let Some((running, class)) = self.frames.last().map(|frame| {
+            let class = (frame.kind != FrameKind::Task).then(|| self.proto(frame).class);
+            (frame.instance as usize, class.flatten())
+        }) else {
+            return Err(Throw::error("no code runs"));
+        };
+        let here = &self.instances[running];
+        let Some(Value::String(text)) = here.constants.get(name) else {
+            return Err(Throw::error("a method has no name"));
+        };
+        let spare = Cell::default();
+        let hint = here.hints.get(name).unwrap_or(&spare);
+        let Value::Object(object) = object else {
+            return Err(Throw::error(format!(
+                "method {} called on {}",
+                text.to_text(),
+                object.kind().name()
+            )));
+        };
+        let Some(instance) = Instance::of(&object) else {
+            let method = self.library_method(&object, text, hint)?;
+            return self.call_checked(method, Some(object), first, given, result);
+        };
         let caller = Caller {
-            unit: unit.as_ref().unwrap_or(instance.unit()),
+            unit: &here.unit,
             class,
         };
-        instance.check_access(name, caller)?;
-        if let Some(proto) = instance.method(name) {
-            return self.enter(
-                instance.unit(),
-                proto,
-                &[],
-                Some(object),
-                first,
-                given,
-                result,
-            );
+        if let Some(proto) = instance.method(text, caller, hint)? {
+            let unit = instance.unit().clone();
+            return self.enter(&unit, proto, &[], Some(object), first, given, result);
         }
-        match instance.get(object, name, caller)? {
+        match instance.get(&object, text, caller, hint)? {
             Value::Function(function) => self.call_function(&function, first, given, result),
             Value::None => {
                 let table = instance.table();
-                let methods = table.into_iter().flat_map(|table| table.methods.keys());
-                let methods = methods.filter_map(|name| std::str::from_utf8(name).ok());
-                Err(unknown_method(name, instance.class_name(), methods))
+                let members = table.into_iter().flat_map(|table| table.members.iter());
+                let methods = members.filter(|(_, member)| member.method.is_some());
+                let methods = methods.filter_map(|(name, _)| std::str::from_utf8(name).ok());
+                Err(unknown_method(text, instance.class_name(), methods))
             }
             other => Err(Throw::error(format!(
                 "not a function: {}",
@@ -144,9 +129,36 @@ impl Fiber {
         }
     }
 
-    fn running_unit(&self) -> Option<UnitRef> {
-        let frame = self.frames.last()?;
-        Some(self.instances.get(frame.instance as usize)?.unit.clone())
+    /// The method `name` of an object of the library.
+    #[inline]
+    pub(crate) fn library_method(
+        &self,
+        object: &Object,
+        name: &Str,
+        hint: &Cell<Hint>,
+    ) -> Result<NativeFn, Throw> {
+        let known = hint.get();
+        let class = object.class().0 | Hint::NATIVE;
+        if known.class == class {
+            return Ok(NativeFn(known.target));
+        }
+        let method = self
+            .library
+            .class_of(object)
+            .and_then(|class| class.method(&name.to_text()));
+        let Some(method) = method else {
+            let class = self.library.class_of(object);
+            let members = class.into_iter().flat_map(Class::member_names);
+            let of = class.map_or("", |class| class.name);
+            return Err(unknown_method(name, of, members));
+        };
+        hint.set(Hint {
+            class,
+            target: method.0,
+            member: Member::default(),
+            ..known
+        });
+        Ok(method)
     }
 
     /// Makes an instance and runs the constructor; register `first - 1` takes `$this`.
@@ -167,7 +179,7 @@ impl Fiber {
             unit,
             table.constructor,
             &[],
-            Some(&object),
+            Some(object),
             first,
             given,
             result,
@@ -198,8 +210,14 @@ impl Fiber {
         };
         crate::memory::credit(registers.len() * size_of::<Value>());
         self.grow(base);
-        for (at, value) in registers.into_iter().enumerate() {
-            self.stack[base + at] = value;
+        let mut registers = registers;
+        let window = self.stack.get_mut(base..base + registers.len());
+        for (slot, value) in window
+            .unwrap_or_default()
+            .iter_mut()
+            .zip(registers.drain(..))
+        {
+            *slot = value;
         }
         let instance = self.instance(&generator.unit);
         self.frames.push(Frame {
@@ -214,6 +232,7 @@ impl Fiber {
             object: Rc::clone(object),
             consumer,
             key,
+            buffer: registers,
         });
         Ok(Called::Frame)
     }
@@ -253,16 +272,18 @@ impl Fiber {
         let Some(frame) = self.frames.pop() else {
             return Err(Throw::error("no generator runs"));
         };
-        let Some(running) = self.generators.pop() else {
+        let Some(mut running) = self.generators.pop() else {
             return Err(Throw::error("no generator runs"));
         };
         let count = usize::from(self.proto(&frame).registers);
         let base = frame.base as usize;
         let window = self.stack.get_mut(base..base + count).unwrap_or_default();
-        let registers: Vec<Value> = window
-            .iter_mut()
-            .map(|slot| std::mem::replace(slot, Value::Undefined))
-            .collect();
+        let mut registers = std::mem::take(&mut running.buffer);
+        registers.extend(
+            window
+                .iter_mut()
+                .map(|slot| std::mem::replace(slot, Value::Undefined)),
+        );
         crate::memory::charge(registers.len() * size_of::<Value>());
         let keyed = key.is_some();
         let next = if keyed {
@@ -356,7 +377,7 @@ impl Fiber {
                 &user.unit,
                 user.proto,
                 &user.captures,
-                user.this.as_ref(),
+                user.this.clone(),
                 first,
                 given,
                 result,
@@ -379,12 +400,12 @@ impl Fiber {
         clippy::too_many_arguments,
         reason = "the parts of a call, taken apart by four callers"
     )]
-    fn enter(
+    pub(crate) fn enter(
         &mut self,
         unit: &UnitRef,
         proto_index: u32,
         captures: &[Rc<VarCell>],
-        this: Option<&Rc<Object>>,
+        this: Option<Rc<Object>>,
         first: usize,
         given: usize,
         result: usize,
@@ -420,8 +441,7 @@ impl Fiber {
             self.stack[base + captured + at] = Value::Cell(Rc::clone(cell));
         }
         if proto.this {
-            self.stack[base] =
-                this.map_or(Value::Undefined, |object| Value::Object(Rc::clone(object)));
+            self.stack[base] = this.map_or(Value::Undefined, Value::Object);
         }
         if proto.generator {
             let value = self.make_generator(unit, proto_index, base);
@@ -504,11 +524,10 @@ impl Fiber {
         result: usize,
     ) -> Result<Called, Throw> {
         self.grow(first);
-        let library = std::sync::Arc::clone(&self.library);
-        let declared = library.native(native);
+        let declared = self.library.native(native);
         let args = self.stack.get_mut(first..first + given).unwrap_or_default();
         declared.check_count(given)?;
-        declared.accept(args, &library)?;
+        declared.accept(args, &self.library)?;
         self.call_native(native, this, first, given, result)
     }
 
@@ -521,17 +540,16 @@ impl Fiber {
         given: usize,
         result: usize,
     ) -> Result<Called, Throw> {
-        let library = std::sync::Arc::clone(&self.library);
-        let declared = library.native(native);
         if let Some(object) = &this
             && object.downcast::<Generator>().is_some()
         {
             // Of an iterator's functions there is only `next`.
-            return self.resume_generator(&Rc::clone(object), Consumer::Method, first, result);
+            return self.resume_generator(object, Consumer::Method, first, result);
         }
+        let declared = self.library.native(native);
         let mut cx = crate::native::Cx {
             host: &self.host,
-            library: &library,
+            library: &self.library,
             fuel: &mut self.quantum,
         };
         let values = self.stack.get_mut(first..first + given).unwrap_or_default();
@@ -587,10 +605,9 @@ impl Fiber {
     }
 
     fn clear(&mut self, first: usize, count: usize) {
-        self.stack
-            .get_mut(first..first + count)
-            .unwrap_or_default()
-            .fill(Value::Undefined);
+        for register in self.stack.get_mut(first..first + count).unwrap_or_default() {
+            *register = Value::Undefined;
+        }
     }
 
     /// Goes on with the built-in in the running frame, and with those that called it as they get done.
@@ -618,7 +635,9 @@ impl Fiber {
             match task.resume(&mut cx, input)? {
                 Step::Done(value) => {
                     let result = frame.result as usize;
-                    self.drop_frame();
+                    // Whoever was called has taken its arguments off: nothing is left to undefine.
+                    self.frames.pop();
+                    self.tasks.pop();
                     match self.frames.last().map(|frame| frame.kind) {
                         Some(FrameKind::Task) => {
                             input = Input::Value(value);

@@ -1,6 +1,6 @@
 //! The state of one execution.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::cell::VarCell;
 use crate::exception::Place;
 use crate::generator::{Generator, State};
 use crate::host::Host;
-use crate::instance::Instance as ObjectData;
+use crate::instance::{Hint, Instance as ObjectData};
 use crate::library::Library;
 use crate::memory;
 use crate::native::{Cx, Input, Task, Throw};
@@ -59,6 +59,8 @@ pub(crate) struct Frame {
 pub(crate) struct Instance {
     pub unit: UnitRef,
     pub constants: Rc<[Value]>,
+    /// What was found last time for the members that the constants name.
+    pub hints: Rc<[Cell<Hint>]>,
     pub globals: Vec<Rc<VarCell>>,
 }
 
@@ -120,6 +122,8 @@ pub(crate) struct Running {
     pub consumer: Consumer,
     /// Its next automatic key.
     pub key: f64,
+    /// Empty: what held its registers, and will again when it yields.
+    pub buffer: Vec<Value>,
 }
 
 /// Who wants the next value of a generator.
@@ -213,9 +217,11 @@ impl Fiber {
             globals.push(cell);
         }
         let constants = unit.constants();
+        let hints = (0..unit.hints).map(|_| Cell::default()).collect();
         self.instances.push(Instance {
             unit,
             constants,
+            hints,
             globals,
         });
         (self.instances.len() - 1) as u32

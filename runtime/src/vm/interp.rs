@@ -3,6 +3,7 @@
 //! The state of the running frame is in locals: code, counter, base, and the window of registers, an array of fixed
 //! size so that no register access is checked. Whatever may change the frames (calls, returns, throws) sets them anew.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,9 +14,11 @@ use crate::cache::CachedCall;
 use crate::cell::VarCell;
 use crate::convert::{self, to_number, truthy};
 use crate::generator::Generator;
-use crate::instance::{Caller, Instance};
-use crate::native::{Args, Cx, Imp, Input, NativeFn, Throw};
+use crate::instance::{Caller, Hint, Instance};
+use crate::library::Library;
+use crate::native::{Args, Cx, Imp, Input, Native, NativeFn, PlainFn, Throw};
 use crate::object::{Function, UserFunction};
+use crate::string::Str;
 use crate::value::{ArrayRef, Value};
 use crate::vm::call::{Called, Callee};
 use crate::vm::execution::Exit;
@@ -199,6 +202,26 @@ fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<()
     Ok(())
 }
 
+/// The method of an object of the library that was found last time, if it fits and neither waits nor calls back.
+#[inline]
+fn plain_method<'l>(
+    object: &Value,
+    hint: Hint,
+    library: &'l Library,
+) -> Option<(PlainFn, &'l Native)> {
+    let Value::Object(object) = object else {
+        return None;
+    };
+    if hint.class != object.class().0 | Hint::NATIVE || object.downcast::<Generator>().is_some() {
+        return None;
+    }
+    let native = library.native(NativeFn(hint.target));
+    match native.decl.imp {
+        Imp::Plain(function) => Some((function, native)),
+        _ => None,
+    }
+}
+
 #[cold]
 fn undefined(names: &[Box<str>], index: u32) -> Throw {
     let name = names.get(index as usize).map_or("?", |name| name);
@@ -265,6 +288,8 @@ impl Fiber {
             let instance = top.instance as usize;
             let unit = self.instances[instance].unit.clone();
             let constants = Rc::clone(&self.instances[instance].constants);
+            let hints = Rc::clone(&self.instances[instance].hints);
+            let spare = Cell::default();
             let program = &unit.program;
             'frame: loop {
                 let Some(top) = self.frames.last().copied() else {
@@ -280,6 +305,11 @@ impl Fiber {
                 self.grow(base);
                 let mut regs = window(&mut self.stack, base);
 
+                macro_rules! hint {
+                    ($instr:expr) => {
+                        hints.get($instr.d as usize).unwrap_or(&spare)
+                    };
+                }
                 macro_rules! cx {
                     () => {
                         &mut Cx {
@@ -743,9 +773,19 @@ impl Fiber {
                                     }
                                     ArrayRef::Frozen(..) => None,
                                 },
+                                // The same for the bytes of a string.
+                                (Value::String(text), Value::Number(number)) if *number >= 0.0 => {
+                                    text.as_bytes()
+                                        .get(*number as usize)
+                                        .map(|byte| Value::String(Str::byte(*byte)))
+                                }
                                 _ => None,
                             };
                             let value = match found {
+                                Some(Value::Number(number)) => {
+                                    put(&mut regs[r(instr.a)], number);
+                                    continue 'op;
+                                }
                                 Some(value) => value,
                                 None => attempt!(element::index(
                                     &regs[r(instr.b)],
@@ -817,15 +857,21 @@ impl Fiber {
                                 &regs[r(instr.b)],
                                 name,
                                 caller!(),
-                                cx!()
+                                cx!(),
+                                hint!(instr)
                             ));
                             set(&mut regs[r(instr.a)], value);
                         }
                         Op::PeekProperty => {
                             let name = constants.get(instr.d as usize).unwrap_or(&Value::None);
-                            let value =
-                                element::get_property(&regs[r(instr.b)], name, caller!(), cx!())
-                                    .unwrap_or_default();
+                            let value = element::get_property(
+                                &regs[r(instr.b)],
+                                name,
+                                caller!(),
+                                cx!(),
+                                hint!(instr),
+                            )
+                            .unwrap_or_default();
                             set(&mut regs[r(instr.a)], value);
                         }
                         Op::IssetProperty => {
@@ -843,18 +889,15 @@ impl Fiber {
                             } else {
                                 regs[r(instr.c)].clone()
                             };
-                            let key = Key::cast(&regs[r(instr.b)]);
-                            // The common case: an array of our own and an entry that is there.
-                            if let (Some(Key::Integer(index)), Value::Array(array)) =
-                                (&key, &mut regs[r(instr.a)])
-                                && let Some(ArrayRef::Local(array)) = Rc::get_mut(array)
-                                && let Some(list) = array.as_list_mut()
-                                && let Some(slot) = usize::try_from(*index)
-                                    .ok()
-                                    .and_then(|index| list.get_mut(index))
-                            {
-                                *slot = value;
+                            // The common case: an array of our own and an entry that is there. The array leaves its
+                            // register meanwhile, because the key is in another one.
+                            let mut array = take(&mut regs[r(instr.a)]);
+                            if let Some(slot) = path::element(&mut array, &regs[r(instr.b)]) {
+                                set(slot, value);
+                                set(&mut regs[r(instr.a)], array);
                             } else {
+                                set(&mut regs[r(instr.a)], array);
+                                let key = Key::cast(&regs[r(instr.b)]);
                                 attempt!(set_index(regs, instr.a, key, value, caller!(), cx!()));
                             }
                         }
@@ -864,9 +907,13 @@ impl Fiber {
                             } else {
                                 regs[r(instr.b)].clone()
                             };
-                            let key =
-                                Key::cast(constants.get(instr.d as usize).unwrap_or(&Value::None));
-                            attempt!(set_index(regs, instr.a, key, value, caller!(), cx!()));
+                            let key = constants.get(instr.d as usize).unwrap_or(&Value::None);
+                            if let Some(slot) = path::element(&mut regs[r(instr.a)], key) {
+                                set(slot, value);
+                            } else {
+                                let key = Key::cast(key);
+                                attempt!(set_index(regs, instr.a, key, value, caller!(), cx!()));
+                            }
                         }
                         Op::Push | Op::MovePush => {
                             let value = if instr.op == Op::MovePush {
@@ -881,31 +928,60 @@ impl Fiber {
                                 .paths
                                 .get(instr.d as usize)
                                 .map_or(&[][..], |steps| &**steps);
-                            let steps = path::resolve(steps, regs, &constants);
-                            let value = if instr.c == 1 {
+                            let mut value = if instr.c == 1 {
                                 take(&mut regs[r(instr.b)])
                             } else {
                                 regs[r(instr.b)].clone()
                             };
-                            attempt!(path::variable(&mut regs[r(instr.a)], |base| path::set(
-                                base,
-                                &steps,
-                                value,
-                                caller!(),
-                                cx!()
-                            )));
+                            let mut target = take(&mut regs[r(instr.a)]);
+                            let names = path::Names {
+                                registers: regs,
+                                constants: &constants,
+                                hints: &hints,
+                            };
+                            let written =
+                                path::at_existing(&mut target, steps, names, caller!(), |slot| {
+                                    std::mem::swap(slot, &mut value);
+                                });
+                            set(&mut regs[r(instr.a)], target);
+                            if written.is_none() {
+                                let steps = path::resolve(steps, regs, &constants);
+                                attempt!(path::variable(&mut regs[r(instr.a)], |base| path::set(
+                                    base,
+                                    &steps,
+                                    value,
+                                    caller!(),
+                                    cx!()
+                                )));
+                            }
                         }
                         Op::Update => {
                             let steps = proto
                                 .paths
                                 .get(instr.d as usize)
                                 .map_or(&[][..], |steps| &**steps);
-                            let steps = path::resolve(steps, regs, &constants);
                             let op = PathOp::ALL.get(r(instr.c)).copied().unwrap_or(PathOp::Add);
                             let value = regs[r(instr.b)].clone();
-                            attempt!(path::variable(&mut regs[r(instr.a)], |base| {
-                                path::update(base, &steps, op, &value, caller!(), cx!())
-                            }));
+                            let mut target = take(&mut regs[r(instr.a)]);
+                            let names = path::Names {
+                                registers: regs,
+                                constants: &constants,
+                                hints: &hints,
+                            };
+                            let changed =
+                                path::at_existing(&mut target, steps, names, caller!(), |slot| {
+                                    path::change(slot, op, &value, cx!())
+                                });
+                            set(&mut regs[r(instr.a)], target);
+                            match changed {
+                                Some(result) => attempt!(result),
+                                None => {
+                                    let steps = path::resolve(steps, regs, &constants);
+                                    attempt!(path::variable(&mut regs[r(instr.a)], |base| {
+                                        path::update(base, &steps, op, &value, caller!(), cx!())
+                                    }));
+                                }
+                            }
                         }
                         Op::UnsetPath => {
                             let steps = proto
@@ -1118,6 +1194,28 @@ impl Fiber {
                         }
                         Op::CallValue | Op::CallMethod | Op::CallSpread => {
                             charge_first!();
+                            if instr.op == Op::CallMethod
+                                && let Some((function, native)) =
+                                    plain_method(&regs[r(instr.a)], hint!(instr).get(), &library)
+                            {
+                                // The common case for objects of the library: no frame is needed.
+                                let object = take(&mut regs[r(instr.a)]);
+                                let first = r(instr.a) + 1;
+                                let end = (first + r(instr.b)).min(MAX_REGISTERS);
+                                let args = &mut regs[first.min(end)..end];
+                                attempt!(native.check_count(args.len()));
+                                attempt!(native.accept(args, &library));
+                                let result = function(
+                                    cx!(),
+                                    Args {
+                                        this: object.as_object(),
+                                        values: args,
+                                    },
+                                );
+                                wipe(args);
+                                set(&mut regs[r(instr.a)], attempt!(result));
+                                continue 'op;
+                            }
                             save!();
                             let at = base + r(instr.a);
                             let called = match instr.op {
@@ -1127,11 +1225,12 @@ impl Fiber {
                                 }
                                 Op::CallMethod => {
                                     let object = take(&mut regs[r(instr.a)]);
-                                    let name = constants
-                                        .get(instr.d as usize)
-                                        .cloned()
-                                        .unwrap_or_default();
-                                    self.call(Callee::Method(object, name), at + 1, r(instr.b), at)
+                                    self.call(
+                                        Callee::Method(object, instr.d),
+                                        at + 1,
+                                        r(instr.b),
+                                        at,
+                                    )
                                 }
                                 _ => {
                                     let callee = take(&mut regs[r(instr.a)]);

@@ -1,13 +1,13 @@
 //! A unit: a compiled program linked with a library. Immutable, shared by all threads.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_lang::bytecode::{Const, Program};
+use angarium_lang::bytecode::{Class, Const, Op, Program, Step};
 use angarium_lang::{Diagnostic, SourceMap};
 
-use crate::array::{Array, Key};
+use crate::array::{Array, Key, KeyHash};
 use crate::frozen::{FrozenObject, Pin, Tree, freeze};
 use crate::host::{CompiledRegex, RegexEngine};
 use crate::library::Library;
@@ -22,14 +22,63 @@ pub struct Unit {
     consts: Arc<Tree>,
     regexes: Vec<(usize, Arc<dyn CompiledRegex>)>,
     pub(crate) classes: Vec<ClassTable>,
+    /// How many of the constants may name a member.
+    pub(crate) hints: usize,
 }
 
 /// A class of the script, its members by name.
 pub(crate) struct ClassTable {
     pub constructor: u32,
-    pub methods: HashMap<Box<[u8]>, u32>,
-    pub private: HashSet<Box<[u8]>>,
-    pub readonly: HashSet<Box<[u8]>>,
+    pub members: HashMap<Box<[u8]>, Member, KeyHash>,
+}
+
+/// What a class says of a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// The function of that name.
+    pub method: Option<u32>,
+    pub private: bool,
+    pub readonly: bool,
+}
+
+impl ClassTable {
+    fn new(class: &Class) -> ClassTable {
+        let mut members: HashMap<Box<[u8]>, Member, KeyHash> = HashMap::default();
+        for (name, proto) in &class.methods {
+            members.entry(name.as_bytes().into()).or_default().method = Some(*proto);
+        }
+        for name in &class.private {
+            members.entry(name.as_bytes().into()).or_default().private = true;
+        }
+        for name in &class.readonly {
+            members.entry(name.as_bytes().into()).or_default().readonly = true;
+        }
+        ClassTable {
+            constructor: class.constructor,
+            members,
+        }
+    }
+}
+
+/// How many constants, counted from the first one, members are looked up by.
+fn member_names(program: &Program) -> usize {
+    let mut names = 0;
+    for proto in &program.protos {
+        for instr in &proto.code {
+            if matches!(
+                instr.op,
+                Op::Property | Op::PeekProperty | Op::IssetProperty | Op::CallMethod
+            ) {
+                names = names.max(instr.d as usize + 1);
+            }
+        }
+        for step in proto.paths.iter().flatten() {
+            if let Step::Property(name) = step {
+                names = names.max(*name as usize + 1);
+            }
+        }
+    }
+    names
 }
 
 /// Why a program could not be linked: bad regular expression literals or data files.
@@ -111,24 +160,15 @@ impl Unit {
                 sources: program.sources,
             });
         }
-        let bytes = |name: &str| Box::from(name.as_bytes());
-        let classes = program.classes.iter().map(|class| ClassTable {
-            constructor: class.constructor,
-            methods: class
-                .methods
-                .iter()
-                .map(|(name, proto)| (bytes(name), *proto))
-                .collect(),
-            private: class.private.iter().map(|name| bytes(name)).collect(),
-            readonly: class.readonly.iter().map(|name| bytes(name)).collect(),
-        });
-        let classes = classes.collect();
+        let classes = program.classes.iter().map(ClassTable::new).collect();
+        let hints = member_names(&program);
         Ok(Arc::new(Unit {
             program,
             library,
             consts,
             regexes,
             classes,
+            hints,
         }))
     }
 

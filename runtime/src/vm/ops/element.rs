@@ -1,10 +1,11 @@
 //! Reading elements, properties and slices (language.md 7).
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::array::{Array, Key};
+use crate::array::{Array, KeyRef};
 use crate::convert::to_integer;
-use crate::instance::{Caller, Instance};
+use crate::instance::{Caller, Hint, Instance};
 use crate::library::Library;
 use crate::native::{Cx, Throw};
 use crate::object::{Function, Object};
@@ -21,7 +22,13 @@ pub(in crate::vm) fn index(
     match base {
         Value::Array(_) => Ok(lookup(base, key).unwrap_or_default()),
         Value::String(string) => Ok(byte(string, key).unwrap_or_default()),
-        Value::Object(object) => property(object, &crate::convert::to_str(key), caller, cx.library),
+        Value::Object(object) => property(
+            object,
+            &crate::convert::to_str(key),
+            caller,
+            cx.library,
+            &Cell::default(),
+        ),
         Value::Function(_) | Value::Resource(_) => Err(Throw::error(format!(
             "a {} has no elements",
             base.kind().name()
@@ -30,17 +37,18 @@ pub(in crate::vm) fn index(
     }
 }
 
+#[inline]
 fn lookup(base: &Value, key: &Value) -> Option<Value> {
-    base.as_array()?.get(&Key::cast(key)?)
+    base.as_array()?.find(KeyRef::cast(key)?)
 }
 
 /// The one-byte string at an integer position from 0 on.
 fn byte(string: &Str, key: &Value) -> Option<Value> {
-    let Key::Integer(position) = Key::cast(key)? else {
+    let KeyRef::Integer(position) = KeyRef::cast(key)? else {
         return None;
     };
     let byte = string.as_bytes().get(usize::try_from(position).ok()?)?;
-    Some(Value::bytes(&[*byte]))
+    Some(Value::String(Str::byte(*byte)))
 }
 
 /// `base[key]` for `isset` and `??`: none where [`index`] throws.
@@ -56,7 +64,10 @@ pub(in crate::vm) fn isset(
     library: &Library,
 ) -> bool {
     match base {
-        Value::Array(_) => lookup(base, key).is_some(),
+        Value::Array(_) => match (base.as_array(), KeyRef::cast(key)) {
+            (Some(view), Some(key)) => view.has(key),
+            _ => false,
+        },
         Value::String(string) => byte(string, key).is_some(),
         Value::Object(object) => {
             isset_property(object, &crate::convert::to_str(key), caller, library)
@@ -71,9 +82,10 @@ pub(in crate::vm) fn property(
     name: &Str,
     caller: Caller<'_>,
     library: &Library,
+    hint: &Cell<Hint>,
 ) -> Result<Value, Throw> {
     if let Some(instance) = Instance::of(object) {
-        return instance.get(object, name, caller);
+        return instance.get(object, name, caller, hint);
     }
     let method = library
         .class_of(object)
@@ -103,9 +115,12 @@ pub(in crate::vm) fn get_property(
     name: &Value,
     caller: Caller<'_>,
     cx: &mut Cx<'_>,
+    hint: &Cell<Hint>,
 ) -> Result<Value, Throw> {
     match (base, name) {
-        (Value::Object(object), Value::String(name)) => property(object, name, caller, cx.library),
+        (Value::Object(object), Value::String(name)) => {
+            property(object, name, caller, cx.library, hint)
+        }
         (Value::Function(_) | Value::Resource(_), _) => Err(Throw::error(format!(
             "a {} has no properties",
             base.kind().name()

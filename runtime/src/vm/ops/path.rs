@@ -1,5 +1,6 @@
 //! Writing elements through a path, level by level, without copying what nobody else holds (language.md 7.2, 7.4).
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use angarium_lang::bytecode::{PathOp, Step};
@@ -7,13 +8,13 @@ use smallvec::SmallVec;
 
 use super::element::Range;
 use super::{Registers, arith, room, writable};
-use crate::array::{Array, Key};
+use crate::array::{Array, Key, KeyRef};
 use crate::cell::VarCell;
-use crate::instance::{Caller, Instance};
+use crate::instance::{Caller, Hint, Instance};
 use crate::native::{Cx, Throw};
 use crate::object::Object;
 use crate::string::Str;
-use crate::value::Value;
+use crate::value::{ArrayRef, Value};
 
 /// A step with its key read from the registers: the base may be in a register too.
 pub(in crate::vm) enum Resolved {
@@ -46,6 +47,119 @@ pub(in crate::vm) fn resolve(steps: &[Step], registers: &Registers, constants: &
             })),
         })
         .collect()
+}
+
+/// The registers and constants that a path names, and what was found for them last time.
+#[derive(Clone, Copy)]
+pub(in crate::vm) struct Names<'a> {
+    pub registers: &'a Registers,
+    pub constants: &'a [Value],
+    pub hints: &'a [Cell<Hint>],
+}
+
+/// The element of an array that nobody else holds, if both are there: the common case of a write.
+#[inline]
+pub(in crate::vm) fn element<'v>(base: &'v mut Value, key: &Value) -> Option<&'v mut Value> {
+    let Value::Array(array) = base else {
+        return None;
+    };
+    let Some(ArrayRef::Local(array)) = Rc::get_mut(array) else {
+        return None;
+    };
+    array.find_mut(KeyRef::cast(key)?)
+}
+
+/// The place that a path leads to when every level is there and nobody else holds it. Changes nothing on the way: where
+/// there is none, the path is walked again by [`set`] or [`update`].
+#[inline]
+fn existing<'v>(
+    mut current: &'v mut Value,
+    steps: &[Step],
+    names: Names<'_>,
+) -> Option<&'v mut Value> {
+    for step in steps {
+        let key = match step {
+            Step::Key(register) => &names.registers[usize::from(*register)],
+            Step::Const(index) => names.constants.get(*index as usize)?,
+            Step::Append | Step::Property(_) | Step::Slice(_) => return None,
+        };
+        current = element(current, key)?;
+    }
+    Some(current)
+}
+
+/// Does `change` at the end of a path in the common cases: elements that are there, and properties of instances. None,
+/// with everything as it was, in the others.
+#[inline]
+pub(in crate::vm) fn at_existing<T>(
+    base: &mut Value,
+    steps: &[Step],
+    names: Names<'_>,
+    caller: Caller<'_>,
+    change: impl FnOnce(&mut Value) -> T,
+) -> Option<T> {
+    if let Value::Cell(cell) = base {
+        if cell.is_read_only() {
+            return None;
+        }
+        return cell.with(|value| at_plain(value, steps, names, caller, change));
+    }
+    at_plain(base, steps, names, caller, change)
+}
+
+#[inline]
+fn at_plain<T>(
+    base: &mut Value,
+    steps: &[Step],
+    names: Names<'_>,
+    caller: Caller<'_>,
+    change: impl FnOnce(&mut Value) -> T,
+) -> Option<T> {
+    let [Step::Property(name), rest @ ..] = steps else {
+        return existing(base, steps, names).map(change);
+    };
+    let Value::Object(object) = base else {
+        return None;
+    };
+    let instance = Instance::of(object)?;
+    let Some(Value::String(text)) = names.constants.get(*name as usize) else {
+        return None;
+    };
+    let hint = names.hints.get(*name as usize)?;
+    // Without a right to it the long way tells why.
+    instance.check_write(text, caller, hint).ok()?;
+    if rest.is_empty() {
+        return Some(instance.with(text, hint, change));
+    }
+    instance.with_hinted(text, hint, |slot| existing(slot, rest, names).map(change))?
+}
+
+/// slot := slot op value, the sums of numbers at once.
+#[inline]
+pub(in crate::vm) fn change(
+    slot: &mut Value,
+    op: PathOp,
+    value: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    if let (Value::Number(old), Value::Number(by)) = (&mut *slot, value) {
+        match op {
+            PathOp::Add => {
+                *old += by;
+                return Ok(());
+            }
+            PathOp::Sub => {
+                *old -= by;
+                return Ok(());
+            }
+            PathOp::Mul => {
+                *old *= by;
+                return Ok(());
+            }
+            _ => {}
+        }
+    }
+    arith::update(slot, op, value, cx)
 }
 
 /// Does `change` with the variable in `register`: the register's own value or that of the cell in it.
@@ -119,8 +233,9 @@ fn with_place<T>(
         let (Some(instance), Some(name)) = (Instance::of(&object), property_name(step)) else {
             return Err(not_writable());
         };
-        instance.check_write(&name, caller)?;
-        reached = instance.with(&name, |slot| walk(slot, rest, cx, &mut change));
+        let hint = Cell::default();
+        instance.check_write(&name, caller, &hint)?;
+        reached = instance.with(&name, &hint, |slot| walk(slot, rest, cx, &mut change));
     }
 }
 
@@ -295,7 +410,7 @@ pub(in crate::vm) fn unset(
         if rest.is_empty() {
             return instance.unset(&name, caller);
         }
-        instance.check_write(&name, caller)?;
+        instance.check_write(&name, caller, &Cell::default())?;
         match instance.with_existing(&name, |value| unset_walk(value, rest, cx)) {
             Some(next) => reached = next,
             None => return Ok(false),

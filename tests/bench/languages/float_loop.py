@@ -1,0 +1,25 @@
+def run(size, limit):
+    inside = 0
+    steps = 0
+    for py in range(size):
+        cy = py * 2.5 / size - 1.25
+        for px in range(size):
+            cx = px * 3.5 / size - 2.5
+            x = 0.0
+            y = 0.0
+            n = 0
+            while n < limit:
+                xx = x * x
+                yy = y * y
+                if xx + yy > 4.0:
+                    break
+                y = 2.0 * x * y + cy
+                x = xx - yy + cx
+                n += 1
+            steps += n
+            if n == limit:
+                inside += 1
+    return f"{inside} {steps}"
+
+
+print(run(700, 200))
