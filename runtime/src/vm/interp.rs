@@ -44,8 +44,48 @@ fn put(slot: &mut Value, number: f64) {
     if let Value::Number(old) = slot {
         *old = number;
     } else {
-        *slot = Value::Number(number);
+        put_cold(slot, number);
     }
+}
+
+/// Out of line, so that nothing has to be kept over the call that drops what was there.
+#[inline(never)]
+fn put_cold(slot: &mut Value, number: f64) {
+    *slot = Value::Number(number);
+}
+
+/// Writes a boolean, by its parts too.
+#[inline]
+fn put_bool(slot: &mut Value, boolean: bool) {
+    if let Value::Boolean(old) = slot {
+        *old = boolean;
+    } else {
+        put_bool_cold(slot, boolean);
+    }
+}
+
+#[inline(never)]
+fn put_bool_cold(slot: &mut Value, boolean: bool) {
+    *slot = Value::Boolean(boolean);
+}
+
+/// Writes over a number.
+#[inline]
+fn put_plain(slot: &mut Value, value: Value) {
+    std::mem::forget(std::mem::replace(slot, value));
+}
+
+/// Copies what is no number.
+#[inline(never)]
+fn copy_cold(registers: &mut Registers, to: u8, from: u8) {
+    let value = registers[r(from)].clone();
+    set(&mut registers[r(to)], value);
+}
+
+/// Writes a register whose value has to be dropped.
+#[inline(never)]
+fn set_cold(slot: &mut Value, value: Value) {
+    *slot = value;
 }
 
 /// Takes a value out of a register. Numbers go by their two parts: a register is written so, and reading it back as
@@ -74,7 +114,7 @@ fn set(slot: &mut Value, value: Value) {
     if is_plain(slot) {
         std::mem::forget(std::mem::replace(slot, value));
     } else {
-        *slot = value;
+        set_cold(slot, value);
     }
 }
 
@@ -226,6 +266,25 @@ fn plain_method<'l>(
 fn undefined(names: &[Box<str>], index: u32) -> Throw {
     let name = names.get(index as usize).map_or("?", |name| name);
     Throw::error(format!("undefined variable ${name}"))
+}
+
+/// a := b[c] beside the fast path.
+#[inline(never)]
+fn index(
+    registers: &mut Registers,
+    instr: Instr,
+    caller: Caller<'_>,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    let value = match (&registers[r(instr.b)], &registers[r(instr.c)]) {
+        (Value::String(text), Value::Number(at)) if *at >= 0.0 => text
+            .as_bytes()
+            .get(*at as usize)
+            .map_or(Value::None, |byte| Value::String(Str::byte(*byte))),
+        (base, key) => element::index(base, key, caller, cx)?,
+    };
+    set(&mut registers[r(instr.a)], value);
+    Ok(())
 }
 
 /// a[b] := value
@@ -391,7 +450,7 @@ impl Fiber {
                                 let result = $result;
                                 put(&mut regs[r($instr.a)], result);
                             } else {
-                                attempt!(binary(regs, $instr, cx!()));
+                                attempt!(binary(regs, *$instr, cx!()));
                             }
                         };
                     }
@@ -402,7 +461,7 @@ impl Fiber {
                                 let result = $result;
                                 put(&mut regs[r($instr.a)], result);
                             } else {
-                                attempt!(binary_int(regs, $instr, cx!()));
+                                attempt!(binary_int(regs, *$instr, cx!()));
                             }
                         };
                     }
@@ -447,39 +506,44 @@ impl Fiber {
                                 let result = $result;
                                 put(&mut regs[r($instr.a)], f64::from(result));
                             } else {
-                                attempt!(binary(regs, $instr, cx!()));
+                                attempt!(binary(regs, *$instr, cx!()));
                             }
                         };
                     }
 
-                    let Some(&instr) = code.get(pc) else {
+                    // By reference: fields are read where they are used, which keeps machine registers free.
+                    let Some(instr) = code.get(pc) else {
                         // Every function ends in a return.
                         break 'op Throw::error("the program ran off its end");
                     };
                     pc += 1;
                     match instr.op {
-                        Op::LoadNone => regs[r(instr.a)] = Value::None,
-                        Op::LoadTrue => regs[r(instr.a)] = Value::Boolean(true),
-                        Op::LoadFalse => regs[r(instr.a)] = Value::Boolean(false),
+                        Op::LoadNone => set(&mut regs[r(instr.a)], Value::None),
+                        Op::LoadTrue => put_bool(&mut regs[r(instr.a)], true),
+                        Op::LoadFalse => put_bool(&mut regs[r(instr.a)], false),
                         Op::LoadInt => put(&mut regs[r(instr.a)], f64::from(instr.int())),
                         Op::LoadK => {
-                            regs[r(instr.a)] =
-                                constants.get(instr.d as usize).cloned().unwrap_or_default();
+                            let value = constants.get(instr.d as usize).cloned();
+                            set(&mut regs[r(instr.a)], value.unwrap_or_default());
                         }
                         Op::Copy => {
                             // Numbers go by their parts, as in `take`.
                             if let Value::Number(number) = regs[r(instr.b)] {
                                 put(&mut regs[r(instr.a)], number);
                             } else {
-                                let value = regs[r(instr.b)].clone();
-                                set(&mut regs[r(instr.a)], value);
+                                copy_cold(regs, instr.a, instr.b);
                             }
                         }
                         Op::Move => {
-                            let value = take(&mut regs[r(instr.b)]);
-                            set(&mut regs[r(instr.a)], value);
+                            if let Value::Number(number) = regs[r(instr.b)] {
+                                put(&mut regs[r(instr.a)], number);
+                                put_plain(&mut regs[r(instr.b)], Value::Undefined);
+                            } else {
+                                let value = take(&mut regs[r(instr.b)]);
+                                set(&mut regs[r(instr.a)], value);
+                            }
                         }
-                        Op::Clear => regs[r(instr.a)] = Value::Undefined,
+                        Op::Clear => set(&mut regs[r(instr.a)], Value::Undefined),
                         Op::Check => {
                             let missing = match &regs[r(instr.a)] {
                                 Value::Undefined => true,
@@ -500,7 +564,7 @@ impl Fiber {
                                 }
                                 slot => !matches!(take(slot), Value::Undefined),
                             };
-                            set(&mut regs[r(instr.a)], Value::Boolean(was));
+                            put_bool(&mut regs[r(instr.a)], was);
                         }
                         Op::IsSet => {
                             let isset = match &regs[r(instr.b)] {
@@ -509,7 +573,7 @@ impl Fiber {
                                 Value::Cell(cell) => !matches!(cell.get(), Value::Undefined),
                                 _ => true,
                             };
-                            set(&mut regs[r(instr.a)], Value::Boolean(isset));
+                            put_bool(&mut regs[r(instr.a)], isset);
                         }
 
                         Op::Wrap => {
@@ -609,12 +673,12 @@ impl Fiber {
                             put(&mut regs[r(instr.a)], number);
                         }
                         Op::Not => {
-                            let value = Value::Boolean(!truthy(&regs[r(instr.b)]));
-                            set(&mut regs[r(instr.a)], value);
+                            let value = !truthy(&regs[r(instr.b)]);
+                            put_bool(&mut regs[r(instr.a)], value);
                         }
                         Op::Bool => {
-                            let value = Value::Boolean(truthy(&regs[r(instr.b)]));
-                            set(&mut regs[r(instr.a)], value);
+                            let value = truthy(&regs[r(instr.b)]);
+                            put_bool(&mut regs[r(instr.a)], value);
                         }
                         Op::BitNot => {
                             let number = !convert::to_int32(to_number(&regs[r(instr.b)]));
@@ -628,7 +692,7 @@ impl Fiber {
                             let number = to_number(&regs[r(instr.a)]) - 1.0;
                             put(&mut regs[r(instr.a)], number);
                         }
-                        Op::Concat => attempt!(concat(regs, instr, cx!())),
+                        Op::Concat => attempt!(concat(regs, *instr, cx!())),
                         Op::Append => {
                             // The text may be the variable itself: a handle of its own keeps it as it was.
                             let text = regs[r(instr.b)].clone();
@@ -637,37 +701,37 @@ impl Fiber {
 
                         Op::Eq => {
                             let equal = compare::loose(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
-                            set(&mut regs[r(instr.a)], Value::Boolean(equal));
+                            put_bool(&mut regs[r(instr.a)], equal);
                         }
                         Op::Ne => {
                             let equal = compare::loose(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
-                            set(&mut regs[r(instr.a)], Value::Boolean(!equal));
+                            put_bool(&mut regs[r(instr.a)], !equal);
                         }
                         Op::Same => {
                             let equal =
                                 compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
-                            set(&mut regs[r(instr.a)], Value::Boolean(equal));
+                            put_bool(&mut regs[r(instr.a)], equal);
                         }
                         Op::NotSame => {
                             let equal =
                                 compare::strict(&regs[r(instr.b)], &regs[r(instr.c)], cx!());
-                            set(&mut regs[r(instr.a)], Value::Boolean(!equal));
+                            put_bool(&mut regs[r(instr.a)], !equal);
                         }
                         Op::Lt => {
                             let holds = ordered!(instr.b, instr.c, <, Order::Less);
-                            set(&mut regs[r(instr.a)], Value::Boolean(holds));
+                            put_bool(&mut regs[r(instr.a)], holds);
                         }
                         Op::Le => {
                             let holds = ordered!(instr.b, instr.c, <=, Order::LessEq);
-                            set(&mut regs[r(instr.a)], Value::Boolean(holds));
+                            put_bool(&mut regs[r(instr.a)], holds);
                         }
                         Op::Gt => {
                             let holds = ordered!(instr.b, instr.c, >, Order::Greater);
-                            set(&mut regs[r(instr.a)], Value::Boolean(holds));
+                            put_bool(&mut regs[r(instr.a)], holds);
                         }
                         Op::Ge => {
                             let holds = ordered!(instr.b, instr.c, >=, Order::GreaterEq);
-                            set(&mut regs[r(instr.a)], Value::Boolean(holds));
+                            put_bool(&mut regs[r(instr.a)], holds);
                         }
                         Op::Match | Op::NoMatch => {
                             save!();
@@ -766,35 +830,20 @@ impl Fiber {
 
                         Op::Index => {
                             // The common case: a list and a number in its range.
-                            let found = match (&regs[r(instr.b)], &regs[r(instr.c)]) {
-                                (Value::Array(array), Value::Number(number)) => match &**array {
-                                    ArrayRef::Local(array) => {
-                                        array.get_index(*number as i64).cloned()
-                                    }
-                                    ArrayRef::Frozen(..) => None,
-                                },
-                                // The same for the bytes of a string.
-                                (Value::String(text), Value::Number(number)) if *number >= 0.0 => {
-                                    text.as_bytes()
-                                        .get(*number as usize)
-                                        .map(|byte| Value::String(Str::byte(*byte)))
-                                }
-                                _ => None,
-                            };
-                            let value = match found {
-                                Some(Value::Number(number)) => {
+                            if let (Value::Array(array), Value::Number(at)) =
+                                (&regs[r(instr.b)], &regs[r(instr.c)])
+                                && let ArrayRef::Local(array) = &**array
+                                && let Some(found) = array.get_index(*at as i64)
+                            {
+                                if let Value::Number(number) = *found {
                                     put(&mut regs[r(instr.a)], number);
-                                    continue 'op;
+                                } else {
+                                    let value = found.clone();
+                                    set(&mut regs[r(instr.a)], value);
                                 }
-                                Some(value) => value,
-                                None => attempt!(element::index(
-                                    &regs[r(instr.b)],
-                                    &regs[r(instr.c)],
-                                    caller!(),
-                                    cx!()
-                                )),
-                            };
-                            set(&mut regs[r(instr.a)], value);
+                                continue 'op;
+                            }
+                            attempt!(index(regs, *instr, caller!(), cx!()));
                         }
                         Op::IndexK => {
                             let key = constants.get(instr.d as usize).unwrap_or(&Value::None);
@@ -803,27 +852,21 @@ impl Fiber {
                             set(&mut regs[r(instr.a)], value);
                         }
                         Op::IndexI => {
-                            let found = match &regs[r(instr.b)] {
-                                Value::Array(array) => match &**array {
-                                    ArrayRef::Local(array) => {
-                                        array.get_index(i64::from(instr.int())).cloned()
-                                    }
-                                    ArrayRef::Frozen(..) => None,
-                                },
-                                _ => None,
-                            };
-                            let value = match found {
-                                Some(value) => value,
-                                None => {
-                                    let key = Value::Number(f64::from(instr.int()));
-                                    attempt!(element::index(
-                                        &regs[r(instr.b)],
-                                        &key,
-                                        caller!(),
-                                        cx!()
-                                    ))
+                            if let Value::Array(array) = &regs[r(instr.b)]
+                                && let ArrayRef::Local(array) = &**array
+                                && let Some(found) = array.get_index(i64::from(instr.int()))
+                            {
+                                if let Value::Number(number) = *found {
+                                    put(&mut regs[r(instr.a)], number);
+                                } else {
+                                    let value = found.clone();
+                                    set(&mut regs[r(instr.a)], value);
                                 }
-                            };
+                                continue 'op;
+                            }
+                            let key = Value::Number(f64::from(instr.int()));
+                            let value =
+                                attempt!(element::index(&regs[r(instr.b)], &key, caller!(), cx!()));
                             set(&mut regs[r(instr.a)], value);
                         }
                         Op::Peek => {
@@ -842,7 +885,7 @@ impl Fiber {
                                 caller!(),
                                 &library,
                             );
-                            set(&mut regs[r(instr.a)], Value::Boolean(isset));
+                            put_bool(&mut regs[r(instr.a)], isset);
                         }
                         Op::Slice => {
                             let parts: [&Value; 3] = std::array::from_fn(|at| {
@@ -881,7 +924,7 @@ impl Fiber {
                                 }
                                 _ => false,
                             };
-                            set(&mut regs[r(instr.a)], Value::Boolean(isset));
+                            put_bool(&mut regs[r(instr.a)], isset);
                         }
                         Op::SetIndex | Op::MoveIndex => {
                             let value = if instr.op == Op::MoveIndex {
@@ -993,7 +1036,7 @@ impl Fiber {
                                 path::unset(base, &steps, caller!(), cx!())
                             });
                             let was = attempt!(was);
-                            set(&mut regs[r(instr.a)], Value::Boolean(was));
+                            put_bool(&mut regs[r(instr.a)], was);
                         }
 
                         Op::NewArray => {
@@ -1316,7 +1359,12 @@ impl Fiber {
                                     code = proto.code.as_slice();
                                     pc = caller.pc as usize;
                                     base = caller.base as usize;
-                                    set(&mut self.stack[result], value);
+                                    match value {
+                                        Value::Number(number) => {
+                                            put(&mut self.stack[result], number)
+                                        }
+                                        value => set(&mut self.stack[result], value),
+                                    }
                                     regs = window(&mut self.stack, base);
                                 }
                                 _ => match self.deliver(result, value) {
@@ -1457,6 +1505,29 @@ impl Fiber {
                             regs[r(instr.a.saturating_add(1))] = Value::Number(0.0);
                         }
                         Op::Next | Op::NextPair => {
+                            // The common case: the values of a list.
+                            let state = r(instr.a.saturating_add(1));
+                            if let (Value::Array(array), Value::Number(at), Op::Next) =
+                                (&regs[r(instr.a)], &regs[state], instr.op)
+                                && let ArrayRef::Local(array) = &**array
+                                && let Some(list) = array.as_list()
+                            {
+                                let at = *at as usize;
+                                match list.get(at) {
+                                    Some(Value::Number(number)) => {
+                                        let number = *number;
+                                        put(&mut regs[r(instr.b)], number);
+                                        put(&mut regs[state], (at + 1) as f64);
+                                    }
+                                    Some(value) => {
+                                        let value = value.clone();
+                                        set(&mut regs[r(instr.b)], value);
+                                        put(&mut regs[state], (at + 1) as f64);
+                                    }
+                                    None => pc = instr.d as usize,
+                                }
+                                continue 'op;
+                            }
                             if let Some(generator) = Generator::of(&regs[r(instr.a)]) {
                                 let generator = Rc::clone(generator);
                                 save!();
@@ -1475,18 +1546,11 @@ impl Fiber {
                                 .as_number()
                                 .unwrap_or(0.0) as usize;
                             let found = match &regs[r(instr.a)] {
-                                Value::Array(subject) => match (&**subject, instr.op) {
-                                    (ArrayRef::Local(list), Op::Next)
-                                        if list.as_list().is_some() =>
-                                    {
-                                        list.as_list()
-                                            .and_then(|list| list.get(position))
-                                            .map(|value| (Value::None, value.clone(), position + 1))
-                                    }
-                                    (ArrayRef::Local(list), _) => View::Local(list)
+                                Value::Array(subject) => match &**subject {
+                                    ArrayRef::Local(list) => View::Local(list)
                                         .entry_at(position)
                                         .map(|(key, value, next)| (key.to_value(), value, next)),
-                                    (ArrayRef::Frozen(..), _) => regs[r(instr.a)]
+                                    ArrayRef::Frozen(..) => regs[r(instr.a)]
                                         .as_array()
                                         .and_then(|view| view.entry_at(position))
                                         .map(|(key, value, next)| (key.to_value(), value, next)),
