@@ -19,16 +19,21 @@ pub struct Generator {
 }
 
 /// Where a generator is.
-pub(crate) enum State {
+pub(crate) struct State {
+    pub status: Status,
+    /// The next instruction.
+    pub pc: u32,
+    /// The next automatic key.
+    pub key: f64,
+    /// The registers while it is suspended; the buffer stays when it runs.
+    pub registers: Vec<Value>,
+}
+
+/// What a generator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
     /// Before its start or at a `yield`.
-    Suspended {
-        /// The next instruction.
-        pc: u32,
-        /// The registers.
-        registers: Vec<Value>,
-        /// The next automatic key.
-        key: f64,
-    },
+    Suspended,
     /// Its frame is on the stack.
     Running,
     /// It returned or threw.
@@ -45,10 +50,11 @@ impl Generator {
     ) -> Value {
         memory::charge(registers.len() * size_of::<Value>());
         let class = library.class_named("Iterator").unwrap_or(ClassId(u32::MAX));
-        let state = RefCell::new(State::Suspended {
+        let state = RefCell::new(State {
+            status: Status::Suspended,
             pc: 0,
-            registers,
             key: 0.0,
+            registers,
         });
         Value::Object(Object::new(
             class,
@@ -58,6 +64,15 @@ impl Generator {
                 state,
             },
         ))
+    }
+
+    /// It returned or threw: what it held is gone.
+    pub(crate) fn finish(&self) {
+        let mut state = self.state.borrow_mut();
+        state.status = Status::Done;
+        let registers = std::mem::take(&mut state.registers);
+        drop(state);
+        drop(registers);
     }
 
     /// The generator behind a value, if it is one.
@@ -76,9 +91,8 @@ impl NativeObject for Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        if let State::Suspended { registers, .. } = self.state.get_mut() {
-            memory::credit(registers.len() * size_of::<Value>());
-            crate::cell::bury(registers.iter_mut());
-        }
+        let registers = &mut self.state.get_mut().registers;
+        memory::credit(registers.len() * size_of::<Value>());
+        crate::cell::bury(registers.iter_mut());
     }
 }

@@ -49,6 +49,18 @@ impl Hint {
     pub(crate) const NATIVE: u32 = 1 << 31;
 }
 
+/// What was found for one name, for some classes beside each other: a name such as `has` or `size` belongs to several.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Hints([Cell<Hint>; 4]);
+
+impl Hints {
+    /// The hint for a class.
+    #[inline]
+    pub(crate) fn of(&self, class: u32) -> &Cell<Hint> {
+        &self.0[class as usize % 4]
+    }
+}
+
 /// Names and values of one object.
 #[derive(Default)]
 struct Properties {
@@ -185,7 +197,8 @@ impl Instance {
 
     /// What the class says of `name`. The hint is that of the caller's unit.
     #[inline]
-    fn member(&self, name: &Str, caller: Caller<'_>, hint: &Cell<Hint>) -> Member {
+    fn member(&self, name: &Str, caller: Caller<'_>, hints: &Hints) -> Member {
+        let hint = hints.of(self.class);
         let known = hint.get();
         let own = caller.unit.same(&self.unit);
         if own && known.class == self.class + 1 {
@@ -219,9 +232,9 @@ impl Instance {
         &self,
         name: &Str,
         caller: Caller<'_>,
-        hint: &Cell<Hint>,
+        hints: &Hints,
     ) -> Result<(), Throw> {
-        let member = self.member(name, caller, hint);
+        let member = self.member(name, caller, hints);
         self.check_access(member, name, caller)?;
         if member.method.is_some() {
             return Err(Throw::error(format!(
@@ -244,9 +257,9 @@ impl Instance {
         &self,
         name: &Str,
         caller: Caller<'_>,
-        hint: &Cell<Hint>,
+        hints: &Hints,
     ) -> Result<Option<u32>, Throw> {
-        let member = self.member(name, caller, hint);
+        let member = self.member(name, caller, hints);
         self.check_access(member, name, caller)?;
         Ok(member.method)
     }
@@ -258,12 +271,12 @@ impl Instance {
         object: &Rc<Object>,
         name: &Str,
         caller: Caller<'_>,
-        hint: &Cell<Hint>,
+        hints: &Hints,
     ) -> Result<Value, Throw> {
-        let member = self.member(name, caller, hint);
+        let member = self.member(name, caller, hints);
         self.check_access(member, name, caller)?;
         let properties = self.properties.borrow();
-        if let Some(at) = properties.find(name, hint) {
+        if let Some(at) = properties.find(name, hints.of(self.class)) {
             return Ok(properties.entries[at].1.clone());
         }
         Ok(member.method.map_or(Value::None, |proto| {
@@ -298,21 +311,25 @@ impl Instance {
 
     /// Whether the property exists and `caller` may see it.
     pub(crate) fn isset(&self, name: &Str, caller: Caller<'_>) -> bool {
-        let hint = Cell::default();
-        let member = self.member(name, caller, &hint);
+        let hints = Hints::default();
+        let member = self.member(name, caller, &hints);
         self.check_access(member, name, caller).is_ok()
-            && self.properties.borrow().find(name, &hint).is_some()
+            && self
+                .properties
+                .borrow()
+                .find(name, hints.of(self.class))
+                .is_some()
     }
 
     /// Removes a property; whether it was there.
     pub(crate) fn unset(&self, name: &Str, caller: Caller<'_>) -> Result<bool, Throw> {
-        self.check_write(name, caller, &Cell::default())?;
+        self.check_write(name, caller, &Hints::default())?;
         Ok(self.properties.borrow_mut().remove(name))
     }
 
     /// Sets a property whatever its access: initial values.
     pub(crate) fn init(&self, name: &Str, value: Value) {
-        let old = self.with(name, &Cell::default(), |slot| {
+        let old = self.with(name, &Hints::default(), |slot| {
             std::mem::replace(slot, value)
         });
         drop(old);
@@ -323,10 +340,14 @@ impl Instance {
     pub(crate) fn with<T>(
         &self,
         name: &Str,
-        hint: &Cell<Hint>,
+        hints: &Hints,
         change: impl FnOnce(&mut Value) -> T,
     ) -> T {
-        change(self.properties.borrow_mut().slot(name, hint))
+        change(
+            self.properties
+                .borrow_mut()
+                .slot(name, hints.of(self.class)),
+        )
     }
 
     /// Does `change` with a property that is there.
@@ -334,11 +355,11 @@ impl Instance {
     pub(crate) fn with_hinted<T>(
         &self,
         name: &Str,
-        hint: &Cell<Hint>,
+        hints: &Hints,
         change: impl FnOnce(&mut Value) -> T,
     ) -> Option<T> {
         let mut properties = self.properties.borrow_mut();
-        let at = properties.find(name, hint)?;
+        let at = properties.find(name, hints.of(self.class))?;
         Some(change(&mut properties.entries[at].1))
     }
 
@@ -348,7 +369,7 @@ impl Instance {
         name: &Str,
         change: impl FnOnce(&mut Value) -> T,
     ) -> Option<T> {
-        self.with_hinted(name, &Cell::default(), change)
+        self.with_hinted(name, &Hints::default(), change)
     }
 
     /// Drops all properties: cycles among objects are taken apart so.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use angarium_runtime::array::{Array, Key};
+use angarium_runtime::array::{Array, Key, View};
 use angarium_runtime::convert::{strict_equal, truthy};
 use angarium_runtime::native::{Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
 use angarium_runtime::object::Function;
@@ -287,32 +287,73 @@ struct Walk<S> {
     callback: Rc<Function>,
     array: Value,
     position: usize,
-    current: Option<(Key, Value)>,
     state: S,
     /// Takes an answer; a value ends the walk with that result.
-    answer: fn(&mut S, Key, Value, Value) -> Option<Value>,
+    answer: Answer<S>,
     /// The result when every value was asked.
     done: fn(&mut S) -> Value,
 }
 
+/// Takes the answer to the entry of an array at a position of its order.
+type Answer<S> = fn(&mut S, At<'_>, Value) -> Option<Value>;
+
+/// An entry that was asked about.
+struct At<'a> {
+    array: &'a Value,
+    position: usize,
+}
+
+impl At<'_> {
+    fn entry(&self) -> Option<(Key, Value)> {
+        let entry = self.array.as_array()?.entry_at(self.position);
+        entry.map(|(key, value, _)| (key, value))
+    }
+
+    /// Whether the key is the position.
+    fn is_list(&self) -> bool {
+        packed(self.array).is_some()
+    }
+}
+
+/// The values of a packed list.
+fn packed(array: &Value) -> Option<&[Value]> {
+    match array.as_array()? {
+        View::Local(array) => array.as_list(),
+        View::Frozen(..) => None,
+    }
+}
+
 impl<S> Task for Walk<S> {
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
-        if let (Input::Value(answer), Some((key, value))) = (input, self.current.take())
-            && let Some(result) = (self.answer)(&mut self.state, key, value, answer)
-        {
-            return Ok(Step::Done(result));
+        if let Input::Value(answer) = input {
+            // The position is behind the entry that was asked about.
+            let at = At {
+                array: &self.array,
+                position: self.position.saturating_sub(1),
+            };
+            if let Some(result) = (self.answer)(&mut self.state, at, answer) {
+                return Ok(Step::Done(result));
+            }
         }
         cx.charge(1);
-        let entry = self
-            .array
-            .as_array()
-            .and_then(|array| array.entry_at(self.position));
-        let Some((key, value, next)) = entry else {
-            return Ok(Step::Done((self.done)(&mut self.state)));
+        let value = match packed(&self.array) {
+            Some(values) => values.get(self.position).map(|value| {
+                self.position += 1;
+                value.clone()
+            }),
+            None => {
+                let view = self.array.as_array();
+                let entry = view.and_then(|array| array.entry_at(self.position));
+                entry.map(|(_, value, next)| {
+                    self.position = next;
+                    value
+                })
+            }
         };
-        self.position = next;
-        self.current = Some((key, value.clone()));
-        Ok(Step::Call(Rc::clone(&self.callback), smallvec![value]))
+        Ok(match value {
+            Some(value) => Step::Call(Rc::clone(&self.callback), smallvec![value]),
+            None => Step::Done((self.done)(&mut self.state)),
+        })
     }
 }
 
@@ -327,7 +368,7 @@ fn callback_and_array(mut args: Args<'_>) -> Result<(Rc<Function>, Value), Throw
 fn walk<S: 'static>(
     args: Args<'_>,
     state: S,
-    answer: fn(&mut S, Key, Value, Value) -> Option<Value>,
+    answer: Answer<S>,
     done: fn(&mut S) -> Value,
 ) -> Result<Box<dyn Task>, Throw> {
     let (callback, array) = callback_and_array(args)?;
@@ -335,7 +376,6 @@ fn walk<S: 'static>(
         callback,
         array,
         position: 0,
-        current: None,
         state,
         answer,
         done,
@@ -346,7 +386,7 @@ fn array_every(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     walk(
         args,
         (),
-        |(), _, _, answer| (!truthy(&answer)).then_some(Value::from(false)),
+        |(), _, answer| (!truthy(&answer)).then_some(Value::from(false)),
         |()| Value::from(true),
     )
 }
@@ -355,8 +395,10 @@ fn array_filter(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> 
     walk(
         args,
         Array::new(),
-        |kept, key, value, answer| {
-            if truthy(&answer) {
+        |kept, at, answer| {
+            if truthy(&answer)
+                && let Some((key, value)) = at.entry()
+            {
                 kept.insert(key, value);
             }
             None
@@ -369,7 +411,10 @@ fn array_find(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     walk(
         args,
         (),
-        |(), _, value, answer| truthy(&answer).then_some(value),
+        |(), at, answer| {
+            let found = truthy(&answer).then(|| at.entry()).flatten();
+            found.map(|(_, value)| value)
+        },
         |()| Value::None,
     )
 }
@@ -378,8 +423,12 @@ fn array_map(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     walk(
         args,
         Array::new(),
-        |mapped, key, _, answer| {
-            mapped.insert(key, answer);
+        |mapped, at, answer| {
+            if at.is_list() {
+                mapped.push(answer);
+            } else if let Some((key, _)) = at.entry() {
+                mapped.insert(key, answer);
+            }
             None
         },
         |mapped| std::mem::take(mapped).into(),
@@ -409,7 +458,7 @@ pub(crate) fn includes(
         return walk(
             args,
             (),
-            |(), _, _, answer| truthy(&answer).then_some(Value::from(true)),
+            |(), _, answer| truthy(&answer).then_some(Value::from(true)),
             |()| Value::from(false),
         );
     }

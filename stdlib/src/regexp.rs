@@ -201,7 +201,8 @@ struct Searcher {
     captures: Captures,
     /// The subject as the pool's threads hold it, copied once.
     shared: Option<Arc<[u8]>>,
-    slot: Slot,
+    /// Where the pool leaves its answer; made when it is asked.
+    slot: Option<Slot>,
     waiting: bool,
 }
 
@@ -235,7 +236,7 @@ impl Searcher {
             start: 0,
             captures: Captures::new(),
             shared: None,
-            slot: Slot::default(),
+            slot: None,
             waiting: false,
         })
     }
@@ -243,11 +244,8 @@ impl Searcher {
     /// Looks for the next match; after [`Found::Wait`] it is called again.
     fn find(&mut self, cx: &mut Cx<'_>) -> Result<Found, Throw> {
         let search = if std::mem::take(&mut self.waiting) {
-            let answer = self
-                .slot
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            let slot = self.slot.get_or_insert_default();
+            let answer = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some((search, captures)) = answer else {
                 return Err(Throw::error("the search was interrupted"));
             };
@@ -296,7 +294,7 @@ impl Searcher {
         );
         let (pattern, slot, start) = (
             Arc::clone(&self.pattern),
-            Arc::clone(&self.slot),
+            Arc::clone(self.slot.get_or_insert_default()),
             self.start,
         );
         let stop = Arc::new(AtomicBool::new(false));

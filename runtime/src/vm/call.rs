@@ -1,6 +1,5 @@
 //! Calls: of functions of the script, of built-ins of every kind, and back from built-ins into the script.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use angarium_lang::arity_message;
@@ -8,9 +7,9 @@ use angarium_lang::bytecode::{Op, Proto};
 
 use crate::array::Array;
 use crate::cell::VarCell;
-use crate::generator::{Generator, State};
+use crate::generator::{Generator, Status};
 use crate::host::Matched;
-use crate::instance::{Caller, Hint, Instance};
+use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Class;
 use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Task, Throw};
 use crate::object::{Function, Object};
@@ -92,7 +91,7 @@ impl Fiber {
         let Some(Value::String(text)) = here.constants.get(name) else {
             return Err(Throw::error("a method has no name"));
         };
-        let spare = Cell::default();
+        let spare = Hints::default();
         let hint = here.hints.get(name).unwrap_or(&spare);
         let Value::Object(object) = object else {
             return Err(Throw::error(format!(
@@ -135,8 +134,9 @@ impl Fiber {
         &self,
         object: &Object,
         name: &Str,
-        hint: &Cell<Hint>,
+        hints: &Hints,
     ) -> Result<NativeFn, Throw> {
+        let hint = hints.of(object.class().0);
         let known = hint.get();
         let class = object.class().0 | Hint::NATIVE;
         if known.class == class {
@@ -200,25 +200,28 @@ impl Fiber {
         if self.frames.len() >= MAX_DEPTH {
             return Err(too_deep());
         }
-        let (pc, registers, key) = match generator.state.replace(State::Running) {
-            State::Suspended { pc, registers, key } => (pc, registers, key),
-            State::Running => return Err(Throw::error("the generator is running already")),
-            State::Done => {
-                generator.state.replace(State::Done);
+        let mut state = generator.state.borrow_mut();
+        match state.status {
+            Status::Suspended => {}
+            Status::Running => return Err(Throw::error("the generator is running already")),
+            Status::Done => {
+                drop(state);
                 return self.exhausted(consumer, result);
             }
-        };
-        crate::memory::credit(registers.len() * size_of::<Value>());
+        }
+        state.status = Status::Running;
+        crate::memory::credit(state.registers.len() * size_of::<Value>());
         self.grow(base);
-        let mut registers = registers;
-        let window = self.stack.get_mut(base..base + registers.len());
+        let window = self.stack.get_mut(base..base + state.registers.len());
         for (slot, value) in window
             .unwrap_or_default()
             .iter_mut()
-            .zip(registers.drain(..))
+            .zip(state.registers.drain(..))
         {
             *slot = value;
         }
+        let (pc, key) = (state.pc, state.key);
+        drop(state);
         let instance = self.instance(&generator.unit);
         self.frames.push(Frame {
             pc,
@@ -232,7 +235,6 @@ impl Fiber {
             object: Rc::clone(object),
             consumer,
             key,
-            buffer: registers,
         });
         Ok(Called::Frame)
     }
@@ -272,19 +274,12 @@ impl Fiber {
         let Some(frame) = self.frames.pop() else {
             return Err(Throw::error("no generator runs"));
         };
-        let Some(mut running) = self.generators.pop() else {
+        let Some(running) = self.generators.pop() else {
             return Err(Throw::error("no generator runs"));
         };
         let count = usize::from(self.proto(&frame).registers);
         let base = frame.base as usize;
         let window = self.stack.get_mut(base..base + count).unwrap_or_default();
-        let mut registers = std::mem::take(&mut running.buffer);
-        registers.extend(
-            window
-                .iter_mut()
-                .map(|slot| std::mem::replace(slot, Value::Undefined)),
-        );
-        crate::memory::charge(registers.len() * size_of::<Value>());
         let keyed = key.is_some();
         let next = if keyed {
             running.key
@@ -293,11 +288,16 @@ impl Fiber {
         };
         let key = key.unwrap_or(Value::Number(running.key));
         if let Some(generator) = running.object.downcast::<Generator>() {
-            generator.state.replace(State::Suspended {
-                pc: frame.pc,
-                registers,
-                key: next,
-            });
+            let mut state = generator.state.borrow_mut();
+            state.status = Status::Suspended;
+            state.pc = frame.pc;
+            state.key = next;
+            for slot in window.iter_mut() {
+                state
+                    .registers
+                    .push(std::mem::replace(slot, Value::Undefined));
+            }
+            crate::memory::charge(count * size_of::<Value>());
         }
         let result = frame.result as usize;
         match running.consumer {
@@ -359,7 +359,7 @@ impl Fiber {
             return Err(Throw::error("no generator runs"));
         };
         if let Some(generator) = running.object.downcast::<Generator>() {
-            generator.state.replace(State::Done);
+            generator.finish();
         }
         self.exhausted(running.consumer, result)
     }

@@ -1,6 +1,6 @@
 //! The state of one execution.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use angarium_lang::bytecode::{Access, MAX_REGISTERS, Proto};
 
 use crate::cell::VarCell;
 use crate::exception::Place;
-use crate::generator::{Generator, State};
+use crate::generator::Generator;
 use crate::host::Host;
-use crate::instance::{Hint, Instance as ObjectData};
+use crate::instance::{Hints, Instance as ObjectData};
 use crate::library::Library;
 use crate::memory;
 use crate::native::{Cx, Input, Task, Throw};
@@ -60,7 +60,7 @@ pub(crate) struct Instance {
     pub unit: UnitRef,
     pub constants: Rc<[Value]>,
     /// What was found last time for the members that the constants name.
-    pub hints: Rc<[Cell<Hint>]>,
+    pub hints: Rc<[Hints]>,
     pub globals: Vec<Rc<VarCell>>,
 }
 
@@ -122,8 +122,6 @@ pub(crate) struct Running {
     pub consumer: Consumer,
     /// Its next automatic key.
     pub key: f64,
-    /// Empty: what held its registers, and will again when it yields.
-    pub buffer: Vec<Value>,
 }
 
 /// Who wants the next value of a generator.
@@ -217,7 +215,7 @@ impl Fiber {
             globals.push(cell);
         }
         let constants = unit.constants();
-        let hints = (0..unit.hints).map(|_| Cell::default()).collect();
+        let hints = (0..unit.hints).map(|_| Hints::default()).collect();
         self.instances.push(Instance {
             unit,
             constants,
@@ -250,7 +248,7 @@ impl Fiber {
     fn end_generators(&mut self) {
         for running in std::mem::take(&mut self.generators) {
             if let Some(generator) = running.object.downcast::<Generator>() {
-                generator.state.replace(State::Done);
+                generator.finish();
             }
         }
     }

@@ -3,18 +3,17 @@
 //! The state of the running frame is in locals: code, counter, base, and the window of registers, an array of fixed
 //! size so that no register access is checked. Whatever may change the frames (calls, returns, throws) sets them anew.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
 
-use crate::array::{Array, Key, View};
+use crate::array::{Array, Key, KeyRef, View};
 use crate::cache::CachedCall;
 use crate::cell::VarCell;
 use crate::convert::{self, to_number, truthy};
 use crate::generator::Generator;
-use crate::instance::{Caller, Hint, Instance};
+use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Library;
 use crate::native::{Args, Cx, Imp, Input, Native, NativeFn, PlainFn, Throw};
 use crate::object::{Function, UserFunction};
@@ -75,11 +74,72 @@ fn put_plain(slot: &mut Value, value: Value) {
     std::mem::forget(std::mem::replace(slot, value));
 }
 
-/// Copies what is no number.
+/// Drops what is in a register.
 #[inline(never)]
-fn copy_cold(registers: &mut Registers, to: u8, from: u8) {
-    let value = registers[r(from)].clone();
-    set(&mut registers[r(to)], value);
+fn clear_cold(slot: &mut Value) {
+    *slot = Value::Undefined;
+}
+
+/// Writes a register with a value that was put together just now: it goes straight to its place.
+#[inline(always)]
+fn store(slot: &mut Value, value: Value) {
+    if !is_plain(slot) {
+        clear_cold(slot);
+    }
+    std::mem::forget(std::mem::replace(slot, value));
+}
+
+/// Writes a copy of a value that is somewhere else. Kind by kind: a copy that is made in one place and then moved to
+/// another as a whole is read back before it was written, and the processor waits.
+macro_rules! copy_value {
+    ($from:expr, $to:expr) => {
+        match $from {
+            Value::Number(number) => {
+                let number = *number;
+                put($to, number);
+            }
+            Value::Boolean(boolean) => {
+                let boolean = *boolean;
+                put_bool($to, boolean);
+            }
+            Value::String(Str::Heap(text)) => {
+                let text = Rc::clone(text);
+                store($to, Value::String(Str::Heap(text)));
+            }
+            Value::String(Str::Inline(length, bytes)) => {
+                let (length, bytes) = (*length, *bytes);
+                store($to, Value::String(Str::Inline(length, bytes)));
+            }
+            Value::Array(array) => {
+                let array = Rc::clone(array);
+                store($to, Value::Array(array));
+            }
+            Value::Object(object) => {
+                let object = Rc::clone(object);
+                store($to, Value::Object(object));
+            }
+            other => {
+                let value = other.clone();
+                set($to, value);
+            }
+        }
+    };
+}
+
+/// Writes what a call gave, kind by kind as well.
+macro_rules! move_value {
+    ($value:expr, $to:expr) => {
+        match $value {
+            Value::Number(number) => put($to, number),
+            Value::Boolean(boolean) => put_bool($to, boolean),
+            Value::String(Str::Heap(text)) => store($to, Value::String(Str::Heap(text))),
+            Value::String(Str::Inline(length, bytes)) => {
+                store($to, Value::String(Str::Inline(length, bytes)));
+            }
+            Value::Array(array) => store($to, Value::Array(array)),
+            value => set($to, value),
+        }
+    };
 }
 
 /// Writes a register whose value has to be dropped.
@@ -246,13 +306,15 @@ fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<()
 #[inline]
 fn plain_method<'l>(
     object: &Value,
-    hint: Hint,
+    hints: &Hints,
     library: &'l Library,
 ) -> Option<(PlainFn, &'l Native)> {
     let Value::Object(object) = object else {
         return None;
     };
-    if hint.class != object.class().0 | Hint::NATIVE || object.downcast::<Generator>().is_some() {
+    let class = object.class();
+    let hint = hints.of(class.0).get();
+    if hint.class != class.0 | Hint::NATIVE || object.downcast::<Generator>().is_some() {
         return None;
     }
     let native = library.native(NativeFn(hint.target));
@@ -269,7 +331,6 @@ fn undefined(names: &[Box<str>], index: u32) -> Throw {
 }
 
 /// a := b[c] beside the fast path.
-#[inline(never)]
 fn index(
     registers: &mut Registers,
     instr: Instr,
@@ -277,10 +338,23 @@ fn index(
     cx: &mut Cx<'_>,
 ) -> Result<(), Throw> {
     let value = match (&registers[r(instr.b)], &registers[r(instr.c)]) {
-        (Value::String(text), Value::Number(at)) if *at >= 0.0 => text
-            .as_bytes()
-            .get(*at as usize)
-            .map_or(Value::None, |byte| Value::String(Str::byte(*byte))),
+        (Value::String(text), Value::Number(at)) if *at >= 0.0 => {
+            let Some(byte) = text.as_bytes().get(*at as usize).copied() else {
+                set(&mut registers[r(instr.a)], Value::None);
+                return Ok(());
+            };
+            store(&mut registers[r(instr.a)], Value::String(Str::byte(byte)));
+            return Ok(());
+        }
+        (Value::Array(array), key) => {
+            if let ArrayRef::Local(array) = &**array
+                && let Some(found) = KeyRef::cast(key).and_then(|key| array.find(key))
+            {
+                copy_value!(found, &mut registers[r(instr.a)]);
+                return Ok(());
+            }
+            element::index(&registers[r(instr.b)], key, caller, cx)?
+        }
         (base, key) => element::index(base, key, caller, cx)?,
     };
     set(&mut registers[r(instr.a)], value);
@@ -348,7 +422,7 @@ impl Fiber {
             let unit = self.instances[instance].unit.clone();
             let constants = Rc::clone(&self.instances[instance].constants);
             let hints = Rc::clone(&self.instances[instance].hints);
-            let spare = Cell::default();
+            let spare = Hints::default();
             let program = &unit.program;
             'frame: loop {
                 let Some(top) = self.frames.last().copied() else {
@@ -523,16 +597,11 @@ impl Fiber {
                         Op::LoadFalse => put_bool(&mut regs[r(instr.a)], false),
                         Op::LoadInt => put(&mut regs[r(instr.a)], f64::from(instr.int())),
                         Op::LoadK => {
-                            let value = constants.get(instr.d as usize).cloned();
-                            set(&mut regs[r(instr.a)], value.unwrap_or_default());
+                            let value = constants.get(instr.d as usize).unwrap_or(&Value::None);
+                            copy_value!(value, &mut regs[r(instr.a)]);
                         }
                         Op::Copy => {
-                            // Numbers go by their parts, as in `take`.
-                            if let Value::Number(number) = regs[r(instr.b)] {
-                                put(&mut regs[r(instr.a)], number);
-                            } else {
-                                copy_cold(regs, instr.a, instr.b);
-                            }
+                            copy_value!(&regs[r(instr.b)], &mut regs[r(instr.a)]);
                         }
                         Op::Move => {
                             if let Value::Number(number) = regs[r(instr.b)] {
@@ -622,7 +691,7 @@ impl Fiber {
                                 if matches!(value, Value::Undefined) {
                                     break 'op undefined(&program.names, instr.d);
                                 }
-                                set(&mut regs[r(instr.a)], value);
+                                move_value!(value, &mut regs[r(instr.a)]);
                             }
                         }
                         Op::PeekCell => {
@@ -835,18 +904,21 @@ impl Fiber {
                                 && let ArrayRef::Local(array) = &**array
                                 && let Some(found) = array.get_index(*at as i64)
                             {
-                                if let Value::Number(number) = *found {
-                                    put(&mut regs[r(instr.a)], number);
-                                } else {
-                                    let value = found.clone();
-                                    set(&mut regs[r(instr.a)], value);
-                                }
+                                copy_value!(found, &mut regs[r(instr.a)]);
                                 continue 'op;
                             }
                             attempt!(index(regs, *instr, caller!(), cx!()));
                         }
                         Op::IndexK => {
                             let key = constants.get(instr.d as usize).unwrap_or(&Value::None);
+                            if let Value::Array(array) = &regs[r(instr.b)]
+                                && let ArrayRef::Local(array) = &**array
+                                && let Some(found) =
+                                    KeyRef::cast(key).and_then(|key| array.find(key))
+                            {
+                                copy_value!(found, &mut regs[r(instr.a)]);
+                                continue 'op;
+                            }
                             let value =
                                 attempt!(element::index(&regs[r(instr.b)], key, caller!(), cx!()));
                             set(&mut regs[r(instr.a)], value);
@@ -856,12 +928,7 @@ impl Fiber {
                                 && let ArrayRef::Local(array) = &**array
                                 && let Some(found) = array.get_index(i64::from(instr.int()))
                             {
-                                if let Value::Number(number) = *found {
-                                    put(&mut regs[r(instr.a)], number);
-                                } else {
-                                    let value = found.clone();
-                                    set(&mut regs[r(instr.a)], value);
-                                }
+                                copy_value!(found, &mut regs[r(instr.a)]);
                                 continue 'op;
                             }
                             let key = Value::Number(f64::from(instr.int()));
@@ -959,6 +1026,18 @@ impl Fiber {
                             }
                         }
                         Op::Push | Op::MovePush => {
+                            if let Value::Number(number) = regs[r(instr.b)]
+                                && instr.a != instr.b
+                                && let Value::Array(array) = &mut regs[r(instr.a)]
+                                && let Some(ArrayRef::Local(array)) = Rc::get_mut(array)
+                                && array.len() < crate::array::MAX_ENTRIES
+                            {
+                                array.push(Value::Number(number));
+                                if instr.op == Op::MovePush {
+                                    put_plain(&mut regs[r(instr.b)], Value::Undefined);
+                                }
+                                continue 'op;
+                            }
                             let value = if instr.op == Op::MovePush {
                                 take(&mut regs[r(instr.b)])
                             } else {
@@ -1175,13 +1254,9 @@ impl Fiber {
                                 );
                                 // Fuel and budget are looked at after every built-in.
                                 wipe(args.get_mut(1..).unwrap_or_default());
-                                // Numbers and booleans go by their parts, as in `take`.
-                                match attempt!(result) {
-                                    Value::Number(number) => put(&mut regs[r(instr.a)], number),
-                                    Value::Boolean(boolean) => {
-                                        set(&mut regs[r(instr.a)], Value::Boolean(boolean))
-                                    }
-                                    value => set(&mut regs[r(instr.a)], value),
+                                match result {
+                                    Ok(value) => move_value!(value, &mut regs[r(instr.a)]),
+                                    Err(throw) => break 'op throw,
                                 }
                                 if self.quantum <= 0 {
                                     match self.tick() {
@@ -1239,7 +1314,7 @@ impl Fiber {
                             charge_first!();
                             if instr.op == Op::CallMethod
                                 && let Some((function, native)) =
-                                    plain_method(&regs[r(instr.a)], hint!(instr).get(), &library)
+                                    plain_method(&regs[r(instr.a)], hint!(instr), &library)
                             {
                                 // The common case for objects of the library: no frame is needed.
                                 let object = take(&mut regs[r(instr.a)]);
@@ -1256,7 +1331,10 @@ impl Fiber {
                                     },
                                 );
                                 wipe(args);
-                                set(&mut regs[r(instr.a)], attempt!(result));
+                                match result {
+                                    Ok(value) => move_value!(value, &mut regs[r(instr.a)]),
+                                    Err(throw) => break 'op throw,
+                                }
                                 continue 'op;
                             }
                             save!();
@@ -1330,6 +1408,36 @@ impl Fiber {
                                 Value::Function(Rc::new(Function::NativeClass(class)));
                         }
                         Op::Return | Op::ReturnNone => {
+                            // The common case: a function that another one of the same instance called.
+                            if let [.., caller, done] = self.frames.as_slice()
+                                && done.kind == FrameKind::Script
+                                && caller.kind != FrameKind::Task
+                                && caller.instance as usize == instance
+                            {
+                                let (caller, result) = (*caller, done.result as usize);
+                                self.frames.pop();
+                                let used = usize::from(proto.registers);
+                                if let (Op::Return, Value::Number(number)) =
+                                    (instr.op, &regs[r(instr.a)])
+                                {
+                                    let number = *number;
+                                    wipe(&mut regs[..used]);
+                                    put(&mut self.stack[result], number);
+                                } else if instr.op == Op::Return {
+                                    let value = take(&mut regs[r(instr.a)]);
+                                    wipe(&mut regs[..used]);
+                                    set(&mut self.stack[result], value);
+                                } else {
+                                    wipe(&mut regs[..used]);
+                                    set(&mut self.stack[result], Value::None);
+                                }
+                                proto = &program.protos[caller.proto as usize];
+                                code = proto.code.as_slice();
+                                pc = caller.pc as usize;
+                                base = caller.base as usize;
+                                regs = window(&mut self.stack, base);
+                                continue 'op;
+                            }
                             let value = if instr.op == Op::Return {
                                 take(&mut regs[r(instr.a)])
                             } else {
@@ -1350,30 +1458,12 @@ impl Fiber {
                                     },
                                 }
                             }
-                            match self.frames.last() {
-                                Some(caller)
-                                    if caller.kind != FrameKind::Task
-                                        && caller.instance as usize == instance =>
-                                {
-                                    proto = &program.protos[caller.proto as usize];
-                                    code = proto.code.as_slice();
-                                    pc = caller.pc as usize;
-                                    base = caller.base as usize;
-                                    match value {
-                                        Value::Number(number) => {
-                                            put(&mut self.stack[result], number)
-                                        }
-                                        value => set(&mut self.stack[result], value),
-                                    }
-                                    regs = window(&mut self.stack, base);
-                                }
-                                _ => match self.deliver(result, value) {
-                                    Ok(None) => continue 'frame,
-                                    Ok(Some(exit)) => return exit,
-                                    Err(throw) => match self.unwind(throw) {
-                                        Ok(()) => continue 'frame,
-                                        Err(throw) => return Exit::Thrown(throw),
-                                    },
+                            match self.deliver(result, value) {
+                                Ok(None) => continue 'frame,
+                                Ok(Some(exit)) => return exit,
+                                Err(throw) => match self.unwind(throw) {
+                                    Ok(()) => continue 'frame,
+                                    Err(throw) => return Exit::Thrown(throw),
                                 },
                             }
                         }
@@ -1514,14 +1604,8 @@ impl Fiber {
                             {
                                 let at = *at as usize;
                                 match list.get(at) {
-                                    Some(Value::Number(number)) => {
-                                        let number = *number;
-                                        put(&mut regs[r(instr.b)], number);
-                                        put(&mut regs[state], (at + 1) as f64);
-                                    }
                                     Some(value) => {
-                                        let value = value.clone();
-                                        set(&mut regs[r(instr.b)], value);
+                                        copy_value!(value, &mut regs[r(instr.b)]);
                                         put(&mut regs[state], (at + 1) as f64);
                                     }
                                     None => pc = instr.d as usize,

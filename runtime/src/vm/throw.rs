@@ -1,7 +1,7 @@
 //! Exceptions: from what a built-in or an instruction throws to the handler that catches it.
 
 use crate::exception::{Exception, Place};
-use crate::generator::{Generator, State};
+use crate::generator::Generator;
 use crate::native::{Throw, Thrown};
 use crate::string::Str;
 use crate::value::Value;
@@ -95,7 +95,7 @@ impl Fiber {
                 if let Some(running) = self.generators.pop()
                     && let Some(generator) = running.object.downcast::<Generator>()
                 {
-                    generator.state.replace(State::Done);
+                    generator.finish();
                 }
             }
         }

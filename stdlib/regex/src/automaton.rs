@@ -22,6 +22,8 @@ pub(crate) struct Automaton {
     /// Number of groups of the script, the whole match included: the number of the group of `$`.
     groups: usize,
     has_dollar: bool,
+    /// What the engine says of its size, which it counts anew each time.
+    memory: usize,
 }
 
 /// Greatest size in bytes of the compiled automaton; a pattern beyond it goes to PCRE2.
@@ -44,8 +46,10 @@ impl Automaton {
             .configure(config)
             .build_from_hir(&hir)
             .ok()?;
+        let memory = engine.memory_usage();
         Some(Automaton {
             engine,
+            memory,
             groups,
             has_dollar: regular.has_dollar,
         })
@@ -97,7 +101,7 @@ impl Automaton {
 
     /// Bytes of memory that the compiled pattern takes, without what its searches keep.
     pub(crate) fn memory(&self) -> usize {
-        self.engine.memory_usage()
+        self.memory
     }
 }
 

@@ -1,11 +1,10 @@
 //! Reading elements, properties and slices (language.md 7).
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::array::{Array, KeyRef};
 use crate::convert::to_integer;
-use crate::instance::{Caller, Hint, Instance};
+use crate::instance::{Caller, Hints, Instance};
 use crate::library::Library;
 use crate::native::{Cx, Throw};
 use crate::object::{Function, Object};
@@ -27,7 +26,7 @@ pub(in crate::vm) fn index(
             &crate::convert::to_str(key),
             caller,
             cx.library,
-            &Cell::default(),
+            &Hints::default(),
         ),
         Value::Function(_) | Value::Resource(_) => Err(Throw::error(format!(
             "a {} has no elements",
@@ -82,7 +81,7 @@ pub(in crate::vm) fn property(
     name: &Str,
     caller: Caller<'_>,
     library: &Library,
-    hint: &Cell<Hint>,
+    hint: &Hints,
 ) -> Result<Value, Throw> {
     if let Some(instance) = Instance::of(object) {
         return instance.get(object, name, caller, hint);
@@ -115,7 +114,7 @@ pub(in crate::vm) fn get_property(
     name: &Value,
     caller: Caller<'_>,
     cx: &mut Cx<'_>,
-    hint: &Cell<Hint>,
+    hint: &Hints,
 ) -> Result<Value, Throw> {
     match (base, name) {
         (Value::Object(object), Value::String(name)) => {

@@ -1,6 +1,5 @@
 //! Writing elements through a path, level by level, without copying what nobody else holds (language.md 7.2, 7.4).
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use angarium_lang::bytecode::{PathOp, Step};
@@ -10,7 +9,7 @@ use super::element::Range;
 use super::{Registers, arith, room, writable};
 use crate::array::{Array, Key, KeyRef};
 use crate::cell::VarCell;
-use crate::instance::{Caller, Hint, Instance};
+use crate::instance::{Caller, Hints, Instance};
 use crate::native::{Cx, Throw};
 use crate::object::Object;
 use crate::string::Str;
@@ -54,7 +53,7 @@ pub(in crate::vm) fn resolve(steps: &[Step], registers: &Registers, constants: &
 pub(in crate::vm) struct Names<'a> {
     pub registers: &'a Registers,
     pub constants: &'a [Value],
-    pub hints: &'a [Cell<Hint>],
+    pub hints: &'a [Hints],
 }
 
 /// The element of an array that nobody else holds, if both are there: the common case of a write.
@@ -233,7 +232,7 @@ fn with_place<T>(
         let (Some(instance), Some(name)) = (Instance::of(&object), property_name(step)) else {
             return Err(not_writable());
         };
-        let hint = Cell::default();
+        let hint = Hints::default();
         instance.check_write(&name, caller, &hint)?;
         reached = instance.with(&name, &hint, |slot| walk(slot, rest, cx, &mut change));
     }
@@ -410,7 +409,7 @@ pub(in crate::vm) fn unset(
         if rest.is_empty() {
             return instance.unset(&name, caller);
         }
-        instance.check_write(&name, caller, &Cell::default())?;
+        instance.check_write(&name, caller, &Hints::default())?;
         match instance.with_existing(&name, |value| unset_walk(value, rest, cx)) {
             Some(next) => reached = next,
             None => return Ok(false),
