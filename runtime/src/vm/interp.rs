@@ -42,6 +42,8 @@ fn window(stack: &mut [Value], base: usize) -> &mut Registers {
 fn put(slot: &mut Value, number: f64) {
     if let Value::Number(old) = slot {
         *old = number;
+    } else if is_plain(slot) {
+        put_plain(slot, Value::Number(number));
     } else {
         put_cold(slot, number);
     }
@@ -56,8 +58,8 @@ fn put_cold(slot: &mut Value, number: f64) {
 /// Writes a boolean, by its parts too.
 #[inline]
 fn put_bool(slot: &mut Value, boolean: bool) {
-    if let Value::Boolean(old) = slot {
-        *old = boolean;
+    if is_plain(slot) {
+        put_plain(slot, Value::Boolean(boolean));
     } else {
         put_bool_cold(slot, boolean);
     }
@@ -68,7 +70,7 @@ fn put_bool_cold(slot: &mut Value, boolean: bool) {
     *slot = Value::Boolean(boolean);
 }
 
-/// Writes over a number.
+/// Writes over what needs no drop.
 #[inline]
 fn put_plain(slot: &mut Value, value: Value) {
     std::mem::forget(std::mem::replace(slot, value));
@@ -78,15 +80,6 @@ fn put_plain(slot: &mut Value, value: Value) {
 #[inline(never)]
 fn clear_cold(slot: &mut Value) {
     *slot = Value::Undefined;
-}
-
-/// Writes a register with a value that was put together just now: it goes straight to its place.
-#[inline(always)]
-fn store(slot: &mut Value, value: Value) {
-    if !is_plain(slot) {
-        clear_cold(slot);
-    }
-    std::mem::forget(std::mem::replace(slot, value));
 }
 
 /// Writes a copy of a value that is somewhere else. Kind by kind: a copy that is made in one place and then moved to
@@ -104,19 +97,19 @@ macro_rules! copy_value {
             }
             Value::String(Str::Heap(text)) => {
                 let text = Rc::clone(text);
-                store($to, Value::String(Str::Heap(text)));
+                set($to, Value::String(Str::Heap(text)));
             }
             Value::String(Str::Inline(length, bytes)) => {
                 let (length, bytes) = (*length, *bytes);
-                store($to, Value::String(Str::Inline(length, bytes)));
+                set($to, Value::String(Str::Inline(length, bytes)));
             }
             Value::Array(array) => {
                 let array = Rc::clone(array);
-                store($to, Value::Array(array));
+                set($to, Value::Array(array));
             }
             Value::Object(object) => {
                 let object = Rc::clone(object);
-                store($to, Value::Object(object));
+                set($to, Value::Object(object));
             }
             other => {
                 let value = other.clone();
@@ -132,20 +125,14 @@ macro_rules! move_value {
         match $value {
             Value::Number(number) => put($to, number),
             Value::Boolean(boolean) => put_bool($to, boolean),
-            Value::String(Str::Heap(text)) => store($to, Value::String(Str::Heap(text))),
+            Value::String(Str::Heap(text)) => set($to, Value::String(Str::Heap(text))),
             Value::String(Str::Inline(length, bytes)) => {
-                store($to, Value::String(Str::Inline(length, bytes)));
+                set($to, Value::String(Str::Inline(length, bytes)));
             }
-            Value::Array(array) => store($to, Value::Array(array)),
+            Value::Array(array) => set($to, Value::Array(array)),
             value => set($to, value),
         }
     };
-}
-
-/// Writes a register whose value has to be dropped.
-#[inline(never)]
-fn set_cold(slot: &mut Value, value: Value) {
-    *slot = value;
 }
 
 /// Takes a value out of a register. Numbers go by their two parts: a register is written so, and reading it back as
@@ -168,24 +155,25 @@ fn is_plain(value: &Value) -> bool {
     )
 }
 
-/// Writes a register; the drop of what was there is left out where it would do nothing.
-#[inline]
+/// Writes a register; the drop of what was there is left out where it would do nothing, and out of line where it does
+/// something: so the value goes straight to its place.
+#[inline(always)]
 fn set(slot: &mut Value, value: Value) {
-    if is_plain(slot) {
-        std::mem::forget(std::mem::replace(slot, value));
-    } else {
-        set_cold(slot, value);
+    if !is_plain(slot) {
+        clear_cold(slot);
     }
+    std::mem::forget(std::mem::replace(slot, value));
 }
 
 /// Undefines registers.
 #[inline]
 fn wipe(registers: &mut [Value]) {
     for register in registers {
-        if matches!(register, Value::Undefined) {
-            continue;
+        if !is_plain(register) {
+            clear_cold(register);
+        } else if !matches!(register, Value::Undefined) {
+            put_plain(register, Value::Undefined);
         }
-        set(register, Value::Undefined);
     }
 }
 
@@ -343,7 +331,7 @@ fn index(
                 set(&mut registers[r(instr.a)], Value::None);
                 return Ok(());
             };
-            store(&mut registers[r(instr.a)], Value::String(Str::byte(byte)));
+            set(&mut registers[r(instr.a)], Value::String(Str::byte(byte)));
             return Ok(());
         }
         (Value::Array(array), key) => {
