@@ -172,37 +172,70 @@ impl Checker<'_, '_> {
     ) -> Condition {
         let mut condition = Condition::default();
         for ((name, field), patterns, is_list) in written.given() {
-            let path = path.key(name);
-            let before = self.loader.errors.len();
-            for (index, pattern) in patterns.iter().enumerate() {
-                let text = match pattern {
-                    // Each by itself first, so that the one that is missing is named.
-                    Pattern::List(_) => {
-                        let one = Matcher::new(field, std::slice::from_ref(pattern), lists);
-                        one.err().map(|error| error.to_string())
-                    }
-                    Pattern::Group(group) => Some(format!(
-                        "`#{group}` is a group that a policy defines for itself: there are none here"
-                    )),
-                    _ => None,
-                };
-                if let Some(text) = text {
-                    let at = if is_list {
-                        path.index(index)
-                    } else {
-                        path.clone()
-                    };
-                    self.error(&at, Problem::Invalid(text));
-                }
-            }
-            if self.loader.errors.len() > before {
-                continue;
-            }
-            match Matcher::new(field, &patterns, lists) {
-                Ok(matcher) => condition.0.push((field, matcher)),
-                Err(error) => self.error(&path, Problem::Invalid(error.to_string())),
-            }
+            let matcher = self.patterns(&path.key(name), field, &patterns, is_list, lists);
+            condition.0.extend(matcher.map(|matcher| (field, matcher)));
         }
         condition
+    }
+
+    /// The matcher of the key `name` below `path`, which holds a list; none if it is empty.
+    pub fn matcher<M: AsRef<Pattern>>(
+        &mut self,
+        path: &KeyPath,
+        name: &str,
+        field: Field,
+        written: &[M],
+        lists: &Lists,
+    ) -> Option<(Field, Matcher)> {
+        if written.is_empty() {
+            return None;
+        }
+        let patterns: Vec<Pattern> = written.iter().map(AsRef::as_ref).cloned().collect();
+        let matcher = self.patterns(&path.key(name), field, &patterns, true, lists);
+        // What is wrong was said; another complaint about an empty entry would not help.
+        Some((field, matcher.unwrap_or_default()))
+    }
+
+    /// Makes a matcher of what stands at `path`; none if something is wrong with it.
+    fn patterns(
+        &mut self,
+        path: &KeyPath,
+        field: Field,
+        patterns: &[Pattern],
+        is_list: bool,
+        lists: &Lists,
+    ) -> Option<Matcher> {
+        let before = self.loader.errors.len();
+        for (index, pattern) in patterns.iter().enumerate() {
+            let text = match pattern {
+                // Each by itself first, so that the one that is missing is named.
+                Pattern::List(_) => {
+                    let one = Matcher::new(field, std::slice::from_ref(pattern), lists);
+                    one.err().map(|error| error.to_string())
+                }
+                Pattern::Group(group) => Some(format!(
+                    "`#{group}` is a group that a policy defines for itself: there are none here"
+                )),
+                _ => None,
+            };
+            if let Some(text) = text {
+                let at = if is_list {
+                    path.index(index)
+                } else {
+                    path.clone()
+                };
+                self.error(&at, Problem::Invalid(text));
+            }
+        }
+        if self.loader.errors.len() > before {
+            return None;
+        }
+        match Matcher::new(field, patterns, lists) {
+            Ok(matcher) => Some(matcher),
+            Err(error) => {
+                self.error(path, Problem::Invalid(error.to_string()));
+                None
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ pub mod delivery;
 mod document;
 pub mod emit;
 pub mod error;
+pub mod grouping;
 mod groups;
 mod ignore;
 mod load;

@@ -504,6 +504,7 @@ impl<'a> Loader<'a> {
         checker.servers(&document, startup, &transports, &scripts, &pki);
         checker.transport_references(&document, &transports, &pki);
         let lists = checker.lists(&document.queues.lists);
+        let groupings = checker.groupings(&document.queues.grouping, &lists);
         let delivery = self.delivery(delivery, &lists);
         Running {
             servers: document
@@ -522,6 +523,7 @@ impl<'a> Loader<'a> {
             pki,
             transports,
             queues: document.queues,
+            groupings,
             delivery,
             resolver: document.resolver,
             monitor: document.monitor,

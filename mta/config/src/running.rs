@@ -10,11 +10,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::Delivery;
+use crate::grouping::Groupings;
 use crate::pki::{KeyPair, PrivateKey};
 use crate::script::{HookType, Script, VirtualFile};
 use crate::server::{RcptHook, Server};
 use crate::transport::{ProxyServer, Transport, TransportGroup};
-use crate::types::{Address, FileId, HostName, Id, OneLine, Seconds, SocketTarget, Version};
+use crate::types::{
+    Address, AddressMatcher, DomainMatcher, FileId, HostName, Id, OneLine, Seconds, SocketTarget,
+    Version,
+};
 
 /// Everything that `smtpd-app.yaml` says, as it is written.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -248,19 +252,19 @@ pub enum GroupingDefault {
     RecipientDomain,
 }
 
-/// A group of destinations.
+/// A group of destinations: those that one of the fields names.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["id"]))]
 pub struct GroupingEntry {
-    /// Name of the group; policies see it with `&` in front.
+    /// Name of the group; conditions and scripts see it with `&` in front.
     pub id: Id,
     /// Host names of peers.
-    pub remotemx: Vec<String>,
+    pub remotemx: Vec<DomainMatcher>,
     /// Recipient domains.
-    pub recipientdomain: Vec<String>,
+    pub recipientdomain: Vec<DomainMatcher>,
     /// Addresses of peers.
-    pub remoteip: Vec<String>,
+    pub remoteip: Vec<AddressMatcher>,
 }
 
 /// Choosing among source addresses.
@@ -501,6 +505,8 @@ pub struct Running {
     pub transports: BTreeMap<Id, Transport>,
     /// Settings of the queue.
     pub queues: Queues,
+    /// Groups of destinations.
+    pub groupings: Groupings,
     /// Settings of deliveries by destination.
     pub delivery: Delivery,
     /// Settings of DNS.

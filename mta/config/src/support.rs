@@ -76,7 +76,6 @@ const HTTP: Status = NotYet("submission over HTTP");
 const CLIENT_VERIFY: Status = NotYet("the check of a peer's certificate");
 const DANE: Status = NotYet("DANE");
 const SOURCE: Status = NotYet("a choice of source addresses");
-const GROUPS: Status = NotYet("groups of destinations");
 const CONTROL: Status = NotYet("the control socket");
 const MONITOR: Status = NotYet("metrics over HTTP");
 const PLUGINS: Status = NotYet("native plugins");
@@ -171,14 +170,6 @@ const TABLE: &[Row] = &[
         Instead("6"),
     ),
     key(Running, "addresses[].proxyprotocol", OUTBOUND_PROXY),
-    value(
-        Running,
-        "queues.pooling.policy",
-        "grouping",
-        GROUPS,
-        Fallback::LeaveOut,
-    ),
-    key(Running, "queues.grouping", GROUPS),
     key(Running, "queues.sourceip", SOURCE),
     key(Running, "resolver.servers[].trusted", DANE),
     key(Running, "resolver.local", NotYet("local DNS records")),
@@ -302,7 +293,6 @@ const TABLE: &[Row] = &[
         NotYet("signed notifications"),
     ),
     // smtpd-delivery.yaml
-    key(Delivery, "delivery.conditions[].if.grouping", GROUPS),
     value(
         Delivery,
         "delivery.settings.tls.mode",

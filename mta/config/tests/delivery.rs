@@ -189,8 +189,7 @@ fn what_is_not_there_yet_is_refused_by_name() {
 version: '6.0'
 delivery:
   conditions:
-    - if: {grouping: '&big'}
-      then: {tls: {mode: dane}}
+    - then: {tls: {mode: dane}}
   default:
     tls: {mode: require_verify, protocols: TLSv1.3, ciphers: HIGH}
     retry: {count: 3}
@@ -332,4 +331,57 @@ delivery:
         (settings.chunking, settings.pooling.enabled),
         (None, Some(true))
     );
+}
+
+#[test]
+fn a_destination_is_in_the_first_group_that_names_it() {
+    let mut files = files(
+        "\
+version: '6.0'
+delivery: {conditions: [{if: {grouping: '&big'}, then: {pooling: {transactions: 1}}}]}
+",
+    );
+    let with = |grouping: &str| format!("{RUNNING}  grouping: {grouping}\n");
+    let groups = "{groupings: [
+    {id: Big, remotemx: ['@big', '*.other.example'], recipientdomain: [big.example]},
+    {id: near, remoteip: ['@near', '192.0.2.0/24']},
+    {id: late, remotemx: [a.other.example]},
+  ], default: remotemx}";
+    files.insert("etc/smtpd-app.yaml", with(groups));
+    let running = load(&files, &source(), &Options::default())
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .config
+        .running;
+    let of = |mx: &str, ip: &str, domain: &str| {
+        let (mx, domain) = (Text::from(mx), Text::from(domain));
+        let group = running.groupings.of(&mx, ip.parse().unwrap(), &domain);
+        group.map(|group| group.to_string())
+    };
+    for (mx, ip, domain, group) in [
+        ("mx.big.example", "198.51.100.1", "x.example", "&Big"),
+        ("A.other.example", "192.0.2.1", "x.example", "&Big"),
+        ("x.example", "192.0.2.1", "Big.example", "&Big"),
+        ("x.example", "10.9.8.7", "x.example", "&near"),
+        ("X.example", "198.51.100.1", "y.example", "x.example"),
+    ] {
+        assert_eq!(of(mx, ip, domain).as_deref(), Some(group), "{mx} {ip}");
+    }
+    let group = Text::from("&Big");
+    let to = to("mx.big.example", "198.51.100.1");
+    let fields = Fields {
+        grouping: Some(&group),
+        ..to.fields()
+    };
+    let settings = running.delivery.settings(&fields);
+    assert_eq!(settings.pooling.transactions, Some(1), "ids have no case");
+
+    let wrong =
+        "{groupings: [{id: a}, {id: a, remotemx: ['@none', '#x', 'a b']}], default: remoteip}";
+    files.insert("etc/smtpd-app.yaml", with(wrong));
+    let refused = load(&files, &source(), &Options::default()).unwrap_err();
+    insta::assert_snapshot!(refused.to_string());
+    let wrong = "{groupings: [{id: a}, {id: a, remotemx: ['@none', '#x']}]}";
+    files.insert("etc/smtpd-app.yaml", with(wrong));
+    let refused = load(&files, &source(), &Options::default()).unwrap_err();
+    insta::assert_snapshot!(refused.to_string());
 }

@@ -66,6 +66,8 @@ pub(super) struct Wishes {
     pub jobid: Option<Text>,
     /// The same.
     pub tenantid: Option<Text>,
+    /// The domain that `Try` delivers to in place of the recipient's.
+    pub domain: Option<Text>,
 }
 
 impl Wishes {
@@ -76,6 +78,7 @@ impl Wishes {
             dsn: item.dsn.clone(),
             jobid: None,
             tenantid: None,
+            domain: None,
         }
     }
 

@@ -158,6 +158,7 @@ pub(super) fn predelivery(
                         dsn: item.dsn.overridden(&plan.dsn),
                         jobid: plan.jobid.clone(),
                         tenantid: plan.tenantid.clone(),
+                        domain: plan.domain.clone(),
                         client,
                     });
                     bound.wishes = Some(Arc::clone(&wanted));

@@ -10,6 +10,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`service`], `owner`, `jobs` | the owner of the queue and what it has done |
+//! | [`gate`] | the groups of destinations |
 //! | [`handle`] | the way to it: hand-over of new mail, control, stop |
 //! | [`settings`] | what of the configuration delivery works by |
 //! | [`hooks`] | the trait of the queue's scripts |
@@ -37,6 +38,7 @@ mod attempt;
 pub mod bounce;
 pub mod content;
 mod desk;
+pub mod gate;
 pub mod handle;
 pub mod hooks;
 mod idle;

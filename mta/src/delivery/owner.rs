@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_effects::{LocalFuture, Monotonic};
-use angarium_queue::gate::OpenGate;
 use angarium_queue::item::{Item, ItemId};
 use angarium_queue::outcome::{Action, Cause, Verdict};
 use angarium_queue::scheduler::{Change, Input, Output, Predelivery, Scheduler, WorkerKey};
@@ -17,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::attempt::{Task, Wishes};
 use super::content::spool_id;
+use super::gate::Gate;
 use super::handle::{Handle, Inbox, Message};
 use super::idle::Ledger;
 use super::jobs::{self, Answer};
@@ -90,7 +90,7 @@ impl Owner {
         let queue = Scheduler::new(
             settings.transports.clone(),
             Arc::clone(&settings.own),
-            OpenGate,
+            Gate::new(Arc::clone(&settings.groupings)),
             settings.limits,
             seed,
         );
@@ -225,12 +225,17 @@ impl Owner {
                 let limits = live.settings.limits;
                 self.core.idle.resize(live.settings.pool_size);
                 self.handle.set_limit(limits.messages);
+                let groupings = Arc::clone(&live.settings.groupings);
+                let regroup = self.queue.gate_mut().reload(groupings);
                 self.live = live;
                 self.input(Input::Configure {
                     transports,
                     own,
                     limits,
                 });
+                if regroup {
+                    self.input(Input::PoliciesChanged);
+                }
             }
             Message::Stop { grace, reply } => {
                 self.recovered = None;

@@ -13,11 +13,11 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use angarium_queue::gate::OpenGate;
 use angarium_queue::scheduler::Scheduler;
 use angarium_spool::{Recovered, Spool};
 use tokio::task::LocalSet;
 
+use super::gate::Gate;
 use super::handle::{Handle, channel};
 use super::owner::Owner;
 use super::{Live, jobs};
@@ -25,8 +25,8 @@ use crate::log::Log;
 use crate::pool::HeavyPool;
 use crate::worker::{MakeEffects, Worker, WorkerHandle};
 
-/// The queue that this service owns. Policies take the place of the open gate later.
-pub type Queue = Scheduler<OpenGate>;
+/// The queue that this service owns.
+pub type Queue = Scheduler<Gate>;
 
 /// What the service is made of.
 pub struct Start {

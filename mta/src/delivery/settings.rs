@@ -8,6 +8,7 @@ use std::time::Duration;
 use angarium_config::Running;
 use angarium_config::condition::Fields;
 use angarium_config::delivery::{Delivery, DeliverySettings};
+use angarium_config::grouping::Groupings;
 use angarium_config::running::PoolingPolicy;
 use angarium_config::transport::{self as config, Sni as ConfigSni};
 use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub own: Arc<OwnHosts>,
     /// How much goes on at once.
     pub limits: Limits,
+    /// `queues.grouping`
+    pub groupings: Arc<Groupings>,
     /// `smtpd-delivery.yaml`: settings by destination, over those of the transport.
     pub by_destination: Arc<Delivery>,
     /// `queues.pooling.size`: idle connections of the process.
@@ -197,6 +200,7 @@ impl Default for Settings {
             dsn: BTreeMap::new(),
             own: Arc::new(OwnHosts::default()),
             limits: Limits::default(),
+            groupings: Arc::default(),
             by_destination: Arc::default(),
             pool_size: 1000,
             pool_policy: PoolPolicy::default(),
@@ -236,6 +240,7 @@ impl Settings {
                 deliveries: count(queues.concurrency.total),
                 ..Limits::default()
             },
+            groupings: Arc::new(running.groupings.clone()),
             by_destination: Arc::new(running.delivery.clone()),
             pool_size: count(queues.pooling.size),
             pool_policy: match queues.pooling.policy {
@@ -261,23 +266,28 @@ impl Settings {
     }
 
     /// What `smtpd-delivery.yaml` says of an attempt.
-    pub(super) fn of_destination(
+    pub(super) fn of_destination<'a>(
         &self,
-        item: &Item,
-        wishes: &Wishes,
+        item: &'a Item,
+        wishes: &'a Wishes,
         candidate: &Candidate,
         source: Option<&SourceIp>,
         grouping: Option<&Text>,
     ) -> DeliverySettings {
+        let over = |wished: &'a Option<Text>, own: &'a Option<Text>| match wished {
+            // An empty one takes away what the item has.
+            Some(text) => Some(text).filter(|text| !text.is_empty()),
+            None => own.as_ref(),
+        };
         self.by_destination.settings(&Fields {
-            tenantid: wishes.tenantid.as_ref().or(item.tenantid.as_ref()),
-            jobid: wishes.jobid.as_ref().or(item.jobid.as_ref()),
+            tenantid: over(&wishes.tenantid, &item.tenantid),
+            jobid: over(&wishes.jobid, &item.jobid),
             transportid: &item.transportid,
             localip: source.map(|source| source.address),
             grouping,
             remoteip: Some(candidate.ip),
             remotemx: Some(&candidate.mx),
-            recipientdomain: &item.recipient.domain,
+            recipientdomain: wishes.domain.as_ref().unwrap_or(&item.recipient.domain),
         })
     }
 

@@ -1,14 +1,22 @@
 //! Connections that are kept for the next message, by `smtpd-delivery.yaml` and by `Try`.
 
 use angarium_config::delivery::Delivery;
-use angarium_config::{MemoryFiles, Options, Source, load};
+use angarium_config::{MemoryFiles, Options, Running, Source, load};
 
+use super::super::settings::PoolPolicy;
 use super::*;
 
 /// The settings that a delivery file gives.
 pub(super) fn delivery_file(text: &str) -> Arc<Delivery> {
+    Arc::new(configured(text).delivery.clone())
+}
+
+/// What a delivery file gives, beside one list and one group.
+fn configured(text: &str) -> Arc<Running> {
     let running = "version: '6.0'
-queues: {lists: {remotemx: {big: [sink.test]}}}
+queues:
+  lists: {remotemx: {big: [sink.test]}}
+  grouping: {groupings: [{id: hosts, remotemx: ['*.hosts.test']}]}
 ";
     let text = format!("version: '6.0'\ndelivery:\n{text}");
     let files: MemoryFiles = [
@@ -21,7 +29,7 @@ queues: {lists: {remotemx: {big: [sink.test]}}}
     let source = Source::Packed("smtpd.yaml".into());
     let loaded = load(&files, &source, &Options::default());
     let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
-    Arc::new(loaded.config.running.delivery.clone())
+    loaded.config.running
 }
 
 pub(super) fn pooled(_: &Item) -> Predelivery {
@@ -307,6 +315,40 @@ fn the_time_for_a_reply_is_that_of_the_destination() {
         assert!(rig.deliveries(0).await.is_empty());
         rig.clock.advance(secs(1));
         has(&rig.only().await, &["error=network", "timeout", "MAIL"]);
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn hosts_of_one_group_share_connections_if_the_policy_says_so() {
+    run(|dir| async move {
+        let sink = Sink::accepting();
+        let mut setup = Setup::to(sink.port())
+            .domain("one.test", "mx.hosts.test")
+            .domain("two.test", "other.hosts.test")
+            .file(
+                "  conditions: [{if: {grouping: '&hosts'}, then: {pooling: {transactions: 3}}}]
+  default: {pooling: {enabled: true}}
+",
+            );
+        setup.settings.pool_policy = PoolPolicy::Grouping;
+        setup.settings.groupings = Arc::new(configured("  {}\n").groupings.clone());
+        let port = sink.port();
+        let mut rig = setup.start(dir.path());
+        let (one, two) = ("b@one.test", "b@two.test");
+        rig.send(&[one, two, B, one, two, B]).await;
+        assert_eq!(sink.used(), [1, 1, 2, 1, 3, 2]);
+        // Without the group each host has its own again.
+        let Setup {
+            mut settings,
+            hooks,
+            ..
+        } = Setup::to(port).file("  default: {pooling: {enabled: true}}\n");
+        settings.pool_policy = PoolPolicy::Grouping;
+        let live = Live { settings, hooks };
+        rig.handle.configure(Arc::new(live)).await;
+        rig.send(&[one, two]).await;
+        assert_eq!(sink.used()[6..], [4, 5]);
         rig.stop().await;
     });
 }
