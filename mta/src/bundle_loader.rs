@@ -134,15 +134,17 @@ impl Loader for ScriptFiles {
         }
         let root = self.roots.iter().find(|root| root.stamp(path).is_some());
         match root.and_then(|root| root.locate(path)) {
-            Some(file) => plain(&file).display().to_string(),
+            Some(file) => from_here(&file).display().to_string(),
             None => path.to_owned(),
         }
     }
 }
 
-/// A path without a leading `./`.
-fn plain(path: &Path) -> &Path {
-    path.strip_prefix(".").unwrap_or(path)
+/// A path as it is named in the folder where the program runs.
+fn from_here(path: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok());
+    below.unwrap_or_else(|| path.strip_prefix(".").unwrap_or(path))
 }
 
 impl Files for ScriptFiles {

@@ -62,12 +62,12 @@ fn json_file(text: &[u8]) -> Result<Value, DataFault> {
             Some(end) => &message[..end],
             None => &message,
         };
-        DataFault::at_line(
-            text,
-            error.line(),
-            error.column(),
-            format!("this is not JSON: {message}"),
-        )
+        // What ends at a line break is placed before the next line's first column.
+        let (line, column) = match (error.line(), error.column()) {
+            (line, 0) if line > 1 => (line - 1, usize::MAX),
+            place => place,
+        };
+        DataFault::at_line(text, line, column, format!("this is not JSON: {message}"))
     })
 }
 
@@ -112,6 +112,7 @@ mod tests {
         let fault = json_file(b"{\n  \"a\": x\n}").unwrap_err();
         assert_eq!(fault.message, "this is not JSON: expected value");
         assert_eq!(fault.offset, Some(9));
+        assert_eq!(json_file(b"[tru\n]").unwrap_err().offset, Some(4));
         assert_eq!(json_file(b"1 /* x").unwrap_err().offset, Some(2));
     }
 }
