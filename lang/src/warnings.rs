@@ -157,10 +157,11 @@ impl Compiler<'_> {
     /// A statement that computes something and drops it.
     pub(crate) fn warn_no_effect(&mut self, expr: &Expr) {
         if self.session.is_none() && has_no_effect(expr) {
-            self.warn(Diagnostic::warning(
-                expr.span,
-                "this statement has no effect",
-            ));
+            let mut warning = Diagnostic::warning(expr.span, "this statement has no effect");
+            if let ExprKind::Name(name) = &expr.kind {
+                warning = warning.hint(format!("to call the function write `{name}()`"));
+            }
+            self.warn(warning);
         }
     }
 

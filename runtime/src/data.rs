@@ -84,15 +84,13 @@ pub(crate) fn load(
     import: &mut DataImport,
     library: &Library,
     sources: &mut SourceMap,
-) -> Result<Value, Diagnostic> {
+) -> Result<Value, Box<Diagnostic>> {
     // The value is what stays.
     let text = std::mem::take(&mut import.text);
     let statement = import.chain.first().copied().unwrap_or_default();
     let Some(formats) = library.data() else {
-        return Err(Diagnostic::error(
-            statement,
-            "data imports are not available here",
-        ));
+        let error = Diagnostic::error(statement, "data imports are not available here");
+        return Err(Box::new(error));
     };
     let options = constant(&import.options);
     formats
@@ -109,7 +107,7 @@ pub(crate) fn load(
             };
             let mut diagnostic = Diagnostic::error(span, fault.message);
             diagnostic.included_from = chain.to_vec();
-            diagnostic
+            Box::new(diagnostic)
         })
 }
 

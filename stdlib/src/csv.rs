@@ -170,7 +170,7 @@ impl Column {
     }
 
     fn convert(&self, text: Vec<u8>) -> Result<Value, String> {
-        let is_in = |list: &[Vec<u8>]| list.iter().any(|known| *known == text);
+        let is_in = |list: &[Vec<u8>]| list.contains(&text);
         if is_in(&self.null) {
             return Ok(Value::None);
         }

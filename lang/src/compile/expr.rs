@@ -600,7 +600,9 @@ impl Compiler<'_> {
         let named = self.lookup(name);
         if named.is_none() && !self.modules[self.module].broken.contains(name) {
             let hint = self.builtins.elsewhere(name).or_else(|| {
-                let near = crate::suggest::nearest(name, self.known_names().into_iter())?;
+                let words = angarium_syntax::token::KEYWORDS.iter().copied();
+                let known = self.known_names().into_iter().chain(words);
+                let near = crate::suggest::nearest(name, known)?;
                 Some(format!("did you mean `{near}`?"))
             });
             self.error(span, format!("unknown function `{name}`"), hint);

@@ -143,7 +143,7 @@ impl Unit {
                         *slot = value;
                     }
                 }
-                Err(diagnostic) => diagnostics.push(diagnostic),
+                Err(diagnostic) => diagnostics.push(*diagnostic),
             }
         }
         program.data = data;
