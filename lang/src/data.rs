@@ -162,7 +162,8 @@ impl Compiler<'_> {
             return;
         };
         let Some(text) = self.loader.load(&file) else {
-            self.error(path.span, format!("file not found: `{file}`"), None);
+            let written = String::from_utf8_lossy(&path.value).into_owned();
+            self.error(path.span, format!("file not found: `{written}`"), None);
             return;
         };
         if !self.may_bind_data(variable, &file, loader) {

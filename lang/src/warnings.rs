@@ -198,6 +198,9 @@ impl Compiler<'_> {
                 (array(&left) && !is_number(&right)) || (array(&right) && !is_number(&left))
             }
             BinaryOp::Sub => array(&right) && !array(&left),
+            BinaryOp::Less | BinaryOp::Greater | BinaryOp::LessEq | BinaryOp::GreaterEq => {
+                array(&left) || array(&right)
+            }
             _ => arithmetic && (array(&left) || array(&right)),
         };
         if bad {

@@ -263,7 +263,10 @@ impl Compiler<'_> {
                 class: StaticClass::Name(class),
                 ..
             } => format!("{}::", class.text),
-            CacheCallee::Static { .. } => "static::".to_owned(),
+            CacheCallee::Static { .. } => {
+                let class = self.class.as_ref();
+                class.map_or_else(String::new, |class| format!("{}::", class.name))
+            }
             _ => String::new(),
         };
         let identity = format!("{origin}\0{class}{}", name.text);

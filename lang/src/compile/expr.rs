@@ -14,6 +14,11 @@ use crate::compile::code::{Defined, Place, int};
 use crate::compile::{ClassInfo, Compiler, Named, Role};
 use crate::fold::{self, fold};
 
+/// Words that are followed by a parenthesis, as functions are.
+const LIKE_FUNCTIONS: [&str; 8] = [
+    "if", "while", "for", "foreach", "switch", "match", "isset", "unset",
+];
+
 /// Most values that one `List` or `Concat` takes; longer ones go in pieces.
 const CHUNK: usize = 32;
 
@@ -600,8 +605,7 @@ impl Compiler<'_> {
         let named = self.lookup(name);
         if named.is_none() && !self.modules[self.module].broken.contains(name) {
             let hint = self.builtins.elsewhere(name).or_else(|| {
-                let words = angarium_syntax::token::KEYWORDS.iter().copied();
-                let known = self.known_names().into_iter().chain(words);
+                let known = self.known_names().into_iter().chain(LIKE_FUNCTIONS);
                 let near = crate::suggest::nearest(name, known)?;
                 Some(format!("did you mean `{near}`?"))
             });
