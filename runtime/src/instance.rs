@@ -295,14 +295,16 @@ impl Instance {
         let Some(table) = self.table() else {
             return Vec::new();
         };
-        let shown = |name: &[u8]| !table.private.contains(name);
         let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        let methods = table.methods.keys().filter(|name| shown(name));
-        let mut members: Vec<(String, bool)> = methods.map(|name| (text(name), true)).collect();
-        for (key, _) in self.properties.borrow().iter() {
-            if let Key::String(name) = key
-                && shown(name.as_bytes())
-            {
+        let methods = table
+            .members
+            .iter()
+            .filter(|(_, member)| member.method.is_some() && !member.private);
+        let mut members: Vec<(String, bool)> =
+            methods.map(|(name, _)| (text(name), true)).collect();
+        for (name, _) in &self.properties.borrow().entries {
+            let member = table.members.get(name.as_bytes());
+            if member.is_none_or(|member| !member.private) {
                 members.push((text(name.as_bytes()), false));
             }
         }
