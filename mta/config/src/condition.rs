@@ -214,7 +214,7 @@ impl Checker<'_, '_> {
                     one.err().map(|error| error.to_string())
                 }
                 Pattern::Group(group) => Some(format!(
-                    "`#{group}` is a group that a policy defines for itself: there are none here"
+                    "names `#{group}`: such a group is defined by a policy for itself, there are none here"
                 )),
                 _ => None,
             };

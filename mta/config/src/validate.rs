@@ -159,9 +159,14 @@ impl Validator {
                     let problem = Problem::UnknownVersion(shown.to_string());
                     return self.report(&KeyPath::root(), position, problem, None);
                 }
+                // What has the text in it need not say it again.
+                let says = |reason: &str| reason.contains(text.as_str()) && !text.is_empty();
                 check_format(format, text)
                     .err()
-                    .map(|reason| format!("{reason} (it is {shown})"))
+                    .map(|reason| match says(&reason) {
+                        true => reason,
+                        false => format!("{reason} (it is {shown})"),
+                    })
             }
             Value::Null | Value::Bool(_) => None,
         };

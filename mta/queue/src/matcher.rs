@@ -32,29 +32,33 @@ pub enum Pattern {
     List(Text),
 }
 
-/// A text that is no pattern for its field.
+/// A text that is no pattern for its field. The messages complete a sentence that begins with the key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PatternError {
     /// Nothing.
     #[error("is empty; leave the field out to match anything")]
     Empty,
     /// An address field with something else.
-    #[error("`{0}` is not an IP address, a network such as 192.0.2.0/24, or a list such as @name")]
+    #[error(
+        "names `{0}`, which is no IP address, network such as 192.0.2.0/24 or list such as @name"
+    )]
     Address(String),
     /// A field whose values have no domains.
-    #[error("`{0}`: `*.` works for remotemx, recipientdomain and grouping only")]
+    #[error("has `{0}`: `*.` works for remotemx, recipientdomain and grouping only")]
     Wildcard(String),
     /// A star elsewhere.
-    #[error("`{0}`: a `*` stands only at the beginning, before a dot")]
+    #[error("has `{0}`: a `*` stands only at the beginning, before a dot")]
     Star(String),
     /// No domain.
-    #[error("`{0}` is not a domain, `*.` and a domain, `/…/`, or a list such as @name")]
+    #[error("names `{0}`, which is no domain, `*.` and domain, `/…/` or list such as @name")]
     Domain(String),
     /// One slash.
-    #[error("`{0}` begins with `/` as a regular expression does, but does not end with it")]
+    #[error(
+        "has `{0}`, which begins with `/` as a regular expression does, but does not end with it"
+    )]
     Slash(String),
     /// A regular expression that cannot be used.
-    #[error("`/{pattern}/` is not a regular expression: {reason}")]
+    #[error("has `/{pattern}/`, which is no regular expression: {reason}")]
     Regex {
         /// It.
         pattern: String,
@@ -62,10 +66,10 @@ pub enum PatternError {
         reason: String,
     },
     /// A list that is not configured.
-    #[error("`@{0}`: there is no such list below queues.lists for this field")]
+    #[error("names the list `@{0}`, which queues.lists does not have for this field")]
     NoList(String),
     /// A list that names a list.
-    #[error("`@{0}`: a list does not contain lists")]
+    #[error("names the list `{0}`, but a list does not contain lists")]
     NestedList(String),
 }
 
