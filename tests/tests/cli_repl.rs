@@ -8,6 +8,7 @@
 )]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -343,6 +344,22 @@ fn a_terminal_without_editing_gets_plain_lines() {
     person.sees("hsl> ");
     person.types(CTRL_D);
     assert_eq!(person.leaves(), 0);
+}
+
+#[test]
+fn bytes_that_are_no_utf8_cost_a_line_and_not_the_session() {
+    let here = folder();
+    for terminal in ["xterm", "dumb"] {
+        let mut person = Person::at(here.path(), terminal, &[]);
+        let mut keys = person.session.process().get_file_handle().unwrap();
+        keys.write_all(b"1 + \xe9\n").unwrap();
+        person.sees("no UTF-8");
+        person.sees("hsl> ");
+        person.types("20 + 1\n");
+        person.sees("21\r\n");
+        person.types(CTRL_D);
+        assert_eq!(person.leaves(), 0, "{terminal}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use angarium_lang::Source;
+use angarium_runtime::value::Value;
 use angarium_runtime::vm::session::SessionError;
 use angarium_runtime::{Ended, Limits, Session, convert};
 use futures_util::FutureExt as _;
@@ -174,7 +175,7 @@ impl Console {
     fn vars(&self) -> Result<(), Failure> {
         let mut text = String::new();
         for (name, value) in self.session.variables() {
-            let shown = String::from_utf8_lossy(&convert::dump(&value)).into_owned();
+            let shown = shown(&value);
             let (shown, rest) = match shown.char_indices().nth(MAX_SHOWN) {
                 Some((end, _)) => (shown.get(..end).unwrap_or_default(), "…"),
                 None => (shown.as_str(), ""),
@@ -216,13 +217,17 @@ impl Console {
         self.names.borrow_mut().update(&self.session);
         match evaluated {
             Ok(evaluated) if evaluated.value.is_none() => self.echo.flush(),
-            Ok(evaluated) => {
-                let shown = convert::dump(&evaluated.value);
-                self.say(&format!("{}\n", String::from_utf8_lossy(&shown)))
-            }
+            Ok(evaluated) => self.say(&format!("{}\n", shown(&evaluated.value))),
             Err(error) => self.complain(&explain(&error)),
         }
     }
+}
+
+/// The dump form of a value as a terminal can bear it: control characters could move its cursor or change its title.
+fn shown(value: &Value) -> String {
+    let text = String::from_utf8_lossy(&convert::dump(value)).into_owned();
+    let is_tame = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.replace(|c| !is_tame(c), "\u{fffd}")
 }
 
 /// A piece as it was entered.
@@ -261,6 +266,12 @@ fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_do_not_command_the_terminal() {
+        let value = Value::from("a\tb\n\u{1b}[2J\r\u{9b}é");
+        assert_eq!(shown(&value), "''a\tb\n\u{fffd}[2J\u{fffd}\u{fffd}é''");
+    }
 
     #[test]
     fn durations_have_a_unit_that_people_read() {

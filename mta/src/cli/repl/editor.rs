@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -20,7 +21,7 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
 use super::complete::Names;
 use crate::cli::failure::Failure;
-use crate::cli::files;
+use crate::cli::{files, terminal};
 
 const PROMPT: &str = "hsl> ";
 const CONTINUATION: &str = "...> ";
@@ -92,6 +93,11 @@ impl Reader {
                 Err(ReadlineError::Eof) if text.trim().is_empty() => return Ok(Entered::End),
                 // What is open is shown to be wrong, and the next Ctrl-D ends.
                 Err(ReadlineError::Eof) => return Ok(Entered::Text(text)),
+                // Bytes of another encoding, pasted mostly: nothing that a session should end of.
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    terminal::error("what was typed is no UTF-8; the line is dropped\n");
+                    return Ok(Entered::Aborted);
+                }
                 Err(error) => {
                     return Err(Failure::Failed(format!(
                         "cannot read from the terminal: {error}"
