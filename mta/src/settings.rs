@@ -12,7 +12,7 @@ use angarium_queue::text::Text;
 use angarium_queue::transport::{SourceIp, Sources, Transport, Transports};
 use angarium_smtp::network::Network;
 use angarium_smtp::param::Extensions;
-use angarium_smtp::server::{Config, Hooks, Limits, ProxyCommands, Timeouts};
+use angarium_smtp::server::{AuthConfig, Config, Hooks, Limits, ProxyCommands, Timeouts};
 
 use crate::hooks::queue::AddressBook;
 
@@ -32,8 +32,7 @@ pub fn server(server: &Server, hostname: &str) -> Config {
             helo: bound(HookType::Helo),
             mailfrom: bound(HookType::MailFrom),
             rcptto: bound(HookType::RcptTo),
-            // The configuration refuses a proxy hook until there is one.
-            proxy: ProxyCommands::None,
+            proxy: proxy(server),
         },
         extensions: Extensions {
             pipelining: extensions.pipelining,
@@ -42,11 +41,11 @@ pub fn server(server: &Server, hostname: &str) -> Config {
             smtputf8: extensions.smtputf8,
             enhancedstatuscodes: extensions.enhancedstatuscodes,
             starttls: server.tls.offers_starttls(),
-            auth: false,
+            auth: bound(HookType::Auth),
             dsn: false,
             chunking: extensions.chunking,
         },
-        auth: None,
+        auth: bound(HookType::Auth).then(|| auth(server)),
         helo_required: server.phases.helo.required,
         bare_lf: server.barelf,
         transport_id: server
@@ -57,6 +56,7 @@ pub fn server(server: &Server, hostname: &str) -> Config {
         relay: networks(&server.relay),
         limits: Limits {
             line: size(server.limits.line),
+            auth_line: size(server.limits.authline),
             commands: server.limits.commands,
             errors: server.limits.errors,
             header: size(server.limits.header),
@@ -73,6 +73,25 @@ pub fn server(server: &Server, hostname: &str) -> Config {
             command: *server.timeout.command,
             data: *server.timeout.data,
         },
+    }
+}
+
+/// Which command lines run the proxy hook: all unless some are named.
+fn proxy(server: &Server) -> ProxyCommands {
+    let phase = &server.phases.proxy;
+    match (&phase.hook, &phase.commands) {
+        (None, _) => ProxyCommands::None,
+        (Some(_), None) => ProxyCommands::All,
+        (Some(_), Some(verbs)) => ProxyCommands::Starting(verbs.clone()),
+    }
+}
+
+fn auth(server: &Server) -> AuthConfig {
+    let phase = &server.phases.auth;
+    let mechanisms = phase.mechanisms.iter();
+    AuthConfig {
+        mechanisms: mechanisms.map(|name| name.to_ascii_uppercase()).collect(),
+        tls_only: phase.tls,
     }
 }
 

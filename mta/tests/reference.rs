@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 /// The contexts of a session's and the queue's scripts.
-const CONTEXTS: [&str; 8] = [
+const CONTEXTS: [&str; 10] = [
     "connect",
+    "proxy",
     "helo",
+    "auth",
     "mailfrom",
     "rcptto",
     "eod",

@@ -404,6 +404,15 @@ impl Checker<'_, '_> {
             }
             _ => {}
         }
+        let mechanisms = path.key("phases").key("auth").key("mechanisms");
+        for (index, name) in server.phases.auth.mechanisms.iter().enumerate() {
+            // RFC 4422 §3.1; anything else would break the line that announces them.
+            let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            if name.is_empty() || name.len() > 20 || !name.bytes().all(letter) {
+                let text = "is no name of a SASL mechanism".to_owned();
+                self.error(&mechanisms.index(index), Problem::Invalid(text));
+            }
+        }
         let tls = path.key("tls");
         let certs = tls.key("certs");
         if let Some(id) = &server.tls.certs.cert {

@@ -135,8 +135,6 @@ const TABLE: &[Row] = &[
     value(Running, "servers[].type", "http", HTTP, LeaveOutEntry),
     value(Running, "servers[].type", "https", HTTP, LeaveOutEntry),
     value(Running, "servers[].type", "plugin", PLUGINS, LeaveOutEntry),
-    key(Running, "servers[].phases.proxy", NotYet("the proxy hook")),
-    key(Running, "servers[].phases.auth", NotYet("the auth hook")),
     key(
         Running,
         "servers[].phases.eod.perrecipient",

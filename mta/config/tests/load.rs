@@ -275,9 +275,7 @@ environment:
         "    apikeys: [x]
     xclient: [::1]
     extensions: {chunking: true}
-    phases:
-      proxy: {hook: x}
-      auth: {hook: x}\n",
+    phases:\n",
     );
     let running = with(&running, "  compat: 5\nmonitor: {apikeys: [x]}\nplugins: [{id: sink}]\n").replace(
         "resolver:\n",

@@ -47,7 +47,7 @@ use dialogue::{Ask, Dialogue};
 /// `angarium try`
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// connect, helo, mailfrom, rcptto, eod, disconnect, predelivery or postdelivery
+    /// connect, proxy, helo, auth, mailfrom, rcptto, eod, disconnect, predelivery or postdelivery
     #[arg(value_name = "HOOK")]
     hook: String,
     /// Folder of the bundle, or a packed smtpd.yaml
@@ -277,6 +277,8 @@ impl Trial {
             Verdict::Accept(_) => "Accept",
             Verdict::Reject(_) => "Reject",
             Verdict::Defer(_) => "Defer",
+            Verdict::Reply { .. } => "Reply",
+            Verdict::Pass { .. } => "Pass",
             Verdict::Error => "the script failed",
             _ => "the script just ended",
         };

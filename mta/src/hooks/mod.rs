@@ -4,12 +4,14 @@
 //! verdict of the layer that acts on it: [`angarium_smtp::verdict::Verdict`] for the phases of a session,
 //! [`queue::Predelivery`] and [`queue::Postdelivery`] for the queue's hooks.
 
+pub mod auth;
 pub mod delivery;
 pub mod envelope;
 pub mod eod;
 mod history;
 pub mod options;
 pub mod phase;
+pub mod proxy;
 pub mod queue;
 pub mod queue_variables;
 pub mod reply;
@@ -22,7 +24,9 @@ use angarium_runtime::native::ContextDecl;
 /// The hooks' contexts, in the order of a message's way.
 pub static CONTEXTS: &[&ContextDecl] = &[
     &smtp::CONNECT,
+    &proxy::PROXY,
     &smtp::HELO,
+    &auth::AUTH,
     &smtp::MAILFROM,
     &smtp::RCPTTO,
     &eod::EOD,

@@ -3,7 +3,7 @@
 use angarium_config::HookType;
 use angarium_runtime::array::Array;
 use angarium_runtime::value::Value;
-use angarium_smtp::server::Hook;
+use angarium_smtp::server::{AuthArguments, Hook};
 use angarium_smtp::session::Session;
 
 use super::smtp::params;
@@ -22,7 +22,7 @@ pub struct PhaseCall<'a> {
 }
 
 impl<'a> PhaseCall<'a> {
-    /// What `hook` asks for; none for phases that cannot be bound yet, and for eod.
+    /// What `hook` asks for; none for eod, which needs its message.
     #[must_use]
     pub fn of(session: &Session, hook: &'a Hook) -> Option<PhaseCall<'a>> {
         let (kind, domain, arguments) = match hook {
@@ -67,14 +67,33 @@ impl<'a> PhaseCall<'a> {
                     .with("transportid", transport_id.as_str());
                 (HookType::RcptTo, recipient.domain(), Value::from(arguments))
             }
-            Hook::Eod { .. } | Hook::Auth { .. } | Hook::Proxy { .. } => return None,
+            Hook::Auth {
+                mechanism,
+                arguments,
+            } => {
+                let map = Map::default().with("mechanism", mechanism.as_str());
+                let map = match arguments {
+                    AuthArguments::Credentials { username, password } => map
+                        .with("username", username.as_str())
+                        .with("password", password.as_str()),
+                    AuthArguments::Exchange { state, response } => map
+                        .with("state", *state)
+                        .maybe("response", response.as_deref()),
+                };
+                (HookType::Auth, "", map.into())
+            }
+            Hook::Proxy { command } => {
+                let arguments = Map::default().with("command", command.as_slice());
+                (HookType::Proxy, "", arguments.into())
+            }
+            Hook::Eod { .. } => return None,
         };
         let connection = match kind {
             HookType::Connect => early_connection(session),
             _ => connection(session, kind != HookType::Helo),
         };
         let transaction = match kind {
-            HookType::RcptTo => transaction(session, None),
+            HookType::RcptTo | HookType::Proxy => transaction(session, None),
             _ => transaction_id(session),
         };
         Some(PhaseCall {

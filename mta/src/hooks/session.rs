@@ -129,7 +129,6 @@ impl SessionScripts {
         context: &mut HookContext,
     ) -> Verdict {
         let id = session.transaction.id.as_str();
-        // The configuration refuses servers that bind other phases.
         let Some(call) = PhaseCall::of(session, hook) else {
             return Verdict::NoHook;
         };

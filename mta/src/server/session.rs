@@ -238,6 +238,7 @@ impl Session {
         if let Some(dialogue) = &mut self.dialogue
             && !private
             && !self.machine.is_private()
+            && !self.machine.took_secret()
         {
             let said = bytes.get(..used).unwrap_or_default();
             dialogue.0.feed(said, |line| {

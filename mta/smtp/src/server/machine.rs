@@ -39,6 +39,8 @@ pub struct Server {
     pub(super) storage_full: bool,
     /// The client may not use enhanced status codes: a helo hook took them away.
     pub(super) plain_codes: bool,
+    /// The last bytes held an answer of an AUTH dialogue.
+    took_secret: bool,
     /// The proxy hook asked to see the next line.
     pub(super) proxy_next: bool,
     pub(super) outputs: VecDeque<Output>,
@@ -119,6 +121,7 @@ impl Server {
             partial: None,
             storage_full: false,
             plain_codes: false,
+            took_secret: false,
             proxy_next: false,
             outputs: VecDeque::new(),
             ids,
@@ -193,6 +196,12 @@ impl Server {
         matches!(self.state, State::Data(_) | State::Skip(_) | State::Auth(_))
     }
 
+    /// Whether the bytes that were fed last held an answer of an AUTH dialogue, for the same log.
+    #[must_use]
+    pub fn took_secret(&self) -> bool {
+        self.took_secret
+    }
+
     /// When [`Input::Tick`] is due next.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
@@ -260,6 +269,7 @@ impl Server {
 
     fn receive(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
+        self.took_secret = false;
         while self.wants_input() {
             let rest = bytes.get(used..).unwrap_or_default();
             if rest.is_empty() {
@@ -322,9 +332,11 @@ impl Server {
         }
         if let State::Auth(exchange) = &self.state {
             let exchange = exchange.clone();
+            self.took_secret = true;
             self.state = State::Command;
             self.auth_line(line, exchange);
         } else if mem::take(&mut self.proxy_next) || self.config.hooks.proxy.applies(line) {
+            self.verb = "";
             self.state = State::Hook(Pending::Proxy(line.to_vec()));
             self.outputs.push_back(Output::Hook(Hook::Proxy {
                 command: line.to_vec(),

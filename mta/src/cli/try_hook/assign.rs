@@ -13,8 +13,12 @@ const MAX_DEPTH: usize = 16;
 
 /// Variables that are set by speaking to the server: the client says so, and all that follows from it fits.
 const SPOKEN: &[&str] = &[
+    "arguments.command",
+    "arguments.password",
     "arguments.recipient",
+    "arguments.response",
     "arguments.sender",
+    "arguments.username",
     "arguments.host",
     "arguments.verb",
     "arguments.remoteip",

@@ -11,9 +11,10 @@ use angarium_runtime::array::Array;
 use angarium_runtime::value::Value;
 use angarium_smtp::content::Encoder;
 use angarium_smtp::network::Network;
-use angarium_smtp::server::{Closing, Hook, Hooks, Input, Output, Server};
+use angarium_smtp::server::{Closing, Hook, Hooks, Input, Output, ProxyCommands, Server};
 use angarium_smtp::session::{Connection, Session};
 use angarium_smtp::verdict::Verdict;
+use base64::Engine as _;
 
 use super::assign::Assignments;
 use crate::app::PRODUCT;
@@ -66,8 +67,15 @@ impl Dialogue {
             helo: hook == HookType::Helo,
             mailfrom: hook == HookType::MailFrom,
             rcptto: hook == HookType::RcptTo,
-            ..Hooks::default()
+            proxy: match hook {
+                HookType::Proxy => ProxyCommands::All,
+                _ => ProxyCommands::None,
+            },
         };
+        // There is no TLS here; whether the client may log in is not what is tried.
+        if let Some(auth) = &mut config.auth {
+            auth.tls_only = false;
+        }
         // The rcptto hook that would choose a transport does not run before eod.
         if hook == HookType::Eod && config.transport_id.is_empty() {
             config.transport_id = transport.to_owned();
@@ -114,6 +122,18 @@ impl Dialogue {
             format!("MAIL FROM:<{}>\r\n", set.sender()?).into_bytes(),
             format!("{verb} {host}\r\n").into_bytes(),
         ];
+        match hook {
+            HookType::Auth => {
+                let greeting = lines.pop().unwrap_or_default();
+                lines.push(log_in(set).into_bytes());
+                lines.push(greeting);
+            }
+            HookType::Proxy => {
+                let command = set.text("arguments.command").unwrap_or("NOOP");
+                lines.push(format!("{command}\r\n").into_bytes());
+            }
+            _ => {}
+        }
         if lines
             .iter()
             .skip(1)
@@ -242,6 +262,26 @@ fn received(session: &Session, hostname: &str) -> Vec<u8> {
 
 /// The whole dialogue takes no time.
 const NOW: Duration = Duration::from_secs(1);
+
+/// The AUTH command that reaches the hook at once.
+fn log_in(set: &Assignments) -> String {
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let mechanism = set.text("arguments.mechanism").unwrap_or("PLAIN");
+    let response = match mechanism.to_ascii_uppercase().as_str() {
+        "PLAIN" | "LOGIN" => {
+            let username = set.text("arguments.username").unwrap_or("user");
+            let password = set.text("arguments.password").unwrap_or("secret");
+            let message = base64(&format!("\0{username}\0{password}"));
+            return format!("AUTH PLAIN {message}\r\n");
+        }
+        _ => set.text("arguments.response").map(base64),
+    };
+    match response.as_deref() {
+        None => format!("AUTH {mechanism}\r\n"),
+        Some("") => format!("AUTH {mechanism} =\r\n"),
+        Some(response) => format!("AUTH {mechanism} {response}\r\n"),
+    }
+}
 
 fn address(set: &Assignments, paths: [&str; 2]) -> Result<IpAddr, Failure> {
     let text = set.first(&paths).unwrap_or("127.0.0.1");

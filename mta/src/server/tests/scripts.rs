@@ -9,7 +9,7 @@ use angarium_config::{Config, FileSource, Listed, Options, Source, load};
 use angarium_effects::{RecordData, RecordType};
 use angarium_runtime::native::ContextDecl;
 use angarium_runtime::shared::SharedMemory;
-use angarium_smtp::server::Closing;
+use angarium_smtp::server::{Closing, ProxyCommands};
 use angarium_smtp::session::{CloseBy, TransportError, TransportErrorKind};
 
 use super::super::{Settings, Store};
@@ -50,9 +50,13 @@ impl FileSource for Bundle {
 impl Bundle {
     /// A bundle with these scripts, each bound to its phase.
     fn config(scripts: &[(&str, &str)]) -> Config {
-        let phases = scripts
-            .iter()
-            .map(|(phase, _)| format!("      {phase}: {{hook: default}}\n"));
+        let phases = scripts.iter().map(|(phase, _)| {
+            let more = match *phase {
+                "auth" => ", tls: false, mechanisms: [plain, LOGIN, X-ASK]",
+                _ => "",
+            };
+            format!("      {phase}: {{hook: default{more}}}\n")
+        });
         let phases: String = phases.collect();
         let running = format!(
             "version: '6.0'\nservers:\n  - id: default\n    transport: out\n    phases:\n{phases}\
@@ -91,7 +95,9 @@ fn with_scripts(store: &Arc<MemoryStore>, scripts: &[(&str, &str)]) -> (Settings
     };
     let mut settings = settings(store);
     let smtp = Arc::make_mut(&mut settings.smtp);
-    smtp.hooks = crate::settings::server(server, "mx.example").hooks;
+    let configured = crate::settings::server(server, "mx.example");
+    smtp.hooks = configured.hooks;
+    smtp.auth = configured.auth;
     smtp.transport_id = "out".to_owned();
     settings.hooks = Arc::new(SessionScripts::new(
         Arc::new(compiled),
@@ -126,7 +132,12 @@ if ($context !== none) walk("\$context", $context);
 fn walkers() -> Vec<(&'static str, String)> {
     [
         ("connect", "$context = 1; Accept();"),
+        ("proxy", "Pass();"),
         ("helo", "Accept();"),
+        (
+            "auth",
+            "if (isset($arguments[\"state\"]) and $arguments[\"state\"] == 0) Reply(\"?\"); Accept([\"username\" => \"me\"]);",
+        ),
         ("mailfrom", "Accept();"),
         ("rcptto", "Accept();"),
         ("eod", "Accept();"),
@@ -214,6 +225,10 @@ fn rich() -> BTreeMap<String, BTreeSet<(String, String)>> {
         client.command("STARTTLS", "220").await;
         let mut client = secure(client).await;
         client.command("EHLO client.example", "250").await;
+        client.command("AUTH X-ASK", "334 Pw==").await;
+        client.command("AA==", "235").await;
+        // Greeting again is allowed, and only then does the helo hook see the log-in.
+        client.command("EHLO client.example", "250").await;
         client
             .command("MAIL FROM:<A@Example.org> SIZE=1", "250")
             .await;
@@ -237,7 +252,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "$connection.tls.peercert",
         "no client certificate is asked for",
     ),
-    ("$connection.auth", "no log-in can be configured"),
     ("$arguments.metadata", "there is no HTTP submission"),
     ("$arguments.http", "there is no HTTP submission"),
 ];
@@ -245,7 +259,16 @@ const NOT_YET: &[(&str, &str)] = &[
 #[test]
 fn every_variable_of_a_session_is_there_when_its_table_says_so() {
     let (plain, rich) = (plain(), rich());
-    for context in ["connect", "helo", "mailfrom", "rcptto", "eod", "disconnect"].map(context) {
+    let contexts = [
+        "connect",
+        "proxy",
+        "helo",
+        "mailfrom",
+        "rcptto",
+        "eod",
+        "disconnect",
+    ];
+    for context in contexts.map(context) {
         let (plain, rich) = (&plain[context.name], &rich[context.name]);
         let paths = |set: &BTreeSet<(String, String)>| -> BTreeMap<String, String> {
             set.iter().cloned().collect()
@@ -281,6 +304,7 @@ fn every_variable_of_a_session_is_there_when_its_table_says_so() {
                     "$arguments.remoteptr",
                     "$connection.remoteptr",
                     "$connection.tls.",
+                    "$connection.auth.",
                     "$arguments.extensions",
                 ];
                 let brought = brought.iter().any(|path| variable.path.starts_with(path));
@@ -408,15 +432,19 @@ async fn answer(bench: &Bench, phase: &str, utf8: bool) -> Vec<String> {
         true => "MAIL FROM:<a@example.org> SMTPUTF8\r\n",
         false => "MAIL FROM:<a@example.org>\r\n",
     };
-    let steps: [(&str, &str); 6] = [
+    let steps: [(&str, &str); 7] = [
         ("connect", ""),
         ("helo", "EHLO c\r\n"),
+        ("auth", "AUTH PLAIN AHVzZXIAc2VjcmV0\r\n"),
         ("mailfrom", mail),
         ("rcptto", "RCPT TO:<b@example.net>\r\n"),
         ("data", "DATA\r\n"),
         ("eod", "x\r\n.\r\n"),
     ];
     for (step, text) in steps {
+        if step == "auth" && step != phase {
+            continue;
+        }
         if !text.is_empty() {
             client.send(text).await;
         }
@@ -535,7 +563,7 @@ const VERDICTS: &[(&str, &str)] = &[
 #[test]
 fn every_verdict_of_every_phase_gives_the_reply_of_the_table() {
     let mut table = String::new();
-    for phase in ["connect", "helo", "mailfrom", "rcptto", "eod"] {
+    for phase in ["connect", "helo", "auth", "mailfrom", "rcptto", "eod"] {
         for (name, script) in VERDICTS {
             let store = Arc::new(MemoryStore::default());
             let (settings, _) = with_scripts(&store, &[(phase, script)]);
@@ -576,4 +604,122 @@ fn a_text_outside_ascii_is_sent_to_clients_that_asked_for_it() {
             assert_eq!(answer(&bench, phase, true).await[0], want, "{phase}");
         });
     }
+}
+
+/// Runs this dialogue, `command` for each line, and shows it with what the script printed.
+fn dialogue(scripts: &[(&str, &str)], lines: &[&str]) -> String {
+    let store = Arc::new(MemoryStore::default());
+    let (settings, log) = with_scripts(&store, scripts);
+    let mut text = String::new();
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        client.reply().await.expect("a banner");
+        for line in lines {
+            client.send(&format!("{line}\r\n")).await;
+            let reply = client.reply().await.unwrap_or_else(|| "closed".to_owned());
+            text += &format!("C: {line}\nS: {reply}\n");
+        }
+    });
+    for line in log.lines() {
+        let said = line.split_once("] ").map_or("", |(_, said)| said);
+        text += &format!("{said}\n");
+    }
+    text
+}
+
+#[test]
+fn the_auth_hook_decides_who_a_client_is() {
+    let auth = r#"
+        echo json_encode($arguments);
+        if ($arguments["mechanism"] === "X-ASK") {
+            if ($arguments["state"] == 0) Reply("who?\nnow");
+            if ($arguments["state"] == 1) Reply();
+            Accept(["username" => "asked", "reason" => "Hello"]);
+        }
+        if ($arguments["username"] === "user" and $arguments["password"] === "secret") Accept();
+        if ($arguments["username"] === "later") Defer();
+    "#;
+    let mailfrom = "echo json_encode($connection[\"auth\"] ?? \"nobody\"); Accept();";
+    let scripts = [("auth", auth), ("mailfrom", mailfrom)];
+    let mut text = String::new();
+    for lines in [
+        &[
+            "EHLO c",
+            "AUTH PLAIN AHVzZXIAc2VjcmV0",
+            "AUTH PLAIN AHVzZXIAc2VjcmV0",
+            "MAIL FROM:<>",
+        ][..],
+        &[
+            "EHLO c",
+            "AUTH LOGIN",
+            "dXNlcg==",
+            "c2VjcmV0",
+            "MAIL FROM:<>",
+        ],
+        &["EHLO c", "AUTH X-ASK", "bWU=", "", "MAIL FROM:<>"],
+        &["EHLO c", "AUTH X-ASK =", "*", "MAIL FROM:<>"],
+        &[
+            "EHLO c",
+            "AUTH PLAIN AHVzZXIAd3Jvbmc=",
+            "AUTH PLAIN AGxhdGVyAHg=",
+            "MAIL FROM:<>",
+        ],
+    ] {
+        text += &dialogue(&scripts, lines);
+        text.push('\n');
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_proxy_hook_sees_changes_and_answers_lines() {
+    let proxy = r#"
+        echo json_encode([$arguments, $transaction["sender"] ?? "none yet"]);
+        switch ($arguments["command"]) {
+            case "PASS": Pass(["command" => "NOOP"]);
+            case "REPLY": Reply();
+            case "LINES": Reply(["one", "two"], ["reply_codes" => ["code" => 299, "enhanced" => [2, 0, 1]]]);
+            case "WRONG": Reply("x", ["reply_codes" => ["code" => 600]]);
+            case "SPLIT": Pass(["command" => "NOOP\r\nQUIT"]);
+            case "BYE": Reply("Bye", ["reply_codes" => ["code" => 221, "enhanced" => [2, 0, 0]], "disconnect" => true]);
+        }
+    "#;
+    let lines = [
+        "EHLO c",
+        "PASS",
+        "REPLY",
+        "LINES",
+        "WRONG",
+        "SPLIT",
+        "MAIL FROM:<a@example.org>",
+        "REPLY",
+        "NOOP",
+        "BYE",
+        "NOOP",
+    ];
+    insta::assert_snapshot!(dialogue(&[("proxy", proxy)], &lines));
+}
+
+#[test]
+fn a_line_that_is_not_named_reaches_the_proxy_hook_when_the_last_one_asked_for_it() {
+    let store = Arc::new(MemoryStore::default());
+    let script =
+        "echo $arguments[\"command\"]; Pass([\"next\" => $arguments[\"command\"] === \"XSTART\"]);";
+    let (mut settings, log) = with_scripts(&store, &[("proxy", script)]);
+    let verbs = vec!["xstart".to_owned()];
+    Arc::make_mut(&mut settings.smtp).hooks.proxy = ProxyCommands::Starting(verbs);
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        client.expect("220").await;
+        for line in ["NOOP", "XSTART", "VRFY a", "HELP"] {
+            client.send(&format!("{line}\r\n")).await;
+            client.reply().await.expect("a reply");
+        }
+    });
+    let seen = log.lines();
+    let seen: Vec<&str> = seen
+        .iter()
+        .filter_map(|line| line.split_once("] ").map(|(_, said)| said))
+        .collect();
+    assert_eq!(seen, ["XSTART", "VRFY a"]);
 }
