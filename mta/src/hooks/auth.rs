@@ -4,7 +4,7 @@
 use angarium_runtime::native::{Args, ContextDecl, Cx, FnDecl, Outcome, Throw, opt};
 use angarium_smtp::verdict::{Accept, Function, Verdict, split_reason};
 
-use super::reply::{REFUSAL, REPLY_CODES, accept_reply, reply_options};
+use super::reply::{REASON, REFUSAL, REPLY_CODES, accept_reply, reply_options};
 use super::smtp::{defer, reject};
 use super::variables::{self as vars, always, join, when};
 
@@ -24,7 +24,7 @@ pub static AUTH: ContextDecl = ContextDecl {
                 "",
                 "take this as the name of the user",
             ),
-            opt("reason", "string", "", "text of the reply"),
+            REASON,
             REPLY_CODES,
         ]),
         reject("Answers 535, as the end of the script does."),
@@ -64,7 +64,7 @@ pub static AUTH: ContextDecl = ContextDecl {
         vars::CONNECTION,
         vars::HELO,
         &[
-            always("$transaction.id", "string", "id of the transaction"),
+            vars::TRANSACTION_ID,
             vars::CONTEXT
         ]
     ),

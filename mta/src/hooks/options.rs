@@ -222,6 +222,9 @@ pub fn dsn_options(function: &'static str, value: Option<Value>) -> Result<DsnOp
     })
 }
 
+/// `dsn` of the functions that give a message up.
+pub const DSN: OptDecl = opt("dsn", "array", "", "how the notification looks");
+
 /// Declarations of group QUEUEAGAIN.
 pub const QUEUEAGAIN: &[OptDecl] = &[
     opt(

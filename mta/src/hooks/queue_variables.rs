@@ -1,4 +1,4 @@
-//! The values of the predefined variables of predelivery and postdelivery.
+//! The predefined variables of predelivery and postdelivery: `$message`, and the values of all.
 
 use std::io;
 use std::sync::Arc;
@@ -9,12 +9,66 @@ use angarium_queue::item::{Address, Item, ItemId};
 use angarium_queue::outcome::{Cause, Situation};
 use angarium_queue::text::Text;
 use angarium_runtime::array::Array;
+use angarium_runtime::native::VarDecl;
 use angarium_runtime::value::Value;
 use angarium_spool::{BodyRef, Spool};
 use angarium_stdlib::file::{self, SourceData};
 
-use super::variables::Map;
+use super::variables::{Map, always, sometimes};
 use crate::delivery::content::{BodySource, Stored};
+
+/// `$message` of both hooks (group MESSAGE).
+pub const MESSAGE: &[VarDecl] = &[
+    always("$message.id.transaction", "string", "id of the transaction"),
+    always(
+        "$message.id.queue",
+        "number",
+        "queue id within the transaction",
+    ),
+    always("$message.ts", "number", "Unix time of the transaction"),
+    always("$message.serverid", "string", "server that received it"),
+    always(
+        "$message.sender",
+        "string",
+        "sender in lower case; empty for the null sender",
+    ),
+    always(
+        "$message.senderaddress.localpart",
+        "string",
+        "its local part",
+    ),
+    always("$message.senderaddress.domain", "string", "its domain"),
+    always("$message.recipient", "string", "recipient in lower case"),
+    always(
+        "$message.recipientaddress.localpart",
+        "string",
+        "its local part",
+    ),
+    always("$message.recipientaddress.domain", "string", "its domain"),
+    always("$message.transportid", "string", "transport"),
+    sometimes("$message.tenantid", "string", "tenant"),
+    sometimes("$message.jobid", "string", "job"),
+    always("$message.priority", "number", "queue priority, 0 or 1"),
+    always("$message.size", "number", "bytes, with modifications"),
+    always(
+        "$message.file.original",
+        "FileResource",
+        "the message as received, for File()",
+    ),
+    always(
+        "$message.file.modified",
+        "FileResource",
+        "the message as it will be sent, for File()",
+    ),
+    sometimes("$message.dsn.envid", "string", "ENVID, decoded"),
+    sometimes("$message.dsn.ret", "string", "HDRS or FULL"),
+    sometimes(
+        "$message.dsn.notify",
+        "string",
+        "NEVER, or a list of SUCCESS, FAILURE and DELAY",
+    ),
+    sometimes("$message.dsn.orcpt", "string", "ORCPT, decoded"),
+];
 
 fn text(text: &Text) -> Value {
     Value::bytes(text.as_bytes())

@@ -5,6 +5,9 @@ use angarium_runtime::native::{Args, OptDecl, Options, Throw, opt};
 use angarium_runtime::value::Value;
 use angarium_smtp::verdict::{EnhancedChoice, Function, ReplyOptions, Verdict, split_reason};
 
+/// `reason` of Accept, where it is the text of the reply.
+pub const REASON: OptDecl = opt("reason", "string", "", "text of the reply");
+
 /// `reply_codes`, which Accept has too.
 pub const REPLY_CODES: OptDecl = opt(
     "reply_codes",

@@ -6,7 +6,7 @@ use angarium_runtime::value::Value;
 use angarium_smtp::verdict::{Accept, Function, Verdict};
 
 use super::envelope;
-use super::reply::{REFUSAL, REPLY_CODES, accept_reply, refusal};
+use super::reply::{REASON, REFUSAL, REPLY_CODES, accept_reply, refusal};
 use super::variables::{self as vars, always, join, sometimes};
 
 /// Ends a script without a verdict of its own (`Pass()`).
@@ -96,7 +96,7 @@ pub static CONNECT: ContextDecl = ContextDecl {
             "number",
             "priority of the connection",
         ),
-        always("$transaction.id", "string", "id of the transaction"),
+        vars::TRANSACTION_ID,
         vars::CONTEXT,
     ],
 };
@@ -166,10 +166,7 @@ pub static HELO: ContextDecl = ContextDecl {
         ],
         vars::CONNECTION,
         vars::AUTH,
-        &[
-            always("$transaction.id", "string", "id of the transaction"),
-            vars::CONTEXT
-        ]
+        &[vars::TRANSACTION_ID, vars::CONTEXT]
     ),
 };
 
@@ -207,7 +204,7 @@ pub static MAILFROM: ContextDecl = ContextDecl {
                 "",
                 "take this sender instead: an address, or `localpart` and `domain`",
             ),
-            opt("reason", "string", "", "text of the reply"),
+            REASON,
             REPLY_CODES,
         ]),
         reject("Answers 554."),
@@ -215,35 +212,21 @@ pub static MAILFROM: ContextDecl = ContextDecl {
     ]],
     classes: &[],
     variables: &join!(
-        &[
-            always(
-                "$arguments.sender",
-                "string",
-                "sender in lower case; empty for the null sender"
-            ),
-            always(
-                "$arguments.address.localpart",
-                "string",
-                "its local part, unquoted, in its own case"
-            ),
-            always(
-                "$arguments.address.domain",
-                "string",
-                "its domain, in its own case"
-            ),
-            always(
-                "$arguments.params",
-                "array",
-                "parameters of MAIL, names in upper case"
-            ),
-        ],
+        &[always(
+            "$arguments.sender",
+            "string",
+            "sender in lower case; empty for the null sender"
+        ),],
+        vars::ADDRESS,
+        &[always(
+            "$arguments.params",
+            "array",
+            "parameters of MAIL, names in upper case"
+        ),],
         vars::CONNECTION,
         vars::HELO,
         vars::AUTH,
-        &[
-            always("$transaction.id", "string", "id of the transaction"),
-            vars::CONTEXT
-        ]
+        &[vars::TRANSACTION_ID, vars::CONTEXT]
     ),
 };
 
@@ -276,7 +259,7 @@ pub static RCPTTO: ContextDecl = ContextDecl {
                 "take this recipient instead: an address, or `localpart` and `domain`",
             ),
             opt("transportid", "string", "", "take this transport instead"),
-            opt("reason", "string", "", "text of the reply"),
+            REASON,
             REPLY_CODES,
         ]),
         reject("Answers 554."),
@@ -284,18 +267,13 @@ pub static RCPTTO: ContextDecl = ContextDecl {
     ]],
     classes: &[],
     variables: &join!(
+        &[always(
+            "$arguments.recipient",
+            "string",
+            "recipient in lower case"
+        ),],
+        vars::ADDRESS,
         &[
-            always("$arguments.recipient", "string", "recipient in lower case"),
-            always(
-                "$arguments.address.localpart",
-                "string",
-                "its local part, unquoted, in its own case"
-            ),
-            always(
-                "$arguments.address.domain",
-                "string",
-                "its domain, in its own case"
-            ),
             always(
                 "$arguments.params",
                 "array",

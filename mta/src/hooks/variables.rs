@@ -134,9 +134,26 @@ pub const AUTH: &[VarDecl] = &[
     sometimes("$connection.auth.username", "string", "user name"),
 ];
 
-/// `$transaction` of rcptto and eod (group TXN).
+/// The address in `$arguments` of mailfrom and rcptto (group ADDRESS).
+pub const ADDRESS: &[VarDecl] = &[
+    always(
+        "$arguments.address.localpart",
+        "string",
+        "its local part, unquoted, in its own case",
+    ),
+    always(
+        "$arguments.address.domain",
+        "string",
+        "its domain, in its own case",
+    ),
+];
+
+/// `$transaction` where nothing but its id is known.
+pub const TRANSACTION_ID: VarDecl = always("$transaction.id", "string", "id of the transaction");
+
+/// `$transaction` of proxy, rcptto and eod (group TXN).
 pub const TRANSACTION: &[VarDecl] = &[
-    always("$transaction.id", "string", "id of the transaction"),
+    TRANSACTION_ID,
     when(
         "$transaction.sender",
         "string",
