@@ -66,7 +66,6 @@ pub fn server(server: &Server, hostname: &str) -> Config {
             messages: server.phases.mailfrom.maxmessages,
             size: server.phases.data.maxsize,
             hops: server.phases.data.maxhops,
-            ..Limits::default()
         },
         timeouts: Timeouts {
             idle: *server.timeout.idle,

@@ -382,7 +382,7 @@ mod tests {
     fn what_several_hooks_have_is_said_once() {
         let text = said("$connection.remoteip");
         assert_eq!(text.matches("$connection.remoteip").count(), 1, "{text}");
-        assert!(text.contains("in helo, mailfrom"), "{text}");
+        assert!(text.contains("in proxy, helo, auth, mailfrom"), "{text}");
     }
 
     #[test]
