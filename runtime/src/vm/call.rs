@@ -24,8 +24,20 @@ use crate::vm::unit::{Member, UnitRef};
 pub(crate) enum Callee {
     /// A value, which should be a function.
     Value(Value),
-    /// The method of an object, by the constant of the running unit that is its name.
-    Method(Value, u32),
+}
+
+/// The object that a function is called on.
+pub(crate) enum This {
+    None,
+    Object(Rc<Object>),
+    /// It is in its register already.
+    InPlace,
+}
+
+impl This {
+    fn of(object: Option<&Rc<Object>>) -> This {
+        object.map_or(This::None, |object| This::Object(Rc::clone(object)))
+    }
 }
 
 /// What became of a call.
@@ -67,20 +79,18 @@ impl Fiber {
                 "not a function: {}",
                 other.kind().name()
             ))),
-            Callee::Method(object, name) => {
-                self.call_method(object, name as usize, first, given, result)
-            }
         }
     }
 
-    fn call_method(
+    /// Calls a method of the object in register `at` of the stack with the arguments behind it; the result goes there.
+    /// The name is a constant of the running unit.
+    pub(crate) fn call_method(
         &mut self,
-        object: Value,
         name: usize,
-        first: usize,
+        at: usize,
         given: usize,
-        result: usize,
     ) -> Result<Called, Throw> {
+        let (first, result) = (at + 1, at);
         let Some((running, class)) = self.frames.last().map(|frame| {
             let class = (frame.kind != FrameKind::Task).then(|| self.proto(frame).class);
             (frame.instance as usize, class.flatten())
@@ -93,12 +103,16 @@ impl Fiber {
         };
         let spare = Hints::default();
         let hint = here.hints.get(name).unwrap_or(&spare);
-        let Value::Object(object) = object else {
-            return Err(Throw::error(format!(
-                "method {} called on {}",
-                text.to_text(),
-                object.kind().name()
-            )));
+        let object = match self.stack.get(at) {
+            Some(Value::Object(object)) => Rc::clone(object),
+            other => {
+                let kind = other.map_or(crate::value::Kind::None, Value::kind);
+                return Err(Throw::error(format!(
+                    "method {} called on {}",
+                    text.to_text(),
+                    kind.name()
+                )));
+            }
         };
         let Some(instance) = Instance::of(&object) else {
             let method = self.library_method(&object, text, hint)?;
@@ -110,7 +124,7 @@ impl Fiber {
         };
         if let Some(proto) = instance.method(text, caller, hint)? {
             let unit = instance.unit().clone();
-            return self.enter(&unit, proto, &[], Some(object), first, given, result);
+            return self.enter(&unit, proto, &[], This::InPlace, first, given, result);
         }
         match instance.get(&object, text, caller, hint)? {
             Value::Function(function) => self.call_function(&function, first, given, result),
@@ -179,7 +193,7 @@ impl Fiber {
             unit,
             table.constructor,
             &[],
-            Some(object),
+            This::Object(object),
             first,
             given,
             result,
@@ -377,7 +391,7 @@ impl Fiber {
                 &user.unit,
                 user.proto,
                 &user.captures,
-                user.this.clone(),
+                This::of(user.this.as_ref()),
                 first,
                 given,
                 result,
@@ -405,7 +419,7 @@ impl Fiber {
         unit: &UnitRef,
         proto_index: u32,
         captures: &[Rc<VarCell>],
-        this: Option<Rc<Object>>,
+        this: This,
         first: usize,
         given: usize,
         result: usize,
@@ -441,7 +455,11 @@ impl Fiber {
             self.stack[base + captured + at] = Value::Cell(Rc::clone(cell));
         }
         if proto.this {
-            self.stack[base] = this.map_or(Value::Undefined, Value::Object);
+            match this {
+                This::None => self.stack[base] = Value::Undefined,
+                This::Object(object) => self.stack[base] = Value::Object(object),
+                This::InPlace => {}
+            }
         }
         if proto.generator {
             let value = self.make_generator(unit, proto_index, base);

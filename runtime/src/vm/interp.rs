@@ -119,18 +119,19 @@ macro_rules! copy_value {
     };
 }
 
-/// Writes what a call gave, kind by kind as well.
-macro_rules! move_value {
-    ($value:expr, $to:expr) => {
-        match $value {
-            Value::Number(number) => put($to, number),
-            Value::Boolean(boolean) => put_bool($to, boolean),
-            Value::String(Str::Heap(text)) => set($to, Value::String(Str::Heap(text))),
-            Value::String(Str::Inline(length, bytes)) => {
+/// Writes what a built-in gave, kind by kind as well; leaves the handlers with what it threw.
+macro_rules! result {
+    ($result:expr, $to:expr, $thrown:lifetime) => {
+        match $result {
+            Ok(Value::Number(number)) => put($to, number),
+            Ok(Value::Boolean(boolean)) => put_bool($to, boolean),
+            Ok(Value::String(Str::Heap(text))) => set($to, Value::String(Str::Heap(text))),
+            Ok(Value::String(Str::Inline(length, bytes))) => {
                 set($to, Value::String(Str::Inline(length, bytes)));
             }
-            Value::Array(array) => set($to, Value::Array(array)),
-            value => set($to, value),
+            Ok(Value::Array(array)) => set($to, Value::Array(array)),
+            Ok(value) => set($to, value),
+            Err(throw) => break $thrown throw,
         }
     };
 }
@@ -163,6 +164,16 @@ fn set(slot: &mut Value, value: Value) {
         clear_cold(slot);
     }
     std::mem::forget(std::mem::replace(slot, value));
+}
+
+/// Whether a value counts as true: the common kinds at once.
+#[inline(always)]
+fn holds(value: &Value) -> bool {
+    match value {
+        Value::Boolean(boolean) => *boolean,
+        Value::Number(number) => *number != 0.0,
+        other => truthy(other),
+    }
 }
 
 /// Undefines registers.
@@ -679,7 +690,7 @@ impl Fiber {
                                 if matches!(value, Value::Undefined) {
                                     break 'op undefined(&program.names, instr.d);
                                 }
-                                move_value!(value, &mut regs[r(instr.a)]);
+                                set(&mut regs[r(instr.a)], value);
                             }
                         }
                         Op::PeekCell => {
@@ -730,11 +741,11 @@ impl Fiber {
                             put(&mut regs[r(instr.a)], number);
                         }
                         Op::Not => {
-                            let value = !truthy(&regs[r(instr.b)]);
+                            let value = !holds(&regs[r(instr.b)]);
                             put_bool(&mut regs[r(instr.a)], value);
                         }
                         Op::Bool => {
-                            let value = truthy(&regs[r(instr.b)]);
+                            let value = holds(&regs[r(instr.b)]);
                             put_bool(&mut regs[r(instr.a)], value);
                         }
                         Op::BitNot => {
@@ -808,8 +819,8 @@ impl Fiber {
                         }
 
                         Op::Jump => pc = instr.d as usize,
-                        Op::JumpT => jump_if!(instr, truthy(&regs[r(instr.a)])),
-                        Op::JumpF => jump_if!(instr, !truthy(&regs[r(instr.a)])),
+                        Op::JumpT => jump_if!(instr, holds(&regs[r(instr.a)])),
+                        Op::JumpF => jump_if!(instr, !holds(&regs[r(instr.a)])),
                         Op::JumpNone => jump_if!(
                             instr,
                             matches!(regs[r(instr.a)], Value::None | Value::Undefined)
@@ -875,7 +886,7 @@ impl Fiber {
                         Op::Loop => {
                             back!(instr);
                         }
-                        Op::LoopT => loop_if!(instr, truthy(&regs[r(instr.a)])),
+                        Op::LoopT => loop_if!(instr, holds(&regs[r(instr.a)])),
                         Op::LoopLt => loop_if!(instr, ordered!(instr.a, instr.b, <, Order::Less)),
                         Op::LoopLe => {
                             loop_if!(instr, ordered!(instr.a, instr.b, <=, Order::LessEq))
@@ -1044,7 +1055,7 @@ impl Fiber {
                                 regs[r(instr.b)].clone()
                             };
                             let mut target = take(&mut regs[r(instr.a)]);
-                            let names = path::Names {
+                            let names = &path::Names {
                                 registers: regs,
                                 constants: &constants,
                                 hints: &hints,
@@ -1073,7 +1084,7 @@ impl Fiber {
                             let op = PathOp::ALL.get(r(instr.c)).copied().unwrap_or(PathOp::Add);
                             let value = regs[r(instr.b)].clone();
                             let mut target = take(&mut regs[r(instr.a)]);
-                            let names = path::Names {
+                            let names = &path::Names {
                                 registers: regs,
                                 constants: &constants,
                                 hints: &hints,
@@ -1242,10 +1253,7 @@ impl Fiber {
                                 );
                                 // Fuel and budget are looked at after every built-in.
                                 wipe(args.get_mut(1..).unwrap_or_default());
-                                match result {
-                                    Ok(value) => move_value!(value, &mut regs[r(instr.a)]),
-                                    Err(throw) => break 'op throw,
-                                }
+                                result!(result, &mut regs[r(instr.a)], 'op);
                                 if self.quantum <= 0 {
                                     match self.tick() {
                                         Ok(Tick::Go) => {}
@@ -1319,10 +1327,7 @@ impl Fiber {
                                     },
                                 );
                                 wipe(args);
-                                match result {
-                                    Ok(value) => move_value!(value, &mut regs[r(instr.a)]),
-                                    Err(throw) => break 'op throw,
-                                }
+                                result!(result, &mut regs[r(instr.a)], 'op);
                                 continue 'op;
                             }
                             save!();
@@ -1333,13 +1338,7 @@ impl Fiber {
                                     self.call(Callee::Value(callee), at + 1, r(instr.b), at)
                                 }
                                 Op::CallMethod => {
-                                    let object = take(&mut regs[r(instr.a)]);
-                                    self.call(
-                                        Callee::Method(object, instr.d),
-                                        at + 1,
-                                        r(instr.b),
-                                        at,
-                                    )
+                                    self.call_method(instr.d as usize, at, r(instr.b))
                                 }
                                 _ => {
                                     let callee = take(&mut regs[r(instr.a)]);

@@ -74,7 +74,7 @@ pub(in crate::vm) fn element<'v>(base: &'v mut Value, key: &Value) -> Option<&'v
 fn existing<'v>(
     mut current: &'v mut Value,
     steps: &[Step],
-    names: Names<'_>,
+    names: &Names<'_>,
 ) -> Option<&'v mut Value> {
     for step in steps {
         let key = match step {
@@ -93,7 +93,7 @@ fn existing<'v>(
 pub(in crate::vm) fn at_existing<T>(
     base: &mut Value,
     steps: &[Step],
-    names: Names<'_>,
+    names: &Names<'_>,
     caller: Caller<'_>,
     change: impl FnOnce(&mut Value) -> T,
 ) -> Option<T> {
@@ -110,7 +110,7 @@ pub(in crate::vm) fn at_existing<T>(
 fn at_plain<T>(
     base: &mut Value,
     steps: &[Step],
-    names: Names<'_>,
+    names: &Names<'_>,
     caller: Caller<'_>,
     change: impl FnOnce(&mut Value) -> T,
 ) -> Option<T> {
@@ -341,9 +341,58 @@ pub(in crate::vm) fn update(
     caller: Caller<'_>,
     cx: &mut Cx<'_>,
 ) -> Result<(), Throw> {
-    with_place(base, steps, caller, cx, |slot, cx| {
-        arith::update(slot, op, value, cx)
-    })
+    if is_there(base, steps) {
+        return with_place(base, steps, caller, cx, |slot, cx| {
+            arith::update(slot, op, value, cx)
+        });
+    }
+    // The levels that are missing are made after the operator had its say: it may throw.
+    let mut result = read(base, steps)?;
+    arith::update(&mut result, op, value, cx)?;
+    set(base, steps, result, caller, cx)
+}
+
+/// Whether nothing has to be made on the way; what is behind an object is left to the walk.
+fn is_there(base: &Value, steps: &[Resolved]) -> bool {
+    let mut current = base.clone();
+    for step in steps {
+        if let Value::Object(_) = current {
+            return true;
+        }
+        let Resolved::Key(key) = step else {
+            return false;
+        };
+        match current.as_array().and_then(|view| view.get(key)) {
+            Some(next) => current = next,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// The value that reading the path gives (7.1).
+fn read(base: &Value, steps: &[Resolved]) -> Result<Value, Throw> {
+    let mut current = base.clone();
+    for step in steps {
+        current = match (&current, step) {
+            (Value::Array(_), Resolved::Key(key)) => current
+                .as_array()
+                .and_then(|view| view.get(key))
+                .unwrap_or_default(),
+            (Value::String(text), Resolved::Key(Key::Integer(at))) => usize::try_from(*at)
+                .ok()
+                .and_then(|at| text.as_bytes().get(at))
+                .map_or(Value::None, |byte| Value::String(Str::byte(*byte))),
+            (Value::Function(_) | Value::Resource(_), _) => {
+                return Err(Throw::error(format!(
+                    "a {} has no elements",
+                    current.kind().name()
+                )));
+            }
+            _ => Value::None,
+        };
+    }
+    Ok(current)
 }
 
 /// `base[first:last] = list` (7.4).
