@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::destination::Candidate;
+use crate::policy::Applied;
 use crate::text::Text;
 use crate::time::Timestamp;
 use crate::transport::{SourceIp, Sources};
@@ -35,6 +37,12 @@ impl FieldSet {
     #[must_use]
     pub fn with(self, field: Field) -> Self {
         FieldSet(self.0 | 1 << field as u8)
+    }
+
+    /// The fields of both sets.
+    #[must_use]
+    pub fn union(self, other: FieldSet) -> Self {
+        FieldSet(self.0 | other.0)
     }
 
     /// Whether the set has `field`.
@@ -91,15 +99,15 @@ impl Fields {
 }
 
 /// The name that a gate gives to one limit of one entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitId(pub u64);
 
 /// The name that a gate gives to what one pick-up took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ticket(pub u64);
 
 /// Leave to pick up one item.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Grant {
     /// To be given back when the delivery is over.
     pub ticket: Ticket,
@@ -107,6 +115,8 @@ pub struct Grant {
     pub source: Option<SourceIp>,
     /// Tags of the policies that apply.
     pub tags: Vec<Text>,
+    /// The policies that apply.
+    pub policies: Vec<Arc<Applied>>,
 }
 
 /// Which kind of limit blocks.
@@ -141,6 +151,8 @@ pub struct Blocked {
 pub enum Release {
     /// The attempt was made.
     Finished,
+    /// The attempt was made on a connection that was open already.
+    Reused,
     /// The item goes back; tokens that were taken are returned.
     PutBack,
 }

@@ -430,6 +430,20 @@ impl Index {
         self.nodes.wake_all();
     }
 
+    /// Has every blocked sub-queue asked again.
+    pub fn wake_all(&mut self) {
+        self.nodes.wake_all();
+    }
+
+    /// The values that decide on the pick-up of an active item.
+    #[cfg(test)]
+    pub fn fields(&self, slot: Slot) -> Option<&Fields> {
+        match self.entry(slot).place {
+            Place::Active(place) => self.nodes.fields(place),
+            _ => None,
+        }
+    }
+
     /// For an active item: what blocks its sub-queue, and how many items are before it.
     pub fn standing(&self, slot: Slot) -> (Option<Blocked>, usize) {
         match self.entry(slot).place {

@@ -9,7 +9,7 @@
 //! - [`item`], [`codec`]: what is known about a message, and its form in the spool; [`text`] shares
 //!   the strings that repeat.
 //! - [`scheduler`]: the whole as one machine. Inside it [`index`] holds every item in exactly one
-//!   state, and the sub-queues of ACTIVE take turns behind the [`gate`] of the policies.
+//!   state, and the sub-queues of ACTIVE take turns behind the [`gate`], which [`policy`] implements.
 //! - [`transport`]: the settings the queue decides by; [`destination`]: from a domain to the
 //!   addresses to try; [`pool`]: idle connections.
 //! - [`attempt`]: how an attempt ended; [`outcome`]: what follows from that; [`retry`]: when to try
@@ -66,6 +66,7 @@ pub mod item;
 pub mod matcher;
 mod nodes;
 pub mod outcome;
+pub mod policy;
 pub mod pool;
 mod random;
 pub mod retry;

@@ -284,6 +284,12 @@ impl Nodes {
         self.by_key.remove(&node.key);
     }
 
+    /// The values that the items of a node have in common.
+    #[cfg(test)]
+    pub fn fields(&self, place: NodePlace) -> Option<&Fields> {
+        self.nodes.get(place.node).map(|node| &node.key.fields)
+    }
+
     /// Every item with its place, for the check of the whole.
     pub fn each(&self) -> impl Iterator<Item = (NodePlace, u32)> {
         self.nodes.iter().flat_map(|(node, of)| {

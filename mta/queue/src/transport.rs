@@ -106,6 +106,19 @@ impl Sources {
             .nth(usize::try_from(place).ok()?)
     }
 
+    /// The addresses of the peer's family.
+    #[must_use]
+    pub fn towards(self, remote: IpAddr) -> Sources {
+        let fits = |source: &&SourceIp| source.address.is_ipv4() == remote.is_ipv4();
+        if self.addresses.iter().all(|source| fits(&source)) {
+            return self;
+        }
+        Sources {
+            addresses: self.addresses.iter().filter(fits).cloned().collect(),
+            ordered: self.ordered,
+        }
+    }
+
     /// The families for which there is a source address.
     pub fn families(&self) -> Families {
         Families::of(self.addresses.iter().map(|source| source.address))

@@ -147,6 +147,10 @@ impl<G: Gate> Scheduler<G> {
             Some(sources) => sources.clone(),
             None => self.transport(&item.transportid).sources.clone(),
         };
+        let sources = match candidate {
+            Some(to) => sources.towards(to.ip),
+            None => sources,
+        };
         let over = |plan: &Option<Text>, own: &Option<Text>| match plan {
             Some(text) => (!text.is_empty()).then(|| text.clone()),
             None => own.clone(),
@@ -225,7 +229,11 @@ impl<G: Gate> Scheduler<G> {
         id: ItemId,
         attempt: Box<Attempt>,
     ) -> Result<(), InputError> {
-        let how = Release::Finished;
+        let connection = attempt.connection.as_ref();
+        let how = match connection.map_or(0, |connection| connection.transactions) {
+            0 | 1 => Release::Finished,
+            _ => Release::Reused,
+        };
         let (slot, mut route, grant) = self.end_delivery(now, id, "the end of an attempt", how)?;
         match route.walk.failed(attempt, route.candidates.len()) {
             WalkStep::Next(_) => {
@@ -247,7 +255,7 @@ impl<G: Gate> Scheduler<G> {
                 let Route {
                     bound, grouping, ..
                 } = *route;
-                let tags = grant.tags;
+                let Grant { tags, policies, .. } = grant;
                 self.await_turn(
                     slot,
                     Ended {
@@ -255,6 +263,7 @@ impl<G: Gate> Scheduler<G> {
                         bound,
                         grouping,
                         tags,
+                        policies,
                     },
                 );
             }

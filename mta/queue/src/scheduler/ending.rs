@@ -43,6 +43,7 @@ impl<G: Gate> Scheduler<G> {
                 bound,
                 grouping: None,
                 tags: vec![],
+                policies: vec![],
             },
         );
     }
@@ -67,6 +68,7 @@ impl<G: Gate> Scheduler<G> {
             situation: Box::new(situation),
             grouping: ended.grouping.clone(),
             tags: ended.tags.clone(),
+            policies: ended.policies.clone(),
         });
         self.work.insert(slot, Work::Postdelivery(ended));
     }

@@ -53,6 +53,10 @@ impl<G: Gate> Scheduler<G> {
                 self.regroup();
                 Ok(())
             }
+            Input::LimitsChanged => {
+                self.index.wake_all();
+                Ok(())
+            }
             Input::Drain => {
                 self.draining = true;
                 Ok(())

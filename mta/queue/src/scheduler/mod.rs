@@ -40,6 +40,7 @@ use crate::gate::{Gate, Grant};
 use crate::index::{Index, PerSlot, QuotaUse, Slot, State, WrongState};
 use crate::item::{Item, ItemId, Pairs, Priority};
 use crate::outcome::{Cause, Situation, Verdict};
+use crate::policy::Applied;
 use crate::random::SplitMix;
 use crate::retry::Again;
 use crate::text::{Interner, Text};
@@ -120,8 +121,10 @@ pub enum Input {
         /// How much goes on at once from now on; what runs goes on.
         limits: Limits,
     },
-    /// The gate's policies or suspends changed.
+    /// The gate looks at other fields, or its suspends changed: every active item is looked at.
     PoliciesChanged,
+    /// The gate's limits changed: everything that a limit stops is asked again.
+    LimitsChanged,
     /// The process stops: start nothing more, end what runs.
     Drain,
 }
@@ -196,6 +199,8 @@ pub enum Output {
         grouping: Option<Text>,
         /// Tags of the policies that applied.
         tags: Vec<Text>,
+        /// The policies that applied.
+        policies: Vec<Arc<Applied>>,
     },
     /// Write the change and, durable no later than it, the notification; answer with
     /// [`Input::Persisted`] or [`Input::PersistFailed`].
@@ -394,6 +399,7 @@ struct Ended {
     bound: Bound,
     grouping: Option<Text>,
     tags: Vec<Text>,
+    policies: Vec<Arc<Applied>>,
 }
 
 /// A change that is being written.

@@ -3,6 +3,7 @@
 mod control;
 mod limits;
 mod model;
+mod policies;
 
 use super::*;
 use crate::attempt::{Connection, DnsError, ErrorKind, Outcome, Reply, SmtpState};

@@ -1,0 +1,447 @@
+//! Policies laid out for pick-up: keys of counters, and the limits that apply to a key.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::spec::{
+    Block, ConditionSpec, FieldSpec, Limits, PolicySpec, Property, SuspendSpec, When,
+};
+use crate::destination::Candidate;
+use crate::gate::{Field, FieldSet, Fields};
+use crate::matcher::{FieldValue, Lists, Matcher, Pattern, PatternError};
+use crate::text::Text;
+use crate::time::Timestamp;
+
+/// A policy or suspend that cannot be used.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum PolicyError {
+    /// A matcher.
+    #[error("{field}: {error}")]
+    Pattern {
+        /// Of this field.
+        field: Field,
+        /// What is wrong.
+        error: PatternError,
+    },
+    /// A condition on a field that does not name the counter.
+    #[error("{0}: a condition may only use fields of its policy")]
+    NotAField(Field),
+    /// A field that stands twice.
+    #[error("{0}: stands twice")]
+    Twice(Field),
+    /// A group that the policy does not define.
+    #[error("{field}: the policy defines no group `#{name}`")]
+    NoGroup {
+        /// Of this field.
+        field: Field,
+        /// Its name.
+        name: Text,
+    },
+    /// A group in a suspend.
+    #[error("{0}: groups `#name` belong to policies; name a grouping `&name` or a pattern")]
+    GroupOutside(Field),
+    /// More than may be set at run time.
+    #[error("there are {0} already, the most that may be set at run time")]
+    TooMany(usize),
+}
+
+/// The value of a field as it names a counter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyPart {
+    /// The item has no value.
+    None,
+    /// A text; domains in lower case.
+    Text(Text),
+    /// An address.
+    Address(IpAddr),
+    /// The group that the policy puts the value into.
+    Group(Text),
+}
+
+impl KeyPart {
+    fn value(&self) -> Option<FieldValue<'_>> {
+        match self {
+            KeyPart::None => None,
+            KeyPart::Text(text) => Some(FieldValue::Text(text)),
+            KeyPart::Address(address) => Some(FieldValue::Address(*address)),
+            KeyPart::Group(name) => Some(FieldValue::Group(name)),
+        }
+    }
+}
+
+impl std::fmt::Display for KeyPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            KeyPart::None => Ok(()),
+            KeyPart::Text(text) => text.fmt(f),
+            KeyPart::Address(address) => address.fmt(f),
+            KeyPart::Group(name) => write!(f, "#{name}"),
+        }
+    }
+}
+
+/// The value of `field` among `fields`, sent from `local`.
+pub(super) fn part(field: Field, fields: &Fields, local: Option<IpAddr>) -> KeyPart {
+    let text = |text: &Option<Text>| text.clone().map_or(KeyPart::None, KeyPart::Text);
+    let domain = |text: &Option<Text>| match text {
+        Some(text) => KeyPart::Text(text.to_ascii_lowercase()),
+        None => KeyPart::None,
+    };
+    let address = |address: Option<IpAddr>| address.map_or(KeyPart::None, KeyPart::Address);
+    match field {
+        Field::TenantId => text(&fields.tenantid),
+        Field::JobId => text(&fields.jobid),
+        Field::TransportId => KeyPart::Text(fields.transportid.clone()),
+        Field::LocalIp => address(local),
+        Field::Grouping => text(&fields.grouping),
+        Field::RemoteIp => address(fields.remoteip),
+        Field::RemoteMx => domain(&fields.remotemx),
+        Field::RecipientDomain => domain(&fields.recipientdomain),
+    }
+}
+
+/// What a policy does to a pick-up, as scripts and operators see it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    /// The policy's name.
+    pub name: Option<Text>,
+    /// The fields that name the counter.
+    pub fields: Vec<Field>,
+    /// Fields whose value the policy put into a group.
+    pub groups: Vec<(Field, Text)>,
+    /// The limits.
+    pub limits: Limits,
+    /// The labels.
+    pub tags: Vec<Text>,
+    /// Values for scripts.
+    pub properties: Arc<[(Text, Property)]>,
+    /// Whether later policies are left out.
+    pub stop: bool,
+    /// Conditions in force that were set at run time: id and label.
+    pub dynamic: Vec<(Text, Option<Text>)>,
+    /// Where the limits were set.
+    pub origins: Vec<Text>,
+    /// When a condition of these ends by itself.
+    pub expires: Option<Timestamp>,
+}
+
+/// A condition that was set at run time.
+#[derive(Clone, Debug)]
+pub(super) struct Dynamic {
+    pub id: Text,
+    /// As it was given, to find it again.
+    pub when: When,
+    pub matchers: Vec<(Field, Matcher)>,
+    pub block: Block,
+    /// A label for its kind.
+    pub kind: Option<Text>,
+    pub expires: Option<Timestamp>,
+}
+
+/// A policy, laid out.
+#[derive(Clone, Debug)]
+pub(super) struct Policy {
+    /// Names its counters, also after a reload that leaves its fields alone.
+    pub id: u64,
+    pub name: Option<Text>,
+    pub fields: Vec<Grouped>,
+    pub field_set: FieldSet,
+    conditions: Vec<(Vec<(Field, Matcher)>, Block)>,
+    default: Option<Block>,
+    /// The newest comes last.
+    pub dynamics: Vec<Dynamic>,
+    /// Rises with every change of the dynamic conditions.
+    pub version: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Grouped {
+    pub field: Field,
+    groups: Vec<(Text, Matcher)>,
+    /// As it was given, to see whether a reload changed it.
+    written: Vec<(Text, Vec<Pattern>)>,
+}
+
+impl Policy {
+    pub fn new(id: u64, spec: &PolicySpec, lists: &Lists) -> Result<Self, PolicyError> {
+        let mut policy = Policy {
+            id,
+            name: spec.name.clone(),
+            fields: Vec::with_capacity(spec.fields.len()),
+            field_set: FieldSet::default(),
+            conditions: Vec::with_capacity(spec.conditions.len()),
+            default: spec.default.clone(),
+            dynamics: Vec::new(),
+            version: 0,
+        };
+        for FieldSpec { field, groups } in &spec.fields {
+            if policy.field_set.has(*field) {
+                return Err(PolicyError::Twice(*field));
+            }
+            policy.field_set = policy.field_set.with(*field);
+            let matcher = |(name, patterns): &(Text, Vec<Pattern>)| {
+                Ok((name.clone(), matcher(*field, patterns, lists)?))
+            };
+            policy.fields.push(Grouped {
+                field: *field,
+                groups: groups.iter().map(matcher).collect::<Result<_, _>>()?,
+                written: groups.clone(),
+            });
+        }
+        for ConditionSpec { when, then } in &spec.conditions {
+            let when = policy.condition(when, lists)?;
+            policy.conditions.push((when, then.clone()));
+        }
+        Ok(policy)
+    }
+
+    /// A policy that exists only for conditions set at run time.
+    pub fn only_dynamic(id: u64, fields: &[Field]) -> Result<Self, PolicyError> {
+        let grouped = |field: &Field| FieldSpec {
+            field: *field,
+            groups: Vec::new(),
+        };
+        let spec = PolicySpec {
+            fields: fields.iter().map(grouped).collect(),
+            ..PolicySpec::default()
+        };
+        Policy::new(id, &spec, &Lists::default())
+    }
+
+    /// Whether the counters of both have the same names.
+    pub fn has_same_counters(&self, other: &Policy) -> bool {
+        let written = |policy: &Policy| -> Vec<_> {
+            let fields = policy.fields.iter();
+            fields.map(|of| (of.field, of.written.clone())).collect()
+        };
+        written(self) == written(other)
+    }
+
+    /// Lays out a condition. An exact value that falls into a group stands for the group.
+    pub fn condition(
+        &self,
+        when: &[(Field, Vec<Pattern>)],
+        lists: &Lists,
+    ) -> Result<Vec<(Field, Matcher)>, PolicyError> {
+        let mut laid_out = Vec::with_capacity(when.len());
+        for (field, patterns) in when {
+            let grouped = self.fields.iter().find(|of| of.field == *field);
+            let grouped = grouped.ok_or(PolicyError::NotAField(*field))?;
+            let patterns: Result<Vec<Pattern>, _> = patterns
+                .iter()
+                .map(|pattern| grouped.rolled_up(pattern))
+                .collect();
+            laid_out.push((*field, matcher(*field, &patterns?, lists)?));
+        }
+        Ok(laid_out)
+    }
+
+    /// The name of the counter for these values.
+    pub fn key(&self, fields: &Fields, local: Option<IpAddr>) -> Box<[KeyPart]> {
+        self.fields
+            .iter()
+            .map(|of| of.rolled_up_value(part(of.field, fields, local)))
+            .collect()
+    }
+
+    /// What applies to the counter with this name; none: the policy does not limit it.
+    pub fn apply(&self, key: &[KeyPart], now: Timestamp) -> Option<Applied> {
+        let fits = |when: &[(Field, Matcher)]| {
+            when.iter().all(|(field, matcher)| {
+                let parts = self.fields.iter().zip(key);
+                let mut parts = parts.filter(|(of, _)| of.field == *field);
+                parts.any(|(_, part)| part.value().is_some_and(|value| matcher.matches(value)))
+            })
+        };
+        let fixed = self.conditions.iter().find(|(when, _)| fits(when));
+        let fixed = fixed.map(|(_, block)| block).or(self.default.as_ref());
+        let live = |dynamic: &Dynamic| dynamic.expires.is_none_or(|at| at > now);
+        let mut dynamics = self.dynamics.iter().rev();
+        let dynamic = dynamics.find(|of| live(of) && fits(&of.matchers));
+        if fixed.is_none() && dynamic.is_none() {
+            return None;
+        }
+        let blocks = [fixed, dynamic.map(|dynamic| &dynamic.block)];
+        let mut applied = Applied {
+            name: self.name.clone(),
+            fields: self.fields.iter().map(|of| of.field).collect(),
+            groups: groups(&self.fields, key),
+            dynamic: dynamic
+                .map(|dynamic| (dynamic.id.clone(), dynamic.block.tag.clone()))
+                .into_iter()
+                .collect(),
+            expires: dynamic.and_then(|dynamic| dynamic.expires),
+            ..Applied::default()
+        };
+        for block in blocks.into_iter().flatten() {
+            let (limits, over) = (&mut applied.limits, &block.limits);
+            limits.concurrency = over.concurrency.or(limits.concurrency);
+            limits.rate = over.rate.or(limits.rate);
+            limits.connect_interval = over.connect_interval.or(limits.connect_interval);
+            applied.stop = block.stop.unwrap_or(applied.stop);
+            applied.tags.extend(block.tag.clone());
+            applied.origins.push(block.origin.clone());
+            if !block.properties.is_empty() {
+                applied.properties = merged(&applied.properties, &block.properties);
+            }
+        }
+        Some(applied)
+    }
+}
+
+impl Grouped {
+    fn group_of(&self, value: FieldValue<'_>) -> Option<&Text> {
+        let mut groups = self.groups.iter();
+        groups
+            .find(|(_, matcher)| matcher.matches(value))
+            .map(|(name, _)| name)
+    }
+
+    fn rolled_up_value(&self, part: KeyPart) -> KeyPart {
+        let group = part.value().and_then(|value| self.group_of(value));
+        match group {
+            Some(name) => KeyPart::Group(name.clone()),
+            None => part,
+        }
+    }
+
+    fn rolled_up(&self, pattern: &Pattern) -> Result<Pattern, PolicyError> {
+        let group = match pattern {
+            Pattern::Exact(value) => self.group_of(FieldValue::Text(value)),
+            Pattern::Network(network) if network.prefix_len() == network.max_prefix_len() => {
+                self.group_of(FieldValue::Address(network.addr()))
+            }
+            Pattern::Group(name) => {
+                let known = self.groups.iter().any(|(group, _)| group == name);
+                return known
+                    .then(|| pattern.clone())
+                    .ok_or_else(|| PolicyError::NoGroup {
+                        field: self.field,
+                        name: name.clone(),
+                    });
+            }
+            _ => None,
+        };
+        Ok(group.map_or_else(|| pattern.clone(), |name| Pattern::Group(name.clone())))
+    }
+}
+
+fn groups(fields: &[Grouped], key: &[KeyPart]) -> Vec<(Field, Text)> {
+    let parts = fields.iter().zip(key);
+    parts
+        .filter_map(|(of, part)| match part {
+            KeyPart::Group(name) => Some((of.field, name.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn merged(under: &[(Text, Property)], over: &[(Text, Property)]) -> Arc<[(Text, Property)]> {
+    let kept = under
+        .iter()
+        .filter(|(name, _)| over.iter().all(|(other, _)| other != name));
+    kept.chain(over).cloned().collect()
+}
+
+pub(super) fn matcher(
+    field: Field,
+    patterns: &[Pattern],
+    lists: &Lists,
+) -> Result<Matcher, PolicyError> {
+    Matcher::new(field, patterns, lists).map_err(|error| PolicyError::Pattern { field, error })
+}
+
+/// A suspend, laid out.
+#[derive(Clone, Debug)]
+pub(super) struct Suspend {
+    /// The name of the limit that it is.
+    pub number: u64,
+    /// Its id, if it was set at run time.
+    pub id: Option<Text>,
+    pub spec: SuspendSpec,
+    matchers: Vec<(Field, Matcher)>,
+    pub expires: Option<Timestamp>,
+}
+
+impl Suspend {
+    pub fn new(number: u64, spec: SuspendSpec, lists: &Lists) -> Result<Self, PolicyError> {
+        let lay_out = |(field, patterns): &(Field, Vec<Pattern>)| {
+            if patterns.iter().any(|p| matches!(p, Pattern::Group(_))) {
+                return Err(PolicyError::GroupOutside(*field));
+            }
+            Ok((*field, matcher(*field, patterns, lists)?))
+        };
+        Ok(Suspend {
+            number,
+            id: None,
+            matchers: spec.when.iter().map(lay_out).collect::<Result<_, _>>()?,
+            spec,
+            expires: None,
+        })
+    }
+
+    pub fn covers(&self, fields: &Fields, local: Option<IpAddr>) -> bool {
+        self.matchers.iter().all(|(field, matcher)| {
+            let part = part(*field, fields, local);
+            part.value().is_some_and(|value| matcher.matches(value))
+        })
+    }
+
+    /// The fields that it looks at.
+    pub fn field_set(&self) -> FieldSet {
+        let fields = self.matchers.iter();
+        fields.fold(FieldSet::default(), |set, (field, _)| set.with(*field))
+    }
+}
+
+/// How the field `grouping` is found: `queues.grouping`.
+#[derive(Clone, Debug, Default)]
+pub struct Groupings {
+    groups: Vec<(Text, Vec<(Field, Matcher)>)>,
+    otherwise: Option<Field>,
+}
+
+impl Groupings {
+    /// No group, and `otherwise` (remotemx or recipientdomain) as the value of what has none.
+    pub fn new(otherwise: Option<Field>) -> Self {
+        Groupings {
+            groups: Vec::new(),
+            otherwise,
+        }
+    }
+
+    /// Adds a group; a destination belongs to the first of which one field fits.
+    ///
+    /// # Errors
+    /// A pattern cannot be used.
+    pub fn add(&mut self, id: &str, any: &When, lists: &Lists) -> Result<(), PolicyError> {
+        let lay_out = |(field, patterns): &(Field, Vec<Pattern>)| {
+            Ok((*field, matcher(*field, patterns, lists)?))
+        };
+        let any: Result<Vec<_>, PolicyError> = any.iter().map(lay_out).collect();
+        self.groups.push((Text::from(format!("&{id}")), any?));
+        Ok(())
+    }
+
+    /// The grouping of a destination.
+    pub fn of(&self, candidate: &Candidate, domain: &Text) -> Option<Text> {
+        let value = |field: Field| match field {
+            Field::RemoteIp => FieldValue::Address(candidate.ip),
+            Field::RecipientDomain => FieldValue::Text(domain),
+            _ => FieldValue::Text(&candidate.mx),
+        };
+        let fits = |any: &[(Field, Matcher)]| {
+            any.iter()
+                .any(|(field, matcher)| matcher.matches(value(*field)))
+        };
+        let group = self.groups.iter().find(|(_, any)| fits(any));
+        group.map(|(id, _)| id.clone()).or_else(|| {
+            self.otherwise.map(|field| match field {
+                Field::RecipientDomain => domain.to_ascii_lowercase(),
+                _ => candidate.mx.to_ascii_lowercase(),
+            })
+        })
+    }
+}

@@ -1,0 +1,23 @@
+//! Pick-up policies and suspends: any number of virtual sub-queues, with nothing declared before.
+//!
+//! A policy names counters by the values of some fields; every tuple of values that occurs has a
+//! counter of its own, made when it is needed and forgotten when it says nothing any more. The
+//! limits of all policies that apply must hold at once. A suspend is a limit of zero for what it
+//! matches. [`Policies`] is the [`Gate`](crate::gate::Gate) of the scheduler: it answers for a whole
+//! sub-queue, names the limit that is in the way, and says when to ask again.
+//!
+//! - [`spec`]: as files, scripts and operators write them.
+//! - `compiled`: laid out for pick-up. [`rate`]: the two ways to count a rate.
+//! - `engine`: the counters and the gate. `changes`: what scripts and operators change meanwhile.
+
+mod changes;
+mod compiled;
+mod engine;
+pub mod rate;
+pub mod spec;
+#[cfg(test)]
+mod tests;
+
+pub use changes::{Change, DynamicSpec, Listed, ListedSuspend, Stored};
+pub use compiled::{Applied, Groupings, KeyPart, PolicyError};
+pub use engine::{Limited, Policies, Setup};
