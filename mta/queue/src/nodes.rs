@@ -133,31 +133,38 @@ impl Nodes {
 
     /// Picks up the next item that the gate lets pass.
     pub fn pick(&mut self, gate: &mut impl Gate, now: Timestamp) -> Option<Picked> {
-        for class in [Priority::High, Priority::Normal] {
-            while let Some((_, index)) = self.rings[class as usize].pop_first() {
-                let node = &mut self.nodes[index];
-                let woken_by = node.woken_by.take();
-                match gate.admit(&node.key.fields, now) {
-                    Err(blocked) => {
-                        self.skips += 1;
-                        self.block(index, blocked, woken_by);
+        // Looked for anew each time: a node that is blocked may pass a wake-up on to a class that
+        // was found empty before.
+        while let Some(index) = self.pop_ready() {
+            let node = &mut self.nodes[index];
+            let woken_by = node.woken_by.take();
+            match gate.admit(&node.key.fields, now) {
+                Err(blocked) => {
+                    self.skips += 1;
+                    self.block(index, blocked, woken_by);
+                }
+                Ok(grant) => {
+                    // A node in the ring has items.
+                    let (seq, slot) = node.items.pop_first()?;
+                    if node.items.is_empty() {
+                        self.drop_node(index);
+                    } else {
+                        self.make_ready(index);
                     }
-                    Ok(grant) => {
-                        // A node in the ring has items.
-                        let (seq, slot) = node.items.pop_first()?;
-                        if node.items.is_empty() {
-                            self.drop_node(index);
-                        } else {
-                            self.make_ready(index);
-                        }
-                        woken_by.into_iter().for_each(|(limit, _)| self.wake(limit));
-                        return Some(Picked { slot, seq, grant });
-                    }
+                    woken_by.into_iter().for_each(|(limit, _)| self.wake(limit));
+                    return Some(Picked { slot, seq, grant });
                 }
             }
         }
         self.misses += 1;
         None
+    }
+
+    /// Takes the next node out of its ring: high priority first.
+    fn pop_ready(&mut self) -> Option<usize> {
+        let [normal, high] = &mut self.rings;
+        let first = high.pop_first().or_else(|| normal.pop_first());
+        first.map(|(_, index)| index)
     }
 
     /// Gives the first node behind `limit` a turn.
@@ -497,6 +504,41 @@ mod tests {
         gate.slots = 1;
         nodes.wake(LimitId(1));
         assert_eq!(picks(&mut nodes, &mut gate), [0]);
+    }
+
+    /// Stops each destination by a limit that its name tells.
+    struct ByName;
+
+    impl Gate for ByName {
+        fn fields(&self) -> FieldSet {
+            FieldSet::default()
+        }
+
+        fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {
+            let first = fields.remotemx.as_ref().is_none_or(|mx| *mx == "first");
+            // The node of the second destination is stopped by the first limit at first.
+            Err(Blocked {
+                limit: LimitId(u64::from(!first && now > NOW)),
+                until: None,
+                kind: BlockKind::Concurrency,
+            })
+        }
+
+        fn release(&mut self, _: Ticket, _: Release, _: Timestamp, _: &mut Vec<LimitId>) {}
+    }
+
+    #[test]
+    fn a_wake_up_that_is_passed_on_to_a_higher_class_is_not_left_lying() {
+        let mut nodes = Nodes::default();
+        nodes.insert(normal("second"), 0, None);
+        assert_eq!(picks(&mut nodes, &mut ByName), []);
+        nodes.wake(LimitId(0));
+        nodes.insert(key(Priority::High, "first"), 1, None);
+        // The high one is stopped first, then the other by another limit: its wake-up is passed on.
+        let later = NOW.after(std::time::Duration::from_secs(1));
+        assert!(nodes.pick(&mut ByName, later).is_none());
+        assert!(!nodes.has_ready());
+        nodes.check().unwrap();
     }
 
     #[test]
