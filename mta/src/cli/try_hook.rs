@@ -337,6 +337,7 @@ impl Trial {
                     None,
                     None,
                     &[],
+                    &[],
                 );
                 variables.push(("arguments", arguments));
                 cause.is_success()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use angarium_effects::LocalFuture;
 use angarium_queue::item::{Item, ItemId, Pairs};
 use angarium_queue::outcome::{Cause, Situation, Verdict};
+use angarium_queue::policy::Applied;
 use angarium_queue::text::Text;
 
 use crate::hooks::queue::Predelivery;
@@ -77,6 +78,8 @@ pub struct Ended {
     pub grouping: Option<Text>,
     /// Tags of the policies that applied.
     pub tags: Vec<Text>,
+    /// The policies that applied.
+    pub policies: Vec<Arc<Applied>>,
 }
 
 /// Hooks that run no script.

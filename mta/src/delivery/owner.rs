@@ -8,6 +8,7 @@ use std::time::Duration;
 use angarium_effects::{LocalFuture, Monotonic};
 use angarium_queue::item::{Item, ItemId};
 use angarium_queue::outcome::{Action, Cause, Verdict};
+use angarium_queue::policy::Policies;
 use angarium_queue::scheduler::{Change, Input, Output, Predelivery, Scheduler, WorkerKey};
 use angarium_queue::text::Interner;
 use angarium_queue::time::Timestamp;
@@ -87,10 +88,12 @@ impl Owner {
         };
         handle.set_limit(settings.limits.messages);
         let seed = effects.random.next_u64();
+        // Settings that were made have policies that can be used.
+        let policies = Policies::new((*settings.policies).clone()).unwrap_or_default();
         let queue = Scheduler::new(
             settings.transports.clone(),
             Arc::clone(&settings.own),
-            Gate::new(Arc::clone(&settings.groupings)),
+            Gate::new(Arc::clone(&settings.groupings), policies),
             settings.limits,
             seed,
         );
@@ -223,10 +226,11 @@ impl Owner {
                 let transports = live.settings.transports.clone();
                 let own = Arc::clone(&live.settings.own);
                 let limits = live.settings.limits;
+                let policies = Arc::clone(&live.settings.policies);
                 self.core.idle.resize(live.settings.pool_size);
                 self.handle.set_limit(limits.messages);
                 let groupings = Arc::clone(&live.settings.groupings);
-                let regroup = self.queue.gate_mut().reload(groupings);
+                let regroup = self.queue.gate_mut().reload(groupings, &policies);
                 self.live = live;
                 self.input(Input::Configure {
                     transports,
@@ -408,6 +412,7 @@ impl Owner {
                     situation,
                     grouping,
                     tags,
+                    policies,
                 } => {
                     let Some(item) = self.queue.item(id).cloned() else {
                         continue;
@@ -433,6 +438,7 @@ impl Owner {
                         dsn_id: None,
                         grouping,
                         tags,
+                        policies,
                     };
                     let (core, live) = (Arc::clone(&self.core), Arc::clone(&self.live));
                     let job = jobs::postdelivery(ended, core, live, answer);

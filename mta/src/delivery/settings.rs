@@ -14,6 +14,7 @@ use angarium_config::transport::{self as config, Sni as ConfigSni};
 use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
 use angarium_queue::destination::{Candidate, OwnHosts};
 use angarium_queue::item::Item;
+use angarium_queue::policy::Setup;
 use angarium_queue::scheduler::Limits;
 use angarium_queue::text::Text;
 use angarium_queue::transport::{SourceIp, Transports};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `queues.grouping`
     pub groupings: Arc<Groupings>,
+    /// Policies and suspends.
+    pub policies: Arc<Setup>,
     /// `smtpd-delivery.yaml`: settings by destination, over those of the transport.
     pub by_destination: Arc<Delivery>,
     /// `queues.pooling.size`: idle connections of the process.
@@ -201,6 +204,7 @@ impl Default for Settings {
             own: Arc::new(OwnHosts::default()),
             limits: Limits::default(),
             groupings: Arc::default(),
+            policies: Arc::default(),
             by_destination: Arc::default(),
             pool_size: 1000,
             pool_policy: PoolPolicy::default(),

@@ -155,6 +155,7 @@ impl QueueHooks for QueueScripts {
                 ended.dsn_id.as_ref(),
                 ended.grouping.as_ref(),
                 &ended.tags,
+                &ended.policies,
             );
             let mut variables = vec![
                 ("arguments", arguments),

@@ -7,9 +7,12 @@ use angarium_mail::edits::Modified;
 use angarium_queue::attempt::{Attempt, Connection, EnhancedStatus, Outcome, TlsInfo};
 use angarium_queue::item::{Address, Item, ItemId};
 use angarium_queue::outcome::{Cause, Situation};
+use angarium_queue::policy::Applied;
+use angarium_queue::policy::spec::Property;
 use angarium_queue::text::Text;
-use angarium_runtime::array::Array;
+use angarium_runtime::array::{Array, Key};
 use angarium_runtime::native::VarDecl;
+use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use angarium_spool::{BodyRef, Spool};
 use angarium_stdlib::file::{self, SourceData};
@@ -269,6 +272,49 @@ fn attempt(attempt: &Attempt) -> Value {
         .into()
 }
 
+/// An entry of `$arguments["policy"]["policies"]`.
+fn policy(of: &Applied) -> Value {
+    let limits = &of.limits;
+    let rate = limits.rate.map(|rate| {
+        let pair = [f64::from(rate.count), rate.interval.as_secs_f64()];
+        pair.into_iter().map(Value::from).collect::<Array>()
+    });
+    let groups = of.groups.iter().map(|(field, name)| {
+        let name = format!("#{name}");
+        (Key::from(field.name()), Value::from(name.as_str()))
+    });
+    let dynamic = of.dynamic.iter().map(|(id, tag)| {
+        let entry = Map::default().with("id", text(id));
+        Value::from(entry.maybe("tag", tag.as_ref().map(text)))
+    });
+    let properties = of.properties.iter().map(|(name, value)| {
+        let value = match value {
+            Property::Text(value) => text(value),
+            Property::Number(value) => Value::from(*value),
+            Property::Boolean(value) => Value::from(*value),
+        };
+        (Key::from_string(Str::new(name.as_bytes())), value)
+    });
+    let some = |list: Array| (!list.is_empty()).then_some(list);
+    let names = of.fields.iter().map(|field| Value::from(field.name()));
+    Map::default()
+        .maybe("concurrency", limits.concurrency)
+        .maybe("rate", rate)
+        .maybe(
+            "connectinterval",
+            limits
+                .connect_interval
+                .map(|interval| interval.as_secs_f64()),
+        )
+        .with("fields", names.collect::<Array>())
+        .maybe("grouping", some(groups.collect()))
+        .maybe("dynamic", some(dynamic.collect()))
+        .maybe("tags", some(of.tags.iter().map(text).collect()))
+        .maybe("properties", some(properties.collect()))
+        .maybe("stop", of.stop.then_some(true))
+        .into()
+}
+
 /// `$arguments` of postdelivery.
 #[must_use]
 pub fn postdelivery_arguments(
@@ -278,18 +324,17 @@ pub fn postdelivery_arguments(
     dsn_id: Option<&ItemId>,
     grouping: Option<&Text>,
     tags: &[Text],
+    policies: &[Arc<Applied>],
 ) -> Value {
     let made = match cause {
         Cause::Attempt(attempt) => Some(attempt),
         _ => None,
     };
-    let policy = made.map(|_| {
-        // No policies can be configured yet, so none applied.
-        Value::from(
-            Map::default()
-                .with("tags", list(tags))
-                .with("policies", Array::new()),
-        )
+    let applied = made.map(|_| {
+        Value::from(Map::default().with("tags", list(tags)).with(
+            "policies",
+            policies.iter().map(|of| policy(of)).collect::<Array>(),
+        ))
     });
     let dsn = &situation.dsn;
     let has_dsn = dsn.action.is_some() || dsn.status.is_some() || dsn.diagnostic.is_some();
@@ -314,7 +359,7 @@ pub fn postdelivery_arguments(
         .with("expired", situation.expired)
         .maybe("action", situation.action.map(|action| action.as_str()))
         .maybe("grouping", grouping.map(text))
-        .maybe("policy", policy)
+        .maybe("policy", applied)
         .maybe("attempt", made.map(attempt))
         .maybe("dsn", dsn)
         .into()

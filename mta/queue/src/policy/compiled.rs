@@ -8,7 +8,6 @@ use thiserror::Error;
 use super::spec::{
     Block, ConditionSpec, FieldSpec, Limits, PolicySpec, Property, SuspendSpec, When,
 };
-use crate::destination::Candidate;
 use crate::gate::{Field, FieldSet, Fields};
 use crate::matcher::{FieldValue, Lists, Matcher, Pattern, PatternError};
 use crate::text::Text;
@@ -393,55 +392,5 @@ impl Suspend {
     pub fn field_set(&self) -> FieldSet {
         let fields = self.matchers.iter();
         fields.fold(FieldSet::default(), |set, (field, _)| set.with(*field))
-    }
-}
-
-/// How the field `grouping` is found: `queues.grouping`.
-#[derive(Clone, Debug, Default)]
-pub struct Groupings {
-    groups: Vec<(Text, Vec<(Field, Matcher)>)>,
-    otherwise: Option<Field>,
-}
-
-impl Groupings {
-    /// No group, and `otherwise` (remotemx or recipientdomain) as the value of what has none.
-    pub fn new(otherwise: Option<Field>) -> Self {
-        Groupings {
-            groups: Vec::new(),
-            otherwise,
-        }
-    }
-
-    /// Adds a group; a destination belongs to the first of which one field fits.
-    ///
-    /// # Errors
-    /// A pattern cannot be used.
-    pub fn add(&mut self, id: &str, any: &When, lists: &Lists) -> Result<(), PolicyError> {
-        let lay_out = |(field, patterns): &(Field, Vec<Pattern>)| {
-            Ok((*field, matcher(*field, patterns, lists)?))
-        };
-        let any: Result<Vec<_>, PolicyError> = any.iter().map(lay_out).collect();
-        self.groups.push((Text::from(format!("&{id}")), any?));
-        Ok(())
-    }
-
-    /// The grouping of a destination.
-    pub fn of(&self, candidate: &Candidate, domain: &Text) -> Option<Text> {
-        let value = |field: Field| match field {
-            Field::RemoteIp => FieldValue::Address(candidate.ip),
-            Field::RecipientDomain => FieldValue::Text(domain),
-            _ => FieldValue::Text(&candidate.mx),
-        };
-        let fits = |any: &[(Field, Matcher)]| {
-            any.iter()
-                .any(|(field, matcher)| matcher.matches(value(*field)))
-        };
-        let group = self.groups.iter().find(|(_, any)| fits(any));
-        group.map(|(id, _)| id.clone()).or_else(|| {
-            self.otherwise.map(|field| match field {
-                Field::RecipientDomain => domain.to_ascii_lowercase(),
-                _ => candidate.mx.to_ascii_lowercase(),
-            })
-        })
     }
 }

@@ -4,10 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::compiled::{Applied, Groupings, KeyPart, Policy, PolicyError, Suspend};
+use super::compiled::{Applied, KeyPart, Policy, PolicyError, Suspend};
 use super::rate::{Algorithm, Meter};
 use super::spec::{PolicySpec, SuspendSpec};
-use crate::destination::Candidate;
 use crate::gate::{
     BlockKind, Blocked, Field, FieldSet, Fields, Gate, Grant, LimitId, Release, Ticket,
 };
@@ -25,8 +24,6 @@ pub struct Setup {
     pub policies: Vec<PolicySpec>,
     /// `suspends`
     pub suspends: Vec<SuspendSpec>,
-    /// `queues.grouping`
-    pub groupings: Groupings,
     /// `queues.lists`
     pub lists: Lists,
 }
@@ -36,7 +33,6 @@ pub struct Setup {
 pub struct Policies {
     pub(super) algorithm: Algorithm,
     pub(super) lists: Lists,
-    groupings: Groupings,
     /// Those of the configuration, then those that exist for conditions set at run time.
     pub(super) policies: Vec<Policy>,
     /// How many are the configuration's.
@@ -155,7 +151,6 @@ impl Policies {
         self.policies = fresh;
         self.suspends = suspends;
         self.algorithm = setup.algorithm;
-        self.groupings = setup.groupings;
         self.lists = setup.lists;
         for (fields, dynamic) in dynamic {
             self.put_back(&fields, dynamic);
@@ -166,6 +161,11 @@ impl Policies {
     pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Whether nothing is limited or suspended.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.suspends.is_empty()
     }
 
     /// When something that was set at run time ends by itself; call [`expire`](Self::expire) then.
@@ -494,10 +494,6 @@ impl Gate for Policies {
         let policies = self.policies.iter().map(|policy| policy.field_set);
         let suspends = self.suspends.iter().map(Suspend::field_set);
         policies.chain(suspends).fold(set, FieldSet::union)
-    }
-
-    fn grouping(&self, candidate: &Candidate, recipientdomain: &Text) -> Option<Text> {
-        self.groupings.of(candidate, recipientdomain)
     }
 
     fn is_suspended(&self, fields: &Fields) -> bool {

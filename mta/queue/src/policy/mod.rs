@@ -19,5 +19,5 @@ pub mod spec;
 mod tests;
 
 pub use changes::{Change, DynamicSpec, Listed, ListedSuspend, Stored};
-pub use compiled::{Applied, Groupings, KeyPart, PolicyError};
+pub use compiled::{Applied, KeyPart, PolicyError};
 pub use engine::{Limited, Policies, Setup};

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::rate::{Algorithm, Rate};
 use super::spec::{Block, ConditionSpec, FieldSpec, Limits, PolicySpec, SuspendSpec, When};
-use super::{Applied, Change, DynamicSpec, Groupings, Policies, PolicyError, Setup};
-use crate::destination::Candidate;
+use super::{Applied, Change, DynamicSpec, Policies, PolicyError, Setup};
 use crate::gate::{BlockKind, Blocked, Field, Fields, Gate, Grant, Release};
-use crate::matcher::{Lists, Pattern};
+use crate::matcher::Pattern;
 use crate::time::Timestamp;
 use crate::transport::{SourceIp, Sources};
 
@@ -494,31 +493,6 @@ fn a_reload_keeps_the_counters_of_policies_that_stay() {
         1,
         "an error changes nothing"
     );
-}
-
-#[test]
-fn destinations_are_put_into_the_first_group_that_fits() {
-    let mut lists = Lists::default();
-    lists.add(Field::RemoteIp, "big", ["192.0.2.0/24"]).unwrap();
-    let mut groupings = Groupings::new(Some(Field::RecipientDomain));
-    let any = vec![(
-        Field::RemoteMx,
-        patterns(Field::RemoteMx, &["*.google.com"]),
-    )];
-    groupings.add("google", &any, &lists).unwrap();
-    let any = vec![(Field::RemoteIp, patterns(Field::RemoteIp, &["@big"]))];
-    groupings.add("big", &any, &lists).unwrap();
-    let candidate = |mx: &str, ip: &str| Candidate {
-        mx: mx.into(),
-        ip: ip.parse().unwrap(),
-        port: 25,
-        preference: 0,
-        secure: false,
-    };
-    let of = |mx: &str, ip: &str| groupings.of(&candidate(mx, ip), &"D.test".into()).unwrap();
-    assert_eq!(of("ASPMX.l.google.com", "192.0.2.1"), "&google");
-    assert_eq!(of("mx.test", "192.0.2.1"), "&big");
-    assert_eq!(of("mx.test", "203.0.113.1"), "d.test");
 }
 
 #[test]
