@@ -372,9 +372,13 @@ mod tests {
 
     use angarium_queue::attempt::{AttemptError, DnsError, ErrorKind, Reply, SmtpState};
     use angarium_queue::dsn::{Diagnostic, DsnAction, DsnRequest};
+    use angarium_queue::gate::Field;
     use angarium_queue::outcome::{Action, DsnArguments};
+    use angarium_queue::policy::rate::Rate;
+    use angarium_queue::policy::spec::Limits;
     use angarium_queue::time::Timestamp;
     use angarium_runtime::native::ContextDecl;
+    use angarium_stdlib::json::{self, Form};
 
     use super::*;
     use crate::hooks::queue::{POSTDELIVERY, PREDELIVERY};
@@ -452,7 +456,54 @@ mod tests {
             Some(&item.id),
             Some(&"&google".into()),
             &["tag".into()],
+            &[],
         )
+    }
+
+    #[test]
+    fn a_policy_shows_the_limits_and_labels_that_it_has() {
+        let properties = [
+            (Text::from("backoff-ttl"), Property::Number(300.0)),
+            (Text::from("note"), Property::Text("slow".into())),
+            (Text::from("on"), Property::Boolean(true)),
+        ];
+        let full = Applied {
+            fields: vec![Field::LocalIp, Field::RemoteMx],
+            groups: vec![(Field::RemoteMx, "gsuite".into())],
+            limits: Limits {
+                concurrency: Some(5),
+                rate: Some(Rate {
+                    count: 10,
+                    interval: Duration::from_secs(60),
+                }),
+                connect_interval: Some(Duration::from_millis(500)),
+            },
+            tags: vec!["backoff".into()],
+            properties: properties.into(),
+            stop: true,
+            dynamic: vec![("id".into(), Some("backoff".into()))],
+            ..Applied::default()
+        };
+        const PLAIN: Form = Form {
+            ascii: false,
+            pretty: false,
+        };
+        let shown: Vec<String> = [policy(&full), policy(&Applied::default())]
+            .iter()
+            .map(|value| json::encode(value, PLAIN).unwrap())
+            .map(|text| String::from_utf8(text).unwrap())
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                concat!(
+                    r#"{"concurrency":5,"rate":[10,60],"connectinterval":0.5,"fields":["localip","remotemx"],"#,
+                    r##""grouping":{"remotemx":"#gsuite"},"dynamic":[{"id":"id","tag":"backoff"}],"##,
+                    r#""tags":["backoff"],"properties":{"backoff-ttl":300,"note":"slow","on":true},"stop":true}"#,
+                ),
+                r#"{"fields":[]}"#,
+            ]
+        );
     }
 
     /// Every path of a value with its type.
