@@ -66,7 +66,7 @@ impl Hints {
 struct Properties {
     entries: Vec<(Str, Value)>,
     /// Where each name is, when there are many.
-    index: Option<Box<HashMap<Str, usize, KeyHash>>>,
+    index: Option<HashMap<Str, usize, KeyHash>>,
 }
 
 /// From how many properties on they have an index.
@@ -124,7 +124,7 @@ impl Properties {
     fn reindex(&mut self) {
         let names = self.entries.iter().enumerate();
         self.index = (self.entries.len() > MANY)
-            .then(|| Box::new(names.map(|(at, (name, _))| (name.clone(), at)).collect()));
+            .then(|| names.map(|(at, (name, _))| (name.clone(), at)).collect());
     }
 
     fn remove(&mut self, name: &Str) -> bool {

@@ -303,6 +303,9 @@ impl Fiber {
             .map_or(0, |frame| frame.base as usize + self.registers_of(frame));
         self.stack.truncate(top);
         self.stack.shrink_to_fit();
+        self.frames.shrink_to_fit();
+        self.instances.shrink_to_fit();
+        self.cells.shrink_to_fit();
     }
 
     /// Takes it again.
