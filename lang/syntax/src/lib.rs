@@ -11,6 +11,7 @@ mod depth;
 pub mod diagnostic;
 pub mod dump;
 mod explain;
+pub mod format;
 mod hints;
 pub mod lexer;
 mod lines;

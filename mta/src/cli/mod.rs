@@ -10,6 +10,7 @@
 //! | `try_hook` | `try` |
 //! | `run`, `repl` | `run` (= `hsh`), `repl` |
 //! | [`lint`] | `lint` (= `hsl-lint`) |
+//! | `fmt` | `fmt` |
 //! | `sink`, `load` | a fake destination and a load driver |
 //!
 //! Called by the names that other tools know (`hsh`, `hsl-lint`) it is that command.
@@ -20,6 +21,7 @@ mod demo;
 pub mod doc;
 pub mod failure;
 pub mod files;
+mod fmt;
 mod host;
 mod keywords;
 pub mod lint;
@@ -66,6 +68,8 @@ enum Command {
     /// Check scripts without running them
     #[command(visible_alias = "hsl-lint")]
     Lint(lint::Args),
+    /// Format scripts
+    Fmt(fmt::Args),
     /// Run the server in the foreground
     Serve(serve::ServeArgs),
     /// Write a new bundle, commented, to start from
@@ -156,6 +160,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(args) => run::run(&args),
         Command::Repl(args) => run::run(&args.into()),
         Command::Lint(args) => lint::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
         Command::Serve(args) => serve::serve(args),
         Command::Init(args) => bundle::init(&args),
         Command::Pack(args) => bundle::pack_command(&args),

@@ -5,6 +5,8 @@
     reason = "not every test uses all of it; tests read their own data"
 )]
 
+pub mod generate;
+
 use angarium_syntax::{Diagnostic, Program, SourceMap, parse};
 
 /// Parses a text that has a file of its own.
