@@ -73,8 +73,15 @@ fn files_are_rewritten_in_place_and_named() {
     assert_eq!(read(".git/x.hsl"), "echo  5");
     let mode = fs::metadata(path.join("a.hsl")).unwrap().mode();
     assert_eq!(mode & 0o7777, 0o754);
-    assert_eq!(fs::metadata(path.join("b/good.hsl")).unwrap().ino(), untouched);
-    assert!(fs::symlink_metadata(path.join("link.hsl")).unwrap().is_symlink());
+    assert_eq!(
+        fs::metadata(path.join("b/good.hsl")).unwrap().ino(),
+        untouched
+    );
+    assert!(
+        fs::symlink_metadata(path.join("link.hsl"))
+            .unwrap()
+            .is_symlink()
+    );
     let left: Vec<_> = fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
@@ -91,8 +98,15 @@ fn a_link_goes_on_leading_to_its_file() {
     symlink("files/a.hsl", folder.path().join("link.hsl")).unwrap();
     let answer = fmt(&["link.hsl"], "", folder.path());
     assert_eq!(answer, ("link.hsl\n".to_owned(), String::new(), 0));
-    assert!(fs::symlink_metadata(folder.path().join("link.hsl")).unwrap().is_symlink());
-    assert_eq!(fs::read(folder.path().join("files/a.hsl")).unwrap(), b"echo 1;\n");
+    assert!(
+        fs::symlink_metadata(folder.path().join("link.hsl"))
+            .unwrap()
+            .is_symlink()
+    );
+    assert_eq!(
+        fs::read(folder.path().join("files/a.hsl")).unwrap(),
+        b"echo 1;\n"
+    );
 }
 
 #[test]
@@ -101,7 +115,10 @@ fn a_check_changes_nothing_and_shows_the_difference() {
     let (output, messages, status) = fmt(&["--check", "."], "", folder.path());
     assert_eq!((messages.as_str(), status), ("", 1));
     insta::assert_snapshot!(output);
-    assert_eq!(fs::read(folder.path().join("a.hsl")).unwrap(), b"echo 1;\necho  2;\n");
+    assert_eq!(
+        fs::read(folder.path().join("a.hsl")).unwrap(),
+        b"echo 1;\necho  2;\n"
+    );
     let answer = fmt(&["--check", "b.hsl"], "", folder.path());
     assert_eq!(answer, (String::new(), String::new(), 0));
 }
@@ -112,7 +129,10 @@ fn a_file_with_an_error_is_left_alone_and_the_others_are_formatted() {
     let (output, messages, status) = fmt(&["a.hsl", "missing.hsl", "b.hsl"], "", folder.path());
     assert_eq!((output.as_str(), status), ("b.hsl\n", 1));
     insta::assert_snapshot!(messages);
-    assert_eq!(fs::read(folder.path().join("a.hsl")).unwrap(), b"echo  (1;\n");
+    assert_eq!(
+        fs::read(folder.path().join("a.hsl")).unwrap(),
+        b"echo  (1;\n"
+    );
     assert_eq!(fs::read(folder.path().join("b.hsl")).unwrap(), b"echo 2;\n");
 }
 
@@ -136,7 +156,11 @@ fn standard_input_goes_to_standard_output() {
 #[test]
 fn arguments_that_make_no_sense_are_refused() {
     let folder = folder(&[]);
-    for arguments in [&[][..], &["--stdin", "a.hsl"], &["--stdin-filename", "x", "a.hsl"]] {
+    for arguments in [
+        &[][..],
+        &["--stdin", "a.hsl"],
+        &["--stdin-filename", "x", "a.hsl"],
+    ] {
         let (output, messages, status) = fmt(arguments, "", folder.path());
         assert_eq!((output.as_str(), status), ("", 2), "{messages}");
     }

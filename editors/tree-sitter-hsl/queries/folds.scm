@@ -1,0 +1,9 @@
+[
+  (block)
+  (class_body)
+  (switch_statement)
+  (match)
+  (array)
+  (arguments)
+  (comment)
+] @fold
