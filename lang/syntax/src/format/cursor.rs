@@ -74,18 +74,13 @@ impl<'a> Formatter<'a> {
 
     // ---- Taking ------------------------------------------------------------------------------
 
-    /// The next token, which is of this kind, with its comments.
+    /// The next token with its comments, if it is of this kind.
     pub(super) fn take(&mut self, kind: TokenKind) -> Option<Doc> {
         if self.peek() == kind {
             self.token()
         } else {
             None
         }
-    }
-
-    /// The next token, if it is of this kind.
-    pub(super) fn take_if(&mut self, kind: TokenKind) -> Option<Doc> {
-        self.take(kind)
     }
 
     /// The next token with its comments.
@@ -103,10 +98,7 @@ impl<'a> Formatter<'a> {
         };
         self.at += 1;
         let trailing = self.behind_line(item.trailing);
-        Some(
-            self.docs
-                .concat([leading, text].into_iter().chain([trailing])),
-        )
+        Some(self.docs.concat([leading, text, trailing]))
     }
 
     /// The closing bracket that comes next, and the comments behind it on its line, which are outside.

@@ -190,7 +190,7 @@ impl Formatter<'_> {
 
     fn args(&mut self) -> Option<Doc> {
         self.list(Layout::Call, |this| {
-            let dots = this.take_if(TokenKind::Ellipsis);
+            let dots = this.take(TokenKind::Ellipsis);
             let value = this.expr(Chain::Indented)?;
             Some(match dots {
                 Some(dots) => this.docs.concat([dots, value]),
@@ -278,7 +278,7 @@ impl Formatter<'_> {
     /// An array literal, or the brackets of `array(…)`.
     pub(super) fn array(&mut self) -> Option<Doc> {
         self.list(Layout::Tight, |this| {
-            if let Some(dots) = this.take_if(TokenKind::Ellipsis) {
+            if let Some(dots) = this.take(TokenKind::Ellipsis) {
                 let value = this.expr(Chain::Indented)?;
                 return Some(this.docs.concat([dots, value]));
             }
@@ -289,7 +289,7 @@ impl Formatter<'_> {
 
     /// `=> value` behind a key, if it is there.
     pub(super) fn pair(&mut self, key: Doc) -> Option<Doc> {
-        let Some(arrow) = self.take_if(TokenKind::FatArrow) else {
+        let Some(arrow) = self.take(TokenKind::FatArrow) else {
             return Some(key);
         };
         let mut value = self.expr(Chain::Indented)?;
@@ -306,15 +306,14 @@ impl Formatter<'_> {
             patterns.push(self.token()?);
         } else {
             patterns.push(self.expr(Chain::Indented)?);
-            while let Some(comma) = self.take_if(TokenKind::Comma) {
+            while let Some(comma) = self.take(TokenKind::Comma) {
                 let line = self.docs.line();
                 patterns.extend([comma, line, self.expr(Chain::Indented)?]);
             }
         }
         let patterns = self.docs.concat(patterns);
         let patterns = self.docs.group(patterns);
-        let arm = self.pair(patterns)?;
-        Some(arm)
+        self.pair(patterns)
     }
 
     /// `function (…) closure (…) { … }`
@@ -322,7 +321,7 @@ impl Formatter<'_> {
         let word = self.token()?;
         let params = self.params()?;
         let mut parts = vec![word, params];
-        if let Some(word) = self.take_if(TokenKind::Closure) {
+        if let Some(word) = self.take(TokenKind::Closure) {
             let captures = self.list(Layout::Bare, |this| this.take(TokenKind::Variable))?;
             parts.extend([word, captures]);
         }
@@ -339,12 +338,12 @@ impl Formatter<'_> {
 
     pub(super) fn params(&mut self) -> Option<Doc> {
         self.list(Layout::Tight, |this| {
-            if let Some(dots) = this.take_if(TokenKind::Ellipsis) {
+            if let Some(dots) = this.take(TokenKind::Ellipsis) {
                 let variable = this.take(TokenKind::Variable)?;
                 return Some(this.docs.concat([dots, variable]));
             }
             let variable = this.take(TokenKind::Variable)?;
-            let Some(equals) = this.take_if(TokenKind::Assign) else {
+            let Some(equals) = this.take(TokenKind::Assign) else {
                 return Some(variable);
             };
             let value = this.expr(Chain::Indented)?;

@@ -73,7 +73,7 @@ impl Formatter<'_> {
                 let word = self.token()?;
                 let name = self.expr(Chain::Indented)?;
                 let mut parts = vec![word, name];
-                if let Some(arrow) = self.take_if(TokenKind::FatArrow) {
+                if let Some(arrow) = self.take(TokenKind::FatArrow) {
                     parts.extend([arrow, self.take(TokenKind::Variable)?]);
                 }
                 parts.push(self.block(false)?);
@@ -160,7 +160,7 @@ impl Formatter<'_> {
     fn variables(&mut self) -> Option<Doc> {
         let first = self.take(TokenKind::Variable)?;
         let mut rest = Vec::new();
-        while let Some(comma) = self.take_if(TokenKind::Comma) {
+        while let Some(comma) = self.take(TokenKind::Comma) {
             let line = self.docs.line();
             rest.extend([comma, line, self.take(TokenKind::Variable)?]);
         }
@@ -392,7 +392,7 @@ impl Formatter<'_> {
         match self.peek() {
             TokenKind::LBrace => parts.push(self.list(Layout::Padded, |this| {
                 let mut words = vec![this.token()?];
-                if let Some(word) = this.take_if(TokenKind::As) {
+                if let Some(word) = this.take(TokenKind::As) {
                     words.extend([word, this.token()?]);
                 }
                 Some(this.spaced(words))
@@ -406,7 +406,7 @@ impl Formatter<'_> {
         }
         parts.push(self.take(TokenKind::From)?);
         parts.push(self.token()?);
-        if let Some(word) = self.take_if(TokenKind::With) {
+        if let Some(word) = self.take(TokenKind::With) {
             parts.extend([word, self.array()?]);
         }
         let stmt = self.spaced(parts);
@@ -494,7 +494,7 @@ impl Formatter<'_> {
             }
         }
         words.push(self.take(TokenKind::Variable)?);
-        if let Some(equals) = self.take_if(TokenKind::Assign) {
+        if let Some(equals) = self.take(TokenKind::Assign) {
             words.extend([equals, self.expr(Chain::Indented)?]);
         }
         let member = self.spaced(words);
