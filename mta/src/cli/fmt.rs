@@ -33,6 +33,7 @@ pub struct Args {
         long,
         value_name = "NAME",
         requires = "stdin",
+        conflicts_with = "paths",
         default_value = "<stdin>"
     )]
     stdin_filename: String,
