@@ -229,9 +229,10 @@ pub trait Builtins {
     fn methods(&self) -> Vec<&'static str> {
         Vec::new()
     }
-    /// Option keys that methods called `method` know; none when one of them knows no options or they are not known.
-    fn method_options(&self, method: &str) -> Option<Vec<&'static str>> {
-        let _ = method;
+    /// Option keys that methods called `method` take in the argument at `place`; none when one of them takes no options
+    /// there or they are not known.
+    fn method_options(&self, method: &str, place: usize) -> Option<Vec<&'static str>> {
+        let _ = (method, place);
         None
     }
     /// Predefined variables (without `$`) and whether they may be written.

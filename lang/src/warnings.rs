@@ -113,7 +113,11 @@ impl Compiler<'_> {
             span: name.span,
             options: args
                 .iter()
-                .flat_map(|arg| option_keys(&arg.value))
+                .enumerate()
+                .flat_map(|(place, arg)| {
+                    let keys = option_keys(&arg.value).into_iter();
+                    keys.map(move |(name, span)| (place, name, span))
+                })
                 .collect(),
             chain: self.chain.clone(),
         };
@@ -133,10 +137,10 @@ impl Compiler<'_> {
             }
             let mut warnings = Vec::new();
             if known.contains(&&*call.name) {
-                if let Some(options) = self.builtins.method_options(&call.name) {
-                    let unknown = call.options.iter();
-                    let unknown = unknown.filter(|(name, _)| !options.contains(&&**name));
-                    warnings.extend(unknown.map(|(option, span)| {
+                for (place, option, span) in &call.options {
+                    let options = self.builtins.method_options(&call.name, *place);
+                    let unknown = options.filter(|options| !options.contains(&&**option));
+                    warnings.extend(unknown.map(|options| {
                         unknown_option(option, *span, &format!("{}()", call.name), &options)
                     }));
                 }
@@ -216,8 +220,8 @@ impl Compiler<'_> {
 pub(crate) struct MethodCall {
     name: Box<str>,
     span: Span,
-    /// The string keys of arrays among the arguments.
-    options: Vec<(String, Span)>,
+    /// The string keys of arrays among the arguments, with the places of those.
+    options: Vec<(usize, String, Span)>,
     /// The `include` and `import` statements on the way to it.
     chain: Vec<Span>,
 }

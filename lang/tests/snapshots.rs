@@ -57,7 +57,7 @@ message! {
     break_outside_of_a_loop: "if (1) { break; }";
     what_is_not_there_yet: "import $x from \"data.crt\";";
     a_missing_file: "include \"nope.hsl\";";
-    warnings_about_names: "$valeu = 1;\necho $value;\n$totl += 1;\necho $totl;\n$m = Map(\"string\", \"any\");\n$m->ste(\"a\", 1);\nclass C { function sent() {} $own = none; }\nC()->snet();\nC()->own();\npadded(\"x\", [\"fil\" => \"y\", \"other\" => 1]);\n$m->write([\"sinc\" => true]);";
+    warnings_about_names: "$valeu = 1;\necho $value;\n$totl += 1;\necho $totl;\n$m = Map(\"string\", \"any\");\n$m->ste(\"a\", 1);\nclass C { function sent() {} $own = none; }\nC()->snet();\nC()->own();\npadded(\"x\", [\"fil\" => \"y\", \"other\" => 1]);\n$m->write([\"sinc\" => true]);\n$m->write([\"sync\" => true], [\"sinc\" => true]);";
     parameters_with_one_name: "function f($a, $b = 1, $a) { return $b; }\nfunction ($x, $x) closure ($y, $y) {};";
     an_operator_on_literals: "echo [1] / 2;\necho 1 + 2 * [1] - 5;\necho \"%s\" % [1];";
     warnings: "function print() { return 1; echo 2; }\n$x == 5;\necho [1] / 2;\necho $missing;\nfunction g() { return $connection; }";

@@ -315,11 +315,13 @@ impl Builtins for Names<'_> {
             .collect()
     }
 
-    fn method_options(&self, method: &str) -> Option<Vec<&'static str>> {
+    fn method_options(&self, method: &str, place: usize) -> Option<Vec<&'static str>> {
         let mut known = Vec::new();
         for native in self.classes().filter_map(|class| class.method(method)) {
-            let options = self.library.native(native).decl.options;
-            if options.is_empty() {
+            let native = self.library.native(native);
+            let options = native.decl.options;
+            let param = native.signature.params.get(place);
+            if options.is_empty() || param.is_none_or(|param| param.name != "options") {
                 return None;
             }
             known.extend(options.iter().map(|option| option.name));

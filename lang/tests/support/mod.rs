@@ -67,8 +67,8 @@ impl Builtins for Names {
     fn methods(&self) -> Vec<&'static str> {
         vec!["set", "get", "delete", "write"]
     }
-    fn method_options(&self, method: &str) -> Option<Vec<&'static str>> {
-        (method == "write").then(|| vec!["sync"])
+    fn method_options(&self, method: &str, place: usize) -> Option<Vec<&'static str>> {
+        (method == "write" && place == 0).then(|| vec!["sync"])
     }
 }
 
