@@ -119,6 +119,19 @@ macro_rules! copy_value {
     };
 }
 
+/// As [`copy_value`] from a place that is no register of this window: bytes of short strings go there at once.
+#[inline]
+fn copy(to: &mut Value, from: &Value) {
+    if let Value::String(Str::Inline(length, bytes)) = from {
+        if !is_plain(to) {
+            clear_cold(to);
+        }
+        put_plain(to, Value::String(Str::Inline(*length, *bytes)));
+    } else {
+        copy_value!(from, to);
+    }
+}
+
 /// Writes what a built-in gave, kind by kind as well; leaves the handlers with what it threw.
 macro_rules! result {
     ($result:expr, $to:expr, $thrown:lifetime) => {
@@ -597,10 +610,13 @@ impl Fiber {
                         Op::LoadInt => put(&mut regs[r(instr.a)], f64::from(instr.int())),
                         Op::LoadK => {
                             let value = constants.get(instr.d as usize).unwrap_or(&Value::None);
-                            copy_value!(value, &mut regs[r(instr.a)]);
+                            copy(&mut regs[r(instr.a)], value);
                         }
                         Op::Copy => {
-                            copy_value!(&regs[r(instr.b)], &mut regs[r(instr.a)]);
+                            if let Ok([to, from]) = regs.get_disjoint_mut([r(instr.a), r(instr.b)])
+                            {
+                                copy(to, from);
+                            }
                         }
                         Op::Move => {
                             if let Value::Number(number) = regs[r(instr.b)] {
