@@ -226,6 +226,9 @@ enum Next {
     Stale,
 }
 
+/// Bytes of an array without entries: itself, the counts of its holders, what an allocator adds.
+const BASE: usize = size_of::<Array>() + 48;
+
 /// An array: keys in insertion order.
 pub struct Array {
     form: Form,
@@ -265,10 +268,7 @@ impl Array {
     /// An empty array.
     #[must_use]
     pub fn new() -> Array {
-        Array {
-            form: Form::List(Vec::new()),
-            charged: 0,
-        }
+        Array::from_list(Vec::new())
     }
 
     /// An empty array with room for `capacity` values.
@@ -443,7 +443,7 @@ impl Array {
                         index
                     }
                 };
-                let bytes = table.capacity() * HASH_ENTRY;
+                let bytes = BASE + table.capacity() * HASH_ENTRY;
                 if bytes > self.charged {
                     memory::charge(bytes - self.charged);
                     self.charged = bytes;
@@ -635,10 +635,11 @@ impl Array {
     }
 
     fn capacity_bytes(&self) -> usize {
-        match &self.form {
+        let entries = match &self.form {
             Form::List(values) => values.capacity() * size_of::<Value>(),
             Form::Hash { table, .. } => table.capacity() * HASH_ENTRY,
-        }
+        };
+        BASE + entries
     }
 
     fn recharge(&mut self) {

@@ -562,7 +562,7 @@ impl CachedCall {
         if let Some(place) = &self.place
             && ttl > 0.0
         {
-            let tree = freeze(&self.result).map_err(|error| Throw::error(error.to_string()))?;
+            let tree = freeze(&self.result)?;
             let lifetime = Duration::try_from_secs_f64(ttl).unwrap_or(Duration::MAX);
             let now = cx.host.clock.monotonic().0;
             self.caches

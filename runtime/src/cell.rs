@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use crate::frozen::Pin;
+use crate::memory::Charge;
 use crate::object::Function;
 use crate::value::Value;
 
@@ -15,7 +16,11 @@ pub struct VarCell {
     /// when somebody looks, because a closure may have captured itself.
     frozen: RefCell<Option<(Pin, u32)>>,
     read_only: bool,
+    _charge: Charge,
 }
+
+/// What a variable takes: itself, its counts, and the note that its execution keeps of it.
+const CELL_BYTES: usize = size_of::<VarCell>() + 32;
 
 impl VarCell {
     pub(crate) fn new(value: Value) -> Rc<VarCell> {
@@ -23,6 +28,7 @@ impl VarCell {
             value: RefCell::new(value),
             frozen: RefCell::new(None),
             read_only: false,
+            _charge: Charge::new(CELL_BYTES),
         })
     }
 
@@ -35,6 +41,7 @@ impl VarCell {
             value: RefCell::new(value),
             frozen: RefCell::new(None),
             read_only: true,
+            _charge: Charge::new(CELL_BYTES),
         })
     }
 
@@ -44,6 +51,7 @@ impl VarCell {
             value: RefCell::new(Value::Undefined),
             frozen,
             read_only: false,
+            _charge: Charge::new(CELL_BYTES),
         });
         note_thawed(&cell);
         cell

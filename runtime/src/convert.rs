@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use crate::array::{Key, View};
 use crate::object::Function;
-use crate::string::Str;
-use crate::value::{ArrayRef, Value};
+use crate::string::{MAX_STRING, Str};
+use crate::value::Value;
 
 /// Truthiness (5.3).
 #[inline]
@@ -169,7 +169,8 @@ pub fn to_str(value: &Value) -> Str {
         Value::Boolean(false) => Str::from("false"),
         other => {
             let mut out = Vec::new();
-            write_str(&mut out, other);
+            // Where a text may be long its reader asks for the budget first (`Cx::write_str`).
+            write_str_while(&mut out, other, |length| length <= MAX_STRING);
             Str::from_vec(out)
         }
     }
@@ -187,6 +188,19 @@ pub fn write_str(out: &mut Vec<u8>, value: &Value) {
         Value::Object(object) => out.extend_from_slice(&object.to_text()),
         Value::Resource(_) => out.extend_from_slice(b"resource"),
     }
+}
+
+/// The dump form for a message: what is longer than a mebibyte is cut off, and ends with `…`.
+#[must_use]
+pub fn dump_short(value: &Value) -> Vec<u8> {
+    const MOST: usize = 1 << 20;
+    let mut out = Vec::new();
+    let whole = write_dump_while(&mut out, value, |length| length <= MOST);
+    if !whole || out.len() > MOST {
+        out.truncate(MOST);
+        out.extend_from_slice("…".as_bytes());
+    }
+    out
 }
 
 /// The dump form of a value: as [`write_dump`].
@@ -244,6 +258,12 @@ fn write_dump_while(
             Key::None | Key::Tombstone(_) => out.extend_from_slice(b"none"),
         }
         out.extend_from_slice(b"=>");
+        if let Value::String(string) = &value
+            && string.len() > 4096
+            && !go_on(out.len().saturating_add(string.len()))
+        {
+            return false;
+        }
         write_dump_leaf(out, &value, &mut open);
     }
     true
@@ -273,40 +293,48 @@ pub fn write_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
         return;
     }
     // The shortest run of `#` that does not occur between quotes in the text; none when it has no `''` at all.
-    let mut delimiter = Vec::new();
-    loop {
-        let mut mark = vec![b'\''];
-        mark.extend_from_slice(&delimiter);
-        mark.push(b'\'');
-        // A final quote would join the closing mark when there is no delimiter.
-        let collides = memchr::memmem::find(bytes, &mark).is_some()
-            || (delimiter.is_empty() && bytes.ends_with(b"'"));
-        if !collides {
-            out.extend_from_slice(&mark);
-            out.extend_from_slice(bytes);
-            out.extend_from_slice(&mark);
-            return;
+    let mut taken = HashSet::new();
+    for quote in memchr::memchr_iter(b'\'', bytes) {
+        let rest = bytes.get(quote + 1..).unwrap_or_default();
+        let run = rest.iter().take_while(|byte| **byte == b'#').count();
+        // At the end of the text the run would be closed by the quote of the closing mark.
+        if matches!(rest.get(run), None | Some(b'\'')) {
+            taken.insert(run);
         }
-        delimiter.push(b'#');
     }
+    let length = (0..).find(|run| !taken.contains(run)).unwrap_or(0);
+    let mark = |out: &mut Vec<u8>| {
+        out.push(b'\'');
+        out.extend(std::iter::repeat_n(b'#', length));
+        out.push(b'\'');
+    };
+    mark(out);
+    out.extend_from_slice(bytes);
+    mark(out);
 }
 
 /// Strict equality, `===` (5.1).
 #[must_use]
 pub fn strict_equal(a: &Value, b: &Value) -> bool {
+    strict_equal_counted(a, b, &mut 0)
+}
+
+/// As [`strict_equal`]; adds to `work` what the comparison is worth in units of fuel.
+#[must_use]
+pub fn strict_equal_counted(a: &Value, b: &Value, work: &mut usize) -> bool {
     let mut pending: Vec<(Value, Value)> = Vec::new();
-    if !strict_leaf(a, b, &mut pending) {
+    if !strict_leaf(a, b, &mut pending, work) {
         return false;
     }
     // Arrays share parts: a pair that was compared once is not compared again, or the time could be exponential.
-    let mut seen: HashSet<(*const ArrayRef, *const ArrayRef)> = HashSet::new();
+    let mut seen = HashSet::new();
     let mut held: Vec<(Value, Value)> = Vec::new();
     let mut steps = 0_u32;
     while let Some(pair) = pending.pop() {
         steps += 1;
         if steps > 64
             && let (Value::Array(x), Value::Array(y)) = (&pair.0, &pair.1)
-            && !seen.insert((Rc::as_ptr(x), Rc::as_ptr(y)))
+            && !seen.insert((x.identity(), y.identity()))
         {
             continue;
         }
@@ -317,7 +345,8 @@ pub fn strict_equal(a: &Value, b: &Value) -> bool {
             let Some(other) = b.get(&key) else {
                 return false;
             };
-            if !strict_leaf(&value, &other, &mut pending) {
+            *work = work.saturating_add(1);
+            if !strict_leaf(&value, &other, &mut pending, work) {
                 return false;
             }
         }
@@ -329,16 +358,25 @@ pub fn strict_equal(a: &Value, b: &Value) -> bool {
     true
 }
 
-fn strict_leaf(a: &Value, b: &Value, pending: &mut Vec<(Value, Value)>) -> bool {
+fn strict_leaf(a: &Value, b: &Value, pending: &mut Vec<(Value, Value)>, work: &mut usize) -> bool {
     match (a, b) {
         (Value::None, Value::None) => true,
         (Value::Boolean(a), Value::Boolean(b)) => a == b,
         (Value::Number(a), Value::Number(b)) => a == b,
-        (Value::String(a), Value::String(b)) => a == b,
+        (Value::String(a), Value::String(b)) => {
+            *work = work.saturating_add(a.len().min(b.len()) / 64);
+            a == b
+        }
         (Value::Function(a), Value::Function(b)) => same_function(a, b),
         (Value::Object(a), Value::Object(b)) => Rc::ptr_eq(a, b),
         (Value::Resource(a), Value::Resource(b)) => Rc::ptr_eq(a, b) || a.same(b),
-        (Value::Array(x), Value::Array(y)) if Rc::ptr_eq(x, y) && !may_hold_nan(a) => true,
+        (Value::Array(x), Value::Array(y)) if x.identity() == y.identity() => {
+            *work = work.saturating_add(a.as_array().map_or(0, |view| view.len()) / 8);
+            if may_hold_nan(a) {
+                pending.push((a.clone(), b.clone()));
+            }
+            true
+        }
         _ => match (a.as_array(), b.as_array()) {
             (Some(x), Some(y)) if x.len() == y.len() => {
                 pending.push((a.clone(), b.clone()));
@@ -377,6 +415,12 @@ fn same_function(a: &Rc<Function>, b: &Rc<Function>) -> bool {
 /// Loose equality, `==` (5.2).
 #[must_use]
 pub fn loose_equal(a: &Value, b: &Value) -> bool {
+    loose_equal_counted(a, b, &mut 0)
+}
+
+/// As [`loose_equal`]; adds to `work` what the comparison is worth in units of fuel.
+#[must_use]
+pub fn loose_equal_counted(a: &Value, b: &Value, work: &mut usize) -> bool {
     use Value::{Boolean, None, Number, String};
     match (a, b) {
         (None, None) => true,
@@ -385,12 +429,13 @@ pub fn loose_equal(a: &Value, b: &Value) -> bool {
         (Boolean(a), Number(b)) | (Number(b), Boolean(a)) => f64::from(u8::from(*a)) == *b,
         (Boolean(a), other) | (other, Boolean(a)) => *a == truthy(other),
         (Number(a), Number(b)) => a == b,
-        (Number(a), string @ String(_)) | (string @ String(_), Number(a)) => {
-            *a == to_number(string)
+        (Number(a), String(text)) | (String(text), Number(a)) => {
+            *work = work.saturating_add(text.len() / 64);
+            Some(*a) == parse_number(text.as_bytes()).or(Some(0.0))
         }
         // An array, function, object or resource counts as its truth here.
         (Number(a), other) | (other, Number(a)) => *a == f64::from(u8::from(truthy(other))),
-        (a, b) => a.kind() == b.kind() && strict_equal(a, b),
+        (a, b) => a.kind() == b.kind() && strict_equal_counted(a, b, work),
     }
 }
 

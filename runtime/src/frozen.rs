@@ -14,9 +14,10 @@ use indexmap::IndexMap;
 
 use crate::array::{Key, KeyHash, KeyRef};
 use crate::cell::VarCell;
-use crate::native::{ClassId, NativeFn};
+use crate::memory;
+use crate::native::{ClassId, NativeFn, Throw};
 use crate::object::{Function, Object, UserFunction};
-use crate::string::{INLINE, Str, hash_bytes};
+use crate::string::{INLINE, Str, StrBuf, hash_bytes};
 use crate::value::{ArrayRef, Value};
 use crate::vm::unit::{Unit, UnitRef};
 
@@ -186,12 +187,25 @@ pub enum FreezeError {
     /// A tree has at most 2^32 strings and arrays.
     #[error("value too large to be stored in shared memory")]
     TooLarge,
+    /// The frozen form would exceed the memory budget of the running execution.
+    #[error("not enough memory to store the value")]
+    Memory,
+}
+
+impl From<FreezeError> for Throw {
+    fn from(error: FreezeError) -> Throw {
+        match error {
+            FreezeError::Memory => Throw::limit("memory"),
+            other => Throw::error(other.to_string()),
+        }
+    }
 }
 
 /// The frozen form of `value`, independent of this thread.
 ///
 /// # Errors
-/// [`FreezeError::NotStorable`] when `value` holds something that is bound to its execution.
+/// [`FreezeError::NotStorable`] when `value` holds something that is bound to its execution, [`FreezeError::Memory`]
+/// when the frozen form does not fit into the budget.
 pub fn freeze(value: &Value) -> Result<Arc<Tree>, FreezeError> {
     let mut tree = Tree::default();
     // An array's place is taken before its elements are known; the work list keeps deep nesting off the stack.
@@ -222,12 +236,12 @@ pub fn freeze(value: &Value) -> Result<Arc<Tree>, FreezeError> {
                     Key::String(string) => FrozenKey::String(string.as_bytes().into()),
                     Key::None | Key::Tombstone(_) => FrozenKey::None,
                 };
-                tree.bytes += 64;
+                tree.grow(64)?;
                 table.insert(key, tree.add(&value, &mut work)?);
             }
             FrozenArray::Hash(table)
         };
-        tree.bytes += frozen.len() * size_of::<FrozenValue>();
+        tree.grow(frozen.len().saturating_mul(size_of::<FrozenValue>()))?;
         tree.arrays[index as usize] = frozen;
     }
 }
@@ -244,11 +258,26 @@ struct Work {
     functions: Vec<Rc<Function>>,
     object_index: HashMap<*const Object, u32>,
     kept_objects: Vec<Rc<Object>>,
-    array_index: HashMap<*const ArrayRef, u32>,
+    array_index: HashMap<(*const (), u32), u32>,
     kept: Vec<Rc<ArrayRef>>,
+    /// Long strings are there once, too.
+    string_index: HashMap<*const StrBuf, u32>,
+    kept_strings: Vec<Rc<StrBuf>>,
 }
 
+/// Strings that are shorter are copied without asking whether they were seen.
+const LONG: usize = 256;
+
 impl Tree {
+    /// Counts `more` bytes.
+    fn grow(&mut self, more: usize) -> Result<(), FreezeError> {
+        self.bytes = self.bytes.saturating_add(more);
+        if memory::would_exceed(self.bytes) {
+            return Err(FreezeError::Memory);
+        }
+        Ok(())
+    }
+
     fn add(&mut self, value: &Value, work: &mut Work) -> Result<FrozenValue, FreezeError> {
         let index = |len: usize| u32::try_from(len).map_err(|_| FreezeError::TooLarge);
         Ok(match value {
@@ -257,20 +286,33 @@ impl Tree {
             Value::Number(number) => FrozenValue::Number(*number),
             Value::String(Str::Inline(len, bytes)) => FrozenValue::Short(*len, *bytes),
             Value::String(string) => {
+                let long = match string {
+                    Str::Heap(buffer) if string.len() >= LONG => Some(buffer),
+                    _ => None,
+                };
+                if let Some(index) =
+                    long.and_then(|buffer| work.string_index.get(&Rc::as_ptr(buffer)))
+                {
+                    return Ok(FrozenValue::String(*index));
+                }
                 let index = index(self.strings.len())?;
-                self.bytes += string.len() + size_of::<Box<[u8]>>();
+                self.grow(string.len().saturating_add(size_of::<Box<[u8]>>()))?;
                 self.strings.push(string.as_bytes().into());
+                if let Some(buffer) = long {
+                    work.string_index.insert(Rc::as_ptr(buffer), index);
+                    work.kept_strings.push(Rc::clone(buffer));
+                }
                 FrozenValue::String(index)
             }
             Value::Array(array) => {
                 // A part that several arrays share is there once.
-                if let Some(index) = work.array_index.get(&Rc::as_ptr(array)) {
+                if let Some(index) = work.array_index.get(&array.identity()) {
                     return Ok(FrozenValue::Array(*index));
                 }
                 let index = index(self.arrays.len())?;
                 self.arrays.push(FrozenArray::List(Box::default()));
                 work.arrays.push((index, value.clone()));
-                work.array_index.insert(Rc::as_ptr(array), index);
+                work.array_index.insert(array.identity(), index);
                 work.kept.push(Rc::clone(array));
                 FrozenValue::Array(index)
             }
@@ -280,7 +322,7 @@ impl Tree {
                 }
                 let frozen = object.freeze()?;
                 let index = index(self.objects.len())?;
-                self.bytes += frozen.bytes();
+                self.grow(frozen.bytes())?;
                 self.objects.push(frozen);
                 work.object_index.insert(Rc::as_ptr(object), index);
                 work.kept_objects.push(Rc::clone(object));
@@ -297,7 +339,7 @@ impl Tree {
                     Function::BoundMethod(object, method) => {
                         let frozen = object.freeze()?;
                         let object = index(self.objects.len())?;
-                        self.bytes += frozen.bytes();
+                        self.grow(frozen.bytes())?;
                         self.objects.push(frozen);
                         FrozenFunction::BoundMethod(object, *method)
                     }
@@ -332,7 +374,7 @@ impl Tree {
                     }
                 };
                 let index = index(self.functions.len())?;
-                self.bytes += size_of::<FrozenFunction>();
+                self.grow(size_of::<FrozenFunction>())?;
                 self.functions.push(frozen);
                 work.function_index.insert(Rc::as_ptr(function), index);
                 work.functions.push(Rc::clone(function));
@@ -341,7 +383,7 @@ impl Tree {
             Value::Resource(resource) => {
                 let frozen = resource.freeze()?;
                 let index = index(self.objects.len())?;
-                self.bytes += frozen.bytes();
+                self.grow(frozen.bytes())?;
                 self.objects.push(frozen);
                 FrozenValue::Object(index)
             }
@@ -377,6 +419,11 @@ impl Pin {
             cells: RefCell::default(),
             objects: RefCell::default(),
         }))
+    }
+
+    /// Where the tree is: tells trees apart while both are held.
+    pub(crate) fn address(&self) -> *const () {
+        Arc::as_ptr(&self.0.tree).cast()
     }
 
     /// The captured variable `index`.
@@ -432,6 +479,7 @@ impl Pin {
                 proto: *proto,
                 anonymous: *anonymous,
                 this: None,
+                _charge: UserFunction::charge(captures.len()),
                 captures: captures.iter().map(|index| self.cell(*index)).collect(),
             }),
         };

@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use angarium_effects::{Clock, Dns, Monotonic, Random};
 
@@ -207,10 +208,15 @@ pub trait CompiledRegex: Send + Sync {
     fn as_any(&self) -> &dyn Any;
     /// `/pattern/modifiers`
     fn text(&self) -> &[u8];
+    /// Estimated bytes that it takes.
+    fn memory(&self) -> usize {
+        self.text().len()
+    }
     /// Whether it matches somewhere in `subject`, within the small match limit.
     fn is_match(&self, subject: &[u8]) -> Matched;
-    /// The same with the large limit, for the thread pool.
-    fn is_match_heavy(&self, subject: &[u8]) -> Matched;
+    /// The same with the large limit, for the thread pool. `go_on` is asked from time to time; when it says no the search is
+    /// given up with [`Matched::Limit`].
+    fn is_match_heavy(&self, subject: &[u8], go_on: &mut dyn FnMut() -> bool) -> Matched;
 }
 
 /// The answer of [`CompiledRegex::is_match`].
@@ -222,6 +228,25 @@ pub enum Matched {
     No,
     /// The limit was hit before an answer was found.
     Limit,
+}
+
+/// Ends work on another thread when it is dropped: held by the future that waits for it, because a script that is ended
+/// drops what it waits for.
+#[derive(Default)]
+pub struct StopOnDrop(Arc<AtomicBool>);
+
+impl StopOnDrop {
+    /// Says, on the other thread, whether somebody still waits.
+    pub fn go_on(&self) -> impl FnMut() -> bool + Send + 'static {
+        let stopped = Arc::clone(&self.0);
+        move || !stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Compiles regular expressions.

@@ -286,6 +286,7 @@ impl Instance {
                 captures: Box::default(),
                 anonymous: false,
                 this: Some(Rc::clone(object)),
+                _charge: UserFunction::charge(0),
             })))
         }))
     }

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -282,22 +283,27 @@ impl NativeObject for TableObject {
             State::Shared(shared, _) => return Ok(Arc::clone(shared) as Arc<dyn FrozenObject>),
             State::Local(entries) => entries,
         };
+        if let Some(frozen) = Level::known(table) {
+            return Ok(frozen);
+        }
+        let level = Level::enter()?;
         let list = if table.values == Values::Nothing {
             Arc::new(Tree::default())
         } else {
-            let _level = Level::enter()?;
             freeze(&Value::from(Array::from_list(
                 entries.values().cloned().collect(),
             )))?
         };
         let index = entries.keys().map(TableKey::share).collect();
-        Ok(Arc::new(SharedTable {
+        let frozen = Arc::new(SharedTable {
             class: table.class,
             keys: table.keys,
             values: table.values,
             index,
             list,
-        }))
+        });
+        level.done(table, &frozen);
+        Ok(frozen)
     }
 
     fn iterate(&self) -> Option<Rc<dyn NativeIterator>> {
@@ -305,28 +311,52 @@ impl NativeObject for TableObject {
     }
 }
 
-/// Maps in Maps are frozen by calls inside each other: this bounds how deep.
+/// Maps in Maps are frozen by calls inside each other: this bounds how deep, and remembers what was frozen already, because
+/// Maps may share Maps.
 struct Level;
 
+#[derive(Default)]
+struct Levels {
+    depth: u32,
+    /// The tables are held by the value that is being frozen: no address is used twice.
+    frozen: HashMap<*const Table, Arc<SharedTable>>,
+}
+
 thread_local! {
-    static LEVEL: Cell<u32> = const { Cell::new(0) };
+    static LEVELS: RefCell<Levels> = RefCell::default();
 }
 
 impl Level {
     const MOST: u32 = 64;
 
     fn enter() -> Result<Level, FreezeError> {
-        if LEVEL.get() >= Level::MOST {
-            return Err(FreezeError::TooLarge);
-        }
-        LEVEL.set(LEVEL.get() + 1);
-        Ok(Level)
+        LEVELS.with_borrow_mut(|levels| {
+            if levels.depth >= Level::MOST {
+                return Err(FreezeError::TooLarge);
+            }
+            levels.depth += 1;
+            Ok(Level)
+        })
+    }
+
+    fn known(table: &Rc<Table>) -> Option<Arc<SharedTable>> {
+        LEVELS.with_borrow(|levels| levels.frozen.get(&Rc::as_ptr(table)).cloned())
+    }
+
+    fn done(self, table: &Rc<Table>, frozen: &Arc<SharedTable>) {
+        LEVELS.with_borrow_mut(|levels| {
+            levels.frozen.insert(Rc::as_ptr(table), Arc::clone(frozen));
+        });
     }
 }
 
 impl Drop for Level {
     fn drop(&mut self) {
-        LEVEL.set(LEVEL.get().saturating_sub(1));
+        let known = LEVELS.with_borrow_mut(|levels| {
+            levels.depth = levels.depth.saturating_sub(1);
+            (levels.depth == 0).then(|| std::mem::take(&mut levels.frozen))
+        });
+        drop(known);
     }
 }
 
@@ -356,7 +386,7 @@ impl FrozenObject for SharedTable {
     }
 
     fn bytes(&self) -> usize {
-        self.index.len() * ENTRY + self.list.bytes()
+        (self.index.len() * ENTRY).saturating_add(self.list.bytes())
     }
 }
 

@@ -23,6 +23,20 @@ thread_local! {
     static CURRENT: Cell<Account> = const { Cell::new(Account { used: 0, limit: 0 }) };
 }
 
+thread_local! {
+    static FUEL_LEFT: Cell<i64> = const { Cell::new(i64::MAX) };
+}
+
+/// Tells natives how much fuel the running execution has left besides what it was granted.
+pub(crate) fn set_fuel_left(units: i64) {
+    FUEL_LEFT.set(units);
+}
+
+/// See [`set_fuel_left`].
+pub(crate) fn fuel_left() -> i64 {
+    FUEL_LEFT.get()
+}
+
 /// Installs `account` as the running execution's and returns the one that was installed before.
 pub fn swap(account: Account) -> Account {
     CURRENT.with(|current| current.replace(account))
@@ -64,6 +78,25 @@ pub fn exceeded() -> bool {
 pub fn would_exceed(bytes: usize) -> bool {
     let account = CURRENT.with(Cell::get);
     account.limit != 0 && account.used.saturating_add(bytes) > account.limit
+}
+
+/// Bytes that are charged as long as this lives: for small things of a fixed size.
+#[derive(Debug, Default)]
+pub struct Charge(usize);
+
+impl Charge {
+    /// Charges `bytes`.
+    #[must_use]
+    pub fn new(bytes: usize) -> Charge {
+        charge(bytes);
+        Charge(bytes)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        credit(self.0);
+    }
 }
 
 #[cfg(test)]

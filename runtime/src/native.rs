@@ -220,18 +220,50 @@ impl Cx<'_> {
         *self.fuel = self.fuel.saturating_sub_unsigned(units as u64);
     }
 
+    /// As [`Cx::charge`], for steps inside one call: ends the script at once when its fuel is used up.
+    ///
+    /// # Errors
+    /// The end of the script.
+    pub fn spend(&mut self, units: usize) -> Result<(), Throw> {
+        self.charge(units);
+        if *self.fuel < 0 && self.fuel.saturating_neg() > crate::memory::fuel_left() {
+            return Err(Throw::limit("fuel"));
+        }
+        Ok(())
+    }
+
     /// Makes sure that a result of `bytes` may be built: within the string limit and the memory budget.
     ///
     /// # Errors
     /// An Exception beyond the limit of the language, the end of the script beyond its budget.
     pub fn reserve(&mut self, bytes: usize) -> Result<(), Throw> {
-        if bytes > crate::string::MAX_STRING {
-            return Err(Throw::error("string too long"));
-        }
-        if crate::memory::would_exceed(bytes) {
-            return Err(Throw::limit("memory"));
-        }
+        fits(bytes)?;
         self.charge(bytes / 64);
+        Ok(())
+    }
+
+    /// Makes sure that a result under construction may have `bytes` in all, without charging for it: for results that
+    /// grow step by step, whose steps are charged for one by one.
+    ///
+    /// # Errors
+    /// As [`Cx::reserve`].
+    pub fn fits(&self, bytes: usize) -> Result<(), Throw> {
+        fits(bytes)
+    }
+
+    /// Appends `bytes` to a result under construction, and charges for them.
+    ///
+    /// # Errors
+    /// As [`Cx::reserve`].
+    #[inline]
+    pub fn append(&mut self, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Throw> {
+        let total = out.len().saturating_add(bytes.len());
+        // Looking at the budget once in 4 KiB is enough: it is an estimate.
+        if total >> 12 != out.len() >> 12 {
+            fits(total)?;
+        }
+        self.charge(bytes.len() / 64);
+        out.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -241,6 +273,9 @@ impl Cx<'_> {
     /// # Errors
     /// As [`Cx::reserve`].
     pub fn write_str(&mut self, out: &mut Vec<u8>, value: &Value) -> Result<(), Throw> {
+        if let Value::String(string) = value {
+            return self.append(out, string.as_bytes());
+        }
         let mut over = None;
         let start = out.len();
         let whole = crate::convert::write_str_while(out, value, |len| {
@@ -263,15 +298,34 @@ impl Cx<'_> {
     /// # Errors
     /// As [`Cx::reserve`].
     pub fn reserve_entries(&mut self, entries: usize) -> Result<(), Throw> {
+        self.fits_entries(entries)?;
+        self.charge(entries);
+        Ok(())
+    }
+
+    /// Makes sure that an array under construction may have `entries` in all, without charging for them.
+    ///
+    /// # Errors
+    /// As [`Cx::reserve`].
+    pub fn fits_entries(&self, entries: usize) -> Result<(), Throw> {
         if entries > crate::array::MAX_ENTRIES {
             return Err(Throw::error("array too large"));
         }
         if crate::memory::would_exceed(entries.saturating_mul(size_of::<Value>())) {
             return Err(Throw::limit("memory"));
         }
-        self.charge(entries);
         Ok(())
     }
+}
+
+fn fits(bytes: usize) -> Result<(), Throw> {
+    if bytes > crate::string::MAX_STRING {
+        return Err(Throw::error("string too long"));
+    }
+    if crate::memory::would_exceed(bytes) {
+        return Err(Throw::limit("memory"));
+    }
+    Ok(())
 }
 
 /// See [`Imp::Plain`].
@@ -331,6 +385,9 @@ pub enum Step {
     Call(Rc<Function>, SmallVec<[Value; 2]>),
     /// Wait for this.
     Await(LocalFuture<Outcome>),
+    /// Resume it again with [`Input::Start`] after a look at the budgets, and others' turn if it is theirs: for work that is
+    /// done in pieces.
+    Again,
     /// The native's result.
     Done(Value),
 }

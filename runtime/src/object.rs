@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::cell::VarCell;
 use crate::frozen::{FreezeError, FrozenObject};
+use crate::memory::Charge;
 use crate::native::{ClassId, NativeFn};
 use crate::value::Value;
 use crate::vm::unit::UnitRef;
@@ -34,9 +35,15 @@ pub struct UserFunction {
     pub(crate) anonymous: bool,
     /// The object that it is bound to.
     pub(crate) this: Option<Rc<Object>>,
+    pub(crate) _charge: Charge,
 }
 
 impl UserFunction {
+    /// What a function with so many captured variables takes.
+    pub(crate) fn charge(captures: usize) -> Charge {
+        Charge::new(size_of::<Function>() + 16 + captures * size_of::<Rc<VarCell>>())
+    }
+
     /// Whether both are pointers to one named function; anonymous ones are told apart by identity.
     pub(crate) fn same(&self, other: &UserFunction) -> bool {
         {
@@ -63,6 +70,7 @@ impl fmt::Debug for Function {
 /// An instance of a class.
 pub struct Object {
     class: ClassId,
+    _charge: Charge,
     data: Box<dyn NativeObject>,
 }
 
@@ -84,6 +92,11 @@ pub trait NativeObject: Any {
         None
     }
 
+    /// Bytes that it holds besides itself and has not charged: what is behind its references and belongs to it alone.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// The text that `string()` gives, `object` unless the class has its own (Exception, Regex).
     fn to_text(&self) -> Vec<u8> {
         b"object".to_vec()
@@ -101,9 +114,11 @@ pub trait NativeIterator {
 impl Object {
     /// An instance of the library class `class`.
     #[must_use]
-    pub fn new(class: ClassId, data: impl NativeObject) -> Rc<Object> {
+    pub fn new<T: NativeObject>(class: ClassId, data: T) -> Rc<Object> {
+        let held = size_of::<Object>() + size_of::<T>() + 48;
         Rc::new(Object {
             class,
+            _charge: Charge::new(held.saturating_add(data.held())),
             data: Box::new(data),
         })
     }

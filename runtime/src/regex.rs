@@ -39,6 +39,10 @@ impl NativeObject for Regex {
     fn to_text(&self) -> Vec<u8> {
         self.compiled.text().to_vec()
     }
+
+    fn held(&self) -> usize {
+        self.compiled.memory()
+    }
 }
 
 impl FrozenObject for Regex {
@@ -55,6 +59,6 @@ impl FrozenObject for Regex {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Regex>() + self.compiled.text().len()
+        size_of::<Regex>() + self.compiled.memory()
     }
 }

@@ -35,9 +35,12 @@ pub struct StrBuf {
     hash: Cell<u64>,
 }
 
+/// Bytes of a buffer besides its text: itself, the counts of its holders, what an allocator adds.
+const BASE: usize = size_of::<StrBuf>() + 32;
+
 impl StrBuf {
     fn new(bytes: Vec<u8>) -> StrBuf {
-        memory::charge(bytes.capacity());
+        memory::charge(BASE + bytes.capacity());
         StrBuf {
             bytes,
             hash: Cell::new(0),
@@ -54,7 +57,7 @@ impl StrBuf {
 
 impl Drop for StrBuf {
     fn drop(&mut self) {
-        memory::credit(self.bytes.capacity());
+        memory::credit(BASE + self.bytes.capacity());
     }
 }
 

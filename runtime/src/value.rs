@@ -50,6 +50,17 @@ pub enum ArrayRef {
     Frozen(u32, Pin),
 }
 
+impl ArrayRef {
+    /// What two holds on one array have in common while either lives: an array inside a frozen tree is held anew by
+    /// whoever reads it.
+    pub(crate) fn identity(self: &Rc<ArrayRef>) -> (*const (), u32) {
+        match &**self {
+            ArrayRef::Local(_) => (Rc::as_ptr(self).cast(), u32::MAX),
+            ArrayRef::Frozen(index, pin) => (pin.address(), *index),
+        }
+    }
+}
+
 const _: () = assert!(
     size_of::<Value>() == 16,
     "a value is two words wide: registers and arrays are built on it"

@@ -1,9 +1,10 @@
 //! Arrays.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
-use angarium_runtime::array::{Array, Key, View};
-use angarium_runtime::convert::{strict_equal, truthy};
+use angarium_runtime::array::{Array, Key, KeyHash, View};
+use angarium_runtime::convert::{strict_equal_counted, truthy};
 use angarium_runtime::native::{Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
 use angarium_runtime::object::Function;
 use angarium_runtime::value::Value;
@@ -103,7 +104,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
     )
     .options(&[opt("keys", "boolean", "false", "compare keys instead of values")])
     .example("array_sort(function ($a, $b) { return $a < $b; }, [2, 3, 1]) // [2=>1,0=>2,1=>3]"),
-    FnDecl::plain(
+    FnDecl::task(
         "array_unique(array: array): array",
         "Drops values that came before, compared with `===`; the first one keeps its key.",
         array_unique,
@@ -141,19 +142,14 @@ pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let mut out = Vec::new();
     for (at, value) in array.values().enumerate() {
         if at > 0 {
-            out.extend_from_slice(separator);
+            cx.append(&mut out, separator)?;
         }
         match &value {
-            // The limits are looked at now and then for what cannot be long, at once for what can.
-            Value::String(string) if string.len() < 4096 && at % 64 != 63 => {
-                out.extend_from_slice(string.as_bytes())
-            }
             Value::Number(number) => angarium_runtime::convert::write_number(&mut out, *number),
             other => cx.write_str(&mut out, other)?,
         }
     }
     cx.charge(array.len());
-    cx.reserve(out.len())?;
     Ok(out.into())
 }
 
@@ -247,39 +243,80 @@ fn array_shuffle(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     Ok(reordered(entries.into_iter()).into())
 }
 
-fn array_unique(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let Some(array) = args.get(0).as_array() else {
-        return Ok(Value::None);
-    };
-    cx.reserve_entries(array.len())?;
-    let mut result = Array::new();
-    // Scalars are found by hash; the rest, rare here, by comparing with each other.
-    let mut scalars = std::collections::HashSet::with_hasher(angarium_runtime::array::KeyHash);
-    let mut others: Vec<Value> = Vec::new();
-    for (key, value) in array.iter() {
-        let new = match &value {
-            Value::None => scalars.insert((0_u8, Key::None)),
-            Value::Boolean(boolean) => scalars.insert((1, Key::Integer(i64::from(*boolean)))),
-            // NaN differs from itself; 0 equals −0.
-            Value::Number(number) => {
-                number.is_nan()
-                    || scalars.insert((2, Key::Integer((number + 0.0).to_bits() as i64)))
-            }
-            Value::String(string) => scalars.insert((3, Key::String(string.clone()))),
-            other => {
-                cx.charge(others.len() * 4);
-                let new = !others.iter().any(|seen| strict_equal(seen, other));
-                if new {
-                    others.push(other.clone());
+fn array_unique(cx: &mut Cx<'_>, mut args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    let array = args.take(0);
+    cx.reserve_entries(array.as_array().map_or(0, |array| array.len()))?;
+    Ok(Box::new(Unique {
+        array,
+        position: 0,
+        result: Array::new(),
+        scalars: HashSet::with_hasher(KeyHash),
+        others: Vec::new(),
+    }))
+}
+
+/// Scalars are found by hash; the rest, rare here, by comparing with each other, a piece at a time.
+struct Unique {
+    array: Value,
+    position: usize,
+    result: Array,
+    scalars: HashSet<(u8, Key), KeyHash>,
+    others: Vec<Value>,
+}
+
+/// Units of fuel that a piece of work is worth before the budgets are looked at.
+const PIECE: usize = 4096;
+
+impl Task for Unique {
+    fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
+        let mut work = 0;
+        while work < PIECE {
+            let entry = self
+                .array
+                .as_array()
+                .and_then(|array| array.entry_at(self.position));
+            let Some((key, value, next)) = entry else {
+                cx.charge(work);
+                return Ok(Step::Done(std::mem::take(&mut self.result).into()));
+            };
+            self.position = next;
+            work += 1;
+            let scalars = &mut self.scalars;
+            let new = match &value {
+                Value::None => scalars.insert((0_u8, Key::None)),
+                Value::Boolean(boolean) => scalars.insert((1, Key::Integer(i64::from(*boolean)))),
+                // NaN differs from itself; 0 equals −0.
+                Value::Number(number) => {
+                    number.is_nan()
+                        || scalars.insert((2, Key::Integer((number + 0.0).to_bits() as i64)))
                 }
-                new
+                Value::String(string) => scalars.insert((3, Key::String(string.clone()))),
+                other => {
+                    let mut seen = self.others.iter();
+                    let new = loop {
+                        let Some(seen) = seen.next() else { break true };
+                        let before = work;
+                        if strict_equal_counted(seen, other, &mut work) {
+                            break false;
+                        }
+                        work += 1;
+                        if work / PIECE > before / PIECE {
+                            cx.spend(work - before)?;
+                        }
+                    };
+                    if new {
+                        self.others.push(other.clone());
+                    }
+                    new
+                }
+            };
+            if new {
+                self.result.insert(key, value);
             }
-        };
-        if new {
-            result.insert(key, value);
         }
+        cx.charge(work);
+        Ok(Step::Again)
     }
-    Ok(result.into())
 }
 
 /// Calls a function with each value of an array and folds the answers into a state.
@@ -445,14 +482,14 @@ impl Task for Ready {
 }
 
 fn array_includes(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
-    includes(cx, args, strict_equal)
+    includes(cx, args, strict_equal_counted)
 }
 
 /// `array_includes` and, with loose equality, `in_array`.
 pub(crate) fn includes(
     cx: &mut Cx<'_>,
     args: Args<'_>,
-    equal: fn(&Value, &Value) -> bool,
+    equal: fn(&Value, &Value, &mut usize) -> bool,
 ) -> Result<Box<dyn Task>, Throw> {
     if args.get(0).as_function().is_some() {
         return walk(
@@ -464,8 +501,10 @@ pub(crate) fn includes(
     }
     let needle = args.get(0);
     let found = args.get(1).as_array().is_some_and(|array| {
-        cx.charge(array.len());
-        array.values().any(|value| equal(needle, &value))
+        let mut work = array.len();
+        let found = array.values().any(|value| equal(needle, &value, &mut work));
+        cx.charge(work);
+        found
     });
     Ok(Box::new(Ready(found.into())))
 }

@@ -1,6 +1,6 @@
 //! Built-ins whose cost grows with their input: in the loop below a size, on the host's thread pool above it.
 
-use angarium_runtime::frozen::{Pin, freeze};
+use angarium_runtime::frozen::{FreezeError, Pin, freeze};
 use angarium_runtime::memory::{self, Account};
 use angarium_runtime::native::{Cx, Finish, Heavy, Throw};
 use angarium_runtime::value::Value;
@@ -15,6 +15,15 @@ pub enum Failure {
     Error(String),
     /// The memory budget is used up.
     Memory,
+}
+
+impl From<FreezeError> for Failure {
+    fn from(error: FreezeError) -> Failure {
+        match error {
+            FreezeError::Memory => Failure::Memory,
+            other => Failure::Error(other.to_string()),
+        }
+    }
 }
 
 impl From<Failure> for Throw {
@@ -52,8 +61,7 @@ pub fn run(
         let values: Vec<Value> = frozen.iter().map(|tree| Pin::new(tree).root()).collect();
         let result = work(&values);
         drop(values);
-        let result = result
-            .and_then(|value| freeze(&value).map_err(|error| Failure::Error(error.to_string())));
+        let result = result.and_then(|value| Ok(freeze(&value)?));
         memory::swap(before);
         let finish: Finish = Box::new(move |cx| {
             let tree = result?;

@@ -1,6 +1,6 @@
 //! Older names that scripts still use (stdlib.md, "Legacy and 5.x-era names").
 
-use angarium_runtime::convert::loose_equal;
+use angarium_runtime::convert::loose_equal_counted;
 use angarium_runtime::native::{Args, Cx, FnDecl, Imp, Outcome, Throw};
 use angarium_runtime::value::Value;
 
@@ -82,7 +82,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "in_array(needle: any, array: array): boolean",
         "Tells whether a value is in the array, compared with `==`, where array_includes takes `===`. A function as \
          `needle` is called with each value.",
-        |cx, args| array::includes(cx, args, loose_equal),
+        |cx, args| array::includes(cx, args, loose_equal_counted),
     )
     .legacy()
     .example(r#"in_array("1", [1]) // true"#),

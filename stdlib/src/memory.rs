@@ -137,7 +137,7 @@ fn callback(value: Value) -> Option<Rc<Function>> {
 }
 
 fn store(value: &Value) -> Result<Arc<Tree>, Throw> {
-    freeze(value).map_err(|error| Throw::error(error.to_string()))
+    Ok(freeze(value)?)
 }
 
 fn start(

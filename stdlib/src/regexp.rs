@@ -2,18 +2,17 @@
 
 use std::any::Any;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use angarium_regex::{Captures, Modifiers, Outcome as Search, PatternCache, Regex as Pattern};
 use angarium_runtime::array::{Array, Key};
-use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine};
+use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine, StopOnDrop};
 use angarium_runtime::native::{
     Args, ClassDecl, Cx, FnDecl, Input, Job, LocalFuture, Outcome, Step, Task, Throw,
 };
 use angarium_runtime::object::Function;
 use angarium_runtime::regex::Regex;
-use angarium_runtime::string::{MAX_STRING, Str};
+use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use smallvec::smallvec;
 
@@ -134,6 +133,10 @@ impl CompiledRegex for Compiled {
         &self.text
     }
 
+    fn memory(&self) -> usize {
+        self.pattern.memory().saturating_add(self.text.len())
+    }
+
     fn is_match(&self, subject: &[u8]) -> Matched {
         if self.pattern.is_heavy(subject.len()) {
             return Matched::Limit;
@@ -141,10 +144,10 @@ impl CompiledRegex for Compiled {
         matched(self.pattern.is_match(subject))
     }
 
-    fn is_match_heavy(&self, subject: &[u8]) -> Matched {
+    fn is_match_heavy(&self, subject: &[u8], go_on: &mut dyn FnMut() -> bool) -> Matched {
         matched(
             self.pattern
-                .captures_heavy(subject, 0, &mut Captures::new(), &mut || true),
+                .captures_heavy(subject, 0, &mut Captures::new(), go_on),
         )
     }
 }
@@ -297,11 +300,10 @@ impl Searcher {
             Arc::clone(self.slot.get_or_insert_default()),
             self.start,
         );
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let stop = StopOnDrop::default();
+        let mut go_on = stop.go_on();
         let job: Job = Box::new(move || {
             let mut captures = Captures::new();
-            let mut go_on = || !stopped.load(Ordering::Relaxed);
             let search = pattern.captures_heavy(&subject, start, &mut captures, &mut go_on);
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((search, captures));
             Box::new(|_| Ok(Value::None))
@@ -309,9 +311,8 @@ impl Searcher {
         self.waiting = true;
         let run = cx.host.pool.run(job);
         // A script that is ended while it waits drops the future, and the search with it.
-        let guard = StopOnDrop(stop);
         Found::Wait(Box::pin(async move {
-            let _guard = guard;
+            let _stop = stop;
             let _finish = run.await;
             Ok(Value::None)
         }))
@@ -328,14 +329,6 @@ impl Searcher {
     /// The array that `pcre_match` gives.
     fn match_array(&self) -> Array {
         by_group(&self.pattern, |index| self.group(index))
-    }
-}
-
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -428,10 +421,7 @@ impl Replace {
 
     fn next(&mut self, cx: &mut Cx<'_>) -> Result<bool, Throw> {
         self.left -= 1;
-        if self.out.len() > MAX_STRING {
-            return Err(Throw::error("string too long"));
-        }
-        cx.reserve(self.out.len().saturating_sub(self.searcher.subject.len()))?;
+        cx.fits(self.out.len())?;
         Ok(self.left > 0 && self.searcher.advance())
     }
 
@@ -464,12 +454,11 @@ impl Task for Replace {
                 }
                 With::Template(template) => {
                     let subject = self.searcher.subject.as_bytes();
-                    angarium_regex::expand(
-                        template.as_bytes(),
-                        subject,
-                        &self.searcher.captures,
-                        &mut self.out,
-                    );
+                    let captures = &self.searcher.captures;
+                    let more = angarium_regex::expanded_len(template.as_bytes(), subject, captures);
+                    cx.fits(self.out.len().saturating_add(more))?;
+                    cx.charge(more / 64);
+                    angarium_regex::expand(template.as_bytes(), subject, captures, &mut self.out);
                 }
             }
             if !self.next(cx)? {

@@ -111,17 +111,15 @@ fn str_replace(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let mut out = Vec::new();
     let mut copied = 0;
     for at in memmem::find_iter(subject, search) {
-        out.extend_from_slice(&subject[copied..at]);
-        out.extend_from_slice(replace);
+        cx.append(&mut out, &subject[copied..at])?;
+        cx.append(&mut out, replace)?;
         copied = at + search.len();
-        if replace.len() > search.len() {
-            cx.reserve(out.len() + subject.len() - copied)?;
-        }
+        cx.charge(1);
     }
     if copied == 0 {
         return Ok(args.get(2).clone());
     }
-    out.extend_from_slice(&subject[copied..]);
+    cx.append(&mut out, &subject[copied..])?;
     Ok(out.into())
 }
 
@@ -141,7 +139,8 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
     let mut parts: Vec<Value> = Vec::new();
     let mut add = |cx: &mut Cx<'_>, part: &[u8]| {
         if parts.len() % 1024 == 1023 {
-            cx.reserve_entries(parts.len() * 2)?;
+            cx.fits_entries(parts.len() * 2)?;
+            cx.charge(1024);
         }
         parts.push(Value::bytes(part));
         Ok::<(), Throw>(())

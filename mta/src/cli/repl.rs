@@ -225,7 +225,7 @@ impl Console {
 
 /// The dump form of a value as a terminal can bear it: control characters could move its cursor or change its title.
 fn shown(value: &Value) -> String {
-    let text = String::from_utf8_lossy(&convert::dump(value)).into_owned();
+    let text = String::from_utf8_lossy(&convert::dump_short(value)).into_owned();
     let is_tame = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
     text.replace(|c| !is_tame(c), "\u{fffd}")
 }

@@ -8,6 +8,7 @@ use crate::convert::to_str;
 use crate::frozen::{Pin, freeze};
 use crate::native::Throw;
 use crate::shared::SharedMemory;
+use crate::string::Str;
 use crate::value::Value;
 use crate::vm::call::Called;
 use crate::vm::execution::Exit;
@@ -23,7 +24,10 @@ impl Fiber {
     /// Takes the lock of `name`, or waits for it; then [`Fiber::enter_barrier`] goes on.
     pub(crate) fn lock_barrier(&mut self, name: &Value, result: usize) -> Result<Called, Throw> {
         let memory = self.shared_memory()?;
-        let name = to_str(name);
+        let name = match name {
+            Value::String(name) => name.clone(),
+            other => Str::from_vec(crate::vm::ops::text(other, &mut self.cx())?),
+        };
         let execution = self.host.execution;
         if let Some(guard) = memory.try_lock(name.as_bytes(), execution) {
             self.acquired.replace(Some(guard));
@@ -83,7 +87,7 @@ impl Fiber {
         if barrier.variable {
             let tree = match value {
                 Value::Undefined => None,
-                value => Some(freeze(value).map_err(|error| Throw::error(error.to_string()))?),
+                value => Some(freeze(value)?),
             };
             self.shared_memory()?.set(barrier.name.as_bytes(), tree);
         }

@@ -1,6 +1,7 @@
 //! Calls: of functions of the script, of built-ins of every kind, and back from built-ins into the script.
 
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use angarium_lang::arity_message;
 use angarium_lang::bytecode::{Op, Proto};
@@ -8,7 +9,7 @@ use angarium_lang::bytecode::{Op, Proto};
 use crate::array::Array;
 use crate::cell::VarCell;
 use crate::generator::{Generator, Status};
-use crate::host::Matched;
+use crate::host::{Matched, StopOnDrop};
 use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Class;
 use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Task, Throw};
@@ -672,6 +673,7 @@ impl Fiber {
                         }
                     }
                 }
+                Step::Again => input = Input::Start,
                 Step::Await(future) => {
                     self.waiting = Some(base);
                     return Ok(Called::Exit(Exit::Wait(future)));
@@ -719,12 +721,15 @@ impl Fiber {
         wanted: bool,
         result: usize,
     ) -> Result<Called, Throw> {
-        let subject = crate::convert::to_str(subject);
+        let subject = match subject {
+            Value::String(subject) => subject.clone(),
+            other => Str::from_vec(crate::vm::ops::text(other, &mut self.cx())?),
+        };
         let regex = pattern
             .as_object()
             .and_then(|object| object.downcast::<Regex>());
         let compiled = match (regex, pattern) {
-            (Some(regex), _) => std::sync::Arc::clone(&regex.compiled),
+            (Some(regex), _) => Arc::clone(&regex.compiled),
             (None, Value::String(text)) => {
                 self.host
                     .regex
@@ -745,16 +750,26 @@ impl Fiber {
             Matched::Limit => {
                 // Once more with the large limit, on the pool, with the script suspended.
                 let subject = subject.as_bytes().to_vec();
+                let stop = StopOnDrop::default();
+                let mut go_on = stop.go_on();
+                let tell = Arc::new(OnceLock::new());
+                let answer = Arc::clone(&tell);
+                let run = self.host.pool.run(Box::new(move || {
+                    let _ = tell.set(compiled.is_match_heavy(&subject, &mut go_on));
+                    Box::new(|_| Ok(Value::None))
+                }));
                 self.waiting = Some(result);
-                Ok(Called::Exit(Exit::Offload(Box::new(move || {
-                    let matched = compiled.is_match_heavy(&subject);
-                    Box::new(move |_| match matched {
-                        Matched::Yes => Ok(Value::Boolean(wanted)),
-                        Matched::No => Ok(Value::Boolean(!wanted)),
-                        Matched::Limit => {
+                Ok(Called::Exit(Exit::Wait(Box::pin(async move {
+                    let _stop = stop;
+                    let _finish = run.await;
+                    match answer.get() {
+                        Some(Matched::Yes) => Ok(Value::Boolean(wanted)),
+                        Some(Matched::No) => Ok(Value::Boolean(!wanted)),
+                        Some(Matched::Limit) => {
                             Err(Throw::error("regular expression: match limit exceeded"))
                         }
-                    })
+                        None => Err(Throw::error("the search was interrupted")),
+                    }
                 }))))
             }
         }

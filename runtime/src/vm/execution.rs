@@ -90,7 +90,7 @@ impl Ended {
                 let exception = value
                     .as_object()
                     .and_then(|object| object.downcast::<Exception>());
-                let text = exception.map_or_else(|| convert::dump(&value), Exception::text);
+                let text = exception.map_or_else(|| convert::dump_short(&value), Exception::text);
                 let place = exception.and_then(|exception| exception.place.clone());
                 Ended::Uncaught(Uncaught { text, place, value })
             }
@@ -181,6 +181,7 @@ impl Execution {
     /// Does something with the fiber under the account of this execution.
     pub(crate) fn enter<T>(&mut self, work: impl FnOnce(&mut Fiber) -> T) -> T {
         let outside = memory::swap(self.account);
+        memory::set_fuel_left(self.fiber.left);
         let result = work(&mut self.fiber);
         self.fiber.adopt(take_thawed());
         self.account = memory::swap(outside);

@@ -82,6 +82,8 @@ pub struct Fiber {
     objects: Vec<Weak<Object>>,
     /// When `cells` is looked through for dead ones.
     cells_limit: usize,
+    /// The same for `objects`.
+    objects_limit: usize,
     /// Fuel until the next look at the budgets; below zero it is a debt.
     pub(crate) quantum: i64,
     /// Fuel until the executor gets its turn.
@@ -157,6 +159,7 @@ impl Fiber {
             host_cells: HashMap::new(),
             cells: Vec::new(),
             cells_limit: 64,
+            objects_limit: 64,
             quantum: 0,
             slice: 0,
             left: i64::MAX,
@@ -239,8 +242,9 @@ impl Fiber {
 
     /// Takes note of an instance of a class.
     pub(crate) fn note(&mut self, object: &Rc<Object>) {
-        if self.objects.len() >= 64 && self.objects.len().is_power_of_two() {
+        if self.objects.len() >= self.objects_limit {
             self.objects.retain(|object| object.strong_count() > 0);
+            self.objects_limit = (self.objects.len() * 2).max(64);
         }
         self.objects.push(Rc::downgrade(object));
     }
@@ -353,6 +357,7 @@ impl Fiber {
         }
         let grant = QUANTUM.min(self.left);
         self.left -= grant;
+        memory::set_fuel_left(self.left);
         self.granted = self.granted.saturating_add(grant + debt);
         self.quantum = grant;
         self.slice = self.slice.saturating_sub(grant + debt);

@@ -257,14 +257,31 @@ fn binary_with(
 
 #[cold]
 #[inline(never)]
-fn order(registers: &Registers, a: u8, b: u8, wanted: Order) -> Result<bool, Throw> {
-    compare::order(&registers[r(a)], &registers[r(b)], wanted)
+fn order(
+    registers: &Registers,
+    a: u8,
+    b: u8,
+    wanted: Order,
+    cx: &mut Cx<'_>,
+) -> Result<bool, Throw> {
+    compare::order(&registers[r(a)], &registers[r(b)], wanted, cx)
 }
 
 #[cold]
 #[inline(never)]
-fn order_int(registers: &Registers, a: u8, number: i16, wanted: Order) -> Result<bool, Throw> {
-    compare::order(&registers[r(a)], &Value::Number(f64::from(number)), wanted)
+fn order_int(
+    registers: &Registers,
+    a: u8,
+    number: i16,
+    wanted: Order,
+    cx: &mut Cx<'_>,
+) -> Result<bool, Throw> {
+    compare::order(
+        &registers[r(a)],
+        &Value::Number(f64::from(number)),
+        wanted,
+        cx,
+    )
 }
 
 /// a := the c strings of b, b+1 … joined
@@ -556,7 +573,7 @@ impl Fiber {
                             if let (Value::Number(x), Value::Number(y)) = (&regs[r($a)], &regs[r($b)]) {
                                 x $op y
                             } else {
-                                attempt!(order(regs, $a, $b, $order))
+                                attempt!(order(regs, $a, $b, $order, cx!()))
                             }
                         };
                     }
@@ -565,7 +582,7 @@ impl Fiber {
                             if let Value::Number(x) = &regs[r($instr.a)] {
                                 *x $op f64::from($instr.imm())
                             } else {
-                                attempt!(order_int(regs, $instr.a, $instr.imm(), $order))
+                                attempt!(order_int(regs, $instr.a, $instr.imm(), $order, cx!()))
                             }
                         };
                     }
@@ -1396,6 +1413,7 @@ impl Fiber {
                                 Value::Function(Rc::new(Function::User(UserFunction {
                                     unit: unit.clone(),
                                     proto: site.map_or(instr.d, |site| site.function),
+                                    _charge: UserFunction::charge(captures.len()),
                                     captures,
                                     anonymous: site.is_some(),
                                     this: None,
@@ -1472,8 +1490,8 @@ impl Fiber {
                         }
                         Op::Throw => break 'op Throw::value(regs[r(instr.a)].clone()),
                         Op::NoArm => {
-                            let value = String::from_utf8_lossy(&convert::dump(&regs[r(instr.a)]))
-                                .into_owned();
+                            let value = convert::dump_short(&regs[r(instr.a)]);
+                            let value = String::from_utf8_lossy(&value).into_owned();
                             break 'op Throw::error(format!("match: no arm for {value}"));
                         }
                         Op::Echo => match &regs[r(instr.a)] {
@@ -1482,9 +1500,7 @@ impl Fiber {
                                 host.output.echo(text.as_bytes());
                             }
                             value => {
-                                let mut text = Vec::new();
-                                convert::write_str(&mut text, value);
-                                self.quantum -= (text.len() / 64) as i64;
+                                let text = attempt!(crate::vm::ops::text(value, cx!()));
                                 host.output.echo(&text);
                             }
                         },

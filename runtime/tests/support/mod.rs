@@ -63,7 +63,7 @@ impl CompiledRegex for Compiled {
             Matched::No
         }
     }
-    fn is_match_heavy(&self, subject: &[u8]) -> Matched {
+    fn is_match_heavy(&self, subject: &[u8], _: &mut dyn FnMut() -> bool) -> Matched {
         if self.0.is_match(subject) {
             Matched::Yes
         } else {

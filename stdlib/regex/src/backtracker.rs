@@ -45,6 +45,10 @@ const HEAVY: Limits = Limits {
     steps: 10_000_000,
     heap: 20_000,
 };
+/// Bytes that the steps of one window may read where each may read the whole subject: some seconds' work.
+const SKIMMED: usize = 1 << 33;
+/// Fewest steps of such a window.
+const FEWEST: usize = 256;
 /// Start positions in a window after its first.
 const WINDOW: u16 = 511;
 /// Match blocks that a compiled form keeps, one for each thread that searches at once.
@@ -157,10 +161,24 @@ impl Backtracker {
         keep_going: &mut dyn FnMut() -> bool,
     ) -> Outcome {
         captures.reset(self.groups);
-        let window = self.window.get_or_init(|| {
-            let text = self.text.window(HEAVY, WINDOW)?;
+        let compile = |limits| {
+            let text = self.text.window(limits, WINDOW)?;
             Compiled::new(&text, &self.text, self.modifiers).ok()
-        });
+        };
+        // Nothing can stop PCRE2 within a window, so that a window must not take long.
+        let steps = SKIMMED / subject.len().max(1);
+        let own = if self.text.skims && steps < HEAVY.steps as usize {
+            compile(Limits {
+                steps: u32::try_from(steps.max(FEWEST)).unwrap_or(HEAVY.steps),
+                ..HEAVY
+            })
+        } else {
+            None
+        };
+        let window = match &own {
+            Some(own) => Some(own),
+            None => self.window.get_or_init(|| compile(HEAVY)).as_ref(),
+        };
         let Some(window) = window else {
             return self.captures_whole(subject, start, captures, keep_going);
         };
@@ -194,7 +212,7 @@ impl Backtracker {
     }
 
     /// A heavy search in one go, for patterns that would notice windows. The steps for each start
-    /// go down with the length of the subject.
+    /// go down with the length of the subject: nothing can stop the search once it has begun.
     fn captures_whole(
         &self,
         subject: &[u8],
@@ -209,7 +227,7 @@ impl Backtracker {
             .unwrap_or(u32::MAX)
             .max(1);
         let limits = Limits {
-            steps: (HEAVY.steps / kilobytes).max(1_000),
+            steps: (HEAVY.steps / kilobytes / if self.text.skims { 64 } else { 4 }).max(256),
             ..HEAVY
         };
         match Compiled::new(&self.text.limited(limits), &self.text, self.modifiers) {

@@ -525,6 +525,10 @@ impl Parser {
 
     /// What follows `[`, up to and with `]`.
     fn class(&mut self, flags: Flags) -> Option<CharSet> {
+        // `[:alpha:]` that is no part of a class is a fault, which PCRE2 words.
+        if matches!(self.peek(0), b':' | b'.' | b'=') {
+            return None;
+        }
         let negated = self.eat(b'^');
         let mut set = CharSet::empty(self.unit);
         let mut first = true;

@@ -29,4 +29,4 @@ pub use cache::PatternCache;
 pub use captures::Captures;
 pub use modifiers::{Modifiers, parse_source};
 pub use regex::{Outcome, PatternError, Regex, Stage};
-pub use replace::{expand, quote};
+pub use replace::{expand, expanded_len, quote};

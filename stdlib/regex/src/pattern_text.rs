@@ -33,6 +33,9 @@ pub(crate) struct PatternText {
     extended_end: bool,
     /// No part refers to the pattern as a whole or controls where a match may start.
     self_contained: bool,
+    /// A single step may read much of the subject, again and again: a repeat that keeps no way back (possessive, or in an
+    /// atomic group or an assertion) counts as one step, however long it is.
+    pub(crate) skims: bool,
 }
 
 /// Bounds of one search. PCRE2 counts steps for each start of a match anew.
@@ -61,6 +64,7 @@ impl PatternText {
             utf8: modifiers.has(b'u'),
             extended_end: false,
             self_contained: true,
+            skims: false,
         };
         let rest = text.read_prologue(pattern);
         if text.utf8
@@ -82,11 +86,17 @@ impl PatternText {
             extended: modifiers.has(b'x'),
             outer: Vec::new(),
             self_contained: true,
+            skims: false,
+            atomic: 0,
         };
         scan.run();
         text.drift = scan.drift;
-        text.extended_end = scan.outer.first().copied().unwrap_or(scan.extended);
+        text.extended_end = scan
+            .outer
+            .first()
+            .map_or(scan.extended, |(extended, _)| *extended);
         text.self_contained = scan.self_contained;
+        text.skims = scan.skims;
         text.body = String::from_utf8(scan.out).map_err(|_| PatternError {
             message: "the pattern is not valid text".to_owned(),
             offset: 0,
@@ -225,9 +235,12 @@ struct Scan<'p> {
     escape: bool,
     /// White space and comments are ignored here.
     extended: bool,
-    /// The same for each group that is open.
-    outer: Vec<bool>,
+    /// The same outside each group that is open, and whether the group keeps no way back into it.
+    outer: Vec<(bool, bool)>,
+    /// How many of those groups are open.
+    atomic: usize,
     self_contained: bool,
+    skims: bool,
 }
 
 impl<'p> Scan<'p> {
@@ -238,15 +251,57 @@ impl<'p> Scan<'p> {
                 b'[' => self.class(),
                 b'(' => self.open(),
                 b')' => {
-                    self.extended = self.outer.pop().unwrap_or(self.extended);
+                    if let Some((extended, atomic)) = self.outer.pop() {
+                        self.extended = extended;
+                        self.atomic -= usize::from(atomic);
+                    }
                     self.copy(1);
                 }
+                b'*' | b'+' | b'{' => self.repeat(),
                 b'#' if self.extended => self.opaque_through(b'\n'),
                 // PCRE2 takes this byte, NEL in Latin-1, for white space of a pattern.
                 0x85 if self.extended && !self.utf8 => self.skip(),
                 _ => self.literal(),
             }
         }
+    }
+
+    /// A quantifier, or a brace that stands for itself.
+    fn repeat(&mut self) {
+        let mut length = 1;
+        let mut long = true;
+        if self.peek(0) == Some(b'{') {
+            let digits = |from: usize| {
+                let count = (from..).take_while(|at| {
+                    self.peek(*at)
+                        .is_some_and(|b| b.is_ascii_digit() || b == b' ')
+                });
+                from + count.count()
+            };
+            let least = digits(1);
+            let most = match self.peek(least) {
+                Some(b',') => digits(least + 1),
+                _ => least,
+            };
+            if self.peek(most) != Some(b'}') {
+                return self.copy(1);
+            }
+            let open = most == least + 1;
+            // Three digits: a repeat of a hundred at least.
+            let hundreds = least > 3;
+            long = open || hundreds || most - least > 3;
+            self.skims |= hundreds;
+            length = most + 1;
+        }
+        let possessive = self.peek(length) == Some(b'+');
+        self.skims |= long && (possessive || self.atomic > 0);
+        self.copy(length);
+    }
+
+    /// Opens a group.
+    fn group(&mut self, atomic: bool) {
+        self.outer.push((self.extended, atomic));
+        self.atomic += usize::from(atomic);
     }
 
     fn peek(&self, ahead: usize) -> Option<u8> {
@@ -427,18 +482,22 @@ impl<'p> Scan<'p> {
                         self.copy(length + 1);
                     }
                     Some(b':') => {
-                        self.outer.push(self.extended);
+                        self.group(false);
                         self.extended = inner;
                         self.copy(length + 1);
                     }
-                    _ => {
-                        self.outer.push(self.extended);
+                    byte => {
+                        // `(?>`, `(?=`, `(?!`, `(?<=`, `(?<!`, and what follows a condition.
+                        let behind = byte == Some(b'<')
+                            && matches!(self.peek(length + 1), Some(b'=' | b'!'));
+                        self.group(behind || matches!(byte, Some(b'>' | b'=' | b'!')));
                         self.copy(2);
                     }
                 }
             }
-            _ => {
-                self.outer.push(self.extended);
+            // `(*atomic:…)`, `(*pla:…)` and their like.
+            (next, _) => {
+                self.group(next == Some(b'*'));
                 self.copy(1);
             }
         }

@@ -8,23 +8,39 @@ use crate::captures::Captures;
 /// 1 followed by `2`. A leading zero counts as a digit. A group that took no part gives nothing. A
 /// `$` that no such number follows stays.
 pub fn expand(template: &[u8], subject: &[u8], captures: &Captures, out: &mut Vec<u8>) {
+    pieces(template, subject, captures, |piece| {
+        out.extend_from_slice(piece)
+    });
+}
+
+/// How many bytes [`expand`] would append: a template may name a long group many times.
+pub fn expanded_len(template: &[u8], subject: &[u8], captures: &Captures) -> usize {
+    let mut length = 0_usize;
+    pieces(template, subject, captures, |piece| {
+        length = length.saturating_add(piece.len());
+    });
+    length
+}
+
+/// Calls `take` with the pieces of an expanded template in order.
+fn pieces(template: &[u8], subject: &[u8], captures: &Captures, mut take: impl FnMut(&[u8])) {
     let mut rest = template;
     while let Some(dollar) = memchr::memchr(b'$', rest) {
         let (before, after) = rest.split_at(dollar);
-        out.extend_from_slice(before);
+        take(before);
         let after = after.get(1..).unwrap_or_default();
         match reference(after, captures.len()) {
             Some((group, digits)) => {
-                out.extend_from_slice(captures.bytes(group, subject).unwrap_or_default());
+                take(captures.bytes(group, subject).unwrap_or_default());
                 rest = after.get(digits..).unwrap_or_default();
             }
             None => {
-                out.push(b'$');
+                take(b"$");
                 rest = after;
             }
         }
     }
-    out.extend_from_slice(rest);
+    take(rest);
 }
 
 /// The group that the digits at the start of `text` name, and how many digits that takes.
@@ -70,6 +86,8 @@ mod tests {
         assert_eq!(outcome, Outcome::Match(()));
         let mut out = Vec::new();
         expand(template.as_bytes(), subject.as_bytes(), &captures, &mut out);
+        let length = expanded_len(template.as_bytes(), subject.as_bytes(), &captures);
+        assert_eq!(length, out.len());
         String::from_utf8(out).expect("text")
     }
 

@@ -6,7 +6,7 @@ use angarium_lang::bytecode::PathOp;
 
 use super::{format, room, unsupported, writable};
 use crate::array::{Array, Key};
-use crate::convert::{strict_equal, to_int32, to_number};
+use crate::convert::{strict_equal_counted, to_int32, to_number};
 use crate::native::{Cx, Throw};
 use crate::string::Str;
 use crate::value::Value;
@@ -288,15 +288,24 @@ fn remove_values(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(),
     let Some(view) = slot.as_array() else {
         return Err(unsupported());
     };
-    cx.charge(view.len().saturating_mul(1 + others.len()));
-    let doomed: Vec<Key> = view
-        .iter()
-        .filter(|(_, value)| match Scalar::of(value) {
+    cx.charge(view.len());
+    let mut doomed: Vec<Key> = Vec::new();
+    for (key, value) in view.iter() {
+        let drop = match Scalar::of(&value) {
             Some(scalar) => scalars.contains(&scalar),
-            None => others.iter().any(|other| strict_equal(value, other)),
-        })
-        .map(|(key, _)| key)
-        .collect();
+            None => {
+                let mut work = others.len();
+                let found = others
+                    .iter()
+                    .any(|other| strict_equal_counted(&value, other, &mut work));
+                cx.spend(work)?;
+                found
+            }
+        };
+        if drop {
+            doomed.push(key);
+        }
+    }
     if doomed.is_empty() {
         return Ok(());
     }

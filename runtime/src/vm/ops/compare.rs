@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::unsupported;
 use crate::convert;
 use crate::native::{Cx, Throw};
+use crate::string::Str;
 use crate::value::Value;
 
 /// The orders that the language has.
@@ -18,7 +19,16 @@ pub(in crate::vm) enum Order {
 
 /// Whether `a` stands in `order` to `b`.
 #[cold]
-pub(in crate::vm) fn order(a: &Value, b: &Value, order: Order) -> Result<bool, Throw> {
+pub(in crate::vm) fn order(
+    a: &Value,
+    b: &Value,
+    order: Order,
+    cx: &mut Cx<'_>,
+) -> Result<bool, Throw> {
+    // Long texts are read whole, to see whether they are numbers.
+    for value in [a, b] {
+        cx.charge(value.as_bytes().map_or(0, <[u8]>::len) / 64);
+    }
     let ordering = convert::compare(a, b).map_err(|_| unsupported())?;
     Ok(match (order, ordering) {
         (_, None) => false,
@@ -34,10 +44,15 @@ pub(in crate::vm) fn order(a: &Value, b: &Value, order: Order) -> Result<bool, T
 pub(in crate::vm) fn loose(a: &Value, b: &Value, cx: &mut Cx<'_>) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b,
-        (Value::String(a), Value::String(b)) => a == b,
+        (Value::String(a), Value::String(b)) => {
+            long(a, b, cx);
+            a == b
+        }
         _ => {
-            charge(a, b, cx);
-            convert::loose_equal(a, b)
+            let mut work = 0;
+            let equal = convert::loose_equal_counted(a, b, &mut work);
+            cx.charge(work);
+            equal
         }
     }
 }
@@ -47,17 +62,25 @@ pub(in crate::vm) fn loose(a: &Value, b: &Value, cx: &mut Cx<'_>) -> bool {
 pub(in crate::vm) fn strict(a: &Value, b: &Value, cx: &mut Cx<'_>) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b,
-        (Value::String(a), Value::String(b)) => a == b,
+        (Value::String(a), Value::String(b)) => {
+            long(a, b, cx);
+            a == b
+        }
         _ => {
-            charge(a, b, cx);
-            convert::strict_equal(a, b)
+            let mut work = 0;
+            let equal = convert::strict_equal_counted(a, b, &mut work);
+            cx.charge(work);
+            equal
         }
     }
 }
 
-/// Comparing arrays costs by their length.
-fn charge(a: &Value, b: &Value, cx: &mut Cx<'_>) {
-    if let (Some(a), Some(b)) = (a.as_array(), b.as_array()) {
-        cx.charge(a.len().min(b.len()));
+/// Comparing long strings of one length costs by it.
+#[inline]
+fn long(a: &Str, b: &Str, cx: &mut Cx<'_>) {
+    if let (Str::Heap(_) | Str::Frozen(..), Str::Heap(_) | Str::Frozen(..)) = (a, b)
+        && a.len() == b.len()
+    {
+        cx.charge(a.len() / 64);
     }
 }

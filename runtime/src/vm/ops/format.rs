@@ -51,15 +51,16 @@ pub(in crate::vm) fn format(
         let Some(value) = list.get(index) else {
             return Err(Throw::error(format!("format: value {index} is missing")));
         };
-        cx.reserve(
-            out.len()
-                .saturating_add(directive.width)
-                .saturating_add(directive.precision.unwrap_or(0)),
-        )?;
+        let most = directive
+            .width
+            .saturating_add(directive.precision.unwrap_or(0));
+        cx.fits(out.len().saturating_add(most))?;
+        let before = out.len();
         write(&mut out, &directive, value, cx)?;
+        cx.fits(out.len())?;
+        cx.charge(4 + (out.len() - before) / 32);
     }
-    out.extend_from_slice(&template[at..]);
-    cx.reserve(out.len())?;
+    cx.append(&mut out, &template[at..])?;
     Ok(out)
 }
 

@@ -1,0 +1,25 @@
+//! The bodies of the fuzz targets: each takes any bytes and panics when a promise is broken.
+
+mod run;
+mod smtp;
+mod text;
+mod values;
+
+pub use run::{LIMITS, compile_and_run};
+pub use smtp::{addresses, smtp_server};
+pub use text::{lexer, parser};
+pub use values::{json_decode, regex};
+
+/// A target: any bytes in, a panic when something is wrong.
+pub type Target = fn(&[u8]);
+
+/// All targets, by the names of their corpora.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("addresses", addresses),
+    ("compile_and_run", compile_and_run),
+    ("json_decode", json_decode),
+    ("lexer", lexer),
+    ("parser", parser),
+    ("regex", regex),
+    ("smtp_server", smtp_server),
+];
