@@ -19,6 +19,7 @@ use crate::native::{Cx, Input, Step, Task, Throw};
 use crate::object::Function;
 use crate::shared::ExecutionId;
 use crate::value::{Kind, Value};
+use crate::waits;
 
 /// The caches of the process, or of one simulated one: an extension of the host. Clones share it.
 #[derive(Clone, Default)]
@@ -36,8 +37,6 @@ const ENTRY: usize = 256;
 #[derive(Default)]
 struct State {
     caches: HashMap<Vec<u8>, Cache>,
-    /// The execution whose result an execution waits for.
-    waits: HashMap<ExecutionId, ExecutionId>,
     /// Counts uses.
     tick: u64,
     /// What the entries of all caches hold.
@@ -71,6 +70,7 @@ struct Entry {
 struct Computing {
     execution: ExecutionId,
     wakers: Vec<Waker>,
+    waiting: Vec<ExecutionId>,
 }
 
 /// What a look into a cache gave.
@@ -97,7 +97,7 @@ impl Caches {
     fn look(&self, call: &Place, force: bool, size: usize, now: Duration) -> Found {
         let mut state = self.state();
         let state = &mut *state;
-        state.waits.remove(&call.execution);
+        waits::end(call.execution);
         if state.caches.len() >= state.sweep_at.max(1024) {
             state.sweep(now);
         }
@@ -129,17 +129,20 @@ impl Caches {
             // A function that needs its own result is called again, until the call depth ends it.
             Some(other) if other == call.execution => Found::Compute(old, false),
             // Waiting would close a circle: both compute.
-            Some(other) if waits_for(&state.waits, other, call.execution) => {
+            Some(other) if waits::begin(call.execution, other).is_err() => {
                 Found::Compute(old, false)
             }
-            Some(other) => {
-                state.waits.insert(call.execution, other);
+            Some(_) => {
+                if let Some(computing) = cache.computing.get_mut(&call.key) {
+                    computing.waiting.push(call.execution);
+                }
                 Found::Wait
             }
             None => {
                 let computing = Computing {
                     execution: call.execution,
                     wakers: Vec::new(),
+                    waiting: Vec::new(),
                 };
                 cache.computing.insert(call.key.clone(), computing);
                 Found::Compute(old, true)
@@ -197,27 +200,14 @@ impl Caches {
                 _ => None,
             })
         };
-        for waker in computing.into_iter().flat_map(|computing| computing.wakers) {
+        let Some(computing) = computing else { return };
+        for waiter in computing.waiting {
+            waits::end(waiter);
+        }
+        for waker in computing.wakers {
             waker.wake();
         }
     }
-}
-
-/// Whether `execution` waits, perhaps through others, for `other`.
-fn waits_for(
-    waits: &HashMap<ExecutionId, ExecutionId>,
-    execution: ExecutionId,
-    other: ExecutionId,
-) -> bool {
-    let mut at = execution;
-    // Nobody waits in a circle, so the way ends.
-    while let Some(next) = waits.get(&at) {
-        if *next == other {
-            return true;
-        }
-        at = *next;
-    }
-    false
 }
 
 impl State {
@@ -606,7 +596,7 @@ impl Drop for CachedCall {
         let Some(place) = &self.place else { return };
         if matches!(self.stage, Stage::Look) {
             // Its execution ended while it waited.
-            self.caches.state().waits.remove(&place.execution);
+            waits::end(place.execution);
         }
         if self.marked {
             self.caches.finish(place);

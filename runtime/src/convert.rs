@@ -39,6 +39,9 @@ pub fn to_number(value: &Value) -> f64 {
 /// The number that the whole of `text` spells (4.1): decimal with optional point and exponent, or `0x` hexadecimal.
 #[must_use]
 pub fn parse_number(text: &[u8]) -> Option<f64> {
+    if text.len() > 1024 {
+        crate::memory::owe(text.len() / 16);
+    }
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),

@@ -33,6 +33,7 @@ pub mod shared;
 pub mod string;
 pub mod value;
 pub mod vm;
+mod waits;
 
 pub use vm::execution::{Ended, Execution, Limits, Suspend};
 pub use vm::session::Session;

@@ -17,10 +17,12 @@ pub struct Account {
     pub used: usize,
     /// Most bytes that `used` may reach; 0 means no limit.
     pub limit: usize,
+    /// The part of `used` that the execution has put where it outlives it.
+    pub stored: usize,
 }
 
 thread_local! {
-    static CURRENT: Cell<Account> = const { Cell::new(Account { used: 0, limit: 0 }) };
+    static CURRENT: Cell<Account> = const { Cell::new(Account { used: 0, limit: 0, stored: 0 }) };
 }
 
 thread_local! {
@@ -35,6 +37,20 @@ pub(crate) fn set_fuel_left(units: i64) {
 /// See [`set_fuel_left`].
 pub(crate) fn fuel_left() -> i64 {
     FUEL_LEFT.get()
+}
+
+thread_local! {
+    static OWED: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Charges fuel where no [`crate::native::Cx`] is at hand: the running execution pays at its next look at the budgets.
+pub(crate) fn owe(units: usize) {
+    OWED.set(OWED.get().saturating_add_unsigned(units as u64));
+}
+
+/// What is owed, which is thereby paid.
+pub(crate) fn take_owed() -> i64 {
+    OWED.take()
 }
 
 /// Installs `account` as the running execution's and returns the one that was installed before.
@@ -61,6 +77,23 @@ pub fn credit(bytes: usize) {
     let _ = CURRENT.try_with(|current| {
         let mut account = current.get();
         account.used = account.used.saturating_sub(bytes);
+        current.set(account);
+    });
+}
+
+/// Reports that the running execution has replaced `before` bytes in shared memory by `after`. What it removes counts for
+/// it only as far as it has stored as much.
+pub fn stored(before: usize, after: usize) {
+    CURRENT.with(|current| {
+        let mut account = current.get();
+        if after >= before {
+            account.stored = account.stored.saturating_add(after - before);
+            account.used = account.used.saturating_add(after - before);
+        } else {
+            let less = (before - after).min(account.stored);
+            account.stored -= less;
+            account.used = account.used.saturating_sub(less);
+        }
         current.set(account);
     });
 }
@@ -106,8 +139,8 @@ mod tests {
     #[test]
     fn growth_beyond_the_limit_is_seen_and_release_ends_it() {
         let before = swap(Account {
-            used: 0,
             limit: 100,
+            ..Account::default()
         });
         charge(80);
         assert!(!exceeded());

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use crate::frozen::Tree;
-use crate::native::LocalFuture;
+use crate::memory;
+use crate::native::{LocalFuture, Throw};
+use crate::waits;
 
 /// Names one execution of a script; unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +46,31 @@ pub struct SharedMemory {
 struct State {
     values: HashMap<Box<[u8]>, Arc<Tree>>,
     locks: HashMap<Box<[u8]>, Lock>,
-    /// The key that an execution waits for: it waits for one at most.
-    waits: HashMap<ExecutionId, Box<[u8]>>,
+    /// Bytes of all keys and values, about.
+    bytes: usize,
+}
+
+/// Most bytes that all values may take together: what scripts store stays until they remove it.
+const MAX_BYTES: usize = 1 << 30;
+
+/// Why a value was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// All values together would take too much.
+    #[error("shared memory is full")]
+    Full,
+    /// What the running execution has stored would exceed its memory budget.
+    #[error("the memory budget is used up")]
+    Budget,
+}
+
+impl From<StoreError> for Throw {
+    fn from(error: StoreError) -> Throw {
+        match error {
+            StoreError::Full => Throw::error(error.to_string()),
+            StoreError::Budget => Throw::limit("memory"),
+        }
+    }
 }
 
 struct Lock {
@@ -78,16 +103,40 @@ impl SharedMemory {
         self.state().values.get(key).cloned()
     }
 
-    /// Stores or removes the value at `key`; the one that was there.
-    pub fn set(&self, key: &[u8], value: Option<Arc<Tree>>) -> Option<Arc<Tree>> {
+    /// Stores or removes the value at `key`; gives the one that was there. What the running execution stores counts towards
+    /// its memory budget, until it removes as much again.
+    ///
+    /// # Errors
+    /// When there is no room: then nothing has changed.
+    pub fn set(
+        &self,
+        key: &[u8],
+        value: Option<Arc<Tree>>,
+    ) -> Result<Option<Arc<Tree>>, StoreError> {
+        /// A key, its place in the table, and the tree around a value.
+        const ENTRY: usize = 256;
         let mut state = self.state();
-        match value {
+        let size = |tree: &Arc<Tree>| tree.bytes().saturating_add(key.len() + ENTRY);
+        let before = state.values.get(key).map_or(0, size);
+        let after = value.as_ref().map_or(0, size);
+        let bytes = state.bytes.saturating_sub(before).saturating_add(after);
+        if after > before {
+            if bytes > MAX_BYTES {
+                return Err(StoreError::Full);
+            }
+            if memory::would_exceed(after - before) {
+                return Err(StoreError::Budget);
+            }
+        }
+        state.bytes = bytes;
+        memory::stored(before, after);
+        Ok(match value {
             Some(value) => match state.values.get_mut(key) {
                 Some(slot) => Some(std::mem::replace(slot, value)),
                 None => state.values.insert(key.into(), value),
             },
             None => state.values.remove(key),
-        }
+        })
     }
 
     /// All keys, in no order.
@@ -148,9 +197,6 @@ impl SharedMemory {
                     execution,
                 }));
             }
-            if waiting.is_none() && state.would_deadlock(&key, execution) {
-                return Poll::Ready(Err(Deadlock));
-            }
             let waker = context.waker().clone();
             let Some(lock) = state.locks.get_mut(&key) else {
                 // Released between the two looks.
@@ -165,8 +211,10 @@ impl SharedMemory {
             {
                 Some(waiter) => waiter.waker = waker,
                 None => {
+                    if waits::begin(execution, lock.owner).is_err() {
+                        return Poll::Ready(Err(Deadlock));
+                    }
                     lock.waiters.push_back(Waiter { execution, waker });
-                    state.waits.insert(execution, key.clone());
                     waiting = Some(Waiting {
                         memory: memory.clone(),
                         key: key.clone(),
@@ -181,24 +229,6 @@ impl SharedMemory {
 }
 
 impl State {
-    fn would_deadlock(&self, key: &[u8], execution: ExecutionId) -> bool {
-        let mut key = key;
-        // Every execution waits for one key at most, so the chain of owners has no branches.
-        for _ in 0..=self.waits.len() {
-            let Some(lock) = self.locks.get(key) else {
-                return false;
-            };
-            if lock.owner == execution {
-                return true;
-            }
-            match self.waits.get(&lock.owner) {
-                Some(next) => key = next,
-                None => return false,
-            }
-        }
-        false
-    }
-
     /// Gives the lock to the first waiter, or removes it.
     fn hand_on(&mut self, key: &[u8]) {
         let Some(lock) = self.locks.get_mut(key) else {
@@ -208,7 +238,10 @@ impl State {
             Some(waiter) => {
                 lock.owner = waiter.execution;
                 lock.depth = 1;
-                self.waits.remove(&waiter.execution);
+                waits::end(waiter.execution);
+                for other in &lock.waiters {
+                    waits::hand_on(other.execution, lock.owner);
+                }
                 waiter.waker.wake();
             }
             None => {
@@ -248,7 +281,7 @@ impl Drop for Waiting {
             return;
         }
         let mut state = self.memory.state();
-        state.waits.remove(&self.execution);
+        waits::end(self.execution);
         let Some(lock) = state.locks.get_mut(&self.key) else {
             return;
         };

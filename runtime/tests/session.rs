@@ -313,3 +313,21 @@ fn what_objects_and_classes_offer_is_listed_without_what_is_private() {
             .is_empty()
     );
 }
+
+#[test]
+fn a_circle_of_a_barrier_and_a_cache_entry_ends() {
+    let slow = "function slow() { sleep(0.1); barrier \"mixed\" { return 1; } } ";
+    let first = format!(
+        "{slow} try {{ cache [\"namespace\" => \"mixed\"] slow(); echo \"done\"; }} catch ($e) {{ echo $e->message(); }}"
+    );
+    let second = format!(
+        "{slow} try {{ barrier \"mixed\" {{ sleep(0.05); cache [\"namespace\" => \"mixed\"] slow(); }} echo \"done\"; }} \
+         catch ($e) {{ echo $e->message(); }}"
+    );
+    let mut lines = side_by_side(&[&first, &second]);
+    lines.sort();
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("deadlock on ") && lines[1] == "done",
+        "{lines:?}"
+    );
+}

@@ -54,11 +54,15 @@ fn json_decode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
         };
         match decode(&text) {
             Ok(value) => Ok(value),
-            Err(_) if memory::exceeded() => Err(Failure::Memory),
+            // What was decoded so far is dropped by now: the message tells why it ended.
+            Err(error) if error.to_string().starts_with(OUT_OF_MEMORY) => Err(Failure::Memory),
             Err(_) => Ok(Value::None),
         }
     })
 }
+
+/// What a decoder says that gives up because of the budget.
+const OUT_OF_MEMORY: &str = "the memory budget is used up";
 
 /// Decodes one JSON text.
 ///
@@ -124,7 +128,7 @@ impl<'de> Visitor<'de> for Seed {
         while let Some(item) = items.next_element_seed(self.deeper()?)? {
             array.push(item);
             if array.len().is_multiple_of(1024) && memory::exceeded() {
-                return Err(A::Error::custom("out of memory"));
+                return Err(A::Error::custom(OUT_OF_MEMORY));
             }
         }
         Ok(array.into())
@@ -135,7 +139,7 @@ impl<'de> Visitor<'de> for Seed {
             let value = entries.next_value_seed(self.deeper()?)?;
             array.insert(key, value);
             if array.len().is_multiple_of(1024) && memory::exceeded() {
-                return Err(A::Error::custom("out of memory"));
+                return Err(A::Error::custom(OUT_OF_MEMORY));
             }
         }
         Ok(array.into())
@@ -196,11 +200,23 @@ fn json_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
         ascii: options.boolean("ensure_ascii", true),
         pretty: options.boolean("pretty_print", false),
     };
-    let size = estimate(args.get(0));
+    let mut size = estimate(args.get(0));
+    if size <= heavy::INLINE_BYTES {
+        // Arrays share parts: how long the text gets is known only when it is written.
+        match encode_within(args.get(0), form, heavy::INLINE_BYTES * 4) {
+            Ok(text) => {
+                cx.charge(text.len() / 16);
+                return Ok(Heavy::Done(text.into()));
+            }
+            Err(EncodeError::NotEncodable) => return Ok(Heavy::Done(Value::None)),
+            Err(EncodeError::Memory) => return Err(Throw::limit("memory")),
+            Err(EncodeError::TooLong) => size = heavy::INLINE_BYTES * 4,
+        }
+    }
     heavy::run(cx, size, &args.values[..1], move |values| {
         match encode(values.first().unwrap_or(&Value::None), form) {
             Ok(text) => Ok(text.into()),
-            Err(EncodeError::Memory) => Err(Failure::Memory),
+            Err(EncodeError::Memory | EncodeError::TooLong) => Err(Failure::Memory),
             Err(EncodeError::NotEncodable) => Ok(Value::None),
         }
     })
@@ -238,6 +254,8 @@ pub enum EncodeError {
     NotEncodable,
     /// The text would be too large.
     Memory,
+    /// The text is longer than was asked for.
+    TooLong,
 }
 
 /// Encodes `value`.
@@ -245,6 +263,11 @@ pub enum EncodeError {
 /// # Errors
 /// See [`EncodeError`].
 pub fn encode(value: &Value, form: Form) -> Result<Vec<u8>, EncodeError> {
+    encode_within(value, form, usize::MAX)
+}
+
+/// Encodes `value` unless the text gets longer than about `most` bytes.
+fn encode_within(value: &Value, form: Form, most: usize) -> Result<Vec<u8>, EncodeError> {
     struct Open {
         array: Value,
         position: usize,
@@ -282,6 +305,9 @@ pub fn encode(value: &Value, form: Form) -> Result<Vec<u8>, EncodeError> {
             }
             if out.len() > angarium_runtime::string::MAX_STRING || memory::would_exceed(out.len()) {
                 return Err(EncodeError::Memory);
+            }
+            if out.len() > most {
+                return Err(EncodeError::TooLong);
             }
         }
         let depth = open.len();

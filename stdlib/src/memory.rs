@@ -234,7 +234,7 @@ impl Access {
             (Op::Add(_), Some(_)) => self.done(false),
             (Op::Add(new), None) => {
                 let new = Arc::clone(new);
-                self.memory.set(self.key.as_bytes(), Some(new));
+                self.memory.set(self.key.as_bytes(), Some(new))?;
                 self.done(true)
             }
             (
@@ -255,7 +255,7 @@ impl Access {
                 } else {
                     Some(store(&Value::Number(sum))?)
                 };
-                self.memory.set(self.key.as_bytes(), stored);
+                self.memory.set(self.key.as_bytes(), stored)?;
                 self.done(sum)
             }
             (Op::Delete | Op::Exists | Op::Store(_), Some(current)) if self.callback.is_some() => {
@@ -302,15 +302,15 @@ impl Access {
         let existed = self.existed;
         match &self.op {
             Op::Delete => {
-                self.memory.set(self.key.as_bytes(), None);
+                self.memory.set(self.key.as_bytes(), None)?;
             }
             Op::Store(new) => {
                 let new = Arc::clone(new);
-                self.memory.set(self.key.as_bytes(), Some(new));
+                self.memory.set(self.key.as_bytes(), Some(new))?;
             }
             Op::Update { .. } => {
                 let new = store(&answer)?;
-                self.memory.set(self.key.as_bytes(), Some(new));
+                self.memory.set(self.key.as_bytes(), Some(new))?;
             }
             Op::Fetch => return self.done(answer),
             Op::Exists | Op::Add(_) | Op::Count { .. } => {}

@@ -71,7 +71,8 @@ fn boolean(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     Ok(Value::Boolean(convert::truthy(args.get(0))))
 }
 
-fn number(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+fn number(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    cx.charge(args.bytes(0).len() / 16);
     Ok(Value::Number(convert::to_number(args.get(0))))
 }
 

@@ -89,7 +89,7 @@ impl Fiber {
                 Value::Undefined => None,
                 value => Some(freeze(value)?),
             };
-            self.shared_memory()?.set(barrier.name.as_bytes(), tree);
+            self.shared_memory()?.set(barrier.name.as_bytes(), tree)?;
         }
         drop(barrier.guard);
         Ok(())

@@ -19,8 +19,10 @@ use crate::vm::fiber::{Fiber, FrameKind, hold};
 use crate::vm::trace::Trace;
 use crate::vm::unit::Unit;
 
-/// Fuel between two turns of the executor: about a tenth of a millisecond.
+/// Most fuel between two turns of the executor: about a tenth of a millisecond of plain instructions.
 const SLICE: i64 = 8192;
+/// Most time between two turns of the executor: not all fuel burns at one speed.
+const SLICE_TIME: Duration = Duration::from_micros(250);
 
 /// What an execution may use. `None` means without limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,6 +171,7 @@ impl Execution {
         let account = Account {
             used: 0,
             limit: limits.memory.unwrap_or(0),
+            ..Account::default()
         };
         Execution {
             fiber,
@@ -182,6 +185,7 @@ impl Execution {
     pub(crate) fn enter<T>(&mut self, work: impl FnOnce(&mut Fiber) -> T) -> T {
         let outside = memory::swap(self.account);
         memory::set_fuel_left(self.fiber.left);
+        memory::take_owed();
         let result = work(&mut self.fiber);
         self.fiber.adopt(take_thawed());
         self.account = memory::swap(outside);
@@ -201,6 +205,7 @@ impl Execution {
         }
         let exit = self.enter(|fiber| {
             fiber.slice = SLICE;
+            fiber.slice_end = fiber.host.clock.monotonic() + SLICE_TIME;
             fiber.unpark();
             fiber.run()
         });

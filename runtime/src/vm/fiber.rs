@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
+use angarium_effects::Monotonic;
 use angarium_lang::bytecode::{Access, MAX_REGISTERS, Proto};
 
 use crate::cell::VarCell;
@@ -88,6 +90,8 @@ pub struct Fiber {
     pub(crate) quantum: i64,
     /// Fuel until the executor gets its turn.
     pub(crate) slice: i64,
+    /// When the executor gets its turn at the latest.
+    pub(crate) slice_end: Monotonic,
     /// Fuel left altogether, `quantum` not included.
     pub(crate) left: i64,
     /// Fuel that was granted so far.
@@ -162,6 +166,7 @@ impl Fiber {
             objects_limit: 64,
             quantum: 0,
             slice: 0,
+            slice_end: Monotonic(Duration::ZERO),
             left: i64::MAX,
             granted: 0,
             waiting: None,
@@ -349,7 +354,7 @@ impl Fiber {
         if memory::exceeded() {
             return Err(Throw::limit("memory"));
         }
-        let debt = -self.quantum;
+        let debt = memory::take_owed().saturating_sub(self.quantum);
         self.left = self.left.saturating_sub(debt);
         if self.left <= 0 {
             self.quantum = 0;
@@ -361,11 +366,15 @@ impl Fiber {
         self.granted = self.granted.saturating_add(grant + debt);
         self.quantum = grant;
         self.slice = self.slice.saturating_sub(grant + debt);
-        Ok(if self.slice <= 0 {
-            Tick::Yield
-        } else {
-            Tick::Go
-        })
+        // Asking for the time costs as much as some instructions: once in four quanta, and after work that took many.
+        let look = debt > QUANTUM || self.slice & (3 * QUANTUM) == 0;
+        Ok(
+            if self.slice <= 0 || look && self.host.clock.monotonic() >= self.slice_end {
+                Tick::Yield
+            } else {
+                Tick::Go
+            },
+        )
     }
 
     /// Fuel used so far.

@@ -255,6 +255,15 @@ fn binary_with(
     Ok(())
 }
 
+/// As [`to_number`]; a long text is charged for.
+#[inline]
+fn number_of(value: &Value, cx: &mut Cx<'_>) -> f64 {
+    if let Value::String(text) = value {
+        cx.charge(text.len() / 16);
+    }
+    to_number(value)
+}
+
 #[cold]
 #[inline(never)]
 fn order(
@@ -766,11 +775,11 @@ impl Fiber {
                         Op::DivI => arithmetic_int!(instr, x, y, x / y),
                         Op::RemI => arithmetic_int!(instr, x, y, arith::remainder(*x, y)),
                         Op::Neg => {
-                            let number = 0.0 - to_number(&regs[r(instr.b)]);
+                            let number = 0.0 - number_of(&regs[r(instr.b)], cx!());
                             put(&mut regs[r(instr.a)], number);
                         }
                         Op::Number => {
-                            let number = to_number(&regs[r(instr.b)]);
+                            let number = number_of(&regs[r(instr.b)], cx!());
                             put(&mut regs[r(instr.a)], number);
                         }
                         Op::Not => {
@@ -782,7 +791,7 @@ impl Fiber {
                             put_bool(&mut regs[r(instr.a)], value);
                         }
                         Op::BitNot => {
-                            let number = !convert::to_int32(to_number(&regs[r(instr.b)]));
+                            let number = !convert::to_int32(number_of(&regs[r(instr.b)], cx!()));
                             put(&mut regs[r(instr.a)], f64::from(number));
                         }
                         Op::Inc => {

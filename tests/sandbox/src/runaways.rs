@@ -150,7 +150,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     runaway(
         "a format as wide as memory",
         &[MEMORY, STRING, "Uncaught exception: "],
-        "return \"%1000000000d\" % 1;",
+        "return \"%1000000000s\" % [1];",
     ),
     runaway(
         "a format with many wide places",
@@ -160,11 +160,11 @@ pub const RUNAWAYS: &[Runaway] = &[
     runaway(
         "a format with all the digits",
         &[MEMORY, STRING, "Uncaught exception: "],
-        "return \"%.1000000000f\" % 0.1;",
+        "return \"%.1000000000f\" % [0.1];",
     ),
     runaway(
         "str_replace that blows up",
-        &[MEMORY, STRING],
+        &[MEMORY, STRING, FUEL],
         "$s = \"aa\"; forever { $s = str_replace(\"a\", \"aaaaaaaa\", $s); }",
     ),
     runaway(
@@ -204,7 +204,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "an array that doubles, thrown",
-        &[MEMORY, STRING],
+        &["Uncaught exception: [0=>[0=>"],
         "$a = [1]; for ($i = 0; $i < 60; $i += 1) $a = [$a, $a]; throw $a;",
     ),
     runaway(
@@ -270,7 +270,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "a slice that makes the list grow",
-        &[MEMORY, ARRAY],
+        &[MEMORY, ARRAY, FUEL],
         "$a = [1]; forever { $a[0:0] = $a; }",
     ),
     runaway(
@@ -290,7 +290,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "an array that doubles, searched",
-        &[FUEL, ""],
+        &[""],
         "$a = [1]; for ($i = 0; $i < 60; $i += 1) $a = [$a, $a]; $b = [2]; for ($i = 0; $i < 60; $i += 1) $b = [$b, $b]; return array_unique([$a, $b, $a]);",
     ),
     runaway(
@@ -346,7 +346,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "array_reduce to a list that doubles",
-        &[MEMORY, ARRAY],
+        &[FUEL, MEMORY, ARRAY],
         "array_reduce(function ($c, $x) { return [...$c, ...$c]; }, array_range(0, 1000), [1]);",
     ),
     runaway(
@@ -424,7 +424,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "a stored list that doubles",
-        &[MEMORY, ARRAY],
+        &[FUEL, MEMORY, ARRAY],
         "memory_store(\"a\", [1]); forever memory_update(\"a\", 0, function ($k, $c, $v) { return [...$c, ...$c]; });",
     ),
     runaway(
@@ -468,7 +468,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "pcre_replace with output that grows",
-        &[MEMORY, STRING],
+        &[FUEL, MEMORY, STRING],
         "$s = \"aaaa\"; forever $s = pcre_replace(\"a\", \"$0$0$0$0\", $s);",
     ),
     runaway(
@@ -478,7 +478,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "pcre_replace by a function that gives long strings",
-        &[MEMORY, STRING],
+        &[FUEL, MEMORY, STRING],
         "return pcre_replace(\"a\", function ($m) { return str_repeat(\"x\", 1000000); }, str_repeat(\"a\", 10000));",
     ),
     runaway(
@@ -489,7 +489,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     runaway(
         "patterns compiled without end",
         &[FUEL, MEMORY],
-        "for ($i = 0; ; $i += 1) \"x\" =~ (\"[a-z]{1,\" . ($i % 900) . \"}x\" . $i);",
+        "for ($i = 0; ; $i += 1) \"x\" =~ (\"[a-z]{1,\" . ($i % 900 + 1) . \"}x\" . $i);",
     ),
     runaway(
         "patterns compiled and kept",
@@ -509,7 +509,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "json_encode of a long list of one long string",
-        &[MEMORY, STRING],
+        &[FUEL, MEMORY, STRING],
         "$s = str_repeat(\"x\", 1000000); $a = []; for ($i = 0; $i < 10000; $i += 1) $a[] = $s; return json_encode($a);",
     ),
     runaway(
@@ -519,7 +519,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "json_decode of many numbers",
-        &[MEMORY, ARRAY],
+        &[FUEL, MEMORY, ARRAY],
         "return json_decode(\"[\" . str_repeat(\"1,\", 8000000) . \"1]\");",
     ),
     runaway(

@@ -148,7 +148,8 @@ impl Body {
                 bytes: self.block.bytes % as_u64(CHUNK),
             };
         }
-        if self.failure.is_none() {
+        // Looked at anew each time: which of two faults is named must not depend on how the bytes came in.
+        if !matches!(self.failure, Some(Failure::Store(_))) {
             self.failure = self.check(config);
         }
         used

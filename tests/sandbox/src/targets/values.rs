@@ -84,8 +84,8 @@ fn all_matches(regex: &Regex, subject: &[u8]) -> Option<Vec<Vec<Option<Range<usi
 /// What is JSON is written and read again as the same value.
 pub fn json_decode(data: &[u8]) {
     let outside = memory::swap(Account {
-        used: 0,
         limit: 16 << 20,
+        ..Account::default()
     });
     if let Ok(value) = json::decode(data) {
         for ascii in [false, true] {
