@@ -512,7 +512,7 @@ fn find(cx: &mut Cx<'_>, args: &Args<'_>, text: impl Fn(&Part) -> Option<String>
             cx.charge(1);
             let Some(text) = text(part) else { continue };
             let matched = match pattern.is_match(text.as_bytes()) {
-                Matched::Limit => pattern.is_match_heavy(text.as_bytes()),
+                Matched::Limit => pattern.is_match_heavy(text.as_bytes(), &mut || true),
                 matched => matched,
             };
             match matched {

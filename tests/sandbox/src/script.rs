@@ -71,7 +71,18 @@ pub fn library() -> Arc<Library> {
 /// # Errors
 /// What the compiler says, as users read it.
 pub fn unit(text: &[u8], files: &HashMap<String, Vec<u8>>) -> Result<Arc<Unit>, String> {
-    let library = library();
+    unit_with(&library(), text, files)
+}
+
+/// As [`unit`] with another library.
+///
+/// # Errors
+/// What the compiler says.
+pub fn unit_with(
+    library: &Arc<Library>,
+    text: &[u8],
+    files: &HashMap<String, Vec<u8>>,
+) -> Result<Arc<Unit>, String> {
     let names = library.context("core").expect("the core");
     let source = Source {
         name: "main.hsl",
@@ -80,7 +91,8 @@ pub fn unit(text: &[u8], files: &HashMap<String, Vec<u8>>) -> Result<Arc<Unit>, 
     };
     let compiled =
         angarium_lang::compile(source, &names, files).map_err(|rejected| rejected.render())?;
-    Unit::link(compiled.program, library, &regexp::ENGINE).map_err(|error| error.render())
+    Unit::link(compiled.program, Arc::clone(library), &regexp::ENGINE)
+        .map_err(|error| error.render())
 }
 
 /// Compiles and runs a program; heavy work is done at once.

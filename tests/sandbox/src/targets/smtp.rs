@@ -102,6 +102,7 @@ fn session(pieces: &[&[u8]]) -> Seen {
         remote_ip: [192, 0, 2, 1].into(),
         remote_port: 1025,
         remote_ptr: None,
+        name_lookup: None,
         remote_uid: None,
         local_ip: [192, 0, 2, 25].into(),
         local_port: 25,
