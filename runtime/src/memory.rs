@@ -44,7 +44,7 @@ thread_local! {
 }
 
 /// Charges fuel where no [`crate::native::Cx`] is at hand: the running execution pays at its next look at the budgets.
-pub(crate) fn owe(units: usize) {
+pub fn owe(units: usize) {
     OWED.set(OWED.get().saturating_add_unsigned(units as u64));
 }
 

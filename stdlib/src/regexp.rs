@@ -166,9 +166,13 @@ impl RegexEngine for Engine {
     }
 
     fn compile_text(&self, text: &[u8]) -> Result<Arc<dyn CompiledRegex>, (String, usize)> {
-        let (pattern, _) = CACHE
+        let (pattern, compiled) = CACHE
             .get(text)
             .map_err(|error| (error.message, error.offset))?;
+        if compiled {
+            let fuel = Pattern::compile_fuel(text.len());
+            angarium_runtime::memory::owe(usize::try_from(fuel).unwrap_or(usize::MAX));
+        }
         Ok(Compiled::shared(pattern))
     }
 }

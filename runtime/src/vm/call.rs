@@ -743,6 +743,8 @@ impl Fiber {
                 return Err(Throw::error(format!("=~: expected a pattern, got {kind}")));
             }
         };
+        // A pattern that was compiled for this is owed for.
+        self.quantum = self.quantum.saturating_sub(crate::memory::take_owed());
         self.cx().charge(subject.len() / 16);
         match compiled.is_match(subject.as_bytes()) {
             Matched::Yes => Ok(Called::Value(Value::Boolean(wanted))),
