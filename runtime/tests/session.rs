@@ -307,11 +307,7 @@ fn what_objects_and_classes_offer_is_listed_without_what_is_private() {
     );
     assert_eq!(repl.session.statics("A"), ["$s", "f"]);
     assert!(repl.session.statics("nothing").is_empty());
-    assert!(
-        repl.session
-            .members(&angarium_runtime::value::Value::None)
-            .is_empty()
-    );
+    assert!(repl.session.members(&Value::None).is_empty());
 }
 
 #[test]
