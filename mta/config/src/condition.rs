@@ -41,7 +41,7 @@ pub struct ConditionFields {
 
 impl ConditionFields {
     /// The fields that are given: name, patterns, and whether they are written as a list.
-    fn given(&self) -> Vec<(Named, Vec<Pattern>, bool)> {
+    pub(crate) fn given(&self) -> Vec<(Named, Vec<Pattern>, bool)> {
         let mut given = Vec::new();
         for (named, field) in FIELDS.iter().zip([
             patterns(&self.tenantid),

@@ -7,7 +7,7 @@ use crate::path::{KeyPath, Step};
 use crate::schema::FileKind;
 use crate::source::{FileSource, unreadable};
 use crate::validate::{Found, Outcome, validate};
-use crate::yaml::{Node, Position, Value, parse};
+use crate::yaml::{Entry, Node, Position, Value, parse};
 
 /// A configuration file that has been read.
 #[derive(Debug, Clone)]
@@ -17,6 +17,28 @@ pub(crate) struct Document {
     pub file: String,
     pub root: Node,
     text: String,
+}
+
+/// Policies and suspends may be written as a bare list, as older releases had them.
+fn wrapped(kind: FileKind, root: Node) -> Node {
+    let list = match kind {
+        FileKind::Policy => "policies",
+        FileKind::Suspend => "suspends",
+        _ => return root,
+    };
+    if !matches!(root.value, Value::List(_)) {
+        return root;
+    }
+    let position = root.position;
+    let entry = |key: &str, node: Node| Entry {
+        key: key.to_owned(),
+        position,
+        node,
+    };
+    let version = Node::from_json(&"6.0".into());
+    let mut map: Node = Value::Map(vec![entry("version", version), entry(list, root)]).into();
+    map.position = position;
+    map
 }
 
 impl Document {
@@ -44,7 +66,7 @@ impl Document {
             text,
         };
         match parsed {
-            Ok(root) => document.root = root,
+            Ok(root) => document.root = wrapped(kind, root),
             Err(faults) => {
                 let error = |fault: crate::yaml::Fault| {
                     document.error_at(
@@ -102,6 +124,28 @@ impl Document {
             problem,
             hint: None,
             source_line: line.map(str::to_owned),
+        }
+    }
+
+    /// The value at a path. Indexes count the items that are not dropped.
+    pub fn at(&self, path: &KeyPath) -> Option<&Node> {
+        let mut node = &self.root;
+        for step in path.steps() {
+            node = match step {
+                Step::Key(key) => node.get(key)?,
+                Step::Index(index) => node.items().nth(*index)?,
+            };
+        }
+        Some(node)
+    }
+
+    /// Where a value stands: the file's name and the line.
+    pub fn place(&self, path: &KeyPath) -> String {
+        let name = Path::new(&self.file).file_name();
+        let name = name.map_or(self.file.as_str().into(), |name| name.to_string_lossy());
+        match self.locate(path).1 {
+            Some(at) => format!("{name}:{}", at.line),
+            None => name.into_owned(),
         }
     }
 

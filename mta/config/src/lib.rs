@@ -22,6 +22,8 @@ pub mod matcher;
 pub mod pack;
 pub mod path;
 pub mod pki;
+pub mod policy;
+mod policy_values;
 pub mod reference;
 pub mod running;
 pub mod schema;

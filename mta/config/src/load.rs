@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use angarium_queue::matcher::Lists;
+use angarium_queue::policy::Setup;
 use base64::Engine as _;
 use serde::de::DeserializeOwned;
 
@@ -18,14 +19,15 @@ use crate::document::Document;
 use crate::error::{ConfigError, ConfigErrors, Problem};
 use crate::path::KeyPath;
 use crate::pki::{KeySource, Material, PrivateKey};
+use crate::policy::{PolicyDocument, SuspendDocument};
 use crate::running::{Running, RunningDocument};
 use crate::schema::FileKind;
 use crate::script::{HookType, Script, VirtualFile};
-use crate::source::{FileSource, Source, Tree, is_absent, unreadable};
+use crate::source::{FileSource, Source, Tree, is_absent};
 use crate::startup::Startup;
 use crate::tree::{Sources, gather};
 use crate::types::FilePath;
-use crate::yaml::{Node, Value, parse};
+use crate::yaml::{Node, parse};
 
 /// A whole configuration. It never changes and can be shared between threads.
 #[derive(Debug, Clone)]
@@ -103,11 +105,10 @@ pub fn load(
         None => place.running(files, None),
     };
     let running = loader.document(&running_path, FileKind::Running);
-    let deliveryconf = startup.as_ref().and_then(|document| {
-        let written = document.root.at(&["environment", "deliveryconf"]);
+    let queue_files = loader.queue_files(&place, |key| {
+        let written = startup.as_ref()?.root.at(&["environment", key]);
         written.and_then(Node::text).map(PathBuf::from)
     });
-    let delivery = loader.delivery_file(&place, deliveryconf.as_deref());
     let sources = match &running {
         Some(document) => loader.sources(&place, document),
         None => Sources::default(),
@@ -126,14 +127,20 @@ pub fn load(
         return Err(ConfigErrors::sorted(loader.errors));
     };
     startup.resolve_paths(&place);
-    loader.queue_files(&place, &startup);
     Checker {
         document: &startup_file,
         loader: &mut loader,
     }
     .startup(&startup);
     let base = place.base_of(&running_path);
-    let running = loader.running(&running_file, document, sources, &startup, &base, delivery);
+    let running = loader.running(
+        &running_file,
+        document,
+        sources,
+        &startup,
+        &base,
+        queue_files,
+    );
     loader.finish(Config {
         startup: Arc::new(startup),
         running: Arc::new(running),
@@ -160,19 +167,32 @@ pub fn reload(
     let Some(file) = loader.document(&path, FileKind::Running) else {
         return Err(ConfigErrors::sorted(loader.errors));
     };
-    let deliveryconf = startup.environment.deliveryconf.as_ref();
-    let delivery = loader.delivery_file(&place, deliveryconf.map(FilePath::as_path));
+    let environment = &startup.environment;
+    let queue_files = loader.queue_files(&place, |key| {
+        let path = match key {
+            "policyconf" => &environment.policyconf,
+            "suspendconf" => &environment.suspendconf,
+            _ => &environment.deliveryconf,
+        };
+        path.as_ref().map(|path| path.as_path().to_owned())
+    });
     let sources = loader.sources(&place, &file);
     if loader.broken {
         return Err(ConfigErrors::sorted(loader.errors));
     }
-    loader.queue_files(&place, startup);
     let Some(document) = loader.typed::<RunningDocument>(&file) else {
         return Err(ConfigErrors::sorted(loader.errors));
     };
     let base = place.base_of(&path);
-    let running = loader.running(&file, document, sources, startup, &base, delivery);
+    let running = loader.running(&file, document, sources, startup, &base, queue_files);
     loader.finish(Arc::new(running))
+}
+
+/// The files of the queue that are there.
+struct QueueFiles {
+    policy: Option<Document>,
+    suspend: Option<Document>,
+    delivery: Option<Document>,
 }
 
 /// Where the files of a source are.
@@ -417,63 +437,36 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Reads the delivery settings. A file that is not there, or is empty, sets nothing.
-    fn delivery_file(&mut self, place: &Place, configured: Option<&Path>) -> Option<Document> {
-        let path = place.queue_file(FileKind::Delivery.file_name(), configured);
+    /// Reads a file of the queue. One that is not there, or is empty, sets nothing.
+    fn queue_file(
+        &mut self,
+        place: &Place,
+        kind: FileKind,
+        configured: Option<&Path>,
+    ) -> Option<Document> {
+        let path = place.queue_file(kind.file_name(), configured);
         let empty = match self.files.read(&path) {
             Ok(bytes) => parse(&bytes).is_ok_and(|root| root.is_empty()),
             Err(error) => is_absent(&error),
         };
-        let set = |set: &Override| set.file == FileKind::Delivery;
+        let set = |set: &Override| set.file == kind;
         if empty && !self.options.set.iter().any(set) {
             return None;
         }
-        self.document(&path, FileKind::Delivery)
+        self.document(&path, kind)
     }
 
-    /// Refuses policies and suspends: files that may be there, but empty.
-    fn queue_files(&mut self, place: &Place, startup: &Startup) {
-        let environment = &startup.environment;
-        let kinds = [
-            (
-                "smtpd-policy.yaml",
-                &environment.policyconf,
-                "pickup policies",
-            ),
-            ("smtpd-suspend.yaml", &environment.suspendconf, "suspends"),
-        ];
-        for (name, configured, what) in kinds {
-            let path = place.queue_file(name, configured.as_ref().map(FilePath::as_path));
-            let root = match self.files.read(&path) {
-                Ok(bytes) => parse(&bytes),
-                Err(error) if is_absent(&error) => continue,
-                Err(error) => {
-                    self.errors.push(unreadable(&path, &error));
-                    continue;
-                }
-            };
-            let file = path.display().to_string();
-            let asks = match &root {
-                Ok(Node {
-                    value: Value::Map(entries),
-                    ..
-                }) => entries
-                    .iter()
-                    .any(|entry| entry.key != "version" && !entry.node.is_empty()),
-                Ok(root) => !root.is_empty(),
-                Err(_) => true,
-            };
-            if !asks {
-                continue;
-            }
-            let error = ConfigError::of_file(file, Problem::NotYet(what.to_owned()));
-            if self.options.ignore_unknown {
-                self.warnings.push(error.with_hint("the file is ignored"));
-            } else {
-                self.errors.push(
-                    error.with_hint("empty it, or start with --ignore-unknown to do without"),
-                );
-            }
+    /// The files of the queue; `path` gives the one that is configured for a key of `environment`.
+    fn queue_files(
+        &mut self,
+        place: &Place,
+        path: impl Fn(&'static str) -> Option<PathBuf>,
+    ) -> QueueFiles {
+        let mut file = |kind, key| self.queue_file(place, kind, path(key).as_deref());
+        QueueFiles {
+            policy: file(FileKind::Policy, "policyconf"),
+            suspend: file(FileKind::Suspend, "suspendconf"),
+            delivery: file(FileKind::Delivery, "deliveryconf"),
         }
     }
 
@@ -485,7 +478,7 @@ impl<'a> Loader<'a> {
         sources: Sources,
         startup: &Startup,
         base: &Path,
-        delivery: Option<Document>,
+        queue_files: QueueFiles,
     ) -> Running {
         document
             .pki
@@ -505,7 +498,8 @@ impl<'a> Loader<'a> {
         checker.transport_references(&document, &transports, &pki);
         let lists = checker.lists(&document.queues.lists);
         let groupings = checker.groupings(&document.queues.grouping, &lists);
-        let delivery = self.delivery(delivery, &lists);
+        let delivery = self.delivery(queue_files.delivery, &lists);
+        let policies = self.policies(queue_files.policy, queue_files.suspend, lists);
         Running {
             servers: document
                 .servers
@@ -525,10 +519,39 @@ impl<'a> Loader<'a> {
             queues: document.queues,
             groupings,
             delivery,
+            policies: Arc::new(policies),
             resolver: document.resolver,
             monitor: document.monitor,
             mail: document.mail,
         }
+    }
+
+    fn policies(
+        &mut self,
+        policy: Option<Document>,
+        suspend: Option<Document>,
+        lists: Lists,
+    ) -> Setup {
+        let mut setup = Setup::default();
+        let policy = policy.and_then(|file| Some((self.typed::<PolicyDocument>(&file)?, file)));
+        if let Some((written, file)) = policy {
+            let mut checker = Checker {
+                document: &file,
+                loader: self,
+            };
+            setup.algorithm = written.rate.algorithm.into();
+            setup.policies = checker.policies(&written, &lists);
+        }
+        let suspend = suspend.and_then(|file| Some((self.typed::<SuspendDocument>(&file)?, file)));
+        if let Some((written, file)) = suspend {
+            let mut checker = Checker {
+                document: &file,
+                loader: self,
+            };
+            setup.suspends = checker.suspends(&written, &lists);
+        }
+        setup.lists = lists;
+        setup
     }
 
     fn delivery(&mut self, file: Option<Document>, lists: &Lists) -> Delivery {

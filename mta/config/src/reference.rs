@@ -53,7 +53,9 @@ impl Page {
         let what = match file {
             FileKind::Startup => "read once, when the server starts",
             FileKind::Running => "read again at every reload",
-            FileKind::Delivery => "read again at every reload; need not be there",
+            FileKind::Policy | FileKind::Suspend | FileKind::Delivery => {
+                "read again at every reload; need not be there"
+            }
         };
         self.text
             .push_str(&format!("\n## `{}`: {what}\n", file.file_name()));

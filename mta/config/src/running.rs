@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use angarium_queue::policy::Setup;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -509,6 +510,8 @@ pub struct Running {
     pub groupings: Groupings,
     /// Settings of deliveries by destination.
     pub delivery: Delivery,
+    /// Policies and suspends.
+    pub policies: Arc<Setup>,
     /// Settings of DNS.
     pub resolver: Resolver,
     /// Settings of metrics and health.

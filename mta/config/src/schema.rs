@@ -10,6 +10,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::delivery::DeliveryDocument;
+use crate::policy::{PolicyDocument, SuspendDocument};
 use crate::running::RunningDocument;
 use crate::startup::Startup;
 
@@ -20,13 +21,23 @@ pub enum FileKind {
     Startup,
     /// `smtpd-app.yaml`.
     Running,
+    /// `smtpd-policy.yaml`.
+    Policy,
+    /// `smtpd-suspend.yaml`.
+    Suspend,
     /// `smtpd-delivery.yaml`.
     Delivery,
 }
 
 impl FileKind {
     /// All files.
-    pub const ALL: [Self; 3] = [Self::Startup, Self::Running, Self::Delivery];
+    pub const ALL: [Self; 5] = [
+        Self::Startup,
+        Self::Running,
+        Self::Policy,
+        Self::Suspend,
+        Self::Delivery,
+    ];
 
     /// The name of the file.
     #[must_use]
@@ -34,6 +45,8 @@ impl FileKind {
         match self {
             Self::Startup => "smtpd.yaml",
             Self::Running => "smtpd-app.yaml",
+            Self::Policy => "smtpd-policy.yaml",
+            Self::Suspend => "smtpd-suspend.yaml",
             Self::Delivery => "smtpd-delivery.yaml",
         }
     }
@@ -44,10 +57,14 @@ impl FileKind {
 pub fn json_schema(file: FileKind) -> &'static Value {
     static STARTUP: OnceLock<Value> = OnceLock::new();
     static RUNNING: OnceLock<Value> = OnceLock::new();
+    static POLICY: OnceLock<Value> = OnceLock::new();
+    static SUSPEND: OnceLock<Value> = OnceLock::new();
     static DELIVERY: OnceLock<Value> = OnceLock::new();
     match file {
         FileKind::Startup => STARTUP.get_or_init(|| generate::<Startup>(file)),
         FileKind::Running => RUNNING.get_or_init(|| generate::<RunningDocument>(file)),
+        FileKind::Policy => POLICY.get_or_init(|| generate::<PolicyDocument>(file)),
+        FileKind::Suspend => SUSPEND.get_or_init(|| generate::<SuspendDocument>(file)),
         FileKind::Delivery => DELIVERY.get_or_init(|| generate::<DeliveryDocument>(file)),
     }
 }

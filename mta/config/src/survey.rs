@@ -47,11 +47,16 @@ pub fn survey(files: &dyn FileSource, source: &Source) -> Result<Survey, ConfigE
     };
     let running = place.running(files, path("appconf"));
     survey.file(files, &running, FileKind::Running);
-    let name = FileKind::Delivery.file_name();
-    let delivery = place.queue_file(name, path("deliveryconf").map(Path::new));
     let absent = |path: &Path| files.read(path).is_err_and(|error| is_absent(&error));
-    if !absent(&delivery) {
-        survey.file(files, &delivery, FileKind::Delivery);
+    for (kind, key) in [
+        (FileKind::Policy, "policyconf"),
+        (FileKind::Suspend, "suspendconf"),
+        (FileKind::Delivery, "deliveryconf"),
+    ] {
+        let file = place.queue_file(kind.file_name(), path(key).map(Path::new));
+        if !absent(&file) {
+            survey.file(files, &file, kind);
+        }
     }
     Ok(survey)
 }

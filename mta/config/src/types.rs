@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use crate::matcher::{AddressMatcher, DomainMatcher, TextMatcher};
+pub use crate::policy_values::{RateText, Tag};
 pub use crate::tls_protocols::TlsProtocols;
 
 use ipnet::IpNet;
@@ -44,6 +45,8 @@ pub fn check_format(format: &str, text: &str) -> Result<(), String> {
         "tls-protocols" => text.parse::<TlsProtocols>().map(drop),
         "one-line" => text.parse::<OneLine>().map(drop),
         "header-line" => text.parse::<HeaderLine>().map(drop),
+        "rate" => text.parse::<RateText>().map(drop),
+        "tag" => text.parse::<Tag>().map(drop),
         "match-text" => text.parse::<TextMatcher>().map(drop),
         "match-domain" => text.parse::<DomainMatcher>().map(drop),
         "match-address" => text.parse::<AddressMatcher>().map(drop),

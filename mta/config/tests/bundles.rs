@@ -147,16 +147,22 @@ fn the_samples_of_the_guide_load() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
-    assert_eq!(samples.len(), 4);
-    // Together they are one configuration; the sample of the other file has its version.
-    let (delivery, running): (Vec<&str>, Vec<&str>) = samples
+    assert_eq!(samples.len(), 6);
+    // Together they are one configuration; the samples of the other files have their version.
+    let (others, running): (Vec<&str>, Vec<&str>) = samples
         .into_iter()
         .partition(|sample| sample.starts_with("version"));
     let running = format!("version: '6.0'\n{}", running.concat());
+    let other = |key: &str| {
+        let mut others = others.iter().filter(|sample| sample.contains(key));
+        *others.next().expect("a sample")
+    };
     let files: MemoryFiles = [
         ("d/smtpd.yaml", "version: '6.0'\n"),
         ("d/smtpd-app.yaml", &running),
-        ("d/smtpd-delivery.yaml", &delivery.concat()),
+        ("d/smtpd-delivery.yaml", other("\ndelivery:")),
+        ("d/smtpd-policy.yaml", other("\npolicies:")),
+        ("d/smtpd-suspend.yaml", other("\nsuspends:")),
     ]
     .into_iter()
     .collect();
@@ -186,4 +192,6 @@ fn the_samples_of_the_guide_load() {
     assert_eq!(transactions("mx7.vast.example"), Some(50));
     assert_eq!(transactions("a.example.org"), Some(50));
     assert_eq!(transactions("mx.test.example"), None);
+    assert_eq!(running.policies.policies.len(), 1);
+    assert_eq!(running.policies.suspends.len(), 1);
 }

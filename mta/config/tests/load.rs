@@ -442,22 +442,6 @@ fn key_pairs_are_put_together_from_both_files() {
     assert!(config.running.servers["default"].tls.offers_starttls());
 }
 
-#[test]
-fn policies_are_refused_until_they_work() {
-    let mut files = packed(STARTUP, RUNNING);
-    files.insert("etc/smtpd-policy.yaml", "version: '6.0'\npolicies: []\n");
-    assert!(load(&files, &source(), &Options::default()).is_ok());
-    files.insert(
-        "etc/smtpd-policy.yaml",
-        "policies: [{default: {rate: 1}}]\n",
-    );
-    let refused = load(&files, &source(), &Options::default()).unwrap_err();
-    insta::assert_snapshot!(refused.to_string(), @r"
-    etc/smtpd-policy.yaml: asks for pickup policies: not available yet
-    hint: empty it, or start with --ignore-unknown to do without
-    ");
-}
-
 fn tree() -> MemoryFiles {
     let running = RUNNING.split("scripting:").next().expect("a first part");
     [

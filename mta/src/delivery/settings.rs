@@ -244,6 +244,7 @@ impl Settings {
                 deliveries: count(queues.concurrency.total),
                 ..Limits::default()
             },
+            policies: Arc::clone(&running.policies),
             groupings: Arc::new(running.groupings.clone()),
             by_destination: Arc::new(running.delivery.clone()),
             pool_size: count(queues.pooling.size),

@@ -25,13 +25,13 @@ pub enum PolicyError {
         error: PatternError,
     },
     /// A condition on a field that does not name the counter.
-    #[error("{0}: a condition may only use fields of its policy")]
+    #[error("{0}: is no field of the policy, and a condition may only use those")]
     NotAField(Field),
     /// A field that stands twice.
-    #[error("{0}: stands twice")]
+    #[error("{0}: stands twice among the fields")]
     Twice(Field),
     /// A group that the policy does not define.
-    #[error("{field}: the policy defines no group `#{name}`")]
+    #[error("{field}: names the group `#{name}`, which the policy does not define")]
     NoGroup {
         /// Of this field.
         field: Field,
@@ -39,7 +39,7 @@ pub enum PolicyError {
         name: Text,
     },
     /// A group in a suspend.
-    #[error("{0}: groups `#name` belong to policies; name a grouping `&name` or a pattern")]
+    #[error("{0}: names a group `#…` of a policy; a suspend knows groupings `&…` and patterns")]
     GroupOutside(Field),
     /// More than may be set at run time.
     #[error("there are {0} already, the most that may be set at run time")]
