@@ -21,8 +21,9 @@ use crate::vm::unit::Unit;
 
 /// Most fuel between two turns of the executor: about a tenth of a millisecond of plain instructions.
 const SLICE: i64 = 8192;
-/// Most time between two turns of the executor: not all fuel burns at one speed.
-const SLICE_TIME: Duration = Duration::from_micros(250);
+/// Most time between two turns of the executor: not all fuel burns at one speed, and an executor looks at sockets and timers
+/// only once in some sixty turns.
+const SLICE_TIME: Duration = Duration::from_micros(50);
 
 /// What an execution may use. `None` means without limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
