@@ -50,7 +50,7 @@ impl Builtins for Anything {
     fn methods(&self) -> Vec<&'static str> {
         Vec::new()
     }
-    fn method_options(&self, _method: &str) -> Option<Vec<&'static str>> {
+    fn method_options(&self, _method: &str, _place: usize) -> Option<Vec<&'static str>> {
         None
     }
 }
