@@ -40,7 +40,7 @@ fn doc_explains_functions_methods_variables_keywords_and_hooks() {
     for (name, said) in [
         (
             "$transaction.id",
-            "$transaction.id: string  (in connect, helo,",
+            "$transaction.id: string  (in connect, proxy, helo,",
         ),
         ("connection.remoteip", "address of the client"),
         ("disconnect", "$arguments.reply.code: number"),

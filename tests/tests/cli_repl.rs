@@ -294,7 +294,7 @@ fn the_commands_do_what_help_says() {
     assert!(
         person
             .enters(":help $connection.remoteip")
-            .contains("in helo")
+            .contains("helo, ")
     );
     assert!(
         person
