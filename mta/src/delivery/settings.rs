@@ -14,7 +14,7 @@ use angarium_config::transport::{self as config, Sni as ConfigSni};
 use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
 use angarium_queue::destination::{Candidate, OwnHosts};
 use angarium_queue::item::Item;
-use angarium_queue::policy::Setup;
+use angarium_queue::policy::{Policies, PolicyError, Setup};
 use angarium_queue::scheduler::Limits;
 use angarium_queue::text::Text;
 use angarium_queue::transport::{SourceIp, Transports};
@@ -183,6 +183,9 @@ pub enum SettingsError {
         /// Why.
         reason: String,
     },
+    /// Policies or suspends.
+    #[error("policies and suspends: {0}")]
+    Policies(#[from] PolicyError),
     /// A header of notifications.
     #[error("transports[{transport}].dsn.headers: {error}")]
     Header {
@@ -224,6 +227,7 @@ impl Settings {
         hostname: &str,
         sockets: Vec<(IpAddr, u16)>,
     ) -> Result<Settings, SettingsError> {
+        Policies::new((*running.policies).clone())?;
         let mut names = vec![hostname.to_ascii_lowercase()];
         for server in running.servers.values() {
             names.extend(

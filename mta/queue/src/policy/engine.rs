@@ -133,6 +133,8 @@ impl Policies {
             suspends.push(Suspend::new(next, spec.clone(), &setup.lists)?);
             next += 1;
         }
+        // A condition stands in each policy with its fields, and goes back once.
+        let mut seen = BTreeSet::new();
         let dynamic: Vec<_> = (self.policies.iter_mut())
             .flat_map(|policy| {
                 std::mem::take(&mut policy.dynamics).into_iter().map({
@@ -140,6 +142,7 @@ impl Policies {
                     move |dynamic| (fields.clone(), dynamic)
                 })
             })
+            .filter(|(_, dynamic)| seen.insert(dynamic.id.clone()))
             .collect();
         suspends.extend(
             self.suspends

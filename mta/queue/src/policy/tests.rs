@@ -496,6 +496,32 @@ fn a_reload_keeps_the_counters_of_policies_that_stay() {
 }
 
 #[test]
+fn a_reload_does_not_multiply_conditions_of_policies_with_the_same_fields() {
+    let of = || PolicySpec {
+        fields: fields(&[Field::RemoteMx]),
+        ..PolicySpec::default()
+    };
+    let setup = || Setup {
+        policies: vec![of(), of()],
+        ..Setup::default()
+    };
+    let mut policies = Policies::new(setup()).unwrap();
+    let spec = DynamicSpec {
+        fields: vec![Field::RemoteMx],
+        then: block(Some(1), None),
+        ..DynamicSpec::default()
+    };
+    policies.set_policy(spec, "one".into(), T0).unwrap();
+    for _ in 0..3 {
+        policies.configure(setup()).unwrap();
+    }
+    let stand: Vec<usize> = (policies.policies.iter())
+        .map(|policy| policy.dynamics.len())
+        .collect();
+    assert_eq!(stand, [1, 1]);
+}
+
+#[test]
 fn counters_that_say_nothing_are_forgotten() {
     let mut policies = policies(vec![PolicySpec {
         fields: fields(&[Field::RecipientDomain]),
