@@ -17,6 +17,17 @@ pub fn listing(program: &Program) -> String {
     out
 }
 
+/// The listing without the numbers of the lines: equal for two texts of one program.
+#[must_use]
+pub fn listing_without_lines(program: &Program) -> String {
+    let lines = listing(program);
+    let lines = lines.lines().map(|line| {
+        let number = line.chars().take(4).all(|c| c == ' ' || c.is_ascii_digit());
+        line.get(4..).filter(|_| number).unwrap_or(line)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 fn list_proto(out: &mut String, program: &Program, index: usize, proto: &Proto) {
     // Writing to a string cannot fail.
     let _ = write!(out, "function {index} {}", proto.name);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use angarium_lang::builtins::{Builtin, Builtins, Signature};
 use angarium_lang::bytecode::Program;
-use angarium_lang::listing::listing;
+use angarium_lang::listing::listing_without_lines;
 use angarium_lang::modules::NoFiles;
 use angarium_lang::{FileId, Source};
 use angarium_syntax::format::format;
@@ -66,16 +66,6 @@ fn compile(text: &[u8]) -> Option<Program> {
     Some(compiled.program)
 }
 
-/// The listing without the numbers of the lines.
-fn code(program: &Program) -> String {
-    let lines = listing(program);
-    let lines = lines.lines().map(|line| {
-        let number = line.chars().take(4).all(|c| c == ' ' || c.is_ascii_digit());
-        line.get(4..).filter(|_| number).unwrap_or(line)
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 /// Whether a program compiles; if so, formatted it must be the same code.
 fn same_code(text: &[u8]) -> Result<bool, TestCaseError> {
     let Ok(formatted) = format(text, FileId(0)) else {
@@ -85,7 +75,12 @@ fn same_code(text: &[u8]) -> Result<bool, TestCaseError> {
     let shown = String::from_utf8_lossy(&formatted);
     match (before, after) {
         (Some(before), Some(after)) => {
-            prop_assert_eq!(code(&before), code(&after), "{}", shown);
+            prop_assert_eq!(
+                listing_without_lines(&before),
+                listing_without_lines(&after),
+                "{}",
+                shown
+            );
             Ok(true)
         }
         (before, after) => {

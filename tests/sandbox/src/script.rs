@@ -12,6 +12,7 @@ use std::time::Duration;
 use angarium_effects::dns::TableDns;
 use angarium_effects::{SeededRandom, VirtualClock};
 use angarium_lang::Source;
+use angarium_lang::bytecode::Program;
 use angarium_runtime::cache::Caches;
 use angarium_runtime::host::{Host, Inline, NoFiles, Output};
 use angarium_runtime::library::Library;
@@ -83,6 +84,23 @@ pub fn unit_with(
     text: &[u8],
     files: &HashMap<String, Vec<u8>>,
 ) -> Result<Arc<Unit>, String> {
+    let program = compile_with(library, text, files)?;
+    Unit::link(program, Arc::clone(library), &regexp::ENGINE).map_err(|error| error.render())
+}
+
+/// Compiles a program against the core library.
+///
+/// # Errors
+/// What the compiler says.
+pub fn compile(text: &[u8], files: &HashMap<String, Vec<u8>>) -> Result<Program, String> {
+    compile_with(&library(), text, files)
+}
+
+fn compile_with(
+    library: &Library,
+    text: &[u8],
+    files: &HashMap<String, Vec<u8>>,
+) -> Result<Program, String> {
     let names = library.context("core").expect("the core");
     let source = Source {
         name: "main.hsl",
@@ -91,8 +109,7 @@ pub fn unit_with(
     };
     let compiled =
         angarium_lang::compile(source, &names, files).map_err(|rejected| rejected.render())?;
-    Unit::link(compiled.program, Arc::clone(library), &regexp::ENGINE)
-        .map_err(|error| error.render())
+    Ok(compiled.program)
 }
 
 /// Compiles and runs a program; heavy work is done at once.

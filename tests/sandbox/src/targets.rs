@@ -7,7 +7,7 @@ mod values;
 
 pub use run::{LIMITS, compile_and_run};
 pub use smtp::{addresses, smtp_server};
-pub use text::{lexer, parser};
+pub use text::{formatter, lexer, parser};
 pub use values::{json_decode, regex};
 
 /// A target: any bytes in, a panic when something is wrong.
@@ -17,6 +17,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("addresses", addresses),
     ("compile_and_run", compile_and_run),
+    ("formatter", formatter),
     ("json_decode", json_decode),
     ("lexer", lexer),
     ("parser", parser),

@@ -1,9 +1,15 @@
-//! Lexer and parser: no text of any kind makes them panic, and what they say of it holds.
+//! Lexer, parser and formatter: no text of any kind makes them panic, and what they say of it holds.
 
+use std::collections::HashMap;
+
+use angarium_lang::listing::listing_without_lines;
 use angarium_syntax::dump::dump;
+use angarium_syntax::format::{FormatError, format};
 use angarium_syntax::lexer::lex;
 use angarium_syntax::print::print;
 use angarium_syntax::{FileId, MAX_ERRORS, SourceMap, is_open, parse};
+
+use crate::script;
 
 /// Tokens and comments lie in the text, in order, and do not overlap; errors have a place in it.
 pub fn lexer(data: &[u8]) {
@@ -63,4 +69,62 @@ pub fn parser(data: &[u8]) {
     );
     assert_eq!(dump(&tree), dump(&again), "another tree");
     assert_eq!(print(&again), printed, "another text");
+}
+
+/// A program is formatted, whatever it looks like; the formatted text has its tree, comments and bytecode, and formatting
+/// it once more changes nothing.
+pub fn formatter(data: &[u8]) {
+    let file = FileId(0);
+    let (tree, errors) = parse(data, file);
+    let formatted = match format(data, file) {
+        Ok(formatted) => formatted,
+        Err(FormatError::Syntax(_)) => {
+            assert!(!errors.is_empty(), "errors in a text that has none");
+            return;
+        }
+        Err(FormatError::Changed) => panic!("the formatter does not know this program"),
+    };
+    assert!(errors.is_empty(), "a text with errors was formatted");
+    let text = String::from_utf8_lossy(&formatted);
+    let (again, errors) = parse(&formatted, file);
+    assert!(
+        errors.is_empty(),
+        "formatted text has errors: {errors:?}\n{text}"
+    );
+    assert_eq!(
+        without_empty(&dump(&tree)),
+        without_empty(&dump(&again)),
+        "another tree:\n{text}"
+    );
+    assert_eq!(
+        comments(data),
+        comments(&formatted),
+        "other comments:\n{text}"
+    );
+    match format(&formatted, file) {
+        Ok(twice) => assert_eq!(text, String::from_utf8_lossy(&twice), "another text"),
+        Err(error) => panic!("it does not format its own text: {error}\n{text}"),
+    }
+    assert_eq!(code(data), code(&formatted), "other bytecode:\n{text}");
+}
+
+/// A dump without empty statements, which the formatter leaves out.
+fn without_empty(dump: &str) -> String {
+    dump.replace(" (empty)", "").replace("(empty)\n", "")
+}
+
+/// The words of all comments, in order.
+fn comments(text: &[u8]) -> Vec<Vec<String>> {
+    let lexed = lex(text, FileId(0));
+    let words = lexed.comments.iter().map(|comment| {
+        let text = String::from_utf8_lossy(comment.text(text)).into_owned();
+        text.split_ascii_whitespace().map(str::to_owned).collect()
+    });
+    words.collect()
+}
+
+/// The bytecode of a program that compiles.
+fn code(text: &[u8]) -> Option<String> {
+    let unit = script::compile(text, &HashMap::new()).ok()?;
+    Some(listing_without_lines(&unit))
 }
