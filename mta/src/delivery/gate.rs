@@ -24,6 +24,17 @@ impl Gate {
         }
     }
 
+    /// The policies and suspends.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// The policies and suspends, to be changed; the scheduler is told of it.
+    pub(super) fn policies_mut(&mut self) -> &mut Policies {
+        &mut self.policies
+    }
+
     /// Takes what a reload says; whether any item may be in another sub-queue now.
     pub(super) fn reload(&mut self, groupings: Arc<Groupings>, policies: &Setup) -> bool {
         let had_none = self.groupings.is_empty() && self.policies.is_empty();

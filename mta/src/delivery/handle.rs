@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use angarium_queue::index::State;
 use angarium_queue::item::{Item, ItemId};
+use angarium_queue::policy::{Change, Policies};
 use angarium_queue::scheduler::{Control, Counters, Input, InputError, Running};
+use angarium_queue::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Live;
@@ -26,7 +28,8 @@ pub(super) enum Message {
         action: Box<Control>,
         reply: oneshot::Sender<Result<(), InputError>>,
     },
-    Inspect(Box<dyn FnOnce(&Queue) + Send>),
+    Inspect(Box<dyn FnOnce(&Queue, Timestamp) + Send>),
+    Policies(Box<dyn FnOnce(&mut Policies, Timestamp) -> Change + Send>),
     Configure(Arc<Live>),
     Stop {
         grace: Duration,
@@ -143,11 +146,53 @@ impl Handle {
         look: impl FnOnce(&Queue) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (reply, answer) = oneshot::channel();
-        let look = Box::new(move |queue: &Queue| {
+        let look = Box::new(move |queue: &Queue, _now| {
             let _ = reply.send(look(queue));
         });
         self.mailbox
             .send(Message::Inspect(look))
+            .await
+            .map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Looks at the queue like [`inspect`](Self::inspect), and is told the queue's time.
+    ///
+    /// # Errors
+    /// The queue has stopped.
+    pub async fn inspect_at<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Queue, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let look = Box::new(move |queue: &Queue, now| {
+            let _ = reply.send(look(queue, now));
+        });
+        self.mailbox
+            .send(Message::Inspect(look))
+            .await
+            .map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Changes what was set at run time among the policies and suspends, or looks at them. `work`
+    /// runs on the service's thread, is told the queue's time, and says what it changed besides its
+    /// answer; the queue then looks again at what waits.
+    ///
+    /// # Errors
+    /// The queue has stopped.
+    pub async fn policies<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Policies, Timestamp) -> (T, Change) + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let work = Box::new(move |policies: &mut Policies, now: Timestamp| {
+            let (result, change) = work(policies, now);
+            let _ = reply.send(result);
+            change
+        });
+        self.mailbox
+            .send(Message::Policies(work))
             .await
             .map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use angarium_effects::{LocalFuture, Monotonic};
 use angarium_queue::item::{Item, ItemId};
 use angarium_queue::outcome::{Action, Cause, Verdict};
-use angarium_queue::policy::Policies;
+use angarium_queue::policy::{Change as Policed, Policies};
 use angarium_queue::scheduler::{Change, Input, Output, Predelivery, Scheduler, WorkerKey};
 use angarium_queue::text::Interner;
 use angarium_queue::time::Timestamp;
@@ -221,7 +221,18 @@ impl Owner {
                 let result = self.queue.handle(now, Input::Control { id, action });
                 let _ = reply.send(result);
             }
-            Message::Inspect(look) => look(&self.queue),
+            Message::Inspect(look) => {
+                let now = self.now();
+                look(&self.queue, now);
+            }
+            Message::Policies(work) => {
+                let now = self.now();
+                match work(self.queue.gate_mut().policies_mut(), now) {
+                    Policed::None => {}
+                    Policed::Limits => self.input(Input::LimitsChanged),
+                    Policed::Fields => self.input(Input::PoliciesChanged),
+                }
+            }
             Message::Configure(live) => {
                 let transports = live.settings.transports.clone();
                 let own = Arc::clone(&live.settings.own);
