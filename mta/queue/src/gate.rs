@@ -173,6 +173,14 @@ pub trait Gate {
         false
     }
 
+    /// When something in the gate ends by itself; [`Gate::pass_time`] is called then.
+    fn next_end(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Takes away what has ended by `now`. What waited for its end has a time of its own.
+    fn pass_time(&mut self, _now: Timestamp) {}
+
     /// Asks for leave to pick up an item with these values; leave takes what it needs.
     ///
     /// # Errors

@@ -24,13 +24,12 @@ impl Gate {
         }
     }
 
-    /// The policies and suspends.
+    /// The policies and suspends in force, with their counters.
     #[must_use]
     pub fn policies(&self) -> &Policies {
         &self.policies
     }
 
-    /// The policies and suspends, to be changed; the scheduler is told of it.
     pub(super) fn policies_mut(&mut self) -> &mut Policies {
         &mut self.policies
     }
@@ -57,6 +56,14 @@ impl gate::Gate for Gate {
 
     fn is_suspended(&self, fields: &Fields) -> bool {
         self.policies.is_suspended(fields)
+    }
+
+    fn next_end(&self) -> Option<Timestamp> {
+        self.policies.next_end()
+    }
+
+    fn pass_time(&mut self, now: Timestamp) {
+        self.policies.pass_time(now);
     }
 
     fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {

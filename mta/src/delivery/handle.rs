@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use angarium_queue::index::State;
+use angarium_queue::index::{QuotaUse, State};
 use angarium_queue::item::{Item, ItemId};
-use angarium_queue::policy::{Change, Policies};
-use angarium_queue::scheduler::{Control, Counters, Input, InputError, Running};
+use angarium_queue::scheduler::{Control, Counters, Finding, Input, InputError, Running};
 use angarium_queue::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Live;
 use super::attempt::Wishes;
+use super::policies::Alter;
 use super::service::Queue;
 
 /// Messages that wait for the service; more make their senders wait.
@@ -28,8 +28,9 @@ pub(super) enum Message {
         action: Box<Control>,
         reply: oneshot::Sender<Result<(), InputError>>,
     },
+    /// A change of policies or suspends.
+    Alter(Alter),
     Inspect(Box<dyn FnOnce(&Queue, Timestamp) + Send>),
-    Policies(Box<dyn FnOnce(&mut Policies, Timestamp) -> Change + Send>),
     Configure(Arc<Live>),
     Stop {
         grace: Duration,
@@ -145,18 +146,10 @@ impl Handle {
         &self,
         look: impl FnOnce(&Queue) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        let look = Box::new(move |queue: &Queue, _now| {
-            let _ = reply.send(look(queue));
-        });
-        self.mailbox
-            .send(Message::Inspect(look))
-            .await
-            .map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        self.inspect_at(|queue, _| look(queue)).await
     }
 
-    /// Looks at the queue like [`inspect`](Self::inspect), and is told the queue's time.
+    /// Looks at the queue and is told the time by its clock.
     ///
     /// # Errors
     /// The queue has stopped.
@@ -170,29 +163,6 @@ impl Handle {
         });
         self.mailbox
             .send(Message::Inspect(look))
-            .await
-            .map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
-    }
-
-    /// Changes what was set at run time among the policies and suspends, or looks at them. `work`
-    /// runs on the service's thread, is told the queue's time, and says what it changed besides its
-    /// answer; the queue then looks again at what waits.
-    ///
-    /// # Errors
-    /// The queue has stopped.
-    pub async fn policies<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Policies, Timestamp) -> (T, Change) + Send + 'static,
-    ) -> Result<T, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        let work = Box::new(move |policies: &mut Policies, now: Timestamp| {
-            let (result, change) = work(policies, now);
-            let _ = reply.send(result);
-            change
-        });
-        self.mailbox
-            .send(Message::Policies(work))
             .await
             .map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
@@ -228,6 +198,28 @@ impl Handle {
             chosen.map(|(item, state)| (item.clone(), state)).collect()
         })
         .await
+    }
+
+    /// What is tied to a quota: messages and their bytes.
+    ///
+    /// # Errors
+    /// The queue has stopped.
+    pub async fn quota(&self, name: Vec<u8>) -> Result<QuotaUse, Stopped> {
+        self.inspect(move |queue| queue.quota(&name)).await
+    }
+
+    /// Items that nothing will move, and those that are older than their greatest age: none, unless
+    /// something is wrong.
+    ///
+    /// # Errors
+    /// The queue has stopped.
+    pub async fn audit(&self) -> Result<Vec<Finding>, Stopped> {
+        self.inspect_at(|queue, now| queue.audit(now)).await
+    }
+
+    pub(super) async fn alter(&self, alter: Alter) -> Result<(), Stopped> {
+        let sent = self.mailbox.send(Message::Alter(alter)).await;
+        sent.map_err(|_| Stopped)
     }
 
     /// Takes new settings and scripts. Items between predelivery and postdelivery keep the old ones.

@@ -12,6 +12,7 @@
 //! | [`service`], `owner`, `jobs` | the owner of the queue and what it has done |
 //! | [`gate`] | the groups of destinations |
 //! | [`handle`] | the way to it: hand-over of new mail, control, stop |
+//! | [`policies`] | what scripts and operators change in policies and suspends while the queue runs |
 //! | [`settings`] | what of the configuration delivery works by |
 //! | [`hooks`] | the trait of the queue's scripts |
 //! | `attempt`, `link`, `plan`, `resolve` | one attempt: its settings, destination, connection |
@@ -47,6 +48,7 @@ mod link;
 pub mod log;
 mod owner;
 mod plan;
+pub mod policies;
 mod resolve;
 pub mod service;
 pub mod settings;
@@ -60,6 +62,7 @@ use angarium_spool::Spool;
 pub use handle::{ControlError, Counts, Handle, Stopped};
 pub use hooks::{After, Before, Ended, NoQueueHooks, QueueHook, QueueHooks};
 pub use log::Line;
+pub use policies::SetError;
 pub use service::{Crew, Service, Start};
 pub use settings::Settings;
 

@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use angarium_effects::random::uuid_text;
 use angarium_effects::{LocalFuture, Monotonic};
 use angarium_queue::item::{Item, ItemId};
 use angarium_queue::outcome::{Action, Cause, Verdict};
-use angarium_queue::policy::{Change as Policed, Policies};
+use angarium_queue::policy::{self, Policies};
 use angarium_queue::scheduler::{Change, Input, Output, Predelivery, Scheduler, WorkerKey};
 use angarium_queue::text::Interner;
 use angarium_queue::time::Timestamp;
@@ -22,6 +23,7 @@ use super::handle::{Handle, Inbox, Message};
 use super::idle::Ledger;
 use super::jobs::{self, Answer};
 use super::log::Line;
+use super::policies::{Moment, ended_line};
 use super::service::{Crew, Queue, Start};
 use super::{Core, Live, QueueHook, bounce, content, plan};
 use crate::log::{Log, Severity};
@@ -66,6 +68,8 @@ pub(super) struct Owner {
     /// What is to be logged once the decision is written.
     ended: HashMap<ItemId, Ending>,
     timer: Option<Timestamp>,
+    /// What the queue must be told of changes of policies.
+    altered: policy::Change,
     stopping: Option<(Monotonic, oneshot::Sender<()>)>,
     /// The workers take no more jobs.
     alone: bool,
@@ -119,6 +123,7 @@ impl Owner {
             sending: HashMap::new(),
             ended: HashMap::new(),
             timer: None,
+            altered: policy::Change::None,
             stopping: None,
             alone: false,
         }
@@ -134,6 +139,7 @@ impl Owner {
         };
         loop {
             self.load_some();
+            self.follow_alterations();
             self.act().await;
             let held = self.queue.len() + self.overflow.len();
             let arrived = std::mem::take(&mut self.arrived);
@@ -221,17 +227,20 @@ impl Owner {
                 let result = self.queue.handle(now, Input::Control { id, action });
                 let _ = reply.send(result);
             }
-            Message::Inspect(look) => {
-                let now = self.now();
-                look(&self.queue, now);
-            }
-            Message::Policies(work) => {
-                let now = self.now();
-                match work(self.queue.gate_mut().policies_mut(), now) {
-                    Policed::None => {}
-                    Policed::Limits => self.input(Input::LimitsChanged),
-                    Policed::Fields => self.input(Input::PoliciesChanged),
+            Message::Alter(alter) => {
+                let moment = Moment {
+                    now: self.now(),
+                    fresh: uuid_text(&self.effects.random.uuid()).into(),
+                };
+                let altered = alter(self.queue.gate_mut().policies_mut(), moment);
+                self.altered = self.altered.max(altered.change);
+                if let Some(line) = altered.line {
+                    self.log.line(Severity::Info, "", line.as_str());
                 }
+            }
+            Message::Inspect(look) => {
+                self.follow_alterations();
+                look(&self.queue, self.now());
             }
             Message::Configure(live) => {
                 let transports = live.settings.transports.clone();
@@ -258,6 +267,19 @@ impl Owner {
                 self.stopping = Some((end, reply));
                 self.input(Input::Drain);
             }
+        }
+    }
+
+    /// Tells the queue what follows from changes of policies: once for all that came together.
+    fn follow_alterations(&mut self) {
+        match std::mem::take(&mut self.altered) {
+            policy::Change::None => {}
+            policy::Change::Limits => self.input(Input::LimitsChanged),
+            policy::Change::Fields => self.input(Input::PoliciesChanged),
+        }
+        for ended in self.queue.gate_mut().policies_mut().take_ended() {
+            let line = ended_line(&ended);
+            self.log.line(Severity::Info, "", line.as_str());
         }
     }
 

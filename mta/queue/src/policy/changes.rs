@@ -25,12 +25,25 @@ pub struct DynamicSpec {
     pub when: When,
     /// The limits.
     pub then: Block,
-    /// How long; none: until it is deleted.
+    /// How long; none or zero: until it is deleted.
     pub ttl: Option<Duration>,
     /// Whether one with the same fields and values is brought up to date.
     pub update: bool,
     /// A label for its kind, such as `backoff`.
     pub kind: Option<Text>,
+}
+
+/// A suspend to be set at run time.
+#[derive(Clone, Debug, Default)]
+pub struct DynamicSuspend {
+    /// Its own id; none: a fresh one.
+    pub id: Option<Text>,
+    /// It.
+    pub spec: SuspendSpec,
+    /// How long; none or zero: until it is deleted.
+    pub ttl: Option<Duration>,
+    /// Whether one with the same values is brought up to date.
+    pub update: bool,
 }
 
 /// What the scheduler must be told after a change.
@@ -46,6 +59,15 @@ pub enum Change {
     Fields,
 }
 
+/// Something that was set at run time and has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedBySelf {
+    /// A suspend, not a condition.
+    pub suspend: bool,
+    /// Its id.
+    pub id: Text,
+}
+
 /// What became of a wish to set something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -53,6 +75,31 @@ pub struct Stored {
     pub id: Text,
     /// What the scheduler must be told.
     pub change: Change,
+    /// What was done.
+    pub how: How,
+}
+
+/// What became of a wish to set something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It is new.
+    Added,
+    /// One with the same values was brought up to date.
+    Updated,
+    /// One with the same values was left as it was.
+    Kept,
+}
+
+impl How {
+    /// The word of the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            How::Added => "add",
+            How::Updated => "update",
+            How::Kept => "keep",
+        }
+    }
 }
 
 /// A condition that was set at run time.
@@ -105,8 +152,11 @@ impl Policies {
             .find(|(policy, dynamic)| policy.field_set == wanted && dynamic.when == spec.when);
         let alike = alike.map(|(_, dynamic)| dynamic.id.clone());
         if let Some(id) = alike.as_ref().filter(|_| !spec.update) {
-            let (id, change) = (id.clone(), Change::None);
-            return Ok(Stored { id, change });
+            return Ok(Stored {
+                id: id.clone(),
+                change: Change::None,
+                how: How::Kept,
+            });
         }
         if alike.is_none() && self.dynamics().count() >= MOST {
             return Err(PolicyError::TooMany(MOST));
@@ -118,7 +168,7 @@ impl Policies {
             matchers: Vec::new(),
             block: spec.then,
             kind: spec.kind,
-            expires: spec.ttl.map(|ttl| now.after(ttl)),
+            expires: end_of(spec.ttl, now),
         };
         // Laid out once before anything goes away, so that an error changes nothing.
         let same = |policy: &&Policy| policy.field_set == wanted;
@@ -130,12 +180,18 @@ impl Policies {
         if alike.as_ref() != Some(&id) {
             self.remove_policy(&id);
         }
-        match alike {
-            Some(old) => self.replace(&old, &dynamic),
-            None => self.put_back(&spec.fields, dynamic),
-        }
+        let how = match alike {
+            Some(old) => {
+                self.replace(&old, &dynamic);
+                How::Updated
+            }
+            None => {
+                self.put_back(&spec.fields, dynamic);
+                How::Added
+            }
+        };
         let change = self.change_since(before);
-        Ok(Stored { id, change })
+        Ok(Stored { id, change, how })
     }
 
     /// Brings a condition with the same fields and values up to date. Its policies stay as they
@@ -155,7 +211,8 @@ impl Policies {
         self.collect_ends();
     }
 
-    /// Gives a condition new limits, a new time to live, or both.
+    /// Gives a condition new limits, a new time to live (zero: no end), or both. None: there is none
+    /// with this id.
     pub fn update_policy(
         &mut self,
         id: &Text,
@@ -171,8 +228,8 @@ impl Policies {
                 if let Some(then) = &then {
                     dynamic.block = then.clone();
                 }
-                if let Some(ttl) = ttl {
-                    dynamic.expires = Some(now.after(ttl));
+                if ttl.is_some() {
+                    dynamic.expires = end_of(ttl, now);
                 }
             }
         }
@@ -210,16 +267,19 @@ impl Policies {
     /// It cannot be used, or there are too many.
     pub fn set_suspend(
         &mut self,
-        mut spec: SuspendSpec,
-        id: Option<Text>,
-        ttl: Option<Duration>,
-        update: bool,
+        suspend: DynamicSuspend,
         fresh: Text,
         now: Timestamp,
     ) -> Result<Stored, PolicyError> {
+        let DynamicSuspend {
+            id,
+            mut spec,
+            ttl,
+            update,
+        } = suspend;
         self.expire(now);
         spec.when.sort_by_key(|(field, _)| *field);
-        let expires = ttl.map(|ttl| now.after(ttl));
+        let expires = end_of(ttl, now);
         let mut dynamic = self.suspends.iter_mut().filter(|of| of.id.is_some());
         let alike = dynamic.find(|of| of.spec.when == spec.when);
         if let Some(alike) = alike
@@ -237,7 +297,12 @@ impl Policies {
                 alike.spec = spec;
                 self.collect_ends();
             }
-            return Ok(Stored { id: known, change });
+            let how = match update {
+                true => How::Updated,
+                false => How::Kept,
+            };
+            let id = known;
+            return Ok(Stored { id, change, how });
         }
         if self.suspends.len() >= MOST {
             return Err(PolicyError::TooMany(MOST));
@@ -250,11 +315,15 @@ impl Policies {
         self.suspends.retain(|of| of.id.as_ref() != Some(&id));
         self.suspends.push(suspend);
         self.collect_ends();
-        let change = Change::Fields;
-        Ok(Stored { id, change })
+        Ok(Stored {
+            id,
+            change: Change::Fields,
+            how: How::Added,
+        })
     }
 
-    /// Gives a suspend a new label, a new time to live, or both.
+    /// Gives a suspend a new label, a new time to live (zero: no end), or both. None: there is none
+    /// with this id.
     pub fn update_suspend(
         &mut self,
         id: &Text,
@@ -267,8 +336,8 @@ impl Policies {
         if tag.is_some() {
             suspend.spec.tag = tag;
         }
-        if let Some(ttl) = ttl {
-            suspend.expires = Some(now.after(ttl));
+        if ttl.is_some() {
+            suspend.expires = end_of(ttl, now);
         }
         self.collect_ends();
         Some(Change::Limits)
@@ -294,13 +363,29 @@ impl Policies {
             .collect()
     }
 
+    /// What ended by itself since this was last asked, for the log.
+    pub fn take_ended(&mut self) -> Vec<EndedBySelf> {
+        std::mem::take(&mut self.ended)
+    }
+
     /// Takes away what has ended by `now`.
     pub fn expire(&mut self, now: Timestamp) -> Change {
-        if self.next_end().is_none_or(|at| at > now) {
+        if self.ends.first().is_none_or(|at| *at > now) {
             return Change::None;
         }
         let before = self.looked_at();
         let ended = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        let conditions: BTreeSet<Text> = (self.dynamics())
+            .filter(|(_, dynamic)| ended(dynamic.expires))
+            .map(|(_, dynamic)| dynamic.id.clone())
+            .collect();
+        let lifted = (self.suspends.iter())
+            .filter(|suspend| ended(suspend.expires))
+            .filter_map(|suspend| suspend.id.clone());
+        let named = |suspend: bool| move |id: Text| EndedBySelf { suspend, id };
+        let gone = conditions.into_iter().map(named(false));
+        let gone: Vec<EndedBySelf> = gone.chain(lifted.map(named(true))).collect();
+        self.ended.extend(gone);
         for policy in &mut self.policies {
             let count = policy.dynamics.len();
             policy.dynamics.retain(|dynamic| !ended(dynamic.expires));
@@ -384,6 +469,11 @@ impl Policies {
             Change::Fields
         }
     }
+}
+
+/// When something with this time to live ends.
+fn end_of(ttl: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
+    ttl.filter(|ttl| !ttl.is_zero()).map(|ttl| now.after(ttl))
 }
 
 fn field_set(fields: &[Field]) -> FieldSet {

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::changes::EndedBySelf;
 use super::compiled::{Applied, KeyPart, Policy, PolicyError, Suspend};
 use super::rate::{Algorithm, Meter};
 use super::spec::{PolicySpec, SuspendSpec};
@@ -40,6 +41,8 @@ pub struct Policies {
     pub(super) suspends: Vec<Suspend>,
     /// When something that was set at run time ends by itself.
     pub(super) ends: BTreeSet<Timestamp>,
+    /// What ended by itself and was not asked for yet.
+    pub(super) ended: Vec<EndedBySelf>,
     /// The number of the next policy, suspend, counter or ticket.
     next: u64,
     counters: HashMap<CounterName, u64>,
@@ -169,11 +172,6 @@ impl Policies {
     /// Whether nothing is limited or suspended.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty() && self.suspends.is_empty()
-    }
-
-    /// When something that was set at run time ends by itself; call [`expire`](Self::expire) then.
-    pub fn next_end(&self) -> Option<Timestamp> {
-        self.ends.first().copied()
     }
 
     /// The policies that apply to these values, in order.
@@ -505,6 +503,14 @@ impl Gate for Policies {
             [] => covered(None),
             list => list.iter().all(|source| covered(Some(source.address))),
         }
+    }
+
+    fn next_end(&self) -> Option<Timestamp> {
+        self.ends.first().copied()
+    }
+
+    fn pass_time(&mut self, now: Timestamp) {
+        self.expire(now);
     }
 
     fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {

@@ -18,6 +18,8 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use changes::{Change, DynamicSpec, Listed, ListedSuspend, Stored};
+pub use changes::{
+    Change, DynamicSpec, DynamicSuspend, EndedBySelf, How, Listed, ListedSuspend, Stored,
+};
 pub use compiled::{Applied, KeyPart, PolicyError};
 pub use engine::{Limited, Policies, Setup};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::rate::{Algorithm, Rate};
 use super::spec::{Block, ConditionSpec, FieldSpec, Limits, PolicySpec, SuspendSpec, When};
-use super::{Applied, Change, DynamicSpec, Policies, PolicyError, Setup};
+use super::{Applied, Change, DynamicSpec, DynamicSuspend, Policies, PolicyError, Setup};
 use crate::gate::{BlockKind, Blocked, Field, Fields, Gate, Grant, Release};
 use crate::matcher::Pattern;
 use crate::time::Timestamp;
@@ -62,6 +62,15 @@ fn block(concurrency: Option<u32>, rate: Option<Rate>) -> Block {
             connect_interval: None,
         },
         ..Block::default()
+    }
+}
+
+fn suspend_of(spec: SuspendSpec, id: Option<&str>, ttl: Option<Duration>) -> DynamicSuspend {
+    DynamicSuspend {
+        id: id.map(Into::into),
+        spec,
+        ttl,
+        update: true,
     }
 }
 
@@ -406,7 +415,7 @@ fn suspends_match_all_their_fields_and_end() {
     };
     let ttl = Some(Duration::from_secs(60));
     let stored = policies
-        .set_suspend(spec.clone(), None, ttl, true, "s1".into(), T0)
+        .set_suspend(suspend_of(spec.clone(), None, ttl), "s1".into(), T0)
         .unwrap();
     assert_eq!(stored.change, Change::Fields);
     let blocked = policies.admit(&to("mx.down.test"), at(1)).unwrap_err();
@@ -419,12 +428,12 @@ fn suspends_match_all_their_fields_and_end() {
         Some("s1".into())
     );
     assert!(policies.admit(&to("mx.up.test"), at(1)).is_ok());
-    let again = policies.set_suspend(spec, None, ttl, true, "s2".into(), at(30));
+    let again = policies.set_suspend(suspend_of(spec, None, ttl), "s2".into(), at(30));
     assert_eq!(again.unwrap().id, "s1");
     assert!(policies.admit(&to("mx.down.test"), at(60)).is_err());
     assert!(policies.admit(&to("mx.down.test"), at(90)).is_ok());
     let all = SuspendSpec::default();
-    let stored = policies.set_suspend(all, Some("all".into()), None, true, "x".into(), at(90));
+    let stored = policies.set_suspend(suspend_of(all, Some("all"), None), "x".into(), at(90));
     assert_eq!(stored.unwrap().id, "all");
     assert!(policies.admit(&to("mx.up.test"), at(91)).is_err());
     assert_eq!(policies.delete_suspend(&"all".into()), Some(Change::Fields));
@@ -568,7 +577,7 @@ fn what_cannot_be_used_is_said() {
         when: when(&[(Field::RemoteMx, "#g")]),
         ..SuspendSpec::default()
     };
-    let error = policies.set_suspend(suspend, None, None, true, "x".into(), T0);
+    let error = policies.set_suspend(suspend_of(suspend, None, None), "x".into(), T0);
     assert_eq!(error, Err(PolicyError::GroupOutside(Field::RemoteMx)));
 }
 

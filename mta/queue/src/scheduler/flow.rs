@@ -66,6 +66,7 @@ impl<G: Gate> Scheduler<G> {
 
     /// Does what is due by `now`.
     pub(super) fn pass_time(&mut self, now: Timestamp) {
+        self.gate.pass_time(now);
         self.index.wake_due(now);
         while let Some(slot) = self.index.next_expired(now) {
             self.expire(slot);
@@ -115,7 +116,8 @@ impl<G: Gate> Scheduler<G> {
 
     pub(super) fn set_timer(&mut self) {
         let rewrite = self.rewrites.first().map(|(at, _)| *at);
-        let timer = self.index.next_timer().into_iter().chain(rewrite).min();
+        let own = [self.index.next_timer(), rewrite, self.gate.next_end()];
+        let timer = own.into_iter().flatten().min();
         if timer != self.timer {
             self.timer = timer;
             self.outputs.push_back(Output::SetTimer(timer));

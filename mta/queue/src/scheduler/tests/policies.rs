@@ -5,7 +5,7 @@ use crate::gate::Field;
 use crate::matcher::Pattern;
 use crate::policy::rate::Rate;
 use crate::policy::spec::{Block, FieldSpec, Limits as PolicyLimits, PolicySpec, SuspendSpec};
-use crate::policy::{self, DynamicSpec, Policies, Setup};
+use crate::policy::{self, DynamicSpec, DynamicSuspend, Policies, Setup};
 use crate::transport::Sources;
 use proptest::prelude::*;
 
@@ -177,7 +177,8 @@ proptest! {
                     let now = service.now;
                     let ttl = Some(secs(choice % 300 + 1));
                     let gate = service.queue.gate_mut();
-                    let stored = gate.set_suspend(spec, None, ttl, true, "s".into(), now).unwrap();
+                    let suspend = DynamicSuspend { spec, ttl, update: true, id: None };
+                    let stored = gate.set_suspend(suspend, "s".into(), now).unwrap();
                     tell(&mut service, Some(stored.change));
                 }
                 19 => {
