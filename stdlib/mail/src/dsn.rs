@@ -3,9 +3,10 @@
 //! [`Report`] says what happened to a message; [`Report::build`] writes the notification. The
 //! envelope is the caller's: the null sender, and the original sender as recipient. A
 //! notification is never made for a message that came from the null sender (RFC 5321 §6.1);
-//! the caller knows that too.
+//! the caller knows that too. [`read()`] goes the other way.
 
 mod original;
+mod read;
 mod status;
 mod text;
 
@@ -20,6 +21,8 @@ use mail_builder::{
     mime::{BodyPart, MimePart},
 };
 use std::borrow::Cow;
+
+pub use read::{Group, StatusReport, read};
 
 /// What happened to the recipients (RFC 3464 §2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use super::{Action, Recipient, Report, Section, one_line};
 use crate::date;
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::IpAddr};
 
 pub(super) fn part<'a>(report: &Report<'_>) -> Section<'a> {
     let global = report.is_global();
@@ -12,10 +12,10 @@ pub(super) fn part<'a>(report: &Report<'_>) -> Section<'a> {
         global,
     };
     let original = &report.original;
-    fields.optional("Original-Envelope-Id", original.envelope_id.map(one_line));
+    fields.optional("Original-Envelope-Id", original.envelope_id.map(exact));
     fields.add(
         "Reporting-MTA",
-        &format!("dns; {}", one_line(report.hostname)),
+        &format!("dns; {}", mta_name(report.hostname)),
     );
     let from = original.received_from;
     fields.optional(
@@ -56,7 +56,7 @@ impl Fields {
             if !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
                 self.add(
                     "Original-Recipient",
-                    &format!("{kind}; {}", one_line(address)),
+                    &format!("{kind}; {}", exact(address)),
                 );
             }
         }
@@ -67,7 +67,7 @@ impl Fields {
         };
         self.add(
             "Final-Recipient",
-            &format!("{kind}; {}", one_line(recipient.address)),
+            &format!("{kind}; {}", exact(recipient.address)),
         );
         self.add("Action", action.as_str());
         let [class, subject, detail] = recipient.status;
@@ -76,7 +76,7 @@ impl Fields {
             "Remote-MTA",
             recipient
                 .remote_mta
-                .map(|mta| format!("dns; {}", one_line(mta))),
+                .map(|mta| format!("dns; {}", mta_name(mta))),
         );
         self.optional(
             "Diagnostic-Code",
@@ -109,20 +109,60 @@ impl Fields {
         };
         self.out.push_str(name);
         self.out.push(':');
+        let start = self.out.len();
         let mut column = name.len() + 1;
+        let mut spaces = 1;
         for word in value.split(' ') {
+            if word.is_empty() {
+                spaces += 1;
+                continue;
+            }
             for (i, piece) in pieces(word).enumerate() {
-                let fold = i > 0 || column + 1 + piece.len() > 78;
-                if fold && column > name.len() + 1 {
+                let fold = i > 0 || column + spaces + piece.len() > 78;
+                if fold && self.out.len() > start {
                     self.out.push_str("\r\n");
                     column = 0;
                 }
-                self.out.push(' ');
+                self.out.extend(std::iter::repeat_n(' ', spaces));
                 self.out.push_str(piece);
-                column += 1 + piece.len();
+                column += spaces + piece.len();
+                spaces = 1;
             }
         }
         self.out.push_str("\r\n");
+    }
+}
+
+/// A text whose spaces count, such as an address with a quoted local part, as one line.
+fn exact(text: &str) -> String {
+    /// More in a row are nobody's address, and would make a line too long.
+    const MOST_SPACES: usize = 64;
+    let mut out = String::with_capacity(text.len());
+    let mut spaces = 0;
+    let mut broken = false;
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            broken = true;
+        } else if c == ' ' {
+            spaces += 1;
+        } else {
+            if broken || spaces > MOST_SPACES {
+                spaces = 1;
+            }
+            out.extend(std::iter::repeat_n(' ', if out.is_empty() { 0 } else { spaces }));
+            out.push(c);
+            (spaces, broken) = (0, false);
+        }
+    }
+    out
+}
+
+/// The name of a host for type `dns`; an address stands in brackets (RFC 5321 §4.1.3).
+fn mta_name(name: &str) -> String {
+    match name.parse() {
+        Ok(IpAddr::V4(ip)) => format!("[{ip}]"),
+        Ok(IpAddr::V6(ip)) => format!("[IPv6:{ip}]"),
+        Err(_) => one_line(name),
     }
 }
 

@@ -190,6 +190,97 @@ fn a_readable_part_without_header_is_text() {
     }
 }
 
+#[test]
+fn spaces_inside_an_address_are_kept_and_hosts_without_a_name_stand_in_brackets() {
+    let recipients = [Recipient {
+        address: "\"a  b\"@rcpt.test",
+        original: Some("rfc822;\"a   b\"@alias.test"),
+        remote_mta: Some("192.0.2.1"),
+        ..recipient()
+    }];
+    let mut report = report(Action::Failed, &recipients);
+    report.hostname = "2001:db8::1";
+    report.original.envelope_id = Some(" two  spaces ");
+    let text = text(&report);
+    for line in [
+        "Final-Recipient: rfc822; \"a  b\"@rcpt.test",
+        "Original-Recipient: rfc822; \"a   b\"@alias.test",
+        "Original-Envelope-Id: two  spaces",
+        "Remote-MTA: dns; [192.0.2.1]",
+        "Reporting-MTA: dns; [IPv6:2001:db8::1]",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line} is not in {text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Addresses as they are, whatever their length: our own reader finds them again.
+    #[test]
+    fn what_is_reported_is_read_back(
+        address in "[a-z0-9+.\\-]{1,64}@[a-zåß]{1,200}\\.test", quoted in "\"[a-z ]{0,60}[a-z]\"@x\\.test",
+        envid in "[!-~]{1,100}", diagnostic in "[ -~]{0,1200}", status in (4u16..=5, 0u16..8, 0u16..80))
+    {
+        let orcpt = format!("rfc822;{quoted}");
+        let recipients = [Recipient {
+            address: &address,
+            original: Some(&orcpt),
+            status: [status.0, status.1, status.2],
+            diagnostic: Some((DiagnosticType::XError, &diagnostic)),
+            ..recipient()
+        }];
+        let mut report = report(Action::Delayed, &recipients);
+        report.original.envelope_id = Some(&envid);
+        let built = report.build().message;
+        let found = read(&built[..]).unwrap().unwrap();
+        prop_assert_eq!(found.message.get("Original-Envelope-Id"), Some(&*envid));
+        prop_assert_eq!(found.recipients.len(), 1);
+        let one = &found.recipients[0];
+        prop_assert_eq!(one.address("Final-Recipient").unwrap(), address);
+        prop_assert_eq!(one.address("Original-Recipient").unwrap(), quoted);
+        prop_assert_eq!(one.action(), Some(Action::Delayed));
+        prop_assert_eq!(one.status(), Some([status.0, status.1, status.2]));
+    }
+
+    /// A readable part and a returned message in any bytes stay inside their parts, and no line that
+    /// a script gives as a header makes another one.
+    #[test]
+    fn bytes_of_scripts_and_senders_stay_in_their_place(
+        readable in proptest::collection::vec(any::<u8>(), 0..300), returned in proptest::collection::vec(any::<u8>(), 0..300),
+        line in proptest::collection::vec(any::<u8>(), 0..120), diagnostic in proptest::collection::vec(any::<u8>(), 0..2500))
+    {
+        let diagnostic = String::from_utf8_lossy(&diagnostic);
+        let header: Vec<ExtraHeader> = ExtraHeader::parse(&line).into_iter().collect();
+        let recipients = [Recipient {
+            diagnostic: Some((DiagnosticType::Smtp, &diagnostic)),
+            ..recipient()
+        }];
+        let mut report = report(Action::Failed, &recipients);
+        report.original.message = Some(&returned);
+        report.options.original_message = Some(true);
+        report.options.readable_mimepart = Some(&readable);
+        report.options.headers = &header;
+        let built = report.build();
+        let parts = Parts::parse(&built.message[..], Limits::default()).unwrap();
+        let root = parts.get(PartId::ROOT).unwrap();
+        prop_assert_eq!(root.children.len(), 3);
+        prop_assert!(root.errors().is_empty());
+        prop_assert!(!root.header.is_bad());
+        let own = ["from", "to", "subject", "date", "message-id", "in-reply-to", "references",
+            "auto-submitted", "mime-version", "content-type"];
+        let given = header.iter().map(|header| header.name.to_ascii_lowercase());
+        for name in root.header.names() {
+            prop_assert!(own.contains(&&*name) || given.clone().any(|g| g == name), "{}", name);
+        }
+        let found = read(&built.message[..]).unwrap().unwrap();
+        prop_assert_eq!(found.recipients.len(), 1);
+        prop_assert_eq!(found.recipients[0].status(), Some([5, 1, 1]));
+        prop_assert_eq!(found.original, Some(root.children[2]));
+        prop_assert_eq!(built.eight_bit, !built.message.is_ascii());
+    }
+}
+
 const EVIL: &str = "[a-zåß<>@:;,\"()\\\\ \r\n\t\0=?-]{0,40}|x\r\n\r\nBcc: y|[a-z]{900,1500}";
 
 proptest! {
