@@ -81,7 +81,6 @@ const MONITOR: Status = NotYet("metrics over HTTP");
 const PLUGINS: Status = NotYet("native plugins");
 const OUTBOUND_PROXY: Status = NotYet("the PROXY protocol for outbound connections");
 const LOGIN: Status = NotYet("a login at the peer");
-const DSN_FORM: Status = NotYet("a form of notifications by transport");
 const CIPHERS: Status = NotYet("a choice of ciphers");
 const SYSLOG: Status = NotYet("the system log");
 const PROCESS: Status = NotYet("a change of the process's rights and limits");
@@ -278,13 +277,6 @@ const TABLE: &[Row] = &[
         "transports[].session.chunking",
         NotYet("BDAT towards peers"),
     ),
-    key(Running, "transports[].dsn.from", DSN_FORM),
-    key(Running, "transports[].dsn.from_name", DSN_FORM),
-    key(Running, "transports[].dsn.subject", DSN_FORM),
-    key(Running, "transports[].dsn.subject_prepend", DSN_FORM),
-    key(Running, "transports[].dsn.headers", DSN_FORM),
-    key(Running, "transports[].dsn.original_headers", DSN_FORM),
-    key(Running, "transports[].dsn.original_message", DSN_FORM),
     key(
         Running,
         "transports[].dsn.dkim",

@@ -433,7 +433,7 @@ pub struct Retry {
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub maxage: Seconds,
     /// Delays before the first, second, … retry. The last one is used again and again.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 64))]
     pub intervals: Vec<RetryInterval>,
     /// Up to this many seconds are added to each delay at random.
     pub jitter: Seconds,

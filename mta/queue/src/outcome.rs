@@ -291,13 +291,8 @@ pub fn decide(
         again.reason = again
             .reason
             .or_else(|| diagnostic(cause, None).map(|diagnostic| Text::from(diagnostic.text())));
-        let until = (!again.hold).then(|| {
-            let renewed = Item {
-                reprieve: schedule.reprieve,
-                ..context.item.clone()
-            };
-            context.transport.retry.deadline(&renewed)
-        });
+        let retry = &context.transport.retry;
+        let until = (!again.hold).then(|| retry.gives_up(context.item, &schedule));
         let dsn = (schedule.notify || again.dsn_delayed)
             .then(|| {
                 spec(

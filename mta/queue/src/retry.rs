@@ -74,13 +74,17 @@ const REPRIEVE: Duration = Duration::from_secs(3600);
 const REASON: usize = 512;
 
 impl RetryRules {
-    /// The interval after `retrycount` counted attempts, and its place in the table.
-    fn interval(&self, retrycount: u32) -> (usize, Interval) {
-        let table: &[Interval] = if self.intervals.is_empty() {
+    fn table(&self) -> &[Interval] {
+        if self.intervals.is_empty() {
             &DEFAULT_INTERVALS
         } else {
             &self.intervals
-        };
+        }
+    }
+
+    /// The interval after `retrycount` counted attempts, and its place in the table.
+    fn interval(&self, retrycount: u32) -> (usize, Interval) {
+        let table = self.table();
         let last = table.len().saturating_sub(1);
         let place = usize::try_from(retrycount).unwrap_or(last).min(last);
         // The table is never empty here; without a line there would be no wait.
@@ -118,6 +122,30 @@ impl RetryRules {
         item.age(now) >= self.maxage
     }
 
+    /// Until when an item with this schedule is tried, if every attempt fails for now and no script
+    /// interferes: its last retry, or its age, whichever comes first.
+    pub fn gives_up(&self, item: &Item, schedule: &Schedule) -> Timestamp {
+        let renewed = Item {
+            reprieve: schedule.reprieve,
+            ..item.clone()
+        };
+        let mut last = schedule.at;
+        let mut next = schedule.retrycount;
+        while next < self.count {
+            let (place, interval) = self.interval(next);
+            let wait = interval.delay.saturating_add(self.jitter);
+            let is_last = place.saturating_add(1) >= self.table().len();
+            let times = if is_last {
+                self.count.saturating_sub(next)
+            } else {
+                1
+            };
+            last = last.after(wait.saturating_mul(times));
+            next = next.saturating_add(times);
+        }
+        last.min(self.deadline(&renewed))
+    }
+
     /// Works out the next attempt that `again` asks for; `random` decides on the jitter.
     pub fn schedule(&self, item: &Item, again: &Again, now: Timestamp, random: u64) -> Schedule {
         let counted = if again.reset_retry {
@@ -132,7 +160,8 @@ impl RetryRules {
             None => {
                 let jitter = random % micros(self.jitter).saturating_add(1).max(1);
                 let delay = interval.delay.saturating_add(Duration::from_micros(jitter));
-                (delay, interval.notify && item.notified & notified == 0)
+                let first = interval.notify && item.notified & notified == 0;
+                (delay, first && !again.hold)
             }
         };
         let at = now.after(delay);
@@ -149,7 +178,7 @@ impl RetryRules {
             } else {
                 item.notified
             },
-            notify: notify && !again.hold,
+            notify,
             reprieve: (again.explicit && self.aged(item, now)).then(|| at.after(REPRIEVE)),
         }
     }
@@ -410,6 +439,59 @@ mod tests {
             .apply(&mut item, &again);
         assert_eq!((item.hold, item.retrycount, item.retryts), (true, 0, None));
         assert_eq!(item.jobid, None);
+    }
+
+    #[test]
+    fn attempts_go_on_until_the_retries_or_the_age_are_used_up() {
+        let mut rules = RetryRules {
+            count: 4,
+            intervals: [Interval::secs(60, false), Interval::secs(900, false)].into(),
+            ..RetryRules::default()
+        };
+        let until = |rules: &RetryRules, retrycount| {
+            let item = Item {
+                retrycount,
+                ..item()
+            };
+            let next = rules.schedule(&item, &Again::by_default(), T0, 0);
+            rules.gives_up(&item, &next).since(T0).as_secs()
+        };
+        assert_eq!(until(&rules, 0), 60 + 3 * 900);
+        assert_eq!(until(&rules, 1), 3 * 900);
+        assert_eq!(until(&rules, 3), 900);
+        assert_eq!(until(&rules, 7), 900, "a script went beyond the count");
+        rules.jitter = Duration::from_secs(10);
+        assert_eq!(
+            until(&rules, 1),
+            900 + 2 * 910,
+            "the first is known already"
+        );
+        rules.maxage = Duration::from_secs(1000);
+        assert_eq!(until(&rules, 0), 1000);
+        rules.maxage = Duration::from_secs(u64::MAX / 4);
+        rules.count = u32::MAX;
+        assert!(until(&rules, 0) > 1_000_000_000_000);
+        assert_eq!(
+            until(&RetryRules::default(), 0),
+            60 + 900 + 3600 + 7200 + 26 * 10800
+        );
+    }
+
+    #[test]
+    fn a_message_on_hold_keeps_its_notice_for_later() {
+        let rules = RetryRules {
+            intervals: [Interval::secs(60, true)].into(),
+            ..RetryRules::default()
+        };
+        let mut item = item();
+        let hold = Again {
+            hold: true,
+            ..Again::default()
+        };
+        let next = rules.schedule(&item, &hold, T0, 0);
+        assert!(!next.notify);
+        next.apply(&mut item, &hold);
+        assert!(rules.schedule(&item, &Again::by_default(), T0, 0).notify);
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn ret_value(value: Option<&str>) -> Result<(), ParamError> {
 
 /// xtext of at most 100 characters (RFC 3461 §4.4).
 fn envid_value(value: Option<&str>) -> Result<(), ParamError> {
-    accept(value.is_some_and(|v| v.len() <= 100 && xtext::decode(v).is_some()))
+    accept(value.is_some_and(|v| v.len() <= xtext::ENVID_MAX && xtext::decode(v).is_some()))
 }
 
 /// xtext or `<>` (RFC 4954 §5).
@@ -284,18 +284,9 @@ fn notify_value(value: Option<&str>) -> Result<(), ParamError> {
 
 /// `type;xtext` of at most 500 characters (RFC 3461 §4.2); RFC 6533 allows UTF-8 in its own type.
 fn orcpt_value(value: Option<&str>) -> Result<(), ParamError> {
-    let (kind, address) = value
-        .and_then(|v| v.split_once(';'))
-        .ok_or(ParamError::Syntax)?;
-    let kind_ok = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let ascii: String = if kind.eq_ignore_ascii_case("utf-8") {
-        address.chars().filter(char::is_ascii).collect()
-    } else {
-        address.to_owned()
-    };
-    accept(
-        kind_ok && !address.is_empty() && address.len() <= 500 && xtext::decode(&ascii).is_some(),
-    )
+    let value = value.ok_or(ParamError::Syntax)?;
+    let (_, address) = value.split_once(';').ok_or(ParamError::Syntax)?;
+    accept(address.len() <= xtext::ORCPT_MAX && xtext::decode_orcpt(value).is_some())
 }
 
 fn accept(good: bool) -> Result<(), ParamError> {

@@ -199,7 +199,8 @@ fn returned(spool: &Spool, defaults: &DsnSettings, spec: &DsnSpec) -> Returned {
         return Returned::default();
     };
     let option = spec.options.original_message.or(defaults.original_message);
-    let full = option.unwrap_or(spec.request.ret == Some(Ret::Full));
+    let by_ret = spec.request.ret == Some(Ret::Full) && spec.action == DsnAction::Failed;
+    let full = option.unwrap_or(by_ret);
     let message = if full { whole(spool, &stored) } else { None };
     Returned {
         header: original_header(spool, &stored).unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use angarium_mail::dsn::ExtraHeader;
 use angarium_queue::dsn::{DsnOptions, DsnRequest};
 use angarium_queue::item::{Address, Pairs};
 use angarium_queue::retry::Again;
@@ -10,6 +11,7 @@ use angarium_runtime::array::View;
 use angarium_runtime::convert::{to_number, to_str, truthy};
 use angarium_runtime::native::{OptDecl, Throw, opt};
 use angarium_runtime::value::{Kind, Value};
+use angarium_smtp::xtext;
 
 use super::envelope;
 
@@ -174,10 +176,33 @@ pub fn dsn_request(function: &'static str, value: &Value) -> Result<DsnRequest, 
     let parse = |name: &str, error: angarium_queue::dsn::BadDsnValue| {
         reader.refuse(&format!("dsn.{name}"), &error.to_string())
     };
-    let ret = reader.text("ret")?.filter(|text| !text.is_empty());
-    let notify = reader.text("notify")?.filter(|text| !text.is_empty());
+    let given = |name: &str| -> Result<Option<Text>, Throw> {
+        Ok(reader.text(name)?.filter(|text| !text.is_empty()))
+    };
+    let (ret, notify, envid, orcpt) = (
+        given("ret")?,
+        given("notify")?,
+        given("envid")?,
+        given("orcpt")?,
+    );
+    let too_long = |name: &str, most: usize| {
+        let why = format!("encoded it is longer than the {most} characters of RFC 3461");
+        reader.refuse(&format!("dsn.{name}"), &why)
+    };
+    if let Some(envid) = &envid
+        && xtext::encode(envid.as_bytes()).len() > xtext::ENVID_MAX
+    {
+        return Err(too_long("envid", xtext::ENVID_MAX));
+    }
+    if let Some(orcpt) = &orcpt {
+        let form = || reader.refuse("dsn.orcpt", "expected \"type;address\"");
+        let encoded = xtext::encode_orcpt(&orcpt.to_str()).ok_or_else(form)?;
+        if encoded.len() - encoded.find(';').unwrap_or_default() > xtext::ORCPT_MAX + 1 {
+            return Err(too_long("orcpt", xtext::ORCPT_MAX));
+        }
+    }
     Ok(DsnRequest {
-        envid: reader.text("envid")?.filter(|text| !text.is_empty()),
+        envid,
         ret: ret
             .map(|text| text.to_str().parse().map_err(|error| parse("ret", error)))
             .transpose()?,
@@ -188,14 +213,15 @@ pub fn dsn_request(function: &'static str, value: &Value) -> Result<DsnRequest, 
                     .map_err(|error| parse("notify", error))
             })
             .transpose()?,
-        orcpt: reader.text("orcpt")?.filter(|text| !text.is_empty()),
+        orcpt,
     })
 }
 
 /// The `dsn` member that says how a notification looks (group DSNGEN).
 ///
 /// # Errors
-/// For values of a wrong type, and for `dkim`, which is not available yet.
+/// For values of a wrong type, for a header that no notification can have, and for `dkim`, which is
+/// not available yet.
 pub fn dsn_options(function: &'static str, value: Option<Value>) -> Result<DsnOptions, Throw> {
     let Some(value) = value else {
         return Ok(DsnOptions::default());
@@ -203,6 +229,11 @@ pub fn dsn_options(function: &'static str, value: Option<Value>) -> Result<DsnOp
     let reader = Reader::new(function, &value);
     if reader.get("dkim").is_some() {
         return Err(reader.refuse("dsn.dkim", "signing of notifications is not available yet"));
+    }
+    let headers = reader.texts("headers")?;
+    for line in &headers {
+        ExtraHeader::parse(line.as_bytes())
+            .map_err(|error| reader.refuse("dsn.headers", &error.to_string()))?;
     }
     Ok(DsnOptions {
         transportid: reader.text("transportid")?,
@@ -218,7 +249,7 @@ pub fn dsn_options(function: &'static str, value: Option<Value>) -> Result<DsnOp
         original_message: reader.boolean("original_message"),
         subject: reader.text("subject")?,
         subject_prepend: reader.text("subject_prepend")?,
-        headers: reader.texts("headers")?,
+        headers,
     })
 }
 

@@ -93,15 +93,12 @@ pub fn item(
 #[must_use]
 pub fn dsn(mail: &Params, rcpt: &Params) -> DsnRequest {
     let value = |params: &Params, name| params.get(name).and_then(|param| param.value.clone());
-    let decoded = |params: &Params, name| {
-        value(params, name)
-            .and_then(|value| xtext::decode(&value))
-            .map(Text::from)
+    let decoded = |value: Option<String>, decode: fn(&str) -> Option<Vec<u8>>| {
+        value.and_then(|value| decode(&value)).map(Text::from)
     };
-    // The type before the semicolon is not encoded, and no type has a `+` in it.
-    let orcpt = decoded(rcpt, "ORCPT");
+    let orcpt = decoded(value(rcpt, "ORCPT"), xtext::decode_orcpt);
     DsnRequest {
-        envid: decoded(mail, "ENVID"),
+        envid: decoded(value(mail, "ENVID"), xtext::decode),
         ret: value(mail, "RET").and_then(|value| value.parse().ok()),
         notify: value(rcpt, "NOTIFY").and_then(|value| value.parse().ok()),
         orcpt,

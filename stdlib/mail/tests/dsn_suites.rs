@@ -39,7 +39,9 @@ fn messages(folder: &Path) -> Vec<(String, Vec<u8>)> {
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
             let extension = path.extension().unwrap_or_default();
-            ["eml", "msg", "txt"].iter().any(|known| extension == *known)
+            ["eml", "msg", "txt"]
+                .iter()
+                .any(|known| extension == *known)
         })
         .map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -125,7 +127,11 @@ print(json.dumps(answers))
 
 #[test]
 fn pythons_email_finds_the_same_fields() {
-    let folders = [("dsn", "flufl"), ("dsn", "bounceparser"), ("dsn-sisimai", ".")];
+    let folders = [
+        ("dsn", "flufl"),
+        ("dsn", "bounceparser"),
+        ("dsn-sisimai", "."),
+    ];
     let mut files = Vec::new();
     for (name, below) in folders {
         let Some(folder) = suite(name) else { return };
@@ -181,15 +187,22 @@ fn pythons_email_finds_the_same_fields() {
         }
     }
     println!("notifications as Python's email reads them: {good} of {reports}");
-    println!("no notification to either: {nothing} of {}", files.len() - reports);
+    println!(
+        "no notification to either: {nothing} of {}",
+        files.len() - reports
+    );
 }
 
 #[test]
 fn each_recipient_of_a_report_has_an_action_and_a_status() {
-    let Some(folder) = suite("dsn-sisimai") else { return };
+    let Some(folder) = suite("dsn-sisimai") else {
+        return;
+    };
     let (mut good, mut all) = (0, 0);
     for (name, message) in messages(&folder) {
-        let Some(report) = found(&message) else { continue };
+        let Some(report) = found(&message) else {
+            continue;
+        };
         all += 1;
         let complete = |group: &Group| {
             group.address("Final-Recipient").is_some()

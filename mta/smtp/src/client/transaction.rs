@@ -101,6 +101,7 @@ impl Transaction {
             &self.sender.to_string(),
             params,
             &self.params,
+            peer,
         ))
     }
 }
@@ -118,13 +119,7 @@ impl Rcpt {
             {
                 params.set("NOTIFY", Some(notify))?;
             }
-            if let Some((kind, address)) = self
-                .dsn
-                .orcpt
-                .as_deref()
-                .and_then(|orcpt| orcpt.split_once(';'))
-            {
-                let value = format!("{kind};{}", xtext::encode(address.as_bytes()));
+            if let Some(value) = self.dsn.orcpt.as_deref().and_then(xtext::encode_orcpt) {
                 params.set("ORCPT", Some(&value))?;
             }
         }
@@ -133,13 +128,21 @@ impl Rcpt {
             &self.address.to_string(),
             params,
             &self.params,
+            peer,
         ))
     }
 }
 
-/// Puts a command together; `given` replaces what has the same name in `params`.
-fn command(verb: &str, address: &str, mut params: Params, given: &Params) -> String {
+/// Parameters that only a server with the DSN extension understands.
+const DSN: [&str; 4] = ["RET", "ENVID", "NOTIFY", "ORCPT"];
+
+/// Puts a command together; `given` replaces what has the same name in `params`. Others than the
+/// extension's are sent as they are given: a script may know more of the peer than it announces.
+fn command(verb: &str, address: &str, mut params: Params, given: &Params, peer: &Peer) -> String {
     for param in given.iter() {
+        if !peer.dsn && DSN.contains(&param.name.as_str()) {
+            continue;
+        }
         // Params hold only what `set` has accepted before.
         let _ = params.set(&param.name, param.value.as_deref());
     }
@@ -224,6 +227,25 @@ mod tests {
             command,
             Ok("MAIL FROM:<a@example.com> SIZE=7 X-A".to_owned())
         );
+    }
+
+    #[test]
+    fn parameters_of_notifications_are_only_for_who_announces_them() {
+        let mut transaction = transaction();
+        transaction
+            .params
+            .set("envid", Some("given"))
+            .expect("a parameter");
+        let rcpt = &mut transaction.recipients[0];
+        rcpt.params
+            .set("notify", Some("NEVER"))
+            .expect("a parameter");
+        let rcpt = |peer: &Peer| transaction.recipients[0].rcpt(peer).expect("a command");
+        assert_eq!(rcpt(&Peer::default()), "RCPT TO:<b@example.net>");
+        assert!(rcpt(&peer()).contains("NOTIFY=NEVER"));
+        let mail = |peer: &Peer| transaction.mail(peer).expect("a command");
+        assert_eq!(mail(&Peer::default()), "MAIL FROM:<a@example.com>");
+        assert!(mail(&peer()).ends_with("ENVID=given"));
     }
 
     #[test]

@@ -35,7 +35,10 @@ impl Group {
     /// The value of the first field called `name` (case ignored).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let found = self.fields.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let found = self
+            .fields
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 

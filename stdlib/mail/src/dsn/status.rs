@@ -54,10 +54,7 @@ impl Fields {
             let kind = one_line(kind);
             // A type is an atom; anything else did not come from RFC 3461's grammar.
             if !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-                self.add(
-                    "Original-Recipient",
-                    &format!("{kind}; {}", exact(address)),
-                );
+                self.add("Original-Recipient", &format!("{kind}; {}", exact(address)));
             }
         }
         let kind = if recipient.address.is_ascii() {
@@ -149,7 +146,10 @@ fn exact(text: &str) -> String {
             if broken || spaces > MOST_SPACES {
                 spaces = 1;
             }
-            out.extend(std::iter::repeat_n(' ', if out.is_empty() { 0 } else { spaces }));
+            out.extend(std::iter::repeat_n(
+                ' ',
+                if out.is_empty() { 0 } else { spaces },
+            ));
             out.push(c);
             (spaces, broken) = (0, false);
         }

@@ -209,7 +209,10 @@ fn spaces_inside_an_address_are_kept_and_hosts_without_a_name_stand_in_brackets(
         "Remote-MTA: dns; [192.0.2.1]",
         "Reporting-MTA: dns; [IPv6:2001:db8::1]",
     ] {
-        assert!(text.contains(&format!("{line}\n")), "{line} is not in {text}");
+        assert!(
+            text.contains(&format!("{line}\n")),
+            "{line} is not in {text}"
+        );
     }
 }
 
