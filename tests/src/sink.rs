@@ -16,6 +16,8 @@ pub struct Message {
     pub from: String,
     /// The recipients, without angle brackets.
     pub to: Vec<String>,
+    /// The parameters of MAIL and of each RCPT, as they came.
+    pub parameters: Vec<String>,
     /// The content, dots undoubled. A sink with a check does not keep what is good.
     pub content: Vec<u8>,
     /// What the sink's check says; true without one.
@@ -91,6 +93,8 @@ struct Shared {
     /// How often it has misbehaved.
     misdeeds: AtomicUsize,
     stopped: AtomicBool,
+    /// Whether it announces the DSN extension (RFC 3461).
+    dsn: AtomicBool,
     check: Option<Check>,
 }
 
@@ -132,6 +136,7 @@ impl Sink {
             connections: AtomicUsize::new(0),
             misdeeds: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
+            dsn: AtomicBool::new(false),
             check,
         });
         let sink = Sink {
@@ -164,6 +169,11 @@ impl Sink {
     /// Changes what it does, for open connections too.
     pub fn behave(&self, behaviour: Behaviour) {
         *lock(&self.shared.behaviour) = behaviour;
+    }
+
+    /// Announces the DSN extension from now on.
+    pub fn announce_dsn(&self) {
+        self.shared.dsn.store(true, Ordering::Relaxed);
     }
 
     /// Looks at the messages so far.
@@ -220,11 +230,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What EHLO is told.
+const OFFER: &str = "250-sink.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES";
+
 struct Session<'a> {
     stream: BufReader<TcpStream>,
     shared: &'a Shared,
     from: Option<String>,
     to: Vec<String>,
+    parameters: Vec<String>,
 }
 
 impl<'a> Session<'a> {
@@ -237,6 +251,7 @@ impl<'a> Session<'a> {
             shared,
             from: None,
             to: Vec::new(),
+            parameters: Vec::new(),
         })
     }
 
@@ -248,10 +263,11 @@ impl<'a> Session<'a> {
             };
             let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
             match verb.to_ascii_uppercase().as_str() {
-                "EHLO" => self.answer(
+                "EHLO" if self.dsn() => self.answer(
                     Stage::Ehlo,
-                    "250-sink.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES",
+                    &OFFER.replacen("250-PIPELINING", "250-DSN\r\n250-PIPELINING", 1),
                 )?,
+                "EHLO" => self.answer(Stage::Ehlo, OFFER)?,
                 "HELO" => self.answer(Stage::Ehlo, "250 sink.example")?,
                 "MAIL" => self.mail(rest)?,
                 "RCPT" => self.rcpt(rest)?,
@@ -282,6 +298,7 @@ impl<'a> Session<'a> {
             let good = match parameter.split_once('=') {
                 Some(("SIZE", size)) => size.parse::<u64>().is_ok(),
                 Some(("BODY", body)) => matches!(body, "7BIT" | "8BITMIME"),
+                Some(("RET" | "ENVID", _)) => self.dsn(),
                 None => parameter == "SMTPUTF8",
                 Some(_) => false,
             };
@@ -291,6 +308,7 @@ impl<'a> Session<'a> {
                 ));
             }
         }
+        self.parameters = vec![parameters.trim().to_owned()];
         let refused = self.answer_or_refuse(Stage::Mail, "250 2.1.0 Ok")?;
         self.from = (!refused).then_some(path);
         Ok(())
@@ -301,11 +319,17 @@ impl<'a> Session<'a> {
             // A pipelining client sends it before it knows that MAIL was refused.
             return self.say("503 5.5.1 MAIL first");
         }
-        let Some((path, _)) = self.path("TO:<", rest) else {
+        let Some((path, parameters)) = self.path("TO:<", rest) else {
             return self.say("501 5.5.4 Syntax");
         };
+        if !parameters.is_empty() && !self.dsn() {
+            self.complain(&format!(
+                "parameters that were not announced: {parameters:?}"
+            ));
+        }
         if !self.answer_or_refuse(Stage::Rcpt, "250 2.1.5 Ok")? {
             self.to.push(path);
+            self.parameters.push(parameters.trim().to_owned());
         }
         Ok(())
     }
@@ -357,6 +381,7 @@ impl<'a> Session<'a> {
         let mut message = Message {
             from: self.from.take().unwrap_or_default(),
             to: std::mem::take(&mut self.to),
+            parameters: std::mem::take(&mut self.parameters),
             content,
             good: true,
         };
@@ -375,9 +400,14 @@ impl<'a> Session<'a> {
         self.say("250 2.0.0 Ok")
     }
 
+    fn dsn(&self) -> bool {
+        self.shared.dsn.load(Ordering::Relaxed)
+    }
+
     fn reset(&mut self) {
         self.from = None;
         self.to.clear();
+        self.parameters.clear();
     }
 
     /// A command line, or `None` at the end.

@@ -19,6 +19,8 @@ use super::envelope;
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
     function: &'static str,
+    /// Before the names of options: `dsn.` for those of that member.
+    prefix: &'static str,
     array: Option<View<'a>>,
 }
 
@@ -28,7 +30,16 @@ impl<'a> Reader<'a> {
     pub fn new(function: &'static str, value: &'a Value) -> Reader<'a> {
         Reader {
             function,
+            prefix: "",
             array: value.as_array(),
+        }
+    }
+
+    /// Reads the member `dsn` of a function's options.
+    fn dsn(function: &'static str, value: &'a Value) -> Reader<'a> {
+        Reader {
+            prefix: "dsn.",
+            ..Reader::new(function, value)
         }
     }
 
@@ -40,8 +51,9 @@ impl<'a> Reader<'a> {
 
     fn wrong(self, name: &str, expected: &str, got: &Value) -> Throw {
         Throw::error(format!(
-            "{}: option {name}: expected {expected}, got {}",
+            "{}: option {}{name}: expected {expected}, got {}",
             self.function,
+            self.prefix,
             got.kind().name()
         ))
     }
@@ -49,7 +61,10 @@ impl<'a> Reader<'a> {
     /// An Exception about an option.
     #[must_use]
     pub fn refuse(self, name: &str, why: &str) -> Throw {
-        Throw::error(format!("{}: option {name}: {why}", self.function))
+        let Reader {
+            function, prefix, ..
+        } = self;
+        Throw::error(format!("{function}: option {prefix}{name}: {why}"))
     }
 
     /// A string option as text.
@@ -136,7 +151,10 @@ impl<'a> Reader<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let mailbox = envelope::mailbox(&value, &format!("{}: option {name}", self.function))?;
+        let mailbox = envelope::mailbox(
+            &value,
+            &format!("{}: option {}{name}", self.function, self.prefix),
+        )?;
         Ok(Some(Address::new(mailbox.localpart(), mailbox.domain())))
     }
 }
@@ -172,9 +190,9 @@ pub fn pairs(function: &str, value: &Value) -> Result<Pairs, Throw> {
 /// # Errors
 /// For values that RFC 3461 does not know.
 pub fn dsn_request(function: &'static str, value: &Value) -> Result<DsnRequest, Throw> {
-    let reader = Reader::new(function, value);
+    let reader = Reader::dsn(function, value);
     let parse = |name: &str, error: angarium_queue::dsn::BadDsnValue| {
-        reader.refuse(&format!("dsn.{name}"), &error.to_string())
+        reader.refuse(name, &error.to_string())
     };
     let given = |name: &str| -> Result<Option<Text>, Throw> {
         Ok(reader.text(name)?.filter(|text| !text.is_empty()))
@@ -187,7 +205,7 @@ pub fn dsn_request(function: &'static str, value: &Value) -> Result<DsnRequest, 
     );
     let too_long = |name: &str, most: usize| {
         let why = format!("encoded it is longer than the {most} characters of RFC 3461");
-        reader.refuse(&format!("dsn.{name}"), &why)
+        reader.refuse(name, &why)
     };
     if let Some(envid) = &envid
         && xtext::encode(envid.as_bytes()).len() > xtext::ENVID_MAX
@@ -195,7 +213,7 @@ pub fn dsn_request(function: &'static str, value: &Value) -> Result<DsnRequest, 
         return Err(too_long("envid", xtext::ENVID_MAX));
     }
     if let Some(orcpt) = &orcpt {
-        let form = || reader.refuse("dsn.orcpt", "expected \"type;address\"");
+        let form = || reader.refuse("orcpt", "expected \"type;address\"");
         let encoded = xtext::encode_orcpt(&orcpt.to_str()).ok_or_else(form)?;
         if encoded.len() - encoded.find(';').unwrap_or_default() > xtext::ORCPT_MAX + 1 {
             return Err(too_long("orcpt", xtext::ORCPT_MAX));
@@ -226,14 +244,14 @@ pub fn dsn_options(function: &'static str, value: Option<Value>) -> Result<DsnOp
     let Some(value) = value else {
         return Ok(DsnOptions::default());
     };
-    let reader = Reader::new(function, &value);
+    let reader = Reader::dsn(function, &value);
     if reader.get("dkim").is_some() {
-        return Err(reader.refuse("dsn.dkim", "signing of notifications is not available yet"));
+        return Err(reader.refuse("dkim", "signing of notifications is not available yet"));
     }
     let headers = reader.texts("headers")?;
     for line in &headers {
         ExtraHeader::parse(line.as_bytes())
-            .map_err(|error| reader.refuse("dsn.headers", &error.to_string()))?;
+            .map_err(|error| reader.refuse("headers", &error.to_string()))?;
     }
     Ok(DsnOptions {
         transportid: reader.text("transportid")?,

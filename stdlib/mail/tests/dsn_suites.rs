@@ -125,6 +125,9 @@ for name in json.load(sys.stdin):
 print(json.dumps(answers))
 "#;
 
+/// The fields of a group.
+type Fields = Vec<(String, String)>;
+
 #[test]
 fn pythons_email_finds_the_same_fields() {
     let folders = [
@@ -155,8 +158,7 @@ fn pythons_email_finds_the_same_fields() {
     child.stdin.take().unwrap().write_all(&list).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    let answers: Vec<Option<Vec<Vec<(String, String)>>>> =
-        serde_json::from_slice(&output.stdout).unwrap();
+    let answers: Vec<Option<Vec<Fields>>> = serde_json::from_slice(&output.stdout).unwrap();
     let (mut good, mut reports, mut nothing) = (0, 0, 0);
     for ((name, message), theirs) in files.iter().zip(answers) {
         let ours = found(message);
@@ -176,7 +178,7 @@ fn pythons_email_finds_the_same_fields() {
             continue;
         };
         let all = std::iter::once(&ours.message).chain(&ours.recipients);
-        let ours: Vec<Vec<(String, String)>> = all
+        let ours: Vec<Fields> = all
             .map(|group| group.fields.clone())
             .filter(|fields| !fields.is_empty())
             .collect();
