@@ -135,6 +135,18 @@ ops! {
     DivI "abd",
     /// a := b % the number d
     RemI "abd",
+    /// a := b & the number d
+    BitAndI "abd",
+    /// a := b | the number d
+    BitOrI "abd",
+    /// a := b ^ the number d
+    BitXorI "abd",
+    /// a := b << the number d
+    ShlI "abd",
+    /// a := b >> the number d
+    ShrI "abd",
+    /// a := b >>> the number d
+    UShrI "abd",
     /// a := -b
     Neg "ab",
     /// a := number(b)

@@ -361,6 +361,16 @@ impl Array {
         }
     }
 
+    /// As [`Array::get_index`], for a change in place.
+    #[inline]
+    #[must_use]
+    pub fn get_index_mut(&mut self, index: i64) -> Option<&mut Value> {
+        match &mut self.form {
+            Form::List(values) => values.get_mut(usize::try_from(index).ok()?),
+            Form::Hash { table, .. } => table.get_mut(&Key::Integer(index)),
+        }
+    }
+
     /// The value at a borrowed key.
     #[inline]
     #[must_use]

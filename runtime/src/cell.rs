@@ -1,6 +1,6 @@
 //! Shared variables, and how deep structures are dropped.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::rc::{Rc, Weak};
 
 use crate::frozen::Pin;
@@ -79,6 +79,24 @@ impl VarCell {
             return self.value.borrow().clone();
         }
         value.clone()
+    }
+
+    /// A look at the value without taking a copy; undefined as long as it is still to be fetched.
+    #[inline]
+    pub(crate) fn borrow(&self) -> Ref<'_, Value> {
+        self.value.borrow()
+    }
+
+    /// Writes a number over a number; false, with nothing changed, when that is not what it holds.
+    #[inline]
+    pub(crate) fn put(&self, number: f64) -> bool {
+        if let Value::Number(old) = &mut *self.value.borrow_mut()
+            && !self.read_only
+        {
+            *old = number;
+            return true;
+        }
+        false
     }
 
     #[cold]

@@ -141,6 +141,29 @@ pub fn to_int32(number: f64) -> i32 {
     }) as u32 as i32
 }
 
+/// [`to_int32`] of a number that is whole and below 2^51 in magnitude; none for others, and for -0.
+///
+/// Adding 1.5 * 2^52 leaves the integer in two's complement in the low bits of the sum.
+#[inline]
+pub(crate) fn exact_int32(number: f64) -> Option<i32> {
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    const LIMIT: f64 = 2_251_799_813_685_248.0;
+    let shifted = number + SHIFT;
+    // Bits are compared: one branch, where a comparison of numbers takes two because of NaN.
+    (number.abs() < LIMIT && (shifted - SHIFT).to_bits() == number.to_bits())
+        .then(|| shifted.to_bits() as i32)
+}
+
+/// A whole number from 0 up to 2^32 - 1; none for others, and for -0. Works as [`exact_int32`] does: whatever is too
+/// large for it changes the exponent of the sum, and with it the difference.
+#[inline]
+pub(crate) fn exact_u32(number: f64) -> Option<u32> {
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    let shifted = number + SHIFT;
+    let whole = shifted.to_bits().wrapping_sub(SHIFT.to_bits());
+    (whole >> 32 == 0 && (shifted - SHIFT).to_bits() == number.to_bits()).then_some(whole as u32)
+}
+
 /// Appends the text of a number (4.2): the shortest that reads back, in ECMAScript's layout.
 pub fn write_number(out: &mut Vec<u8>, number: f64) {
     if number == 0.0 {

@@ -190,6 +190,19 @@ impl From<String> for Str {
     }
 }
 
+impl Str {
+    /// Whether two strings are equal, if that is told by their lengths or by bytes stored in place; none when longer
+    /// texts have to be read.
+    #[inline]
+    pub(crate) fn short_equal(&self, other: &Str) -> Option<bool> {
+        match (self, other) {
+            (Str::Inline(a_len, a), Str::Inline(b_len, b)) => Some(a_len == b_len && a == b),
+            (Str::Inline(..), _) | (_, Str::Inline(..)) => Some(false),
+            _ => None,
+        }
+    }
+}
+
 impl PartialEq for Str {
     #[inline]
     fn eq(&self, other: &Str) -> bool {

@@ -23,6 +23,10 @@ pub enum Value {
     Boolean(bool),
     /// An IEEE 754 double.
     Number(f64),
+    /// Of the VM alone: a register without a value. Built-ins never see it. It stands here so that the kinds without
+    /// anything to drop are neighbours, which one comparison tells from the others.
+    #[doc(hidden)]
+    Undefined,
     /// A byte string.
     String(Str),
     /// An ordered map, also the list type.
@@ -33,9 +37,6 @@ pub enum Value {
     Object(Rc<Object>),
     /// An opaque handle of the library.
     Resource(Rc<Resource>),
-    /// Of the VM alone: a register without a value. Built-ins never see it.
-    #[doc(hidden)]
-    Undefined,
     /// Of the VM alone: a register that holds a shared variable. Built-ins never see it.
     #[doc(hidden)]
     Cell(Rc<VarCell>),

@@ -406,6 +406,12 @@ impl Compiler<'_> {
                 BinaryOp::Mul => Some(Op::MulI),
                 BinaryOp::Div => Some(Op::DivI),
                 BinaryOp::Rem => Some(Op::RemI),
+                BinaryOp::BitAnd => Some(Op::BitAndI),
+                BinaryOp::BitOr => Some(Op::BitOrI),
+                BinaryOp::BitXor => Some(Op::BitXorI),
+                BinaryOp::ShiftLeft => Some(Op::ShlI),
+                BinaryOp::ShiftRight => Some(Op::ShrI),
+                BinaryOp::ShiftRightZero => Some(Op::UShrI),
                 _ => None,
             };
             if let Some(immediate) = immediate {

@@ -3,7 +3,8 @@
 //! * [`unit`]: a program linked with a library; exists once per process.
 //! * [`fiber`]: the state of one execution: registers, frames, fuel. Everything is on the heap, so a script can
 //!   be suspended at any built-in call and costs a few kilobytes while it waits.
-//! * [`interp`]: the loop. [`ops`]: what does not fit its fast paths.
+//! * [`interp`]: the loop, with the short ways of the instructions. [`step`]: one instruction in general. [`ops`]: what
+//!   operators and paths do. [`registers`]: how registers are read and written.
 //! * [`call`]: calls of functions, built-ins, methods; built-ins that call back are frames ([`crate::native::Task`]).
 //! * [`throw`]: exceptions and unwinding. [`trace`]: the calls that were going on when nobody caught one.
 //! * [`execution`]: the way in, synchronous ([`execution::Execution::run`]) and as a future
@@ -17,7 +18,9 @@ pub mod execution;
 pub mod fiber;
 mod interp;
 mod ops;
+mod registers;
 pub mod session;
+mod step;
 pub mod throw;
 pub mod trace;
 pub mod unit;

@@ -6,7 +6,7 @@ use angarium_lang::bytecode::PathOp;
 
 use super::{format, room, unsupported, writable};
 use crate::array::{Array, Key};
-use crate::convert::{strict_equal_counted, to_int32, to_number};
+use crate::convert::{exact_u32, strict_equal_counted, to_int32, to_number};
 use crate::native::{Cx, Throw};
 use crate::string::Str;
 use crate::value::Value;
@@ -62,14 +62,18 @@ pub(in crate::vm) fn update(
 /// `a % b` with the sign of `a` (C's `fmod`); integers go through the machine's remainder, which is exact too.
 #[inline]
 pub(in crate::vm) fn remainder(a: f64, b: f64) -> f64 {
+    if let (Some(x), Some(y @ 1..)) = (exact_u32(a), exact_u32(b)) {
+        return f64::from(x % y);
+    }
+    remainder_cold(a, b)
+}
+
+#[inline(never)]
+fn remainder_cold(a: f64, b: f64) -> f64 {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let (x, y) = (a as i64, b as i64);
     if x as f64 == a && y as f64 == b && y != 0 && a.abs() < EXACT && b.abs() < EXACT && x > 0 {
-        return if x <= i64::from(u32::MAX) && y > 0 && y <= i64::from(u32::MAX) {
-            f64::from(x as u32 % y as u32)
-        } else {
-            (x % y) as f64
-        };
+        return (x % y) as f64;
     }
     a % b
 }

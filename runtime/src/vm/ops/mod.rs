@@ -9,14 +9,9 @@ pub(super) mod path;
 
 use std::rc::Rc;
 
-use angarium_lang::bytecode::MAX_REGISTERS;
-
 use crate::array::{Array, MAX_ENTRIES};
 use crate::native::{Cx, Throw};
 use crate::value::Value;
-
-/// The window of registers of a frame.
-pub(super) type Registers = [Value; MAX_REGISTERS];
 
 /// The Exception for operands that an operator does not take (language.md 6.2).
 #[cold]

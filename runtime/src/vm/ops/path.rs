@@ -6,7 +6,7 @@ use angarium_lang::bytecode::{PathOp, Step};
 use smallvec::SmallVec;
 
 use super::element::Range;
-use super::{Registers, arith, room, writable};
+use super::{arith, room, writable};
 use crate::array::{Array, Key, KeyRef};
 use crate::cell::VarCell;
 use crate::instance::{Caller, Hints, Instance};
@@ -14,6 +14,7 @@ use crate::native::{Cx, Throw};
 use crate::object::Object;
 use crate::string::Str;
 use crate::value::{ArrayRef, Value};
+use crate::vm::registers::Registers;
 
 /// A step with its key read from the registers: the base may be in a register too.
 pub(in crate::vm) enum Resolved {

@@ -1,0 +1,225 @@
+//! Operators and conditions beside the loop's short ways for numbers (language.md 5, 6).
+
+use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
+
+use super::{Here, Next, Stepped, cx};
+use crate::convert::{self, to_number};
+use crate::native::{Cx, Throw};
+use crate::value::Value;
+use crate::vm::call::Called;
+use crate::vm::fiber::Fiber;
+use crate::vm::ops::compare::{self, Order};
+use crate::vm::ops::{arith, text};
+use crate::vm::registers::{Registers, holds, put, put_bool, r, set, take, window};
+
+/// The operator of an arithmetic instruction.
+fn path_op(op: Op) -> PathOp {
+    match op {
+        Op::Sub | Op::SubI => PathOp::Sub,
+        Op::Mul | Op::MulI => PathOp::Mul,
+        Op::Div | Op::DivI => PathOp::Div,
+        Op::Rem | Op::RemI => PathOp::Rem,
+        Op::Pow => PathOp::Pow,
+        Op::BitAnd | Op::BitAndI => PathOp::BitAnd,
+        Op::BitOr | Op::BitOrI => PathOp::BitOr,
+        Op::BitXor | Op::BitXorI => PathOp::BitXor,
+        Op::Shl | Op::ShlI => PathOp::Shl,
+        Op::Shr | Op::ShrI => PathOp::Shr,
+        Op::UShr | Op::UShrI => PathOp::UShr,
+        _ => PathOp::Add,
+    }
+}
+
+/// a := b op right
+fn binary(
+    registers: &mut Registers,
+    instr: Instr,
+    right: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    let op = path_op(instr.op);
+    if instr.a == instr.b {
+        return arith::update(&mut registers[r(instr.a)], op, right, cx);
+    }
+    let mut left = registers[r(instr.b)].clone();
+    arith::update(&mut left, op, right, cx)?;
+    set(&mut registers[r(instr.a)], left);
+    Ok(())
+}
+
+/// As [`to_number`]; a long text is charged for.
+#[inline]
+fn number_of(value: &Value, cx: &mut Cx<'_>) -> f64 {
+    if let Value::String(text) = value {
+        cx.charge(text.len() / 16);
+    }
+    to_number(value)
+}
+
+/// a := the c strings of b, b+1 … joined
+fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let first = r(instr.b);
+    let end = (first + r(instr.c)).min(MAX_REGISTERS);
+    // Two short strings need no detour.
+    let mut total = 0;
+    for value in &registers[first..end] {
+        total += match value {
+            Value::String(string) => string.len(),
+            Value::Number(_) => 8,
+            _ => 16,
+        };
+    }
+    if total > 64 {
+        cx.reserve(total)?;
+    }
+    // The first part grows in place when it is a long string that nobody else holds.
+    if let Value::String(string) = &registers[first]
+        && string.len() > crate::string::INLINE
+        && string.len() * 2 > total
+    {
+        let mut text = take(&mut registers[first]);
+        for register in &mut registers[first + 1..end] {
+            let part = take(register);
+            arith::concat(&mut text, &part, cx)?;
+        }
+        set(&mut registers[r(instr.a)], text);
+        return Ok(());
+    }
+    let mut out = Vec::with_capacity(total);
+    for slot in &mut registers[first..end] {
+        if let Value::Array(_) = slot {
+            out.extend_from_slice(&text(slot, cx)?);
+        } else {
+            convert::write_str(&mut out, slot);
+        }
+        if !matches!(slot, Value::Number(_)) {
+            *slot = Value::Undefined;
+        }
+    }
+    if out.len() > total {
+        cx.reserve(out.len())?;
+    }
+    set(&mut registers[r(instr.a)], Value::from(out));
+    Ok(())
+}
+
+impl Fiber {
+    pub(super) fn step_operator(&mut self, instr: Instr, here: &Here<'_>) -> Stepped {
+        let regs = window(&mut self.stack, here.base);
+        let cx = cx!(self);
+        match instr.op {
+            Op::AddI
+            | Op::SubI
+            | Op::MulI
+            | Op::DivI
+            | Op::RemI
+            | Op::BitAndI
+            | Op::BitOrI
+            | Op::BitXorI
+            | Op::ShlI
+            | Op::ShrI
+            | Op::UShrI => binary(regs, instr, &Value::Number(f64::from(instr.int())), cx)?,
+            Op::Neg => {
+                let number = 0.0 - number_of(&regs[r(instr.b)], cx);
+                put(&mut regs[r(instr.a)], number);
+            }
+            Op::Number => {
+                let number = number_of(&regs[r(instr.b)], cx);
+                put(&mut regs[r(instr.a)], number);
+            }
+            Op::Not => {
+                let value = !holds(&regs[r(instr.b)]);
+                put_bool(&mut regs[r(instr.a)], value);
+            }
+            Op::Bool => {
+                let value = holds(&regs[r(instr.b)]);
+                put_bool(&mut regs[r(instr.a)], value);
+            }
+            Op::BitNot => {
+                let number = !convert::to_int32(number_of(&regs[r(instr.b)], cx));
+                put(&mut regs[r(instr.a)], f64::from(number));
+            }
+            Op::Inc => {
+                let number = number_of(&regs[r(instr.a)], cx) + 1.0;
+                put(&mut regs[r(instr.a)], number);
+            }
+            Op::Dec => {
+                let number = number_of(&regs[r(instr.a)], cx) - 1.0;
+                put(&mut regs[r(instr.a)], number);
+            }
+            Op::Concat => concat(regs, instr, cx)?,
+            Op::Append => {
+                // The text may be the variable itself: a handle of its own keeps it as it was.
+                let text = regs[r(instr.b)].clone();
+                arith::concat(&mut regs[r(instr.a)], &text, cx)?;
+            }
+            Op::Eq | Op::Ne | Op::Same | Op::NotSame | Op::Lt | Op::Le | Op::Gt | Op::Ge => {
+                let (left, right) = (&regs[r(instr.b)], &regs[r(instr.c)]);
+                let holds = match instr.op {
+                    Op::Eq => compare::loose(left, right, cx),
+                    Op::Ne => !compare::loose(left, right, cx),
+                    Op::Same => compare::strict(left, right, cx),
+                    Op::NotSame => !compare::strict(left, right, cx),
+                    Op::Lt => compare::order(left, right, Order::Less, cx)?,
+                    Op::Le => compare::order(left, right, Order::LessEq, cx)?,
+                    Op::Gt => compare::order(left, right, Order::Greater, cx)?,
+                    _ => compare::order(left, right, Order::GreaterEq, cx)?,
+                };
+                put_bool(&mut regs[r(instr.a)], holds);
+            }
+            Op::Match | Op::NoMatch => {
+                let wanted = instr.op == Op::Match;
+                let (subject, pattern) = (regs[r(instr.b)].clone(), regs[r(instr.c)].clone());
+                let result = here.base + r(instr.a);
+                let called = self.matches(&subject, &pattern, wanted, result)?;
+                return Ok(match called {
+                    Called::Value(value) => {
+                        let regs = window(&mut self.stack, here.base);
+                        set(&mut regs[r(instr.a)], value);
+                        Next::Go
+                    }
+                    Called::Frame => Next::Frame,
+                    Called::Exit(exit) => Next::Exit(exit),
+                });
+            }
+            _ => {
+                // A handle of its own: the register may be the one that is changed.
+                let right = regs[r(instr.c)].clone();
+                binary(regs, instr, &right, cx)?;
+            }
+        }
+        Ok(Next::Go)
+    }
+
+    /// Whether the jump is taken.
+    pub(super) fn condition(&mut self, instr: Instr, here: &Here<'_>) -> Result<bool, Throw> {
+        let regs = window(&mut self.stack, here.base);
+        let cx = cx!(self);
+        let (left, right) = (&regs[r(instr.a)], &regs[r(instr.b)]);
+        let number = &Value::Number(f64::from(instr.imm()));
+        let constant = |instr: Instr| here.constant(u32::from(instr.short()));
+        Ok(match instr.op {
+            Op::JumpT | Op::LoopT => holds(left),
+            Op::JumpF => !holds(left),
+            Op::JumpEq => compare::loose(left, right, cx),
+            Op::JumpNe => !compare::loose(left, right, cx),
+            Op::JumpSame => compare::strict(left, right, cx),
+            Op::JumpNotSame => !compare::strict(left, right, cx),
+            Op::JumpEqK => compare::loose(left, constant(instr), cx),
+            Op::JumpNeK => !compare::loose(left, constant(instr), cx),
+            Op::JumpLt | Op::LoopLt => compare::order(left, right, Order::Less, cx)?,
+            Op::JumpNotLt => !compare::order(left, right, Order::Less, cx)?,
+            Op::JumpLe | Op::LoopLe => compare::order(left, right, Order::LessEq, cx)?,
+            Op::JumpNotLe => !compare::order(left, right, Order::LessEq, cx)?,
+            Op::JumpLtI | Op::LoopLtI => compare::order(left, number, Order::Less, cx)?,
+            Op::JumpNotLtI => !compare::order(left, number, Order::Less, cx)?,
+            Op::JumpLeI | Op::LoopLeI => compare::order(left, number, Order::LessEq, cx)?,
+            Op::JumpNotLeI => !compare::order(left, number, Order::LessEq, cx)?,
+            Op::JumpGtI | Op::LoopGtI => compare::order(left, number, Order::Greater, cx)?,
+            Op::JumpNotGtI => !compare::order(left, number, Order::Greater, cx)?,
+            Op::JumpGeI | Op::LoopGeI => compare::order(left, number, Order::GreaterEq, cx)?,
+            Op::JumpNotGeI => !compare::order(left, number, Order::GreaterEq, cx)?,
+            _ => true,
+        })
+    }
+}
