@@ -21,6 +21,7 @@ pub struct Accept {
     written: String,
 }
 
+#[inline]
 fn bit(kind: Kind) -> u8 {
     1 << kind as u8
 }
@@ -106,9 +107,14 @@ impl Accept {
     }
 }
 
+/// Of so many arguments the kinds are looked at without looking at the parameters.
+const QUICK: usize = 6;
+
 /// What a built-in takes.
 #[derive(Clone, Debug, Default)]
 pub struct Accepts {
+    /// The kinds that the first parameters take as they are, if no options are among them.
+    quick: [u8; QUICK],
     params: Vec<Accept>,
     variadic: bool,
     required: usize,
@@ -149,9 +155,21 @@ impl Accepts {
                 });
                 (position, options.collect())
             });
+        let variadic = signature.params.last().is_some_and(|param| param.variadic);
+        let kinds = |at: usize| match params.get(at) {
+            Some(accept) => accept.kinds,
+            None if variadic => params.last().map_or(0, |accept| accept.kinds),
+            None => u8::MAX,
+        };
+        let quick = if options.is_some() {
+            [0; QUICK]
+        } else {
+            std::array::from_fn(kinds)
+        };
         Accepts {
+            quick,
             params,
-            variadic: signature.params.last().is_some_and(|param| param.variadic),
+            variadic,
             required: signature.required(),
             most: signature.most(),
             options,
@@ -164,11 +182,18 @@ impl Native {
     ///
     /// # Errors
     /// An Exception when it does not fit.
+    #[inline]
     pub fn check_count(&self, given: usize) -> Result<(), Throw> {
         let accepts = &self.accepts;
         if given >= accepts.required && accepts.most.is_none_or(|most| given <= most) {
             return Ok(());
         }
+        self.wrong_count(given)
+    }
+
+    #[cold]
+    fn wrong_count(&self, given: usize) -> Result<(), Throw> {
+        let accepts = &self.accepts;
         let name = format!("{}()", self.signature.name);
         Err(Throw::error(arity_message(
             &name,
@@ -184,6 +209,14 @@ impl Native {
     /// An Exception for the first one that does not fit.
     #[inline]
     pub fn accept(&self, args: &mut [Value], library: &Library) -> Result<(), Throw> {
+        let fits = |(value, kinds): (&Value, &u8)| kinds & bit(value.kind()) != 0;
+        if args.len() <= QUICK && args.iter().zip(&self.accepts.quick).all(fits) {
+            return Ok(());
+        }
+        self.accept_slowly(args, library)
+    }
+
+    fn accept_slowly(&self, args: &mut [Value], library: &Library) -> Result<(), Throw> {
         let accepts = &self.accepts;
         for (at, value) in args.iter_mut().enumerate() {
             let accept = match accepts.params.get(at) {

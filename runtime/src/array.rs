@@ -1,24 +1,17 @@
 //! Arrays: ordered maps with a packed form for lists.
 //!
-//! A list (keys 0…n−1 in order) stores its values only; the first other key or hole turns it into an ordered
-//! hash. Deleting from the hash leaves a tombstone, so that taking entries out one by one is not quadratic; half
-//! full of tombstones it is compacted.
+//! A list (keys 0…n−1 in order) stores its values only; the first other key or hole turns it into a [`Dict`].
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use indexmap::IndexMap;
-use indexmap::map::MutableKeys as _;
-
+use crate::dict::Dict;
 use crate::frozen::{FrozenArray, FrozenKey, Pin};
 use crate::memory;
-use crate::string::{Str, hash_bytes};
+use crate::string::{Str, hash_bytes, hash_seed};
 use crate::value::Value;
 
 /// Most entries of one array (language.md 13.5).
 pub const MAX_ENTRIES: usize = 16_777_216;
-
-/// Estimated bytes of one entry of the hash form: key, value, cached hash and index slot.
-const HASH_ENTRY: usize = 16 + 16 + 8 + 8;
 
 /// A cast key (language.md 3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +24,7 @@ pub enum Key {
     String(Str),
     /// The place of a deleted entry; never equal to a key of a script.
     #[doc(hidden)]
-    Tombstone(u32),
+    Gap,
 }
 
 /// A cast key that borrows its string: for looking up.
@@ -63,6 +56,29 @@ impl<'a> KeyRef<'a> {
     }
 }
 
+impl KeyRef<'_> {
+    /// Whether this is `key`.
+    #[inline]
+    pub(crate) fn is(&self, key: &Key) -> bool {
+        match (self, key) {
+            (KeyRef::None, Key::None) => true,
+            (KeyRef::Integer(a), Key::Integer(b)) => a == b,
+            (KeyRef::String(a), Key::String(b)) => *a == b,
+            _ => false,
+        }
+    }
+
+    /// A key of its own.
+    #[must_use]
+    pub fn to_key(self) -> Key {
+        match self {
+            KeyRef::None => Key::None,
+            KeyRef::Integer(number) => Key::Integer(number),
+            KeyRef::String(text) => Key::String(text.clone()),
+        }
+    }
+}
+
 impl Hash for KeyRef<'_> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -70,18 +86,6 @@ impl Hash for KeyRef<'_> {
             KeyRef::None => state.write_u64(1),
             KeyRef::Integer(number) => state.write_u64(*number as u64),
             KeyRef::String(string) => string.hash(state),
-        }
-    }
-}
-
-impl indexmap::Equivalent<Key> for KeyRef<'_> {
-    #[inline]
-    fn equivalent(&self, other: &Key) -> bool {
-        match (self, other) {
-            (KeyRef::None, Key::None) => true,
-            (KeyRef::Integer(a), Key::Integer(b)) => a == b,
-            (KeyRef::String(a), Key::String(b)) => *a == b,
-            _ => false,
         }
     }
 }
@@ -103,12 +107,22 @@ impl Hash for Key {
             Key::None => state.write_u64(1),
             Key::Integer(number) => state.write_u64(*number as u64),
             Key::String(string) => string.hash(state),
-            Key::Tombstone(number) => state.write_u64(u64::from(*number) ^ 0x5eed),
+            Key::Gap => state.write_u64(0x5eed),
         }
     }
 }
 
 impl Key {
+    /// A look at it; a gap is no key and looks like `none`.
+    #[inline]
+    pub(crate) fn borrow(&self) -> KeyRef<'_> {
+        match self {
+            Key::None | Key::Gap => KeyRef::None,
+            Key::Integer(number) => KeyRef::Integer(*number),
+            Key::String(text) => KeyRef::String(text),
+        }
+    }
+
     /// The key that `value` is cast to; `None` for arrays, functions, objects and resources.
     #[must_use]
     pub fn cast(value: &Value) -> Option<Key> {
@@ -135,7 +149,7 @@ impl Key {
     #[must_use]
     pub fn to_value(&self) -> Value {
         match self {
-            Key::None | Key::Tombstone(_) => Value::None,
+            Key::None | Key::Gap => Value::None,
             Key::Integer(number) => Value::Number(*number as f64),
             Key::String(string) => Value::String(string.clone()),
         }
@@ -198,33 +212,33 @@ impl Hasher for KeyHasher {
     }
     #[inline]
     fn write_u64(&mut self, word: u64) {
-        // The multiplier is 2^64 divided by the golden ratio. Both halves of the product are used: words that differ
-        // only in their high bits, as the bits of small numbers do, differ in the low bits of the result.
-        let product = u128::from(word ^ self.0) * 0x9e37_79b9_7f4a_7c15;
-        self.0 = (product >> 64) as u64 ^ product as u64;
+        self.0 = mix(word ^ self.0);
     }
 }
 
-type Table = IndexMap<Key, Value, KeyHash>;
+/// The hash of one word.
+#[inline]
+pub(crate) fn mix(word: u64) -> u64 {
+    // The multiplier is 2^64 divided by the golden ratio. Both halves of the product are used: words that differ only in
+    // their high bits, as the bits of small numbers do, differ in the low bits of the result. The seed keeps a peer
+    // from choosing numbers that collide.
+    let product = u128::from(word ^ hash_seed()) * 0x9e37_79b9_7f4a_7c15;
+    (product >> 64) as u64 ^ product as u64
+}
 
 #[derive(Clone)]
 enum Form {
     List(Vec<Value>),
     Hash {
-        table: Table,
-        tombstones: u32,
-        next_tombstone: u32,
-        next: Next,
+        dict: Dict,
+        /// The next automatic key: the highest integer key + 1, at least 0 (language.md 3.1); [`STALE`] when the highest
+        /// one was removed, found again by a scan when somebody asks.
+        next: i64,
     },
 }
 
-/// What is known of the next automatic key: the highest integer key + 1, at least 0 (language.md 3.1).
-#[derive(Clone, Copy)]
-enum Next {
-    Known(i64),
-    /// The highest key was removed: found again by a scan when somebody asks.
-    Stale,
-}
+/// See [`Form::Hash`].
+const STALE: i64 = i64::MIN;
 
 /// Bytes of an array without entries: itself, the counts of its holders, what an allocator adds.
 const BASE: usize = size_of::<Array>() + 48;
@@ -259,7 +273,7 @@ impl Drop for Array {
         // Nested containers are taken apart by a loop, so that depth is bounded by memory and not by the stack.
         match &mut self.form {
             Form::List(values) => crate::cell::bury(values.iter_mut()),
-            Form::Hash { table, .. } => crate::cell::bury(table.values_mut()),
+            Form::Hash { dict, .. } => crate::cell::bury(dict.values_mut()),
         }
     }
 }
@@ -308,9 +322,7 @@ impl Array {
     pub fn len(&self) -> usize {
         match &self.form {
             Form::List(values) => values.len(),
-            Form::Hash {
-                table, tombstones, ..
-            } => table.len() - *tombstones as usize,
+            Form::Hash { dict, .. } => dict.len(),
         }
     }
 
@@ -344,11 +356,7 @@ impl Array {
     #[inline]
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&Value> {
-        match (&self.form, key) {
-            (Form::List(values), Key::Integer(index)) => values.get(usize::try_from(*index).ok()?),
-            (Form::List(_), _) => None,
-            (Form::Hash { table, .. }, key) => table.get(key),
-        }
+        self.find(key.borrow())
     }
 
     /// The value at an integer key.
@@ -357,7 +365,7 @@ impl Array {
     pub fn get_index(&self, index: i64) -> Option<&Value> {
         match &self.form {
             Form::List(values) => values.get(usize::try_from(index).ok()?),
-            Form::Hash { table, .. } => table.get(&Key::Integer(index)),
+            Form::Hash { dict, .. } => found(dict, KeyRef::Integer(index)),
         }
     }
 
@@ -367,7 +375,7 @@ impl Array {
     pub fn get_index_mut(&mut self, index: i64) -> Option<&mut Value> {
         match &mut self.form {
             Form::List(values) => values.get_mut(usize::try_from(index).ok()?),
-            Form::Hash { table, .. } => table.get_mut(&Key::Integer(index)),
+            Form::Hash { dict, .. } => found_mut(dict, KeyRef::Integer(index)),
         }
     }
 
@@ -380,7 +388,7 @@ impl Array {
                 values.get(usize::try_from(index).ok()?)
             }
             (Form::List(_), _) => None,
-            (Form::Hash { table, .. }, key) => table.get(&key),
+            (Form::Hash { dict, .. }, key) => found(dict, key),
         }
     }
 
@@ -392,7 +400,7 @@ impl Array {
                 values.get_mut(usize::try_from(index).ok()?)
             }
             (Form::List(_), _) => None,
-            (Form::Hash { table, .. }, key) => table.get_mut(&key),
+            (Form::Hash { dict, .. }, key) => found_mut(dict, key),
         }
     }
 
@@ -405,13 +413,7 @@ impl Array {
     /// Write access to the value at `key`.
     #[inline]
     pub fn get_mut(&mut self, key: &Key) -> Option<&mut Value> {
-        match (&mut self.form, key) {
-            (Form::List(values), Key::Integer(index)) => {
-                values.get_mut(usize::try_from(*index).ok()?)
-            }
-            (Form::List(_), _) => None,
-            (Form::Hash { table, .. }, key) => table.get_mut(key),
-        }
+        self.find_mut(key.borrow())
     }
 
     /// Whether `key` exists.
@@ -441,24 +443,28 @@ impl Array {
                 };
                 &mut values[index as usize]
             }
-            Form::Hash { table, next, .. } => {
-                if let (Key::Integer(index), Next::Known(known)) = (&key, &mut *next) {
-                    *known = (*known).max(index.saturating_add(1));
-                }
-                let index = match table.entry(key) {
-                    indexmap::map::Entry::Occupied(entry) => entry.index(),
-                    indexmap::map::Entry::Vacant(entry) => {
-                        let index = entry.index();
-                        entry.insert(Value::None);
-                        index
+            Form::Hash { dict, next } => {
+                let at = match dict.find(key.borrow()) {
+                    Some(at) => at,
+                    None => {
+                        if let Key::Integer(index) = key
+                            && *next != STALE
+                        {
+                            *next = (*next).max(index.saturating_add(1));
+                        }
+                        let at = dict.add(key, Value::None);
+                        let bytes = BASE + dict.bytes();
+                        if bytes > self.charged {
+                            memory::charge(bytes - self.charged);
+                            self.charged = bytes;
+                        }
+                        at
                     }
                 };
-                let bytes = BASE + table.capacity() * HASH_ENTRY;
-                if bytes > self.charged {
-                    memory::charge(bytes - self.charged);
-                    self.charged = bytes;
+                match dict.value_mut(at) {
+                    Some(value) => value,
+                    None => unreachable!("the entry was found or added"),
                 }
-                &mut table[index]
             }
         }
     }
@@ -520,41 +526,20 @@ impl Array {
             }
             self.make_hash();
         }
-        let Form::Hash {
-            table,
-            tombstones,
-            next_tombstone,
-            next,
-        } = &mut self.form
-        else {
+        let Form::Hash { dict, next } = &mut self.form else {
             return None;
         };
-        let index = table.get_index_of(key)?;
-        if let (Key::Integer(removed), Next::Known(known)) = (key, *next)
+        let at = dict.find(key.borrow())?;
+        if let Key::Integer(removed) = key
             && *removed >= 0
-            && removed + 1 == known
+            && *next != STALE
+            && removed + 1 == *next
         {
             // Taking entries off the end of a run is common: then no scan is needed.
-            let below = *removed == 0 || table.contains_key(&Key::Integer(removed - 1));
-            *next = if below {
-                Next::Known(*removed)
-            } else {
-                Next::Stale
-            };
+            let below = *removed == 0 || dict.find(KeyRef::Integer(removed - 1)).is_some();
+            *next = if below { *removed } else { STALE };
         }
-        if index + 1 == table.len() {
-            return table.pop().map(|(_, value)| value);
-        }
-        // The key gives way to one that no script can spell: order and the indexes of the others stay.
-        let value = std::mem::take(&mut table[index]);
-        let _ = table.replace_index(index, Key::Tombstone(*next_tombstone));
-        *next_tombstone = next_tombstone.wrapping_add(1);
-        *tombstones += 1;
-        if *tombstones as usize > table.len() / 2 {
-            table.retain2(|key, _| !matches!(key, Key::Tombstone(_)));
-            *tombstones = 0;
-        }
-        Some(value)
+        dict.remove(at)
     }
 
     /// The next automatic key.
@@ -562,17 +547,11 @@ impl Array {
     pub fn next_index(&self) -> i64 {
         match &self.form {
             Form::List(values) => values.len() as i64,
-            Form::Hash {
-                next: Next::Known(next),
-                ..
-            } => *next,
-            Form::Hash {
-                table,
-                next: Next::Stale,
-                ..
-            } => table
-                .keys()
-                .filter_map(|key| {
+            Form::Hash { next, .. } if *next != STALE => *next,
+            Form::Hash { dict, .. } => dict
+                .places()
+                .iter()
+                .filter_map(|(key, _)| {
                     if let Key::Integer(key) = key {
                         Some(key.saturating_add(1))
                     } else {
@@ -590,7 +569,7 @@ impl Array {
     pub fn iter(&self) -> Iter<'_> {
         match &self.form {
             Form::List(values) => Iter::List(values.iter().enumerate()),
-            Form::Hash { table, .. } => Iter::Hash(table.iter()),
+            Form::Hash { dict, .. } => Iter::Hash(dict.places().iter()),
         }
     }
 
@@ -602,14 +581,41 @@ impl Array {
             Form::List(values) => values
                 .get(position)
                 .map(|value| (Key::from(position), value, position + 1)),
-            Form::Hash { table, .. } => loop {
-                let (key, value) = table.get_index(position)?;
+            Form::Hash { dict, .. } => loop {
+                let (key, value) = dict.places().get(position)?;
                 position += 1;
-                if !matches!(key, Key::Tombstone(_)) {
+                if !matches!(key, Key::Gap) {
                     return Some((key.clone(), value, position));
                 }
             },
         }
+    }
+
+    /// As [`Array::entry_at`], without taking a copy of the key.
+    #[must_use]
+    pub fn entry_ref(&self, mut position: usize) -> Option<(KeyRef<'_>, &Value, usize)> {
+        match &self.form {
+            Form::List(values) => values
+                .get(position)
+                .map(|value| (KeyRef::Integer(position as i64), value, position + 1)),
+            Form::Hash { dict, .. } => loop {
+                let (key, value) = dict.places().get(position)?;
+                position += 1;
+                if !matches!(key, Key::Gap) {
+                    return Some((key.borrow(), value, position));
+                }
+            },
+        }
+    }
+
+    /// The values in order.
+    pub fn values(&self) -> impl Iterator<Item = &Value> {
+        let mut position = 0;
+        std::iter::from_fn(move || {
+            let (_, value, next) = self.entry_ref(position)?;
+            position = next;
+            Some(value)
+        })
     }
 
     /// Whether the keys are 0…n−1 in order.
@@ -617,10 +623,11 @@ impl Array {
     pub fn is_list(&self) -> bool {
         match &self.form {
             Form::List(_) => true,
-            Form::Hash { .. } => self
-                .iter()
-                .enumerate()
-                .all(|(at, (key, _))| key == Key::from(at)),
+            Form::Hash { dict, .. } => {
+                let keys = dict.places().iter().filter(|(key, _)| *key != Key::Gap);
+                keys.zip(0..)
+                    .all(|((key, _), at)| matches!(key, Key::Integer(own) if *own == at))
+            }
         }
     }
 
@@ -628,26 +635,16 @@ impl Array {
         let Form::List(values) = &mut self.form else {
             return;
         };
-        let values = std::mem::take(values);
-        let table: Table = values
-            .into_iter()
-            .enumerate()
-            .map(|(index, value)| (Key::from(index), value))
-            .collect();
-        let next = Next::Known(table.len() as i64);
-        self.form = Form::Hash {
-            table,
-            tombstones: 0,
-            next_tombstone: 0,
-            next,
-        };
+        let dict = Dict::from_list(std::mem::take(values));
+        let next = dict.len() as i64;
+        self.form = Form::Hash { dict, next };
         self.recharge();
     }
 
     fn capacity_bytes(&self) -> usize {
         let entries = match &self.form {
             Form::List(values) => values.capacity() * size_of::<Value>(),
-            Form::Hash { table, .. } => table.capacity() * HASH_ENTRY,
+            Form::Hash { dict, .. } => dict.bytes(),
         };
         BASE + entries
     }
@@ -658,6 +655,17 @@ impl Array {
         memory::credit(self.charged);
         self.charged = bytes;
     }
+}
+
+#[inline]
+fn found<'a>(dict: &'a Dict, key: KeyRef<'_>) -> Option<&'a Value> {
+    dict.value(dict.find(key)?)
+}
+
+#[inline]
+fn found_mut<'a>(dict: &'a mut Dict, key: KeyRef<'_>) -> Option<&'a mut Value> {
+    let at = dict.find(key)?;
+    dict.value_mut(at)
 }
 
 impl FromIterator<Value> for Array {
@@ -681,7 +689,7 @@ pub enum Iter<'a> {
     #[doc(hidden)]
     List(std::iter::Enumerate<std::slice::Iter<'a, Value>>),
     #[doc(hidden)]
-    Hash(indexmap::map::Iter<'a, Key, Value>),
+    Hash(std::slice::Iter<'a, (Key, Value)>),
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -693,7 +701,7 @@ impl<'a> Iterator for Iter<'a> {
                 .next()
                 .map(|(index, value)| (Key::from(index), value)),
             Iter::Hash(entries) => entries
-                .find(|(key, _)| !matches!(key, Key::Tombstone(_)))
+                .find(|(key, _)| !matches!(key, Key::Gap))
                 .map(|(key, value)| (key.clone(), value)),
         }
     }
@@ -706,7 +714,7 @@ impl DoubleEndedIterator for Iter<'_> {
                 .next_back()
                 .map(|(index, value)| (Key::from(index), value)),
             Iter::Hash(entries) => entries
-                .rfind(|(key, _)| !matches!(key, Key::Tombstone(_)))
+                .rfind(|(key, _)| !matches!(key, Key::Gap))
                 .map(|(key, value)| (key.clone(), value)),
         }
     }
@@ -781,7 +789,7 @@ impl<'a> View<'a> {
                 .map(|(key, value, next)| (key, value.clone(), next)),
             View::Frozen(array, pin) => array
                 .entry_at(position)
-                .map(|(key, value)| (pin.key(key), pin.value(value), position + 1)),
+                .map(|(key, value)| (key, pin.value(value), position + 1)),
         }
     }
 
@@ -796,8 +804,15 @@ impl<'a> View<'a> {
     }
 
     /// The values in order.
-    pub fn values(self) -> impl Iterator<Item = Value> + 'a {
-        self.iter().map(|(_, value)| value)
+    #[must_use]
+    pub fn values(self) -> Values<'a> {
+        match self {
+            View::Local(array) => match &array.form {
+                Form::List(values) => Values::List(values.iter()),
+                Form::Hash { dict, .. } => Values::Hash(dict.places().iter()),
+            },
+            View::Frozen(array, pin) => Values::Frozen(0, array, pin),
+        }
     }
 
     /// Whether the keys are 0…n−1 in order.
@@ -815,6 +830,35 @@ impl<'a> View<'a> {
         match self {
             View::Local(array) => array.clone(),
             View::Frozen(array, pin) => Array::thaw(array, pin),
+        }
+    }
+}
+
+/// Iterates over the values of an array.
+pub enum Values<'a> {
+    #[doc(hidden)]
+    List(std::slice::Iter<'a, Value>),
+    #[doc(hidden)]
+    Hash(std::slice::Iter<'a, (Key, Value)>),
+    #[doc(hidden)]
+    Frozen(usize, &'a FrozenArray, &'a Pin),
+}
+
+impl Iterator for Values<'_> {
+    type Item = Value;
+
+    #[inline]
+    fn next(&mut self) -> Option<Value> {
+        match self {
+            Values::List(values) => values.next().cloned(),
+            Values::Hash(entries) => entries
+                .find(|(key, _)| !matches!(key, Key::Gap))
+                .map(|(_, value)| value.clone()),
+            Values::Frozen(position, array, pin) => {
+                let value = array.value_at(*position)?;
+                *position += 1;
+                Some(pin.value(value))
+            }
         }
     }
 }

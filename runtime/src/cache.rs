@@ -704,7 +704,7 @@ fn key_bytes(key: &Key) -> Vec<u8> {
             bytes.extend_from_slice(string.as_bytes());
             bytes
         }
-        Key::None | Key::Tombstone(_) => vec![b'0'],
+        Key::None | Key::Gap => vec![b'0'],
     }
 }
 

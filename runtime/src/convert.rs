@@ -166,11 +166,10 @@ pub(crate) fn exact_u32(number: f64) -> Option<u32> {
 
 /// Appends the text of a number (4.2): the shortest that reads back, in ECMAScript's layout.
 pub fn write_number(out: &mut Vec<u8>, number: f64) {
-    if number == 0.0 {
-        out.push(b'0');
-    } else if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
+    let whole = number as i64;
+    if whole as f64 == number && whole.unsigned_abs() < 1 << 53 {
         let mut buffer = itoa::Buffer::new();
-        out.extend_from_slice(buffer.format(number as i64).as_bytes());
+        out.extend_from_slice(buffer.format(whole).as_bytes());
     } else if number.is_nan() {
         out.extend_from_slice(b"NaN");
     } else if number.is_infinite() {
@@ -281,7 +280,7 @@ fn write_dump_while(
                 out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
             }
             Key::String(string) => write_quoted(out, string.as_bytes()),
-            Key::None | Key::Tombstone(_) => out.extend_from_slice(b"none"),
+            Key::None | Key::Gap => out.extend_from_slice(b"none"),
         }
         out.extend_from_slice(b"=>");
         if let Value::String(string) = &value

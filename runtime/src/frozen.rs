@@ -166,14 +166,35 @@ impl FrozenArray {
 
     /// The entry at position `position` of the order.
     #[must_use]
-    pub fn entry_at(&self, position: usize) -> Option<(FrozenKey, FrozenValue)> {
+    pub fn entry_at(&self, position: usize) -> Option<(Key, FrozenValue)> {
         match self {
             FrozenArray::List(values) => values
                 .get(position)
-                .map(|value| (FrozenKey::Integer(position as i64), *value)),
+                .map(|value| (Key::from(position), *value)),
             FrozenArray::Hash(table) => table
                 .get_index(position)
-                .map(|(key, value)| (key.clone(), *value)),
+                .map(|(key, value)| (key.to_local(), *value)),
+        }
+    }
+
+    /// The value at position `position` of the order.
+    #[must_use]
+    pub fn value_at(&self, position: usize) -> Option<FrozenValue> {
+        match self {
+            FrozenArray::List(values) => values.get(position).copied(),
+            FrozenArray::Hash(table) => table.get_index(position).map(|(_, value)| *value),
+        }
+    }
+}
+
+impl FrozenKey {
+    /// The local form.
+    #[must_use]
+    pub fn to_local(&self) -> Key {
+        match self {
+            FrozenKey::None => Key::None,
+            FrozenKey::Integer(number) => Key::Integer(*number),
+            FrozenKey::String(bytes) => Key::String(Str::new(bytes)),
         }
     }
 }
@@ -234,7 +255,7 @@ pub fn freeze(value: &Value) -> Result<Arc<Tree>, FreezeError> {
                 let key = match key {
                     Key::Integer(number) => FrozenKey::Integer(number),
                     Key::String(string) => FrozenKey::String(string.as_bytes().into()),
-                    Key::None | Key::Tombstone(_) => FrozenKey::None,
+                    Key::None | Key::Gap => FrozenKey::None,
                 };
                 tree.grow(64)?;
                 table.insert(key, tree.add(&value, &mut work)?);
@@ -522,16 +543,6 @@ impl Pin {
             FrozenValue::Object(index) => self.object(index),
             FrozenValue::Function(index) => self.function(index),
             FrozenValue::Undefined => Value::Undefined,
-        }
-    }
-
-    /// The local form of a frozen key.
-    #[must_use]
-    pub fn key(&self, key: FrozenKey) -> Key {
-        match key {
-            FrozenKey::None => Key::None,
-            FrozenKey::Integer(number) => Key::Integer(number),
-            FrozenKey::String(bytes) => Key::String(Str::new(&bytes)),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Generator {
             key: 0.0,
             registers,
         });
-        Value::Object(Object::new(
+        Value::Object(Object::generator(
             class,
             Generator {
                 unit: unit.clone(),
@@ -76,10 +76,11 @@ impl Generator {
     }
 
     /// The generator behind a value, if it is one.
+    #[inline]
     pub(crate) fn of(value: &Value) -> Option<&Rc<Object>> {
         value
             .as_object()
-            .filter(|object| object.downcast::<Generator>().is_some())
+            .filter(|object| object.as_generator().is_some())
     }
 }
 

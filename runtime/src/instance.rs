@@ -57,7 +57,8 @@ impl Hints {
     /// The hint for a class.
     #[inline]
     pub(crate) fn of(&self, class: u32) -> &Cell<Hint> {
-        &self.0[class as usize % 4]
+        // Classes whose numbers are four apart, as those of Map and Set, get different ones.
+        &self.0[(class ^ class >> 2) as usize % 4]
     }
 }
 
@@ -160,7 +161,7 @@ impl NativeObject for Instance {
 impl Instance {
     /// A new instance without properties.
     pub(crate) fn object(unit: &UnitRef, class: u32) -> Rc<Object> {
-        Object::new(
+        Object::instance(
             ClassId(u32::MAX),
             Instance {
                 unit: unit.clone(),
@@ -173,7 +174,7 @@ impl Instance {
     /// The instance behind an object, if it is one.
     #[inline]
     pub(crate) fn of(object: &Object) -> Option<&Instance> {
-        object.downcast()
+        object.as_instance()
     }
 
     pub(crate) fn table(&self) -> Option<&ClassTable> {

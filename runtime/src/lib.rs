@@ -18,6 +18,7 @@ pub mod cache;
 mod cell;
 pub mod convert;
 pub mod data;
+mod dict;
 pub mod exception;
 pub mod frozen;
 pub mod generator;

@@ -23,101 +23,172 @@ use crate::value::{Kind, Value};
 use crate::vm::add_values;
 
 /// Estimated bytes of an entry: key, value, cached hash, index slot.
-const ENTRY: usize = 24 + 16 + 8 + 8;
+const ENTRY: usize = 16 + 16 + 8 + 8;
 
-/// A key: the type is that of the table, so keys of different types never meet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum TableKey {
-    String(Str),
-    Number(u64),
-    Boolean(bool),
+/// A key for looking up. The type is that of the table, so keys of different types never meet; numbers and booleans
+/// are words.
+#[derive(Clone, Copy, Debug)]
+enum Key<'a> {
+    String(&'a Str),
+    Word(u64),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum SharedKey {
-    String(Box<[u8]>),
-    Number(u64),
-    Boolean(bool),
-}
-
-impl std::hash::Hash for TableKey {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        match self {
-            TableKey::String(string) => string.hash(state),
-            TableKey::Number(bits) => state.write_u64(*bits),
-            TableKey::Boolean(boolean) => state.write_u64(u64::from(*boolean)),
-        }
-    }
-}
-
-impl std::hash::Hash for SharedKey {
-    /// The same words as [`TableKey`] writes: a shared table is searched with local keys.
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        match self {
-            SharedKey::String(bytes) => state.write_u64(hash_bytes(bytes)),
-            SharedKey::Number(bits) => state.write_u64(*bits),
-            SharedKey::Boolean(boolean) => state.write_u64(u64::from(*boolean)),
-        }
-    }
-}
-
-impl Equivalent<SharedKey> for TableKey {
-    fn equivalent(&self, other: &SharedKey) -> bool {
-        match (self, other) {
-            (TableKey::String(a), SharedKey::String(b)) => a.as_bytes() == &**b,
-            (TableKey::Number(a), SharedKey::Number(b)) => a == b,
-            (TableKey::Boolean(a), SharedKey::Boolean(b)) => a == b,
-            _ => false,
-        }
-    }
-}
-
-impl TableKey {
+impl Key<'_> {
     /// The key that `value` is, if it is of `kind`. All NaNs are one key, and both zeros.
-    fn of(value: &Value, kind: Kind) -> Option<TableKey> {
-        match (kind, value) {
-            (Kind::String, Value::String(string)) => Some(TableKey::String(string.clone())),
-            (Kind::Number, Value::Number(number)) => {
+    #[inline]
+    fn of(value: &Value, kind: Kind) -> Option<Key<'_>> {
+        match (value, kind) {
+            (Value::String(string), Kind::String) => Some(Key::String(string)),
+            (Value::Number(number), Kind::Number) => {
                 let number = if number.is_nan() {
                     f64::NAN
                 } else {
                     number + 0.0
                 };
-                Some(TableKey::Number(number.to_bits()))
+                Some(Key::Word(number.to_bits()))
             }
-            (Kind::Boolean, Value::Boolean(boolean)) => Some(TableKey::Boolean(*boolean)),
+            (Value::Boolean(boolean), Kind::Boolean) => Some(Key::Word(u64::from(*boolean))),
+            _ => None,
+        }
+    }
+}
+
+/// The value of a word as a key of `kind`.
+fn word_value(word: u64, kind: Kind) -> Value {
+    if kind == Kind::Boolean {
+        Value::Boolean(word != 0)
+    } else {
+        Value::Number(f64::from_bits(word))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum SharedKey {
+    String(Box<[u8]>),
+    Word(u64),
+}
+
+impl std::hash::Hash for Key<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            Key::String(string) => string.hash(state),
+            Key::Word(word) => state.write_u64(*word),
+        }
+    }
+}
+
+impl std::hash::Hash for SharedKey {
+    /// The same words as [`Key`] writes: a shared table is searched with local keys.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            SharedKey::String(bytes) => state.write_u64(hash_bytes(bytes)),
+            SharedKey::Word(word) => state.write_u64(*word),
+        }
+    }
+}
+
+impl Equivalent<SharedKey> for Key<'_> {
+    fn equivalent(&self, other: &SharedKey) -> bool {
+        match (self, other) {
+            (Key::String(a), SharedKey::String(b)) => a.as_bytes() == &**b,
+            (Key::Word(a), SharedKey::Word(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// The entries of a table of this thread, by the kind of its keys.
+enum Entries {
+    Strings(IndexMap<Str, Value, KeyHash>),
+    Words(IndexMap<u64, Value, KeyHash>),
+}
+
+impl Entries {
+    fn new(keys: Kind) -> Entries {
+        if keys == Kind::String {
+            Entries::Strings(IndexMap::default())
+        } else {
+            Entries::Words(IndexMap::default())
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Entries::Strings(entries) => entries.len(),
+            Entries::Words(entries) => entries.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let capacity = match self {
+            Entries::Strings(entries) => entries.capacity(),
+            Entries::Words(entries) => entries.capacity(),
+        };
+        capacity * ENTRY
+    }
+
+    #[inline]
+    fn get(&self, key: Key<'_>) -> Option<&Value> {
+        match (self, key) {
+            (Entries::Words(entries), Key::Word(word)) => entries.get(&word),
+            (Entries::Strings(entries), Key::String(string)) => entries.get(string),
             _ => None,
         }
     }
 
-    fn to_value(&self) -> Value {
-        match self {
-            TableKey::String(string) => Value::String(string.clone()),
-            TableKey::Number(bits) => Value::Number(f64::from_bits(*bits)),
-            TableKey::Boolean(boolean) => Value::Boolean(*boolean),
+    #[inline]
+    fn get_mut(&mut self, key: Key<'_>) -> Option<&mut Value> {
+        match (self, key) {
+            (Entries::Words(entries), Key::Word(word)) => entries.get_mut(&word),
+            (Entries::Strings(entries), Key::String(string)) => entries.get_mut(string),
+            _ => None,
         }
     }
 
-    fn share(&self) -> SharedKey {
+    fn insert(&mut self, key: Key<'_>, value: Value) {
+        match (self, key) {
+            (Entries::Words(entries), Key::Word(word)) => drop(entries.insert(word, value)),
+            (Entries::Strings(entries), Key::String(string)) => {
+                drop(entries.insert(string.clone(), value));
+            }
+            _ => {}
+        }
+    }
+
+    /// The order of the others is not promised, so the last one takes the place.
+    fn remove(&mut self, key: Key<'_>) -> Option<Value> {
+        match (self, key) {
+            (Entries::Words(entries), Key::Word(word)) => entries.swap_remove(&word),
+            (Entries::Strings(entries), Key::String(string)) => entries.swap_remove(string),
+            _ => None,
+        }
+    }
+
+    fn values(&self) -> Vec<Value> {
         match self {
-            TableKey::String(string) => SharedKey::String(string.as_bytes().into()),
-            TableKey::Number(bits) => SharedKey::Number(*bits),
-            TableKey::Boolean(boolean) => SharedKey::Boolean(*boolean),
+            Entries::Strings(entries) => entries.values().cloned().collect(),
+            Entries::Words(entries) => entries.values().cloned().collect(),
+        }
+    }
+
+    /// Drops what the values hold, however deep.
+    fn bury(&mut self) {
+        match self {
+            Entries::Strings(entries) => crate::cell::bury(entries.values_mut()),
+            Entries::Words(entries) => crate::cell::bury(entries.values_mut()),
+        }
+    }
+
+    fn share(&self) -> IndexSet<SharedKey, KeyHash> {
+        match self {
+            Entries::Strings(entries) => entries
+                .keys()
+                .map(|string| SharedKey::String(string.as_bytes().into()))
+                .collect(),
+            Entries::Words(entries) => entries.keys().copied().map(SharedKey::Word).collect(),
         }
     }
 }
-
-impl SharedKey {
-    fn to_local(&self) -> TableKey {
-        match self {
-            SharedKey::String(bytes) => TableKey::String(Str::new(bytes)),
-            SharedKey::Number(bits) => TableKey::Number(*bits),
-            SharedKey::Boolean(boolean) => TableKey::Boolean(*boolean),
-        }
-    }
-}
-
-type Entries = IndexMap<TableKey, Value, KeyHash>;
 
 /// What the values of a Map may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,12 +225,11 @@ struct SharedTable {
 
 impl Table {
     fn new(class: ClassId, keys: Kind, values: Values) -> Table {
-        let state = RefCell::new(State::Local(Entries::default()));
         Table {
             class,
             keys,
             values,
-            state,
+            state: RefCell::new(State::Local(Entries::new(keys))),
             charged: Cell::new(0),
         }
     }
@@ -172,13 +242,17 @@ impl Table {
         }
     }
 
-    fn key(&self, value: &Value) -> Result<TableKey, Throw> {
-        TableKey::of(value, self.keys).ok_or_else(|| {
-            let (name, wanted, got) = (self.name(), self.keys.name(), value.kind().name());
-            Throw::error(format!(
-                "{name}: expected a key of type {wanted}, got {got}"
-            ))
-        })
+    #[inline]
+    fn key<'a>(&self, value: &'a Value) -> Result<Key<'a>, Throw> {
+        Key::of(value, self.keys).ok_or_else(|| self.wrong_key(value))
+    }
+
+    #[cold]
+    fn wrong_key(&self, value: &Value) -> Throw {
+        let (name, wanted, got) = (self.name(), self.keys.name(), value.kind().name());
+        Throw::error(format!(
+            "{name}: expected a key of type {wanted}, got {got}"
+        ))
     }
 
     fn check_value(&self, value: &Value) -> Result<(), Throw> {
@@ -200,20 +274,20 @@ impl Table {
         }
     }
 
-    fn get(&self, key: &TableKey) -> Option<Value> {
+    fn get(&self, key: Key<'_>) -> Option<Value> {
         match &*self.state.borrow() {
             State::Local(entries) => entries.get(key).cloned(),
             State::Shared(table, pin) => table
                 .index
-                .get_index_of(key)
+                .get_index_of(&key)
                 .map(|at| shared_value(pin, at)),
         }
     }
 
-    fn has(&self, key: &TableKey) -> bool {
+    fn has(&self, key: Key<'_>) -> bool {
         match &*self.state.borrow() {
-            State::Local(entries) => entries.contains_key(key),
-            State::Shared(table, _) => table.index.contains(key),
+            State::Local(entries) => entries.get(key).is_some(),
+            State::Shared(table, _) => table.index.contains(&key),
         }
     }
 
@@ -221,33 +295,58 @@ impl Table {
     fn write<T>(
         &self,
         cx: &mut Cx<'_>,
-        change: impl FnOnce(&mut Entries) -> T,
+        change: impl FnOnce(&mut Entries) -> Result<T, Throw>,
     ) -> Result<T, Throw> {
         let mut state = self.state.borrow_mut();
         if let State::Shared(table, pin) = &*state {
-            cx.reserve_entries(table.index.len())?;
-            let entries = table.index.iter().enumerate();
-            *state = State::Local(
-                entries
-                    .map(|(at, key)| (key.to_local(), shared_value(pin, at)))
-                    .collect(),
-            );
+            *state = State::Local(self.fetch(table, pin, cx)?);
         }
         let State::Local(entries) = &mut *state else {
             return Err(Throw::error("not a table"));
         };
-        let result = change(entries);
-        let bytes = entries.capacity() * ENTRY;
+        let result = change(entries)?;
+        let bytes = entries.bytes();
         let before = self.charged.replace(bytes);
-        memory::charge(bytes);
-        memory::credit(before);
+        if bytes != before {
+            memory::charge(bytes);
+            memory::credit(before);
+        }
         Ok(result)
     }
 
-    fn snapshot(&self) -> Vec<TableKey> {
+    /// A copy of shared entries.
+    #[cold]
+    fn fetch(&self, table: &SharedTable, pin: &Pin, cx: &mut Cx<'_>) -> Result<Entries, Throw> {
+        cx.reserve_entries(table.index.len())?;
+        let mut entries = Entries::new(self.keys);
+        for (at, key) in table.index.iter().enumerate() {
+            let value = shared_value(pin, at);
+            match key {
+                SharedKey::String(bytes) => entries.insert(Key::String(&Str::new(bytes)), value),
+                SharedKey::Word(word) => entries.insert(Key::Word(*word), value),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The keys, as the table has them now.
+    fn snapshot(&self) -> Vec<Value> {
         match &*self.state.borrow() {
-            State::Local(entries) => entries.keys().cloned().collect(),
-            State::Shared(table, _) => table.index.iter().map(SharedKey::to_local).collect(),
+            State::Local(Entries::Strings(entries)) => {
+                entries.keys().cloned().map(Value::String).collect()
+            }
+            State::Local(Entries::Words(entries)) => entries
+                .keys()
+                .map(|word| word_value(*word, self.keys))
+                .collect(),
+            State::Shared(table, _) => {
+                let keys = table.index.iter();
+                keys.map(|key| match key {
+                    SharedKey::String(bytes) => Value::bytes(bytes),
+                    SharedKey::Word(word) => word_value(*word, self.keys),
+                })
+                .collect()
+            }
         }
     }
 }
@@ -263,13 +362,13 @@ impl Drop for Table {
     fn drop(&mut self) {
         memory::credit(self.charged.get());
         if let State::Local(entries) = self.state.get_mut() {
-            crate::cell::bury(entries.values_mut());
+            entries.bury();
         }
     }
 }
 
 /// What the objects hold: shared with iterators over them.
-struct TableObject(Rc<Table>);
+pub(crate) struct TableObject(Rc<Table>);
 
 impl NativeObject for TableObject {
     fn as_any(&self) -> &dyn Any {
@@ -290,11 +389,9 @@ impl NativeObject for TableObject {
         let list = if table.values == Values::Nothing {
             Arc::new(Tree::default())
         } else {
-            freeze(&Value::from(Array::from_list(
-                entries.values().cloned().collect(),
-            )))?
+            freeze(&Value::from(Array::from_list(entries.values())))?
         };
-        let index = entries.keys().map(TableKey::share).collect();
+        let index = entries.share();
         let frozen = Arc::new(SharedTable {
             class: table.class,
             keys: table.keys,
@@ -374,7 +471,7 @@ impl FrozenObject for SharedTable {
             state: RefCell::new(State::Shared(table, pin)),
             charged: Cell::new(0),
         };
-        Value::Object(Object::new(self.class, TableObject(Rc::new(local))))
+        Value::Object(Object::table(self.class, TableObject(Rc::new(local))))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -399,7 +496,7 @@ impl SharedTable {
 /// Walks the keys that were there at its start; those deleted meanwhile are skipped.
 struct Walk {
     table: Rc<Table>,
-    keys: RefCell<std::vec::IntoIter<TableKey>>,
+    keys: RefCell<std::vec::IntoIter<Value>>,
 }
 
 fn walk(table: &Rc<Table>) -> Rc<dyn NativeIterator> {
@@ -413,11 +510,15 @@ fn walk(table: &Rc<Table>) -> Rc<dyn NativeIterator> {
 impl NativeIterator for Walk {
     fn next(&self) -> Option<(Value, Value)> {
         let mut keys = self.keys.borrow_mut();
-        if self.table.values == Values::Nothing {
-            let key = keys.find(|key| self.table.has(key))?;
-            return Some((key.to_value(), key.to_value()));
-        }
-        keys.find_map(|key| self.table.get(&key).map(|value| (key.to_value(), value)))
+        let set = self.table.values == Values::Nothing;
+        keys.find_map(|value| {
+            let key = Key::of(&value, self.table.keys)?;
+            if set {
+                return self.table.has(key).then(|| (value.clone(), value.clone()));
+            }
+            let found = self.table.get(key)?;
+            Some((value.clone(), found))
+        })
     }
 
     fn keyed(&self) -> bool {
@@ -551,38 +652,36 @@ fn key_type(class: &str, name: &[u8]) -> Result<Kind, Throw> {
 
 fn make(cx: &Cx<'_>, name: &str, keys: Kind, values: Values) -> Value {
     let class = cx.library.class_named(name).unwrap_or(ClassId(u32::MAX));
-    Value::Object(Object::new(
-        class,
-        TableObject(Rc::new(Table::new(class, keys, values))),
-    ))
+    let table = Table::new(class, keys, values);
+    Value::Object(Object::table(class, TableObject(Rc::new(table))))
 }
 
 /// A Map with string keys and values of any type, for data files.
 #[must_use]
 pub fn map_of(entries: impl IntoIterator<Item = (Str, Value)>, library: &Library) -> Value {
-    let entries = entries
-        .into_iter()
-        .map(|(key, value)| (TableKey::String(key), value));
-    filled("Map", Values::Any, entries.collect(), library)
+    filled("Map", Values::Any, entries.into_iter().collect(), library)
 }
 
 /// A Set of strings, for data files.
 #[must_use]
 pub fn set_of(keys: impl IntoIterator<Item = Str>, library: &Library) -> Value {
-    let entries = keys
-        .into_iter()
-        .map(|key| (TableKey::String(key), Value::None));
+    let entries = keys.into_iter().map(|key| (key, Value::None));
     filled("Set", Values::Nothing, entries.collect(), library)
 }
 
-fn filled(name: &str, values: Values, entries: Entries, library: &Library) -> Value {
+fn filled(
+    name: &str,
+    values: Values,
+    entries: IndexMap<Str, Value, KeyHash>,
+    library: &Library,
+) -> Value {
     let class = library.class_named(name).unwrap_or(ClassId(u32::MAX));
     let table = Table::new(class, Kind::String, values);
-    let bytes = entries.capacity() * ENTRY;
-    memory::charge(bytes);
-    table.charged.set(bytes);
+    let entries = Entries::Strings(entries);
+    memory::charge(entries.bytes());
+    table.charged.set(entries.bytes());
     table.state.replace(State::Local(entries));
-    Value::Object(Object::new(class, TableObject(Rc::new(table))))
+    Value::Object(Object::table(class, TableObject(Rc::new(table))))
 }
 
 fn new_map(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
@@ -610,16 +709,36 @@ fn new_set(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     Ok(make(cx, "Set", keys, Values::Nothing))
 }
 
-fn table<'a>(args: &'a Args<'_>) -> Result<&'a Rc<Table>, Throw> {
-    args.this::<TableObject>().map(|object| &object.0)
+#[inline]
+fn table<'a>(args: &Args<'a>) -> Result<&'a Rc<Table>, Throw> {
+    match args.this.and_then(|object| object.as_table()) {
+        Some(object) => Ok(&object.0),
+        None => Err(Throw::error("method called on a wrong object")),
+    }
 }
 
-/// Makes sure that a new entry has room.
-fn room(table: &Table) -> Result<(), Throw> {
-    if table.len() >= crate::array::MAX_ENTRIES {
-        return Err(Throw::error(format!("{} too large", table.name())));
+impl Table {
+    /// Makes sure that a new entry has room among `entries`.
+    fn room(&self, entries: &Entries) -> Result<(), Throw> {
+        if entries.len() >= crate::array::MAX_ENTRIES {
+            return Err(Throw::error(format!("{} too large", self.name())));
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Adds or replaces an entry; whether the key is new.
+    fn put(&self, key: Key<'_>, value: Value, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+        // What was there is dropped when the table is free again: it may lead back to it.
+        let old = self.write(cx, |entries| {
+            if let Some(slot) = entries.get_mut(key) {
+                return Ok(Some(std::mem::replace(slot, value)));
+            }
+            self.room(entries)?;
+            entries.insert(key, value);
+            Ok(None)
+        })?;
+        Ok(old.is_none())
+    }
 }
 
 fn map_set(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
@@ -627,57 +746,50 @@ fn map_set(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
     let table = table(&args)?;
     let key = table.key(args.get(0))?;
     table.check_value(&value)?;
-    room(table)?;
-    let old = table.write(cx, |entries| entries.insert(key, value))?;
-    Ok(Value::Boolean(old.is_none()))
+    Ok(Value::Boolean(table.put(key, value, cx)?))
 }
 
 fn set_add(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
     let key = table.key(args.get(0))?;
-    if table.has(&key) {
+    if table.has(key) {
         return Ok(Value::Boolean(false));
     }
-    room(table)?;
-    table.write(cx, |entries| entries.insert(key, Value::None))?;
-    Ok(Value::Boolean(true))
+    Ok(Value::Boolean(table.put(key, Value::None, cx)?))
 }
 
 fn table_has(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
-    Ok(Value::Boolean(table.has(&table.key(args.get(0))?)))
+    Ok(Value::Boolean(table.has(table.key(args.get(0))?)))
 }
 
 fn map_get(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
-    Ok(table.get(&table.key(args.get(0))?).unwrap_or_default())
+    Ok(table.get(table.key(args.get(0))?).unwrap_or_default())
 }
 
 fn table_delete(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
     let key = table.key(args.get(0))?;
-    if !table.has(&key) {
+    if matches!(&*table.state.borrow(), State::Shared(..)) && !table.has(key) {
         return Ok(Value::Boolean(false));
     }
-    // The order of the others is not promised, so the last one takes the place.
-    table.write(cx, |entries| entries.swap_remove(&key))?;
-    Ok(Value::Boolean(true))
+    let old = table.write(cx, |entries| Ok(entries.remove(key)))?;
+    Ok(Value::Boolean(old.is_some()))
 }
 
 fn map_merge(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
     let key = table.key(args.get(0))?;
-    let Some(mut merged) = table.get(&key) else {
+    let Some(mut merged) = table.get(key) else {
         table.check_value(args.get(1))?;
-        room(table)?;
-        let value = args.get(1).clone();
-        table.write(cx, |entries| entries.insert(key, value))?;
+        table.put(key, args.get(1).clone(), cx)?;
         return Ok(Value::Boolean(false));
     };
     // The sum is made beside the table, which keeps its value when there is none.
     add_values(&mut merged, args.get(1), cx)?;
     table.check_value(&merged)?;
-    table.write(cx, |entries| entries.insert(key, merged))?;
+    table.put(key, merged, cx)?;
     Ok(Value::Boolean(true))
 }
 
@@ -687,10 +799,11 @@ fn table_size(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 
 fn table_clear(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
-    let old = table.state.replace(State::Local(Entries::default()));
+    let empty = State::Local(Entries::new(table.keys));
+    let old = table.state.replace(empty);
     memory::credit(table.charged.replace(0));
     if let State::Local(mut entries) = old {
-        crate::cell::bury(entries.values_mut());
+        entries.bury();
     }
     Ok(Value::None)
 }

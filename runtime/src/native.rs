@@ -7,7 +7,7 @@
 //! missing optional ones are left out of [`Args`].
 //!
 //! Three kinds ([`Imp`]): *plain* functions are bounded and run in the VM's loop; *waiting* ones return a future
-//! and suspend the script; *heavy* ones run in the loop below a size and on the host's thread pool above it. A
+//! and suspend the script; *heavy* ones run in the loop below a size and on the host's thread pool, or step by step, above it. A
 //! function that calls back into the script is a *task*: a state machine that asks for one call at a time, so
 //! that the callback may suspend and no Rust frame lies between two script frames.
 
@@ -344,7 +344,7 @@ pub enum Imp {
     Plain(PlainFn),
     /// Suspends the script until the future is done.
     Waiting(WaitingFn),
-    /// Cost grows with its input: decides by size whether to run here or on the pool.
+    /// Cost grows with its input: decides by size whether to run here, on the pool or step by step.
     Heavy(HeavyFn),
     /// Calls functions of the script, one at a time.
     Task(TaskFn),
@@ -358,6 +358,37 @@ pub enum Heavy {
     Done(Value),
     /// It goes to the pool with the script suspended.
     Offload(Job),
+    /// It goes on step by step, or calls back: what could be done at once is done.
+    Task(Box<dyn Task>),
+}
+
+/// Does what a task can do without waiting and without calling back; only one that has to do either is put on the heap.
+///
+/// # Errors
+/// What the task throws.
+pub fn begin(mut task: impl Task + 'static, cx: &mut Cx<'_>) -> Result<Heavy, Throw> {
+    Ok(match task.resume(cx, Input::Start)? {
+        Step::Done(value) => Heavy::Done(value),
+        step => Heavy::Task(Box::new(Begun {
+            step: Some(step),
+            task,
+        })),
+    })
+}
+
+/// A task that has a step to be taken already.
+struct Begun<T> {
+    step: Option<Step>,
+    task: T,
+}
+
+impl<T: Task> Task for Begun<T> {
+    fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
+        match self.step.take() {
+            Some(step) => Ok(step),
+            None => self.task.resume(cx, input),
+        }
+    }
 }
 
 /// A native that calls functions of the script.

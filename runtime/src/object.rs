@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use crate::cell::VarCell;
 use crate::frozen::{FreezeError, FrozenObject};
+use crate::generator::Generator;
+use crate::instance::Instance;
+use crate::map_set::TableObject;
 use crate::memory::Charge;
 use crate::native::{ClassId, NativeFn};
 use crate::value::Value;
@@ -71,7 +74,16 @@ impl fmt::Debug for Function {
 pub struct Object {
     class: ClassId,
     _charge: Charge,
-    data: Box<dyn NativeObject>,
+    data: Data,
+}
+
+/// What an object is made of. Those that scripts make and use by the thousand lie in the object itself and are told
+/// apart by their variant.
+enum Data {
+    Instance(Instance),
+    Generator(Generator),
+    Table(TableObject),
+    Other(Box<dyn NativeObject>),
 }
 
 /// The data of a library object. State that methods change lives in cells of its own.
@@ -115,15 +127,45 @@ impl Object {
     /// An instance of the library class `class`.
     #[must_use]
     pub fn new<T: NativeObject>(class: ClassId, data: T) -> Rc<Object> {
-        let held = size_of::<Object>() + size_of::<T>() + 48;
+        let held = size_of::<T>().saturating_add(data.held());
+        Object::with(class, held, Data::Other(Box::new(data)))
+    }
+
+    /// An instance of a class of a script.
+    pub(crate) fn instance(class: ClassId, data: Instance) -> Rc<Object> {
+        Object::with(class, 0, Data::Instance(data))
+    }
+
+    /// The iterator of a generator function.
+    pub(crate) fn generator(class: ClassId, data: Generator) -> Rc<Object> {
+        Object::with(class, 0, Data::Generator(data))
+    }
+
+    /// A Map or a Set.
+    pub(crate) fn table(class: ClassId, data: TableObject) -> Rc<Object> {
+        Object::with(class, data.held(), Data::Table(data))
+    }
+
+    fn with(class: ClassId, held: usize, data: Data) -> Rc<Object> {
+        let held = held.saturating_add(size_of::<Object>() + 48);
         Rc::new(Object {
             class,
-            _charge: Charge::new(held.saturating_add(data.held())),
-            data: Box::new(data),
+            _charge: Charge::new(held),
+            data,
         })
     }
 
+    fn native(&self) -> &dyn NativeObject {
+        match &self.data {
+            Data::Instance(data) => data,
+            Data::Generator(data) => data,
+            Data::Table(data) => data,
+            Data::Other(data) => &**data,
+        }
+    }
+
     /// The library class.
+    #[inline]
     #[must_use]
     pub fn class(&self) -> ClassId {
         self.class
@@ -132,7 +174,34 @@ impl Object {
     /// The instance's data when it is a `T`.
     #[must_use]
     pub fn downcast<T: 'static>(&self) -> Option<&T> {
-        self.data.as_any().downcast_ref()
+        self.native().as_any().downcast_ref()
+    }
+
+    /// The data of an instance of a class of a script.
+    #[inline]
+    pub(crate) fn as_instance(&self) -> Option<&Instance> {
+        match &self.data {
+            Data::Instance(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The data of a generator's iterator.
+    #[inline]
+    pub(crate) fn as_generator(&self) -> Option<&Generator> {
+        match &self.data {
+            Data::Generator(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The data of a Map or Set.
+    #[inline]
+    pub(crate) fn as_table(&self) -> Option<&TableObject> {
+        match &self.data {
+            Data::Table(data) => Some(data),
+            _ => None,
+        }
     }
 
     /// See [`NativeObject::freeze`].
@@ -140,19 +209,19 @@ impl Object {
     /// # Errors
     /// As there.
     pub fn freeze(&self) -> Result<Arc<dyn FrozenObject>, FreezeError> {
-        self.data.freeze()
+        self.native().freeze()
     }
 
     /// See [`NativeObject::iterate`].
     #[must_use]
     pub fn iterate(&self) -> Option<Rc<dyn NativeIterator>> {
-        self.data.iterate()
+        self.native().iterate()
     }
 
     /// See [`NativeObject::to_text`].
     #[must_use]
     pub fn to_text(&self) -> Vec<u8> {
-        self.data.to_text()
+        self.native().to_text()
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::fast::FixedState;
 
 use crate::frozen::Pin;
 use crate::memory;
@@ -220,14 +223,25 @@ impl Eq for Str {}
 impl Hash for Str {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash_code());
+    }
+}
+
+impl Str {
+    /// [`hash_bytes`] of the bytes; a longer string remembers it.
+    #[inline]
+    pub(crate) fn hash_code(&self) -> u64 {
         match self {
-            Str::Heap(buffer) => {
-                if buffer.hash.get() == 0 {
-                    buffer.hash.set(hash_bytes(&buffer.bytes));
+            Str::Inline(len, bytes) => hash_short(*len, bytes),
+            Str::Heap(buffer) => match buffer.hash.get() {
+                0 => {
+                    let hash = hash_bytes(&buffer.bytes);
+                    buffer.hash.set(hash);
+                    hash
                 }
-                state.write_u64(buffer.hash.get());
-            }
-            other => state.write_u64(hash_bytes(other.as_bytes())),
+                hash => hash,
+            },
+            Str::Frozen(..) => hash_bytes(self.as_bytes()),
         }
     }
 }
@@ -241,19 +255,51 @@ impl fmt::Debug for Str {
 /// The hash of a string's bytes, the same for every representation; never 0, which means "not computed yet".
 ///
 /// Seeded per process, so that a peer cannot choose keys that collide.
-#[inline]
 #[must_use]
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
-    use std::hash::BuildHasher;
-    static SEED: std::sync::OnceLock<foldhash::fast::FixedState> = std::sync::OnceLock::new();
-    let state = SEED.get_or_init(|| {
-        let random = foldhash::quality::RandomState::default().hash_one(1_u8);
-        foldhash::fast::FixedState::with_seed(random)
-    });
+    if bytes.len() <= INLINE {
+        let mut inline = [0; INLINE];
+        inline[..bytes.len()].copy_from_slice(bytes);
+        return hash_short(bytes.len() as u8, &inline);
+    }
     // The bytes are all there is: no length has to tell them from what follows.
-    let mut hasher = state.build_hasher();
+    let mut hasher = FixedState::with_seed(hash_seed()).build_hasher();
     hasher.write(bytes);
     hasher.finish().max(1)
+}
+
+/// The hash of up to [`INLINE`] bytes, with zeros behind them.
+#[inline]
+fn hash_short(len: u8, bytes: &[u8; INLINE]) -> u64 {
+    let (mut head, mut tail) = ([0; 8], [0; 8]);
+    head.copy_from_slice(&bytes[..8]);
+    tail[..INLINE - 8].copy_from_slice(&bytes[8..]);
+    let seed = hash_seed();
+    let head = u64::from_le_bytes(head) ^ seed;
+    // The two bytes that are free tell texts apart that end in zeros.
+    let tail = u64::from_le_bytes(tail) ^ u64::from(len) << 56 ^ seed.rotate_left(32);
+    let product = u128::from(head) * u128::from(tail);
+    ((product >> 64) as u64 ^ product as u64).max(1)
+}
+
+/// The seed of all hashes of this process: random, never 0.
+#[inline]
+pub(crate) fn hash_seed() -> u64 {
+    match SEED.load(Ordering::Relaxed) {
+        0 => make_seed(),
+        seed => seed,
+    }
+}
+
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+#[cold]
+fn make_seed() -> u64 {
+    let random = foldhash::quality::RandomState::default().hash_one(1_u8) | 1;
+    match SEED.compare_exchange(0, random, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => random,
+        Err(first) => first,
+    }
 }
 
 #[cfg(test)]

@@ -140,13 +140,26 @@ pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     };
     let separator = args.bytes(1);
     let mut out = Vec::new();
-    for (at, value) in array.values().enumerate() {
+    let mut add = |cx: &mut Cx<'_>, at: usize, value: &Value| {
         if at > 0 {
             cx.append(&mut out, separator)?;
         }
-        match &value {
+        match value {
             Value::Number(number) => angarium_runtime::convert::write_number(&mut out, *number),
             other => cx.write_str(&mut out, other)?,
+        }
+        Ok::<(), Throw>(())
+    };
+    match array {
+        View::Local(array) => {
+            for (at, value) in array.values().enumerate() {
+                add(cx, at, value)?;
+            }
+        }
+        View::Frozen(..) => {
+            for (at, value) in array.values().enumerate() {
+                add(cx, at, &value)?;
+            }
         }
     }
     cx.charge(array.len());

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use angarium_runtime::array::{Array, Key};
+use angarium_runtime::array::{Array, Key, KeyRef, View};
 use angarium_runtime::convert::write_number;
 use angarium_runtime::memory;
 use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw, opt};
@@ -266,86 +266,148 @@ pub fn encode(value: &Value, form: Form) -> Result<Vec<u8>, EncodeError> {
     encode_within(value, form, usize::MAX)
 }
 
+/// A value inside the one that is encoded: a part of it, or one that a shared array handed out.
+enum Part<'a> {
+    Ref(&'a Value),
+    Own(Value),
+}
+
+impl Part<'_> {
+    fn get(&self) -> &Value {
+        match self {
+            Part::Ref(value) => value,
+            Part::Own(value) => value,
+        }
+    }
+}
+
+/// An array whose entries are being written.
+struct Open<'a> {
+    array: Part<'a>,
+    position: usize,
+    list: bool,
+}
+
+impl<'a> Open<'a> {
+    /// The next entry; the key of an object is written, with `before` before it.
+    fn next(
+        &mut self,
+        out: &mut Vec<u8>,
+        form: Form,
+        depth: usize,
+    ) -> Result<Option<Part<'a>>, EncodeError> {
+        let first = self.position == 0 || matches!(out.last(), Some(b'[' | b'{'));
+        let before = |out: &mut Vec<u8>| {
+            if !first {
+                out.push(b',');
+            }
+            if form.pretty {
+                indent(out, depth);
+            }
+        };
+        if let Part::Ref(value) = &self.array
+            && let Some(View::Local(array)) = value.as_array()
+        {
+            let Some((key, value, position)) = array.entry_ref(self.position) else {
+                return Ok(None);
+            };
+            self.position = position;
+            before(out);
+            if !self.list {
+                write_key(out, key, form)?;
+            }
+            return Ok(Some(Part::Ref(value)));
+        }
+        let view = self.array.get().as_array();
+        let Some((key, value, position)) = view.and_then(|view| view.entry_at(self.position))
+        else {
+            return Ok(None);
+        };
+        self.position = position;
+        before(out);
+        if !self.list {
+            let key = match &key {
+                Key::String(string) => KeyRef::String(string),
+                Key::Integer(number) => KeyRef::Integer(*number),
+                Key::None | Key::Gap => KeyRef::None,
+            };
+            write_key(out, key, form)?;
+        }
+        Ok(Some(Part::Own(value)))
+    }
+}
+
+fn write_key(out: &mut Vec<u8>, key: KeyRef<'_>, form: Form) -> Result<(), EncodeError> {
+    match key {
+        KeyRef::String(string) => write_string(out, string.as_bytes(), form.ascii)?,
+        KeyRef::Integer(number) => {
+            out.push(b'"');
+            out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            out.push(b'"');
+        }
+        KeyRef::None => out.extend_from_slice(b"\"\""),
+    }
+    out.extend_from_slice(if form.pretty { b": " } else { b":" });
+    Ok(())
+}
+
 /// Encodes `value` unless the text gets longer than about `most` bytes.
 fn encode_within(value: &Value, form: Form, most: usize) -> Result<Vec<u8>, EncodeError> {
-    struct Open {
-        array: Value,
-        position: usize,
-        list: bool,
-    }
-    let mut out = Vec::new();
-    let mut open: Vec<Open> = Vec::new();
-    let mut next = Some(value.clone());
+    let mut out = Vec::with_capacity(64);
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut next = Part::Ref(value);
+    // Looking at the budget once in 4 KiB is enough.
+    let mut looked = 0;
     loop {
-        if let Some(value) = next.take() {
-            match &value {
-                Value::None => out.extend_from_slice(b"null"),
-                Value::Boolean(boolean) => {
-                    out.extend_from_slice(if *boolean { b"true" } else { b"false" })
-                }
-                Value::Number(number) if number.is_finite() => write_number(&mut out, *number),
-                Value::String(string) => write_string(&mut out, string.as_bytes(), form.ascii)?,
-                Value::Array(_) => {
-                    let Some(view) = value.as_array() else {
-                        return Err(EncodeError::NotEncodable);
-                    };
-                    let list = view.is_list();
-                    if view.is_empty() {
-                        out.extend_from_slice(b"[]");
-                    } else {
-                        out.push(if list { b'[' } else { b'{' });
-                        open.push(Open {
-                            array: value.clone(),
-                            position: 0,
-                            list,
-                        });
-                    }
-                }
-                _ => return Err(EncodeError::NotEncodable),
+        match next.get() {
+            Value::None => out.extend_from_slice(b"null"),
+            Value::Boolean(boolean) => {
+                out.extend_from_slice(if *boolean { b"true" } else { b"false" })
             }
+            Value::Number(number) if number.is_finite() => write_number(&mut out, *number),
+            Value::String(string) => write_string(&mut out, string.as_bytes(), form.ascii)?,
+            value @ Value::Array(_) => {
+                let Some(view) = value.as_array() else {
+                    return Err(EncodeError::NotEncodable);
+                };
+                let list = view.is_list();
+                if view.is_empty() {
+                    out.extend_from_slice(b"[]");
+                } else {
+                    out.push(if list { b'[' } else { b'{' });
+                    open.push(Open {
+                        array: next,
+                        position: 0,
+                        list,
+                    });
+                }
+            }
+            _ => return Err(EncodeError::NotEncodable),
+        }
+        if out.len() >> 12 != looked {
+            looked = out.len() >> 12;
             if out.len() > angarium_runtime::string::MAX_STRING || memory::would_exceed(out.len()) {
                 return Err(EncodeError::Memory);
             }
-            if out.len() > most {
-                return Err(EncodeError::TooLong);
-            }
         }
-        let depth = open.len();
-        let Some(top) = open.last_mut() else {
-            return Ok(out);
-        };
-        let entry = top
-            .array
-            .as_array()
-            .and_then(|array| array.entry_at(top.position));
-        let Some((key, value, position)) = entry else {
+        if out.len() > most {
+            return Err(EncodeError::TooLong);
+        }
+        loop {
+            let depth = open.len();
+            let Some(top) = open.last_mut() else {
+                return Ok(out);
+            };
+            if let Some(entry) = top.next(&mut out, form, depth)? {
+                next = entry;
+                break;
+            }
             if form.pretty {
                 indent(&mut out, depth - 1);
             }
             out.push(if top.list { b']' } else { b'}' });
             open.pop();
-            continue;
-        };
-        if top.position > 0 && !matches!(out.last(), Some(b'[' | b'{')) {
-            out.push(b',');
         }
-        top.position = position;
-        if form.pretty {
-            indent(&mut out, depth);
-        }
-        if !top.list {
-            match &key {
-                Key::String(string) => write_string(&mut out, string.as_bytes(), form.ascii)?,
-                Key::Integer(number) => {
-                    out.push(b'"');
-                    out.extend_from_slice(number.to_string().as_bytes());
-                    out.push(b'"');
-                }
-                Key::None | Key::Tombstone(_) => out.extend_from_slice(b"\"\""),
-            }
-            out.extend_from_slice(if form.pretty { b": " } else { b":" });
-        }
-        next = Some(value);
     }
 }
 
@@ -355,6 +417,14 @@ fn indent(out: &mut Vec<u8>, depth: usize) {
 }
 
 fn write_string(out: &mut Vec<u8>, bytes: &[u8], ascii: bool) -> Result<(), EncodeError> {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
+    if bytes.iter().all(plain) {
+        out.reserve(bytes.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return Ok(());
+    }
     let text = std::str::from_utf8(bytes).map_err(|_| EncodeError::NotEncodable)?;
     out.push(b'"');
     let mut plain = 0;

@@ -1,6 +1,7 @@
 //! Regular expressions: the `pcre_*` functions and the engine behind `=~` and `#/…/` (language.md 6.6).
 
 use std::any::Any;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -8,7 +9,7 @@ use angarium_regex::{Captures, Modifiers, Outcome as Search, PatternCache, Regex
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine, StopOnDrop};
 use angarium_runtime::native::{
-    Args, ClassDecl, Cx, FnDecl, Input, Job, LocalFuture, Outcome, Step, Task, Throw,
+    Args, ClassDecl, Cx, FnDecl, Input, Job, LocalFuture, Outcome, Step, Task, Throw, begin,
 };
 use angarium_runtime::object::Function;
 use angarium_runtime::regex::Regex;
@@ -18,21 +19,21 @@ use smallvec::smallvec;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
-    FnDecl::task(
+    FnDecl::heavy(
         "pcre_match(pattern: Regex|string, subject: string): array",
         "Searches `subject` and gives the match: the whole under 0, each group under its number, a named one under \
          its name too. Groups that took no part are empty strings; without a match the array is empty.",
-        |cx, args| Ok(Box::new(Match(Searcher::new(cx, &args, 0, 1)?))),
+        |cx, args| begin(Match(Searcher::new(cx, &args, 0, 1)?), cx),
     )
     .example("pcre_match(''^(?<k>\\w+)=(.*)$'', \"a=b\") // [0=>\"a=b\",\"k\"=>\"a\",1=>\"a\",2=>\"b\"]"),
-    FnDecl::task(
+    FnDecl::heavy(
         "pcre_match_all(pattern: Regex|string, subject: string): array",
         "Finds all matches and gives them by group: a list of the whole matches under 0, lists of each group's texts \
          under its number and name. Without a match the array is empty.",
         |cx, args| {
             let searcher = Searcher::new(cx, &args, 0, 1)?;
             let groups = vec![Vec::new(); searcher.pattern.groups()];
-            Ok(Box::new(MatchAll { searcher, groups }))
+            begin(MatchAll { searcher, groups }, cx)
         },
     )
     .example("pcre_match_all(\"[0-9]+\", \"1 and 22\") // [0=>[0=>\"1\",1=>\"22\"]]"),
@@ -55,7 +56,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
     )
     .since(">5.5")
     .example("string(pcre_compile(\"/a/i\")) // \"/a/i\""),
-    FnDecl::task(
+    FnDecl::heavy(
         "pcre_replace(pattern: Regex|string, replace: function|string, subject: string, limit?: number = 0): string",
         "Replaces matches, all or the first `limit`. In a string `$0` is the whole match and `$1` to `$99` its groups; \
          a function is called with the array that pcre_match gives.",
@@ -66,7 +67,8 @@ pub const FUNCTIONS: &[FnDecl] = &[
                 template => With::Template(template.as_str().cloned().unwrap_or_default()),
             };
             let limit = usize::try_from(args.integer(3, 0)).ok().filter(|limit| *limit > 0);
-            Ok(Box::new(Replace { searcher, with, left: limit.unwrap_or(usize::MAX), out: Vec::new(), copied: 0 }))
+            let left = limit.unwrap_or(usize::MAX);
+            begin(Replace { searcher, with, left, out: Vec::new(), copied: 0 }, cx)
         },
     )
     .example(
@@ -222,6 +224,18 @@ enum Found {
     Wait(LocalFuture<Outcome>),
 }
 
+thread_local! {
+    /// A buffer for captures that waits for the next search.
+    static SPARE: Cell<Captures> = Cell::default();
+}
+
+impl Drop for Searcher {
+    fn drop(&mut self) {
+        // While the thread ends there is no place for it any more.
+        let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.captures)));
+    }
+}
+
 impl Searcher {
     fn new(
         cx: &mut Cx<'_>,
@@ -241,7 +255,7 @@ impl Searcher {
             pattern,
             subject: args.get(subject).as_str().cloned().unwrap_or_default(),
             start: 0,
-            captures: Captures::new(),
+            captures: SPARE.take(),
             shared: None,
             slot: None,
             waiting: false,
@@ -338,6 +352,9 @@ impl Searcher {
 
 /// An array with an entry for each group, a named one first under its name.
 fn by_group(pattern: &Pattern, mut value: impl FnMut(usize) -> Value) -> Array {
+    if pattern.names().next().is_none() {
+        return Array::from_list((0..pattern.groups()).map(value).collect());
+    }
     let mut array = Array::new();
     for index in 0..pattern.groups() {
         let value = value(index);
@@ -430,6 +447,9 @@ impl Replace {
     }
 
     fn done(&mut self) -> Step {
+        if self.copied == 0 && self.out.is_empty() {
+            return Step::Done(Value::String(self.searcher.subject.clone()));
+        }
         self.out
             .extend_from_slice(&self.searcher.subject.as_bytes()[self.copied..]);
         Step::Done(std::mem::take(&mut self.out).into())

@@ -2,6 +2,7 @@
 
 use angarium_runtime::array::Array;
 use angarium_runtime::native::{Args, Cx, FnDecl, Outcome, Throw};
+use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use memchr::memmem;
 
@@ -88,7 +89,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
 ];
 
 fn chr(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    Ok(Value::bytes(&[args.integer(0, 0).rem_euclid(256) as u8]))
+    Ok(Str::byte(args.integer(0, 0).rem_euclid(256) as u8).into())
 }
 
 fn ord(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
@@ -164,6 +165,13 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
                 add(cx, &[*byte])?;
             }
         }
+    } else if let ([byte], 0) = (delimiter, limit) {
+        let mut start = 0;
+        for at in memchr::memchr_iter(*byte, string) {
+            add(cx, &string[start..at])?;
+            start = at + 1;
+        }
+        add(cx, &string[start..])?;
     } else if limit >= 0 {
         let mut start = 0;
         for (count, at) in memmem::find_iter(string, delimiter).enumerate() {
@@ -204,7 +212,11 @@ fn str_find(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         return Ok((-1.0).into());
     };
     cx.charge(rest.len() / 64);
-    Ok(match memmem::find(rest, substring) {
+    let found = match substring {
+        [byte] => memchr::memchr(*byte, rest),
+        _ => memmem::find(rest, substring),
+    };
+    Ok(match found {
         Some(at) => (offset as usize + at).into(),
         None => (-1.0).into(),
     })
@@ -226,7 +238,11 @@ fn str_rfind(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         return Ok((-1.0).into());
     };
     cx.charge(head.len() / 64);
-    Ok(match memmem::rfind(head, substring) {
+    let found = match substring {
+        [byte] => memchr::memrchr(*byte, head),
+        _ => memmem::rfind(head, substring),
+    };
+    Ok(match found {
         Some(at) => at.into(),
         None => (-1.0).into(),
     })
@@ -237,6 +253,11 @@ fn mapped(cx: &mut Cx<'_>, mut args: Args<'_>, change: fn(&mut [u8])) -> Outcome
     let Value::String(string) = args.take(0) else {
         return Ok(Value::None);
     };
+    if let Str::Inline(len, mut bytes) = string {
+        // What lies behind the text is 0, which no letter becomes.
+        change(&mut bytes);
+        return Ok(Value::String(Str::Inline(len, bytes)));
+    }
     cx.reserve(string.len())?;
     let mut bytes = string.into_vec();
     change(&mut bytes);
@@ -271,39 +292,36 @@ fn str_slice(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 
 fn strip(cx: &mut Cx<'_>, args: Args<'_>, left: bool, right: bool) -> Outcome {
     let string = args.bytes(0);
-    let set = if args.has(1) {
-        args.bytes(1)
-    } else {
-        b" \t\r\n"
-    };
-    let mut member = [false; 256];
-    for byte in set {
-        member[usize::from(*byte)] = true;
-    }
-    let is_member = |byte: &u8| member[usize::from(*byte)];
-    let start = if left {
-        string
-            .iter()
-            .position(|byte| !is_member(byte))
-            .unwrap_or(string.len())
-    } else {
-        0
-    };
-    let end = if right {
-        string
-            .iter()
-            .rposition(|byte| !is_member(byte))
-            .map_or(start, |last| last + 1)
-            .max(start)
-    } else {
-        string.len()
-    };
     cx.charge(string.len() / 64);
+    let (start, end) = if args.has(1) {
+        let mut member = [false; 256];
+        for byte in args.bytes(1) {
+            member[usize::from(*byte)] = true;
+        }
+        ends(string, left, right, |byte| member[usize::from(byte)])
+    } else {
+        let white = |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+        ends(string, left, right, white)
+    };
     Ok(if start == 0 && end == string.len() {
         args.get(0).clone()
     } else {
         Value::bytes(&string[start..end])
     })
+}
+
+/// Where the text begins and ends that is left without members at the left and at the right.
+#[inline]
+fn ends(string: &[u8], left: bool, right: bool, is_member: impl Fn(u8) -> bool) -> (usize, usize) {
+    let mut start = 0;
+    let mut end = string.len();
+    while left && start < end && is_member(string[start]) {
+        start += 1;
+    }
+    while right && start < end && is_member(string[end - 1]) {
+        end -= 1;
+    }
+    (start, end)
 }
 
 fn str_chunk(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {

@@ -209,7 +209,7 @@ impl Fiber {
         base: usize,
         result: usize,
     ) -> Result<Called, Throw> {
-        let Some(generator) = object.downcast::<Generator>() else {
+        let Some(generator) = object.as_generator() else {
             return Err(Throw::error("not a generator"));
         };
         if self.frames.len() >= MAX_DEPTH {
@@ -302,7 +302,7 @@ impl Fiber {
             running.key + 1.0
         };
         let key = key.unwrap_or(Value::Number(running.key));
-        if let Some(generator) = running.object.downcast::<Generator>() {
+        if let Some(generator) = running.object.as_generator() {
             let mut state = generator.state.borrow_mut();
             state.status = Status::Suspended;
             state.pc = frame.pc;
@@ -373,7 +373,7 @@ impl Fiber {
         let Some(running) = self.generators.pop() else {
             return Err(Throw::error("no generator runs"));
         };
-        if let Some(generator) = running.object.downcast::<Generator>() {
+        if let Some(generator) = running.object.as_generator() {
             generator.finish();
         }
         self.exhausted(running.consumer, result)
@@ -560,7 +560,7 @@ impl Fiber {
         result: usize,
     ) -> Result<Called, Throw> {
         if let Some(object) = &this
-            && object.downcast::<Generator>().is_some()
+            && object.as_generator().is_some()
         {
             // Of an iterator's functions there is only `next`.
             return self.resume_generator(object, Consumer::Method, first, result);
@@ -581,10 +581,15 @@ impl Fiber {
             Imp::Waiting(function) => {
                 function(&mut cx, args).map(|future| Called::Exit(Exit::Wait(future)))
             }
-            Imp::Heavy(function) => function(&mut cx, args).map(|heavy| match heavy {
-                Heavy::Done(value) => Called::Value(value),
-                Heavy::Offload(job) => Called::Exit(Exit::Offload(job)),
-            }),
+            Imp::Heavy(function) => match function(&mut cx, args) {
+                Ok(Heavy::Done(value)) => Ok(Called::Value(value)),
+                Ok(Heavy::Offload(job)) => Ok(Called::Exit(Exit::Offload(job))),
+                Ok(Heavy::Task(task)) => {
+                    self.clear(first, given);
+                    return self.start_task(task, result);
+                }
+                Err(throw) => Err(throw),
+            },
             Imp::Task(function) => {
                 let task = function(&mut cx, args)?;
                 self.clear(first, given);

@@ -11,7 +11,6 @@ use angarium_lang::bytecode::{Access, MAX_REGISTERS, Proto};
 
 use crate::cell::VarCell;
 use crate::exception::Place;
-use crate::generator::Generator;
 use crate::host::Host;
 use crate::instance::{Hints, Instance as ObjectData};
 use crate::library::Library;
@@ -256,7 +255,7 @@ impl Fiber {
 
     fn end_generators(&mut self) {
         for running in std::mem::take(&mut self.generators) {
-            if let Some(generator) = running.object.downcast::<Generator>() {
+            if let Some(generator) = running.object.as_generator() {
                 generator.finish();
             }
         }

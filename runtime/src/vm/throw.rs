@@ -1,7 +1,6 @@
 //! Exceptions: from what a built-in or an instruction throws to the handler that catches it.
 
 use crate::exception::{Exception, Place};
-use crate::generator::Generator;
 use crate::native::{Throw, Thrown};
 use crate::string::Str;
 use crate::value::Value;
@@ -93,7 +92,7 @@ impl Fiber {
             FrameKind::Generator => {
                 // It threw, and is finished.
                 if let Some(running) = self.generators.pop()
-                    && let Some(generator) = running.object.downcast::<Generator>()
+                    && let Some(generator) = running.object.as_generator()
                 {
                     generator.finish();
                 }

@@ -92,6 +92,7 @@ fn task<const N: usize>(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>
             let value = match function(cx, args)? {
                 Heavy::Done(value) => value,
                 Heavy::Offload(job) => job()(cx)?,
+                Heavy::Task(task) => return Ok(Box::new(Suspending::Before(task))),
             };
             Ok(Box::new(Suspending::After(value)))
         }

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use super::{room, writable};
 use crate::array::{Array, Key};
-use crate::generator::Generator;
 use crate::library::Library;
 use crate::map_set::Iteration;
 use crate::native::{Cx, Throw};
@@ -101,8 +100,7 @@ pub(in crate::vm) fn iterable(subject: &Value, library: &Library) -> Result<Valu
     match subject {
         Value::Array(_) => return Ok(subject.clone()),
         Value::Object(object) => {
-            if object.downcast::<Iteration>().is_some() || object.downcast::<Generator>().is_some()
-            {
+            if object.downcast::<Iteration>().is_some() || object.as_generator().is_some() {
                 return Ok(subject.clone());
             }
             if let Some(source) = object.iterate() {

@@ -125,7 +125,12 @@ impl Fiber {
                 put_bool(&mut regs[r(instr.a)], was);
             }
             Op::NewArray => {
-                let array = Array::with_capacity(instr.d as usize);
+                // Few entries are mostly to have keys of their own: then room for a list is not needed.
+                let array = if instr.d <= 8 {
+                    Array::new()
+                } else {
+                    Array::with_capacity(instr.d as usize)
+                };
                 set(&mut regs[r(instr.a)], Value::from(array));
             }
             Op::List => {
