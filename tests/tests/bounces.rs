@@ -575,6 +575,7 @@ fn what_no_notification_can_have_is_an_exception_in_the_script() {
             ["headers" => ["Bad Name: x"]],
             ["headers" => "Foo: Bar"],
             ["recipient" => "nobody"],
+            ["transportid" => "nowhere"],
             ["from" => ["localpart" => "a"]],
             ["metadata" => ["a" => []]],
             ["readable_mimepart" => []],

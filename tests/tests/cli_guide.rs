@@ -89,12 +89,22 @@ impl Page {
             let place = format!("{}:{}", page.name, block.line);
             match (block.kind.as_str(), block.file.as_str()) {
                 ("sh", "build") => {}
-                ("php" | "yaml", file) if !file.is_empty() => page.write(file, &block.text),
+                ("php" | "yaml", file) if !file.is_empty() => {
+                    page.write(file, &page.with_free_ports(&block.text));
+                }
                 ("console", "") => page.console(&place, &block.text),
                 ("repl", "") => page.repl(&place, &block.text),
                 (kind, file) => panic!("{place}: what is a block of `{kind} {file}`?"),
             }
         }
+    }
+
+    fn with_free_ports(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (port, free) in &self.ports {
+            text = text.replace(port, free);
+        }
+        text
     }
 
     fn write(&self, file: &str, text: &str) {
@@ -124,10 +134,7 @@ impl Page {
         }
         let mut script = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
         for (command, _) in &commands {
-            let mut command = command.clone();
-            for (port, free) in &self.ports {
-                command = command.replace(port, free);
-            }
+            let command = self.with_free_ports(command);
             script.push_str(&command);
             script.push('\n');
             if command.contains(" init ") {
@@ -224,6 +231,11 @@ fn the_first_hour() {
 }
 
 #[test]
+fn bounces() {
+    Page::play("bounces.md");
+}
+
+#[test]
 fn scripts_and_the_repl() {
     Page::play("hsh.md");
 }
@@ -247,7 +259,7 @@ fn no_page_is_left_out_and_links_lead_somewhere() {
         .collect();
     assert_eq!(
         names,
-        ["first-hour.md", "hsh.md", "lint.md"],
+        ["bounces.md", "first-hour.md", "hsh.md", "lint.md"],
         "play every page above"
     );
     pages.push(root().join("docs/README.md"));

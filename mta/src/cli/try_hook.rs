@@ -34,6 +34,7 @@ use super::host::LazyDns;
 use super::terminal::print;
 use super::{bundle, lint};
 use crate::bundle_loader::SystemRoot;
+use crate::hooks::options::TransportIds;
 use crate::hooks::queue::{Delivered, Metadata, Predelivery};
 use crate::hooks::{eod, queue_variables, variables};
 use crate::log::{Log, Severity};
@@ -348,6 +349,7 @@ impl Trial {
         let extend = |host: &Host| {
             host.extend(Rc::clone(&metadata));
             host.extend(Rc::new(settings::addresses(&self.config.running)));
+            host.extend(Rc::new(TransportIds(Arc::new(self.scripts.transports()))));
             if delivered {
                 host.extend(Rc::new(Delivered));
             }

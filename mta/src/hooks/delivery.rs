@@ -13,6 +13,7 @@ use angarium_runtime::host::{Host, Pool};
 use angarium_runtime::value::Value;
 use angarium_spool::Spool;
 
+use super::options::TransportIds;
 use super::queue::{Delivered, Metadata, Predelivery, try_by_default};
 use super::queue_variables;
 use crate::delivery::{After, Before, Ended, QueueHook, QueueHooks};
@@ -25,6 +26,7 @@ pub struct QueueScripts {
     scripts: Arc<Scripts>,
     services: Services,
     spool: Spool,
+    transports: TransportIds,
 }
 
 impl QueueScripts {
@@ -32,6 +34,7 @@ impl QueueScripts {
     #[must_use]
     pub fn new(scripts: Arc<Scripts>, services: Services, spool: Spool) -> QueueScripts {
         QueueScripts {
+            transports: TransportIds(Arc::new(scripts.transports())),
             scripts,
             services,
             spool,
@@ -73,6 +76,7 @@ impl QueueScripts {
         let extend = |host: &Host| {
             host.extend(Rc::clone(&metadata));
             host.extend(Rc::new(settings::addresses(self.scripts.running())));
+            host.extend(Rc::new(self.transports.clone()));
             if delivered {
                 host.extend(Rc::new(Delivered));
             }

@@ -1,5 +1,7 @@
 //! Option arrays of the queue's functions, read into the types of the queue.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_mail::dsn::ExtraHeader;
@@ -9,11 +11,15 @@ use angarium_queue::retry::Again;
 use angarium_queue::text::Text;
 use angarium_runtime::array::View;
 use angarium_runtime::convert::{to_number, to_str, truthy};
-use angarium_runtime::native::{OptDecl, Throw, opt};
+use angarium_runtime::native::{Cx, OptDecl, Throw, opt};
 use angarium_runtime::value::{Kind, Value};
 use angarium_smtp::xtext;
 
 use super::envelope;
+
+/// What a queue hook knows of the configuration: the ids of its transports.
+#[derive(Clone, Debug)]
+pub struct TransportIds(pub Arc<BTreeSet<String>>);
 
 /// Reads options and names the function in every complaint.
 #[derive(Clone, Copy)]
@@ -79,6 +85,20 @@ impl<'a> Reader<'a> {
             }
             Some(value) => Err(self.wrong(name, "string", &value)),
         }
+    }
+
+    /// The id of a transport of this configuration.
+    ///
+    /// # Errors
+    /// As [`Reader::text`], and for a transport that there is not.
+    pub fn transport(self, cx: &Cx<'_>, name: &str) -> Result<Option<Text>, Throw> {
+        let given = self.text(name)?;
+        if let (Some(id), Some(known)) = (&given, cx.host.extension::<TransportIds>())
+            && !known.0.contains(&*id.to_str())
+        {
+            return Err(self.refuse(name, &format!("unknown transport \"{id}\"")));
+        }
+        Ok(given)
     }
 
     /// A boolean option.
@@ -238,9 +258,13 @@ pub fn dsn_request(function: &'static str, value: &Value) -> Result<DsnRequest, 
 /// The `dsn` member that says how a notification looks (group DSNGEN).
 ///
 /// # Errors
-/// For values of a wrong type, for a header that no notification can have, and for `dkim`, which is
+/// For values of a wrong type, an unknown transport, a header that no notification can have, and for `dkim`, which is
 /// not available yet.
-pub fn dsn_options(function: &'static str, value: Option<Value>) -> Result<DsnOptions, Throw> {
+pub fn dsn_options(
+    cx: &Cx<'_>,
+    function: &'static str,
+    value: Option<Value>,
+) -> Result<DsnOptions, Throw> {
     let Some(value) = value else {
         return Ok(DsnOptions::default());
     };
@@ -254,7 +278,7 @@ pub fn dsn_options(function: &'static str, value: Option<Value>) -> Result<DsnOp
             .map_err(|error| reader.refuse("headers", &error.to_string()))?;
     }
     Ok(DsnOptions {
-        transportid: reader.text("transportid")?,
+        transportid: reader.transport(cx, "transportid")?,
         recipient: reader.mailbox("recipient")?,
         from: reader.mailbox("from")?,
         from_name: reader.text("from_name")?,
@@ -311,7 +335,7 @@ pub const QUEUEAGAIN: &[OptDecl] = &[
 ///
 /// # Errors
 /// For values of a wrong type.
-pub fn again(value: &Value) -> Result<Again, Throw> {
+pub fn again(cx: &Cx<'_>, value: &Value) -> Result<Again, Throw> {
     let reader = Reader::new("Queue", value);
     Ok(Again {
         delay: reader.seconds("delay")?,
@@ -319,10 +343,10 @@ pub fn again(value: &Value) -> Result<Again, Throw> {
         hold: reader.boolean("hold").unwrap_or(false),
         increment_retry: reader.boolean("increment_retry").unwrap_or(true),
         reset_retry: reader.boolean("reset_retry").unwrap_or(false),
-        transportid: reader.text("transportid")?,
+        transportid: reader.transport(cx, "transportid")?,
         jobid: reader.text("jobid")?,
         dsn_delayed: reader.boolean("dsn_delayed").unwrap_or(false),
-        dsn: dsn_options("Queue", reader.array("dsn")?)?,
+        dsn: dsn_options(cx, "Queue", reader.array("dsn")?)?,
         explicit: true,
     })
 }

@@ -18,7 +18,7 @@ pub static POSTDELIVERY: ContextDecl = ContextDecl {
             "Queues the message again, also beyond the greatest number of retries.",
             |cx, args| {
                 undelivered(cx, "Queue")?;
-                Err(match again(args.get(0)) {
+                Err(match again(cx, args.get(0)) {
                     Ok(again) => Throw::end(Postdelivery::Queue(Box::new(again))),
                     Err(error) => error,
                 })
@@ -32,7 +32,7 @@ pub static POSTDELIVERY: ContextDecl = ContextDecl {
             |cx, args| {
                 undelivered(cx, "Bounce")?;
                 let reader = Reader::new("Bounce", args.get(0));
-                let dsn = Box::new(dsn_options("Bounce", reader.array("dsn")?)?);
+                let dsn = Box::new(dsn_options(cx, "Bounce", reader.array("dsn")?)?);
                 Err(Throw::end(Postdelivery::Bounce {
                     reason: reader.text("reason")?,
                     dsn,

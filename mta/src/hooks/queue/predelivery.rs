@@ -51,8 +51,8 @@ pub static PREDELIVERY: ContextDecl = ContextDecl {
         FnDecl::plain(
             "Queue(options?: array)",
             "Queues the message again without an attempt.",
-            |_, args| {
-                Err(match again(args.get(0)) {
+            |cx, args| {
+                Err(match again(cx, args.get(0)) {
                     Ok(again) => Throw::end(Predelivery::Queue(Box::new(again))),
                     Err(error) => error,
                 })
@@ -63,9 +63,9 @@ pub static PREDELIVERY: ContextDecl = ContextDecl {
         FnDecl::plain(
             "Bounce(options?: array)",
             "Gives the message up and tells its sender.",
-            |_, args| {
+            |cx, args| {
                 let reader = Reader::new("Bounce", args.get(0));
-                let dsn = Box::new(dsn_options("Bounce", reader.array("dsn")?)?);
+                let dsn = Box::new(dsn_options(cx, "Bounce", reader.array("dsn")?)?);
                 Err(Throw::end(Predelivery::Bounce {
                     reason: reader.text("reason")?,
                     dsn,
