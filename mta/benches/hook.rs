@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use angarium::hooks::steering::Door;
 use angarium::hooks::variables::{Map, address};
 use angarium::log::Memory;
 use angarium::pool::HeavyPool;
@@ -49,6 +50,7 @@ fn hooks(criterion: &mut Criterion) {
         memory: SharedMemory::default(),
         log: Arc::new(Memory::default()),
         hostname: "host".into(),
+        door: Door::default(),
     };
     let effects = Effects {
         clock: Rc::new(SystemClock),

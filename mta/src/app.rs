@@ -22,6 +22,7 @@ use crate::bundle_loader::SystemRoot;
 use crate::delivery::{self, Live};
 use crate::hooks::delivery::QueueScripts;
 use crate::hooks::session::SessionScripts;
+use crate::hooks::steering::Door;
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
 use crate::resolver::{self, Resolver};
@@ -223,6 +224,7 @@ impl App {
             memory: SharedMemory::default(),
             log: Arc::clone(&log),
             hostname: hostname.as_str().into(),
+            door: Door::default(),
         };
         let now: angarium_spool::Now = Arc::new(|| SystemClock.monotonic());
         let observer = {
@@ -256,7 +258,9 @@ impl App {
             pool: Arc::clone(&pool),
             log: Arc::clone(&log),
         };
-        let queue = delivery::Service::start(start, workers.handles().to_vec(), &make)?;
+        let queue = delivery::Service::start(start, workers.handles().to_vec(), &make, |queue| {
+            services.door.open(queue.clone());
+        })?;
         let observer: Observer = {
             let log = Arc::clone(&log);
             Arc::new(move |event: &Event| {
@@ -296,6 +300,7 @@ impl App {
             }
             servers.push(server);
         }
+        services.door.serve(&servers);
         let acceptor = Acceptor::start(&make, endpoints, &workers)?;
         let addresses = acceptor.addresses().to_vec();
         Ok(App {

@@ -17,8 +17,10 @@ use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::string::hash_bytes;
 use angarium_runtime::value::Value;
 use angarium_runtime::{Ended, Execution, Limits, Unit};
+use angarium_stdlib::queue::QueueService;
 use angarium_stdlib::regexp;
 
+use crate::hooks::steering::Door;
 use crate::log::{Log, Severity};
 use crate::worker::Effects;
 
@@ -267,6 +269,8 @@ pub struct Services {
     pub log: Arc<dyn Log>,
     /// `gethostname()`
     pub hostname: Arc<str>,
+    /// The queue and the servers, once they have started.
+    pub door: Door,
 }
 
 /// One run of a hook, prepared.
@@ -324,6 +328,9 @@ impl Scripts {
             services.hostname.as_ref().into(),
         );
         host.extend(Rc::new(services.memory.clone()));
+        if let Some(steering) = services.door.steering(Arc::clone(&services.log), run.id) {
+            host.extend(Rc::new(QueueService(Rc::new(steering))));
+        }
         if matches!(
             run.hook,
             HookType::Eod | HookType::PreDelivery | HookType::PostDelivery

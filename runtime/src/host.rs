@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use angarium_effects::{Clock, Dns, Monotonic, Random};
 
+use crate::exception::Place;
 use crate::native::{Finish, Job, LocalFuture};
 use crate::shared::ExecutionId;
 use crate::string::hash_bytes;
@@ -152,6 +153,8 @@ pub struct Host {
     pub hostname: Rc<str>,
     /// Services that the library and the MTA add, by type (shared memory, the message of eod, the queue …).
     extensions: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
+    /// Where the last waiting built-in was called.
+    called_at: RefCell<Option<Place>>,
 }
 
 impl Host {
@@ -184,7 +187,19 @@ impl Host {
             regex,
             hostname,
             extensions: RefCell::default(),
+            called_at: RefCell::default(),
         }
+    }
+
+    /// Where the waiting built-in that runs was called; none when no script called it.
+    #[must_use]
+    pub fn called_at(&self) -> Option<Place> {
+        self.called_at.borrow().clone()
+    }
+
+    /// Tells waiting built-ins where they are called.
+    pub(crate) fn set_called_at(&self, place: Option<Place>) {
+        *self.called_at.borrow_mut() = place;
     }
 
     /// Adds or replaces the service of type `T`.

@@ -19,6 +19,7 @@ pub mod math;
 pub mod memory;
 pub mod message;
 pub mod misc;
+pub mod queue;
 pub mod regexp;
 pub mod string;
 pub mod time;
@@ -42,6 +43,7 @@ pub static CORE: ContextDecl = ContextDecl {
         math::FUNCTIONS,
         memory::FUNCTIONS,
         misc::FUNCTIONS,
+        queue::FUNCTIONS,
         regexp::FUNCTIONS,
         string::FUNCTIONS,
         time::FUNCTIONS,

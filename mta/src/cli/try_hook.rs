@@ -36,6 +36,7 @@ use super::{bundle, lint};
 use crate::bundle_loader::SystemRoot;
 use crate::hooks::options::TransportIds;
 use crate::hooks::queue::{Delivered, Metadata, Predelivery};
+use crate::hooks::steering::Door;
 use crate::hooks::{eod, queue_variables, variables};
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
@@ -153,6 +154,7 @@ impl Trial {
                 memory: SharedMemory::default(),
                 log: Arc::<Heard>::clone(&heard),
                 hostname: hostname().into(),
+                door: Door::default(),
             },
             heard,
             effects: Effects {

@@ -239,7 +239,9 @@ impl Owner {
                 }
             }
             Message::Inspect(look) => {
+                // What is seen is the queue as it is now, not as the last event left it.
                 self.follow_alterations();
+                self.input(Input::Tick);
                 look(&self.queue, self.now());
             }
             Message::Configure(live) => {

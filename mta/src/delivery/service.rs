@@ -83,7 +83,8 @@ pub struct Service {
 
 impl Service {
     /// Starts the service on a thread of its own. `make` gives that thread its clock and chance; it
-    /// is asked for the number after the last worker's.
+    /// is asked for the number after the last worker's. `greet` is given the way to the service before
+    /// it does anything.
     ///
     /// # Errors
     /// The system refuses a thread or what a runtime needs.
@@ -91,8 +92,10 @@ impl Service {
         start: Start,
         workers: Vec<WorkerHandle>,
         make: &MakeEffects,
+        greet: impl FnOnce(&Handle),
     ) -> io::Result<Service> {
         let (handle, inbox) = channel();
+        greet(&handle);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

@@ -5,8 +5,10 @@
     reason = "these tests wait for real sockets, in real time"
 )]
 
+mod bundle;
 mod course;
 mod notices;
+mod policies;
 mod pooling;
 mod sending;
 mod sink;
@@ -34,6 +36,7 @@ use angarium_queue::scheduler::{Control, Limits};
 use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 use angarium_queue::transport::Transport;
+use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{Config, Spool};
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, LocalSet};
@@ -42,9 +45,12 @@ use uuid::Uuid;
 use super::service::serve;
 use super::settings::{ClientSettings, DsnSettings, TlsSettings};
 use super::*;
+use crate::hooks::delivery::QueueScripts;
 use crate::hooks::queue::{Client, Predelivery, TlsMode, Try};
+use crate::hooks::steering::Door;
 use crate::log::Memory;
 use crate::pool::HeavyPool;
+use crate::scripts::{Scripts, Services};
 use crate::server::{Change, Queued, SpoolStore, Store};
 use crate::worker::{Effects, Stopper, Worker};
 use sink::{Act, Offer, Script, Sink, local};
@@ -70,6 +76,8 @@ struct Rig {
 struct Setup {
     settings: Settings,
     hooks: Arc<dyn QueueHooks>,
+    /// In place of `hooks`: the scripts of a bundle.
+    scripts: Option<Arc<Scripts>>,
     dns: TableDns,
 }
 
@@ -97,6 +105,7 @@ impl Setup {
         let setup = Setup {
             settings,
             hooks: Arc::new(NoQueueHooks),
+            scripts: None,
             dns: TableDns::default(),
         };
         setup.host("sink.test", 1);
@@ -159,17 +168,31 @@ impl Setup {
         let pool = HeavyPool::inline();
         let (worker, stopper) = Worker::alone(effects, Arc::clone(&pool));
         let log = Memory::default();
+        let door = Door::default();
+        let hooks = match self.scripts {
+            None => self.hooks,
+            Some(scripts) => {
+                let services = Services {
+                    memory: SharedMemory::default(),
+                    log: Arc::new(log.clone()),
+                    hostname: "mta.test".into(),
+                    door: door.clone(),
+                };
+                Arc::new(QueueScripts::new(scripts, services, spool.clone()))
+            }
+        };
         let start = Start {
             spool: spool.clone(),
             recovered,
             live: Arc::new(Live {
                 settings: self.settings,
-                hooks: self.hooks,
+                hooks,
             }),
             pool,
             log: Arc::new(log.clone()),
         };
         let (handle, service) = serve(start, Rc::clone(&worker));
+        door.open(handle.clone());
         Rig {
             worker,
             stopper,

@@ -17,6 +17,7 @@ pub mod queue_variables;
 pub mod reply;
 pub mod session;
 pub mod smtp;
+pub mod steering;
 pub mod variables;
 
 use angarium_runtime::native::ContextDecl;

@@ -62,8 +62,30 @@ pub struct VirtualServer {
     settings: RwLock<Arc<Settings>>,
     observer: Observer,
     total: AtomicUsize,
+    seats: Mutex<Seats>,
+}
+
+/// Who is connected.
+#[derive(Default)]
+struct Seats {
     /// Connections by IPv4 address or IPv6 /64.
-    by_ip: Mutex<HashMap<IpAddr, u32>>,
+    by_block: HashMap<IpAddr, u32>,
+    /// Connections by address.
+    by_address: HashMap<IpAddr, u32>,
+}
+
+fn add(counts: &mut HashMap<IpAddr, u32>, key: IpAddr) {
+    let count = counts.entry(key).or_default();
+    *count = count.saturating_add(1);
+}
+
+fn subtract(counts: &mut HashMap<IpAddr, u32>, key: &IpAddr) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
 }
 
 impl VirtualServer {
@@ -76,7 +98,7 @@ impl VirtualServer {
             settings: RwLock::new(Arc::new(settings)),
             observer,
             total: AtomicUsize::new(0),
-            by_ip: Mutex::default(),
+            seats: Mutex::default(),
         })
     }
 
@@ -105,6 +127,15 @@ impl VirtualServer {
         self.total.load(Ordering::Relaxed)
     }
 
+    /// Connections open now from the addresses that `fits` chooses.
+    #[must_use]
+    pub fn open_from(&self, fits: impl Fn(IpAddr) -> bool) -> usize {
+        let seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen = seats.by_address.iter().filter(|(from, _)| fits(**from));
+        let counts = chosen.map(|(_, count)| usize::try_from(*count).unwrap_or(usize::MAX));
+        counts.fold(0, usize::saturating_add)
+    }
+
     /// Tells the observer.
     pub(super) fn tell(&self, event: &Event) {
         (self.observer)(event);
@@ -112,19 +143,21 @@ impl VirtualServer {
 
     /// Lets a client in, if there is room for it; it leaves when the seat is dropped.
     pub(super) fn seat(self: &Arc<Self>, client: IpAddr, settings: &Settings) -> Option<Seat> {
-        let key = block(client);
-        let mut by_ip = self.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_ip.get(&key).copied().unwrap_or(0);
+        let (key, address) = (block(client), client.to_canonical());
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = seats.by_block.get(&key).copied().unwrap_or(0);
         if (settings.per_ip > 0 && count >= settings.per_ip)
             || self.total.load(Ordering::Relaxed) >= settings.total
         {
             return None;
         }
-        by_ip.insert(key, count.saturating_add(1));
+        add(&mut seats.by_block, key);
+        add(&mut seats.by_address, address);
         self.total.fetch_add(1, Ordering::Relaxed);
         Some(Seat {
             server: Arc::clone(self),
             key,
+            address,
         })
     }
 }
@@ -144,22 +177,19 @@ fn block(address: IpAddr) -> IpAddr {
 pub(super) struct Seat {
     pub(super) server: Arc<VirtualServer>,
     key: IpAddr,
+    address: IpAddr,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.server.total.fetch_sub(1, Ordering::Relaxed);
-        let mut by_ip = self
+        let mut seats = self
             .server
-            .by_ip
+            .seats
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_ip.get_mut(&self.key) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                by_ip.remove(&self.key);
-            }
-        }
+        subtract(&mut seats.by_block, &self.key);
+        subtract(&mut seats.by_address, &self.address);
     }
 }
 

@@ -566,6 +566,9 @@ impl Fiber {
             return self.resume_generator(object, Consumer::Method, first, result);
         }
         let declared = self.library.native(native);
+        if matches!(declared.decl.imp, Imp::Waiting(_)) {
+            self.host.set_called_at(self.place());
+        }
         let mut cx = crate::native::Cx {
             host: &self.host,
             library: &self.library,

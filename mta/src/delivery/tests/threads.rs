@@ -70,7 +70,8 @@ impl Threads {
             pool,
             log: Arc::new(log.clone()),
         };
-        let service = Service::start(start, workers.handles().to_vec(), &make).expect("a thread");
+        let service =
+            Service::start(start, workers.handles().to_vec(), &make, |_| ()).expect("a thread");
         Threads {
             sink,
             workers,

@@ -16,6 +16,7 @@ use super::super::{Settings, Store};
 use super::support::{Bench, Client, MemoryStore, settings, settle, simulate};
 use super::tls::{secure, with_tls};
 use crate::hooks::session::SessionScripts;
+use crate::hooks::steering::Door;
 use crate::hooks::{CONTEXTS, variables};
 use crate::log::Memory;
 use crate::scripts::{NoRoot, Scripts, Services};
@@ -92,6 +93,7 @@ fn with_scripts(store: &Arc<MemoryStore>, scripts: &[(&str, &str)]) -> (Settings
         memory: SharedMemory::default(),
         log: Arc::new(log.clone()),
         hostname: "mx.example".into(),
+        door: Door::default(),
     };
     let mut settings = settings(store);
     let smtp = Arc::make_mut(&mut settings.smtp);
