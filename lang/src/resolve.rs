@@ -156,7 +156,7 @@ impl Compiler<'_> {
                     self.share_global(name);
                 }
             }
-            StmtKind::Yield { key, value } => {
+            StmtKind::Yield(node) => {
                 if at.top {
                     self.misplaced(
                         stmt.span,
@@ -165,8 +165,9 @@ impl Compiler<'_> {
                     );
                 }
                 body.yields = true;
-                key.iter()
-                    .chain([value])
+                node.key
+                    .iter()
+                    .chain([&node.value])
                     .for_each(|e| self.resolve_expr(e, body));
             }
             StmtKind::Include { once, path } => self.resolve_include(*once, path, body, at),
@@ -191,12 +192,9 @@ impl Compiler<'_> {
                     self.resolve_stmt(otherwise, body, at.inside());
                 }
             }
-            StmtKind::While {
-                condition,
-                body: inner,
-            } => {
-                self.resolve_expr(condition, body);
-                self.resolve_stmt(inner, body, at.inside());
+            StmtKind::While(node) => {
+                self.resolve_expr(&node.condition, body);
+                self.resolve_stmt(&node.body, body, at.inside());
             }
             StmtKind::Forever(inner) => self.resolve_stmt(inner, body, at.inside()),
             StmtKind::For(node) => {

@@ -93,12 +93,7 @@ pub enum StmtKind {
     /// `global $a, $b;`
     Global(Vec<Variable>),
     /// `yield v;`, `yield k => v;`
-    Yield {
-        /// `k`
-        key: Option<Expr>,
-        /// `v`
-        value: Expr,
-    },
+    Yield(Box<Yield>),
     /// `include "f";`, `include_once "f";`
     Include {
         /// `include_once`
@@ -118,12 +113,7 @@ pub enum StmtKind {
         otherwise: Option<Box<Stmt>>,
     },
     /// `while (c) s`
-    While {
-        /// `c`
-        condition: Expr,
-        /// `s`
-        body: Box<Stmt>,
-    },
+    While(Box<While>),
     /// `forever s`
     Forever(Box<Stmt>),
     /// `for (init; c; step) s`
@@ -165,6 +155,24 @@ pub struct IfArm {
     pub body: Stmt,
     /// From `if` to the end of the body.
     pub span: Span,
+}
+
+/// `yield key => value`
+#[derive(Clone, Debug)]
+pub struct Yield {
+    /// The key.
+    pub key: Option<Expr>,
+    /// The value.
+    pub value: Expr,
+}
+
+/// `while (condition) body`
+#[derive(Clone, Debug)]
+pub struct While {
+    /// Checked before each round.
+    pub condition: Expr,
+    /// The body.
+    pub body: Stmt,
 }
 
 /// `for (init; condition; step) body`
@@ -439,7 +447,7 @@ pub enum ExprKind {
     /// A function or class as a value.
     Name(Box<str>),
     /// `builtin name`
-    Builtin(Name),
+    Builtin(Box<Name>),
     /// `Name::$v`, `Name::f`, `static::f`
     Static(Box<Static>),
     /// `function (…) closure (…) { … }`

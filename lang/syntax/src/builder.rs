@@ -8,10 +8,12 @@ use crate::ast::{
     Element, Expr, ExprKind, ForEach, Function, IfArm, ImportName, ImportSymbol, ImportWhat, Link,
     LinkKind, LogicOp, MAX_NESTING, Match, MatchArm, Member, MemberKind, Modifiers, Name, Param,
     ParamKind, Postfix, Regex, Step, StepOp, Stmt, StmtKind, StrLit, Switch, Target, TemplatePart,
-    Ternary, TernaryArm, UnaryOp, Variable,
+    Ternary, TernaryArm, UnaryOp, Variable, While,
 };
+use crate::depth::Depth;
 use crate::diagnostic::Diagnostic;
 use crate::literal::{Piece, number_value, pieces};
+use crate::operands::Pending;
 use crate::span::{FileId, Span};
 use crate::token::TokenKind;
 
@@ -42,6 +44,8 @@ pub(crate) struct Builder<'a> {
     source: &'a [u8],
     file: FileId,
     pub(crate) errors: Vec<Diagnostic>,
+    /// An empty list that was one before.
+    pub(crate) spare: Option<Pending>,
 }
 
 impl<'a> Builder<'a> {
@@ -50,6 +54,7 @@ impl<'a> Builder<'a> {
             source,
             file,
             errors: Vec::new(),
+            spare: None,
         }
     }
 
@@ -91,8 +96,32 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(crate) fn number(&self, start: u32, end: u32) -> ExprKind {
-        ExprKind::Number(number_value(self.text(start, end)))
+    /// An expression without parts.
+    fn leaf(&self, kind: ExprKind, start: u32, end: u32) -> Expr {
+        Expr {
+            kind,
+            span: self.span(start, end),
+            depth: Depth::default().node(),
+        }
+    }
+
+    pub(crate) fn variable_expr(&self, start: u32, end: u32) -> Expr {
+        let name = self.word(start.saturating_add(1), end);
+        self.leaf(ExprKind::Variable(name), start, end)
+    }
+
+    pub(crate) fn name_expr(&self, start: u32, end: u32) -> Expr {
+        self.leaf(ExprKind::Name(self.word(start, end)), start, end)
+    }
+
+    pub(crate) fn number(&self, start: u32, end: u32) -> Expr {
+        let value = number_value(self.text(start, end));
+        self.leaf(ExprKind::Number(value), start, end)
+    }
+
+    pub(crate) fn plain_string(&self, start: u32, end: u32) -> Expr {
+        let kind = self.string(self.plain_text(start, end));
+        self.leaf(kind, start, end)
     }
 
     pub(crate) fn regex(&self, start: u32, end: u32) -> ExprKind {
@@ -270,10 +299,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn broken_loop(&mut self, body: Stmt, start: u32, end: u32) -> Stmt {
         let condition = self.error_expr(start, start);
         self.stmt(
-            StmtKind::While {
-                condition,
-                body: Box::new(body),
-            },
+            StmtKind::While(Box::new(While { condition, body })),
             start,
             end,
         )

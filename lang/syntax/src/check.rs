@@ -140,7 +140,7 @@ impl Checker {
                     );
                 }
             }
-            StmtKind::Yield { key, value } => {
+            StmtKind::Yield(node) => {
                 if !self.place.in_function && !self.place.included {
                     self.error(
                         span,
@@ -155,8 +155,8 @@ impl Checker {
                     );
                 }
                 self.place.yields = true;
-                key.iter_mut().for_each(|key| self.expr(key));
-                self.expr(value);
+                node.key.iter_mut().for_each(|key| self.expr(key));
+                self.expr(&mut node.value);
             }
             StmtKind::Import(import) => {
                 if !self.place.top {
@@ -182,9 +182,9 @@ impl Checker {
                 }
                 otherwise.iter_mut().for_each(|body| self.body(body));
             }
-            StmtKind::While { condition, body } => {
-                self.expr(condition);
-                self.loop_body(body);
+            StmtKind::While(node) => {
+                self.expr(&mut node.condition);
+                self.loop_body(&mut node.body);
             }
             StmtKind::Forever(body) => self.loop_body(body),
             StmtKind::For(node) => {

@@ -144,15 +144,14 @@ impl Printer {
                 self.list(names, Self::variable);
                 self.text(";");
             }
-            StmtKind::Yield { key: None, value } => self.simple("yield ", Some(value)),
-            StmtKind::Yield {
-                key: Some(key),
-                value,
-            } => {
-                self.text("yield ");
-                self.expr(key, TERNARY);
-                self.simple(" => ", Some(value));
-            }
+            StmtKind::Yield(node) => match &node.key {
+                None => self.simple("yield ", Some(&node.value)),
+                Some(key) => {
+                    self.text("yield ");
+                    self.expr(key, TERNARY);
+                    self.simple(" => ", Some(&node.value));
+                }
+            },
             StmtKind::Include { once, path } => {
                 self.text(if *once { "include_once " } else { "include " });
                 self.string(&path.value);
@@ -174,9 +173,9 @@ impl Printer {
                     self.body(body);
                 }
             }
-            StmtKind::While { condition, body } => {
-                self.head("while", condition);
-                self.body(body);
+            StmtKind::While(node) => {
+                self.head("while", &node.condition);
+                self.body(&node.body);
             }
             StmtKind::Forever(body) => {
                 self.text("forever");
