@@ -369,7 +369,7 @@ impl Compiler<'_> {
                     body.var(name).unset = true;
                 }
             }
-            ExprKind::Unary { operand, .. } => self.resolve_expr(operand, body),
+            ExprKind::Unary(node) => self.resolve_expr(&node.operand, body),
             ExprKind::Step(node) => {
                 if let TargetKind::Variable(name) = &node.target.kind {
                     body.read(name, node.target.span);
@@ -514,12 +514,11 @@ impl Compiler<'_> {
     fn resolve_elements(&mut self, elements: &[Element], body: &mut Body) {
         for element in elements {
             match element {
-                Element::Value(value) | Element::Spread { value, .. } => {
-                    self.resolve_expr(value, body)
-                }
-                Element::Pair { key, value, .. } => {
-                    self.resolve_expr(key, body);
-                    self.resolve_expr(value, body);
+                Element::Value(value) => self.resolve_expr(value, body),
+                Element::Spread(spread) => self.resolve_expr(&spread.value, body),
+                Element::Pair(pair) => {
+                    self.resolve_expr(&pair.key, body);
+                    self.resolve_expr(&pair.value, body);
                 }
             }
         }

@@ -544,14 +544,13 @@ impl<'a> Compiler<'a> {
                 ExprKind::Array(elements) => {
                     for element in elements {
                         match element {
-                            ast::Element::Value(value) | ast::Element::Spread { value, .. } => {
-                                pending.push(value)
-                            }
-                            ast::Element::Pair { key, value, .. } => pending.extend([key, value]),
+                            ast::Element::Value(value) => pending.push(value),
+                            ast::Element::Spread(spread) => pending.push(&spread.value),
+                            ast::Element::Pair(pair) => pending.extend([&pair.key, &pair.value]),
                         }
                     }
                 }
-                ExprKind::Unary { operand, .. } => pending.push(operand),
+                ExprKind::Unary(node) => pending.push(&node.operand),
                 ExprKind::Binary(chain) => {
                     pending.push(&chain.first);
                     pending.extend(chain.rest.iter().map(|link| &link.operand));

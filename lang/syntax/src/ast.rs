@@ -437,7 +437,7 @@ pub enum ExprKind {
     /// A string without interpolation.
     Str(Box<[u8]>),
     /// A string with interpolation; at least one part is a variable.
-    Template(Vec<TemplatePart>),
+    Template(Box<[TemplatePart]>),
     /// `#/pattern/modifiers`
     Regex(Box<Regex>),
     /// `[…]`, `array(…)`
@@ -461,14 +461,7 @@ pub enum ExprKind {
     /// `unset(e)`; as for `isset`.
     Unset(Box<Target>),
     /// `!e`, `-e`, …
-    Unary {
-        /// The operator.
-        op: UnaryOp,
-        /// Its place.
-        op_span: Span,
-        /// The operand.
-        operand: Box<Expr>,
-    },
+    Unary(Box<Unary>),
     /// `++t`, `t--`, …
     Step(Box<Step>),
     /// Operators of one level, evaluated from left to right: `a + b - c`. `**` is here too, with one
@@ -512,21 +505,29 @@ pub enum Element {
     /// `e`
     Value(Expr),
     /// `k => v`
-    Pair {
-        /// `k`
-        key: Expr,
-        /// `=>`
-        arrow: Span,
-        /// `v`
-        value: Expr,
-    },
+    Pair(Box<Pair>),
     /// `...e`
-    Spread {
-        /// `...`
-        dots: Span,
-        /// `e`
-        value: Expr,
-    },
+    Spread(Box<Spread>),
+}
+
+/// `key => value` in an array literal.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// Before the `=>`.
+    pub key: Expr,
+    /// `=>`
+    pub arrow: Span,
+    /// After it.
+    pub value: Expr,
+}
+
+/// `...value` in an array literal.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    /// `...`
+    pub dots: Span,
+    /// Whose elements are put in.
+    pub value: Expr,
 }
 
 /// An argument of a call.
@@ -620,6 +621,17 @@ impl MatchArm {
     pub fn is_default(&self) -> bool {
         self.patterns.is_empty()
     }
+}
+
+/// `op operand`
+#[derive(Clone, Debug)]
+pub struct Unary {
+    /// The operator.
+    pub op: UnaryOp,
+    /// Its place.
+    pub op_span: Span,
+    /// What it applies to.
+    pub operand: Expr,
 }
 
 /// Operands joined by operators of one level, in the order of the text.

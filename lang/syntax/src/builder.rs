@@ -8,7 +8,7 @@ use crate::ast::{
     Element, Expr, ExprKind, ForEach, Function, IfArm, ImportName, ImportSymbol, ImportWhat, Link,
     LinkKind, LogicOp, MAX_NESTING, Match, MatchArm, Member, MemberKind, Modifiers, Name, Param,
     ParamKind, Postfix, Regex, Step, StepOp, Stmt, StmtKind, StrLit, Switch, Target, TemplatePart,
-    Ternary, TernaryArm, UnaryOp, Variable, While,
+    Ternary, TernaryArm, Unary, UnaryOp, Variable, While,
 };
 use crate::depth::Depth;
 use crate::diagnostic::Diagnostic;
@@ -35,6 +35,15 @@ pub(crate) enum Text {
     Template(Vec<TemplatePart>),
     /// The lexer has reported it.
     Bad,
+}
+
+/// A list with one more item. Most lists in a tree are short, and a tree is large: their room grows with them, not ahead.
+pub(crate) fn pushed<T>(mut list: Vec<T>, item: T) -> Vec<T> {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 2).max(1));
+    }
+    list.push(item);
+    list
 }
 
 /// No more messages than that are kept; a report shows far fewer.
@@ -189,7 +198,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn string(&self, text: Text) -> ExprKind {
         match text {
             Text::Plain(bytes) => ExprKind::Str(bytes),
-            Text::Template(parts) => ExprKind::Template(parts),
+            Text::Template(parts) => ExprKind::Template(parts.into()),
             Text::Bad => ExprKind::Error,
         }
     }
@@ -615,11 +624,11 @@ impl<'a> Builder<'a> {
     ) -> Expr {
         let op_span = self.span(s, e);
         self.expr(
-            ExprKind::Unary {
+            ExprKind::Unary(Box::new(Unary {
                 op,
                 op_span,
-                operand: Box::new(operand),
-            },
+                operand,
+            })),
             start,
             end,
         )

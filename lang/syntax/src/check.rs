@@ -370,10 +370,11 @@ impl Checker {
     fn elements(&mut self, elements: &mut [Element]) {
         for element in elements {
             match element {
-                Element::Value(value) | Element::Spread { value, .. } => self.expr(value),
-                Element::Pair { key, value, .. } => {
-                    self.expr(key);
-                    self.expr(value);
+                Element::Value(value) => self.expr(value),
+                Element::Spread(spread) => self.expr(&mut spread.value),
+                Element::Pair(pair) => {
+                    self.expr(&mut pair.key);
+                    self.expr(&mut pair.value);
                 }
             }
         }
@@ -466,7 +467,7 @@ impl Checker {
                 }
             }
             ExprKind::Isset(target) | ExprKind::Unset(target) => self.target(target),
-            ExprKind::Unary { operand, .. } => self.expr(operand),
+            ExprKind::Unary(node) => self.expr(&mut node.operand),
             ExprKind::Step(node) => self.target(&mut node.target),
             ExprKind::Binary(chain) => self.chain(chain),
             ExprKind::Logic(chain) => self.chain(chain),

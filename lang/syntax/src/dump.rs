@@ -271,11 +271,13 @@ impl Dumper {
             for element in elements {
                 match element {
                     Element::Value(value) => this.expr(value),
-                    Element::Pair { key, value, .. } => this.node("=>", |this| {
-                        this.expr(key);
-                        this.expr(value);
+                    Element::Pair(pair) => this.node("=>", |this| {
+                        this.expr(&pair.key);
+                        this.expr(&pair.value);
                     }),
-                    Element::Spread { value, .. } => this.node("...", |this| this.expr(value)),
+                    Element::Spread(spread) => {
+                        this.node("...", |this| this.expr(&spread.value));
+                    }
                 }
             }
         });
@@ -399,7 +401,9 @@ impl Dumper {
             }),
             ExprKind::Isset(target) => self.node("isset", |this| this.target(target)),
             ExprKind::Unset(target) => self.node("unset", |this| this.target(target)),
-            ExprKind::Unary { op, operand, .. } => self.node(op.text(), |this| this.expr(operand)),
+            ExprKind::Unary(node) => {
+                self.node(node.op.text(), |this| this.expr(&node.operand));
+            }
             ExprKind::Step(node) if node.prefix => {
                 self.node(node.op.text(), |this| this.target(&node.target))
             }
