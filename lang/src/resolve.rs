@@ -74,10 +74,11 @@ impl Body {
     }
 
     fn var(&mut self, name: &str) -> &mut VarUse {
-        if !self.vars.contains_key(name) {
-            self.vars.insert(name.into(), VarUse::default());
-        }
-        &mut self.vars[name]
+        let index = match self.vars.get_index_of(name) {
+            Some(index) => index,
+            None => self.vars.insert_full(name.into(), VarUse::default()).0,
+        };
+        &mut self.vars[index]
     }
 
     fn read(&mut self, name: &str, span: Span) {

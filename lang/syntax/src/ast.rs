@@ -352,7 +352,7 @@ pub enum ParamKind {
     /// `$x`
     Required,
     /// `$x = constant`; that the expression is constant is not checked by the parser.
-    Default(Expr),
+    Default(Box<Expr>),
     /// `...$x`
     Rest,
 }

@@ -373,7 +373,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(crate) fn import_symbols(&mut self, symbols: Vec<ImportSymbol>) -> ImportWhat {
+    pub(crate) fn import_symbols(&mut self, symbols: Vec<Box<ImportSymbol>>) -> ImportWhat {
         for entry in &symbols {
             match (&entry.symbol, &entry.alias) {
                 (ImportName::Name(_), Some(ImportName::Variable(alias))) => self.report(
@@ -390,7 +390,7 @@ impl<'a> Builder<'a> {
                 _ => {}
             }
         }
-        ImportWhat::Symbols(symbols)
+        ImportWhat::Symbols(symbols.into_iter().map(|entry| *entry).collect())
     }
 
     // ---- Functions and classes ----------------------------------------------------------------------
@@ -427,11 +427,15 @@ impl<'a> Builder<'a> {
     pub(crate) fn class(
         &mut self,
         name: Option<Name>,
-        members: Vec<Option<Member>>,
+        members: Vec<Option<Box<Member>>>,
         start: u32,
         end: u32,
     ) -> Stmt {
-        let members = members.into_iter().flatten().collect();
+        let members = members
+            .into_iter()
+            .flatten()
+            .map(|member| *member)
+            .collect();
         let Some(name) = name else {
             let blocks = Vec::new();
             return self.stmt(StmtKind::Error(blocks), start, end);
@@ -705,14 +709,17 @@ impl<'a> Builder<'a> {
         )
     }
 
-    pub(crate) fn match_expr(&mut self, subject: Expr, arms: Vec<Option<Arm>>) -> ExprKind {
+    pub(crate) fn match_expr(&mut self, subject: Expr, arms: Vec<Option<Box<Arm>>>) -> ExprKind {
         let arms: Vec<MatchArm> = arms
             .into_iter()
             .flatten()
-            .map(|(patterns, value, start, end)| MatchArm {
-                patterns: patterns.unwrap_or_default(),
-                value,
-                span: self.span(start, end),
+            .map(|arm| {
+                let (patterns, value, start, end) = *arm;
+                MatchArm {
+                    patterns: patterns.unwrap_or_default(),
+                    value,
+                    span: self.span(start, end),
+                }
             })
             .collect();
         let mut defaults = arms.iter().filter(|arm| arm.is_default());
