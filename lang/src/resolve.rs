@@ -6,17 +6,17 @@
 //! tree and asks [`Body`] what was found at a node, by the node's address: included trees are kept in the body, so
 //! no node moves or goes away between the passes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use angarium_syntax::ast::{
     self, Arg, Block, Element, Expr, ExprKind, ImportWhat, LinkKind, ParamKind, Stmt, StmtKind,
     Target, TargetKind, TemplatePart, Variable,
 };
-use indexmap::IndexMap;
 
 use crate::Span;
 use crate::compile::{Arity, Compiler, Named, Role};
+use crate::hash::{HashMap, IndexMap};
 
 /// How a body uses a variable.
 #[derive(Clone, Debug, Default)]
