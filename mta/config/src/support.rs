@@ -75,7 +75,7 @@ const SHARED_WORKERS: Status = Ignored("hooks and queue run on the shared worker
 const HTTP: Status = NotYet("submission over HTTP");
 const CLIENT_VERIFY: Status = NotYet("the check of a peer's certificate");
 const DANE: Status = NotYet("DANE");
-const SOURCE: Status = NotYet("a choice of source addresses");
+const NONLOCAL: Status = NotYet("sending from addresses that are not this machine's");
 const CONTROL: Status = NotYet("the control socket");
 const MONITOR: Status = NotYet("metrics over HTTP");
 const PLUGINS: Status = NotYet("native plugins");
@@ -167,7 +167,6 @@ const TABLE: &[Row] = &[
         Instead("6"),
     ),
     key(Running, "addresses[].proxyprotocol", OUTBOUND_PROXY),
-    key(Running, "queues.sourceip", SOURCE),
     key(Running, "resolver.servers[].trusted", DANE),
     key(Running, "resolver.local", NotYet("local DNS records")),
     key(Running, "plugins", PLUGINS),
@@ -175,11 +174,9 @@ const TABLE: &[Row] = &[
     // smtpd-app.yaml: groups and transports
     key(
         Running,
-        "transports[].connection.sourceip.addresses",
-        SOURCE,
+        "transports[].connection.sourceip.nonlocal",
+        NONLOCAL,
     ),
-    key(Running, "transports[].connection.sourceip.random", SOURCE),
-    key(Running, "transports[].connection.sourceip.nonlocal", SOURCE),
     key(
         Running,
         "transports[].connection.proxyprotocol",

@@ -52,6 +52,15 @@ impl Default for Transport {
 }
 
 impl Transport {
+    /// The source addresses to choose from, with what `Try` overrides.
+    pub fn pool(&self, plan: &Plan) -> Sources {
+        let addresses = plan.sources.as_ref().unwrap_or(&self.sources.addresses);
+        Sources {
+            addresses: Arc::clone(addresses),
+            ordered: plan.ordered.unwrap_or(self.sources.ordered),
+        }
+    }
+
     /// The destination of a recipient by this transport, with what `Try` overrides.
     pub fn target(&self, recipient: &Address, plan: &Plan) -> Target {
         let domain = plan.domain.as_ref().unwrap_or(&recipient.domain);
@@ -146,7 +155,9 @@ pub struct Plan {
     /// The domain whose MX are looked up.
     pub domain: Option<Text>,
     /// Other source addresses.
-    pub sources: Option<Sources>,
+    pub sources: Option<Arc<[SourceIp]>>,
+    /// Whether the source addresses are used in the order listed; none: as the transport says.
+    pub ordered: Option<bool>,
     /// MX hosts to use.
     pub mx_include: Vec<Text>,
     /// MX hosts not to use.
@@ -213,6 +224,32 @@ mod tests {
         ] {
             assert_eq!(transport.target(&recipient, plan), want);
         }
+    }
+
+    #[test]
+    fn a_script_may_change_the_pool_or_only_its_order() {
+        let transport = Transport {
+            sources: Sources {
+                addresses: [source("192.0.2.1"), source("192.0.2.2")].into(),
+                ordered: false,
+            },
+            ..Transport::default()
+        };
+        let in_order = Plan {
+            ordered: Some(true),
+            ..Plan::default()
+        };
+        let other = Plan {
+            sources: Some([source("192.0.2.3")].into()),
+            ..Plan::default()
+        };
+        let seen = |plan: &Plan| {
+            let pool = transport.pool(plan);
+            (pool.addresses.len(), pool.ordered)
+        };
+        assert_eq!(seen(&Plan::default()), (2, false));
+        assert_eq!(seen(&in_order), (2, true));
+        assert_eq!(seen(&other), (1, false));
     }
 
     #[test]

@@ -30,10 +30,10 @@ impl ClientPlan {
         let destination = &task.destination;
         let script = &task.wishes.client;
         let source = task.source.as_ref();
-        let helo = script
-            .helo
-            .clone()
-            .or_else(|| source?.helo.as_ref().map(Text::to_string))
+        let of_source = source.and_then(|source| Some(source.helo.as_ref()?.to_string()));
+        let helo = (of_source.clone().filter(|_| script.own_sources))
+            .or_else(|| script.helo.clone())
+            .or(of_source)
             .or_else(|| transport.helo.clone())
             .unwrap_or_else(|| settings.hostname.clone());
         let mut tls = transport.tls.clone();

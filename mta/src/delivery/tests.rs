@@ -12,6 +12,7 @@ mod policies;
 mod pooling;
 mod sending;
 mod sink;
+mod sources;
 mod threads;
 
 use std::any::Any;

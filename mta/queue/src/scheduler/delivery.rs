@@ -22,7 +22,7 @@ impl<G: Gate> Scheduler<G> {
             let error = AttemptError::new(ErrorKind::Config, false, message);
             return self.not_found(slot, error, bound);
         };
-        let sources = plan.sources.as_ref().unwrap_or(&transport.sources);
+        let sources = transport.pool(plan);
         let resolution = Resolution::new(Request {
             target: transport.target(&item.recipient, plan),
             port: plan.port.unwrap_or(transport.port),
@@ -143,10 +143,7 @@ impl<G: Gate> Scheduler<G> {
         self.interner.share(&mut domain);
         let candidate = route.candidates.get(route.walk.place());
         route.grouping = candidate.and_then(|to| self.gate.grouping(to, &domain));
-        let sources = match &route.bound.plan.sources {
-            Some(sources) => sources.clone(),
-            None => self.transport(&item.transportid).sources.clone(),
-        };
+        let sources = self.transport(&item.transportid).pool(&route.bound.plan);
         let sources = match candidate {
             Some(to) => sources.towards(to.ip),
             None => sources,
@@ -202,12 +199,7 @@ impl<G: Gate> Scheduler<G> {
         let id = item.id;
         let source = grant.source.clone().or_else(|| {
             let transport = self.transport(&item.transportid);
-            let sources = route
-                .bound
-                .plan
-                .sources
-                .as_ref()
-                .unwrap_or(&transport.sources);
+            let sources = transport.pool(&route.bound.plan);
             sources.choose(candidate.ip, turn).cloned()
         });
         route.grant = Some(grant);

@@ -35,6 +35,10 @@ pub(super) struct Received {
     pub tls: bool,
     /// The number of the connection, from 1.
     pub connection: usize,
+    /// The address that it came from.
+    pub peer: Option<IpAddr>,
+    /// The name that the client gave.
+    pub helo: String,
 }
 
 /// TLS of the sink.
@@ -150,6 +154,8 @@ async fn serve(state: Rc<State>, number: usize, connection: Box<dyn Connection>)
         state,
         number,
         tls: false,
+        peer: connection.peer_addr().ok().map(|peer| peer.ip()),
+        helo: String::new(),
         mail: String::new(),
         rcpt: String::new(),
         accepted: false,
@@ -178,6 +184,8 @@ struct Session {
     state: Rc<State>,
     number: usize,
     tls: bool,
+    peer: Option<IpAddr>,
+    helo: String,
     mail: String,
     rcpt: String,
     /// The recipient was accepted.
@@ -228,6 +236,7 @@ impl Session {
             let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
             let goes_on = match verb.as_str() {
                 "EHLO" | "LHLO" => {
+                    self.helo = line.get(5..).unwrap_or_default().to_owned();
                     let tls = self.state.offer != Offer::Nothing && !self.tls;
                     let starttls = if tls { "250-STARTTLS\r\n" } else { "" };
                     let text = format!(
@@ -308,6 +317,8 @@ impl Session {
                 data,
                 tls: self.tls,
                 connection: self.number,
+                peer: self.peer,
+                helo: self.helo.clone(),
             });
         }
         Ok(self.say(stream, "EOD", "250 2.0.0 taken").await?

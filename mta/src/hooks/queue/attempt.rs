@@ -7,7 +7,7 @@ use std::time::Duration;
 use angarium_queue::attempt::SmtpState;
 use angarium_queue::item::{Address, Pairs};
 use angarium_queue::text::Text;
-use angarium_queue::transport::{HostOverride, Plan, SourceIp, Sources};
+use angarium_queue::transport::{HostOverride, Plan, SourceIp};
 use angarium_runtime::array::Key;
 use angarium_runtime::convert::{to_number, to_str};
 use angarium_runtime::native::{OptDecl, Throw, opt};
@@ -32,6 +32,8 @@ pub struct Client {
     pub lmtp: Option<bool>,
     /// `helo`
     pub helo: Option<String>,
+    /// `sourceip` was given: the names of its entries win over `helo`.
+    pub own_sources: bool,
     /// The address of MAIL; an empty one is the null sender.
     pub sender: Option<Address>,
     /// Parameters of MAIL.
@@ -311,16 +313,18 @@ pub(super) fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try,
     }
     client.helo = string("helo")?;
     if let Some(list) = reader.array("sourceip")? {
-        let mut addresses = Vec::new();
-        for entry in list.as_array().into_iter().flat_map(|list| list.values()) {
-            addresses.push(source(&entry, book)?);
+        let list = list.as_array().into_iter().flat_map(|list| list.values());
+        let own: Result<Vec<SourceIp>, Throw> = list
+            .map(|entry| source(&entry, book, client.helo.as_deref()))
+            .collect();
+        let own = own?;
+        // An empty list says nothing about the address.
+        if !own.is_empty() {
+            plan.sources = Some(own.into());
+            client.own_sources = true;
         }
-        let ordered = reader.boolean("sourceip_random") == Some(false);
-        plan.sources = Some(Sources {
-            addresses: addresses.into(),
-            ordered,
-        });
     }
+    plan.ordered = reader.boolean("sourceip_random").map(|random| !random);
     client.tls = match string("tls")? {
         Some(name) => Some(TlsMode::from_name(&name).map_err(|why| reader.refuse("tls", &why))?),
         None => None,
@@ -393,7 +397,13 @@ pub(super) fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try,
 pub struct AddressBook(pub HashMap<String, SourceIp>);
 
 /// One entry of `sourceip`: an id or address, or an array with `id` or `address`, and `helo`.
-fn source(entry: &Value, book: Option<&AddressBook>) -> Result<SourceIp, Throw> {
+///
+/// The name of the entry wins over `helo` of the same call, and that over the configured one.
+fn source(
+    entry: &Value,
+    book: Option<&AddressBook>,
+    helo_for_all: Option<&str>,
+) -> Result<SourceIp, Throw> {
     let text = |value: Value| to_str(&value).to_text().into_owned();
     let (name, helo) = match entry.as_array() {
         Some(array) => {
@@ -432,7 +442,7 @@ fn source(entry: &Value, book: Option<&AddressBook>) -> Result<SourceIp, Throw> 
             )));
         }
     };
-    if let Some(helo) = helo {
+    if let Some(helo) = helo.as_deref().or(helo_for_all) {
         source.helo = Some(Text::from(helo));
     }
     Ok(source)

@@ -1,0 +1,175 @@
+//! Source addresses: by configuration and by script, several of 127/8.
+
+use std::collections::BTreeMap;
+
+use super::bundle::transports;
+use super::*;
+
+/// Three addresses with names, used by the transport.
+fn pool(port: u16, more: &str) -> String {
+    let plain = format!("connection: {{port: {port}}}");
+    let with_pool = format!(
+        "connection:
+          port: {port}
+          sourceip: {{addresses: [one, two, {{address: 127.0.0.4, helo: four.test}}]{more}}}"
+    );
+    let addresses = "addresses:
+  - {id: one, address: 127.0.0.2, hostname: one.test}
+  - {id: two, address: 127.0.0.3, hostname: two.test}
+";
+    transports(port, addresses).replace(&plain, &with_pool)
+}
+
+/// Peers and names that the sink saw, with how often.
+fn seen(sink: &Sink) -> BTreeMap<(String, String), usize> {
+    let mut seen = BTreeMap::new();
+    for mail in sink.received() {
+        let peer = mail.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        *seen.entry((peer, mail.helo)).or_default() += 1;
+    }
+    seen
+}
+
+fn pair(ip: &str, helo: &str) -> (String, String) {
+    (ip.to_owned(), helo.to_owned())
+}
+
+async fn send(rig: &mut Rig, sink: &Sink, count: usize) {
+    let before = sink.received().len();
+    for n in 0..count {
+        let from = format!("s{}@from.test", n % 7);
+        rig.submit_from(&from, "b@a.test", MESSAGE, Change::None)
+            .await;
+    }
+    rig.until(|| sink.received().len() == before + count).await;
+    rig.settled().await;
+}
+
+#[test]
+fn addresses_of_a_transport_take_turns_each_with_its_name() {
+    run(|dir| async move {
+        let sink = Sink::accepting();
+        let app = pool(sink.port(), "");
+        let setup = Setup::bundle(&[("config/smtpd-app.yaml", &app)]).domains(&["a.test"]);
+        let mut rig = setup.start(dir.path());
+        send(&mut rig, &sink, 30).await;
+        let want = BTreeMap::from([
+            (pair("127.0.0.2", "one.test"), 10),
+            (pair("127.0.0.3", "two.test"), 10),
+            (pair("127.0.0.4", "four.test"), 10),
+        ]);
+        assert_eq!(seen(&sink), want);
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn a_day_s_limit_on_the_first_address_sends_message_101_from_the_second() {
+    run(|dir| async move {
+        let sink = Sink::accepting();
+        let app = pool(sink.port(), ", random: false");
+        let warm_up = "version: '6.0'
+rate: {algorithm: fixedwindow}
+policies:
+  - fields: [localip]
+    conditions:
+      - {if: {localip: 127.0.0.2}, then: {rate: 100/86400, tag: day 1}}
+";
+        let mut rig = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("config/smtpd-policy.yaml", warm_up),
+        ])
+        .domains(&["a.test"])
+        .start(dir.path());
+        for _ in 0..10 {
+            send(&mut rig, &sink, 10).await;
+        }
+        assert_eq!(
+            seen(&sink),
+            BTreeMap::from([(pair("127.0.0.2", "one.test"), 100)])
+        );
+        send(&mut rig, &sink, 1).await;
+        let last = sink.received().pop().expect("message 101");
+        assert_eq!(last.helo, "two.test");
+        rig.clock.advance(Duration::from_secs(86_400));
+        send(&mut rig, &sink, 1).await;
+        let next_day = sink.received().pop().expect("message 102");
+        assert_eq!(next_day.helo, "one.test");
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn a_script_chooses_by_sender_and_by_order() {
+    run(|dir| async move {
+        let sink = Sink::accepting();
+        let app = pool(sink.port(), "");
+        let before = r#"
+$all = ["one", "two", ["address" => "127.0.0.5", "helo" => "five.test"]];
+if ($message["senderaddress"]["localpart"] == "s0")
+    Try(["sourceip_random" => false]);
+if ($message["senderaddress"]["localpart"] == "s1")
+    Try(["sourceip" => ["one", ["id" => "two", "helo" => "other.test"]], "sourceip_random" => false, "helo" => "mine.test"]);
+if ($message["senderaddress"]["localpart"] == "s2")
+    Try(["helo" => "mine.test"]);
+$chosen = $all[hash($message["sender"]) % 3];
+echo $message["sender"] . " from " . (is_array($chosen) ? "five" : $chosen);
+Try(["sourceip" => [$chosen]]);
+"#;
+        let setup = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("hooks/queue/predelivery.hsl", before),
+        ]);
+        let mut rig = setup.domains(&["a.test"]).start(dir.path());
+        send(&mut rig, &sink, 21).await;
+        let mut by_sender: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for mail in sink.received() {
+            by_sender.entry(mail.mail).or_default().push(mail.helo);
+        }
+        let of = |name: &str| {
+            let found = by_sender.iter().find(|(mail, _)| mail.contains(name));
+            let mut names = found.map(|(_, names)| names.clone()).unwrap_or_default();
+            names.dedup();
+            names
+        };
+        assert_eq!(
+            of("<s0@"),
+            ["one.test"],
+            "the transport's pool, in its order"
+        );
+        assert_eq!(
+            of("<s1@"),
+            ["mine.test"],
+            "one name for the addresses of the call"
+        );
+        assert_eq!(of("<s2@"), ["mine.test"]);
+        for n in 3..7 {
+            let name = format!("<s{n}@");
+            let line = rig.lines(&format!("s{n}@from.test from ")).remove(0);
+            let chosen = line.rsplit(' ').next().unwrap_or_default().to_owned();
+            assert_eq!(of(&name), [format!("{chosen}.test")], "always the same");
+        }
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn an_address_that_is_not_ours_fails_for_a_time() {
+    run(|dir| async move {
+        let sink = Sink::accepting();
+        let app = transports(sink.port(), "");
+        let before = r#"Try(["sourceip" => ["192.0.2.1"]]);"#;
+        let setup = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("hooks/queue/predelivery.hsl", before),
+        ]);
+        let mut rig = setup.domains(&["a.test"]).start(dir.path());
+        rig.submit("b@a.test", MESSAGE, Change::None).await;
+        let line = rig.only().await;
+        has(
+            &line,
+            &["localip=192.0.2.1", "error=network", "result=QUEUE"],
+        );
+        rig.stop().await;
+    });
+}
