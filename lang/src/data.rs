@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use angarium_syntax::ast::{Element, Pair, StrLit, Variable};
+use angarium_syntax::ast::{Element, StrLit, Variable};
 
 use crate::Span;
 use crate::bytecode::Const;
@@ -241,11 +241,10 @@ impl Compiler<'_> {
         let mut entries = Vec::with_capacity(elements.len());
         let errors = self.error_count();
         for element in elements {
-            let Element::Pair(pair) = element else {
+            let Element::Pair { key, value, .. } = element else {
                 let span = match element {
-                    Element::Value(value) => value.span,
-                    Element::Spread(spread) => spread.value.span,
-                    Element::Pair(pair) => pair.key.span,
+                    Element::Value(value) | Element::Spread { value, .. } => value.span,
+                    Element::Pair { key, .. } => key.span,
                 };
                 self.error(
                     span,
@@ -254,7 +253,6 @@ impl Compiler<'_> {
                 );
                 continue;
             };
-            let Pair { key, value, .. } = &**pair;
             let name = match fold(key) {
                 Some(Const::Str(name)) => String::from_utf8_lossy(&name).into_owned(),
                 _ => {

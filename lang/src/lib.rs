@@ -13,7 +13,6 @@ pub mod bytecode;
 mod compile;
 pub mod data;
 mod fold;
-mod hash;
 pub mod listing;
 pub mod modules;
 mod resolve;

@@ -363,6 +363,7 @@ impl Scripts {
         };
         let context = execution.variable("context").unwrap_or_default();
         let fuel = execution.fuel_used();
+        execution.close().await;
         services
             .log
             .hook(run.hook, run.id, decided.as_deref(), fuel);

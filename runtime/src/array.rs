@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use crate::dict::Dict;
 use crate::frozen::{FrozenArray, FrozenKey, Pin};
+use crate::graveyard;
 use crate::memory;
 use crate::string::{Str, hash_bytes, hash_seed};
 use crate::value::Value;
@@ -272,8 +273,15 @@ impl Drop for Array {
         memory::credit(self.charged);
         // Nested containers are taken apart by a loop, so that depth is bounded by memory and not by the stack.
         match &mut self.form {
-            Form::List(values) => crate::cell::bury(values.iter_mut()),
-            Form::Hash { dict, .. } => crate::cell::bury(dict.values_mut()),
+            Form::List(values) => {
+                if !values.is_empty() {
+                    graveyard::bury_list(std::mem::take(values));
+                }
+            }
+            Form::Hash { dict, .. } if dict.len() > graveyard::LARGE_ENTRIES => {
+                graveyard::bury_entries(dict.take().into_iter().map(|(_, value)| value));
+            }
+            Form::Hash { dict, .. } => graveyard::bury(dict.values_mut()),
         }
     }
 }
@@ -501,6 +509,15 @@ impl Array {
             }
             Form::Hash { .. } => unreachable!("the hash form returned above"),
         }
+    }
+
+    /// Makes room for `more` entries besides those that are there.
+    pub fn reserve(&mut self, more: usize) {
+        match &mut self.form {
+            Form::List(values) => values.reserve(more),
+            Form::Hash { dict, .. } => dict.reserve(more),
+        }
+        self.recharge();
     }
 
     /// Removes the last entry and gives its value; keys of the others stay.
@@ -812,6 +829,15 @@ impl<'a> View<'a> {
                 Form::Hash { dict, .. } => Values::Hash(dict.places().iter()),
             },
             View::Frozen(array, pin) => Values::Frozen(0, array, pin),
+        }
+    }
+
+    /// The values when this is a packed list of this thread.
+    #[must_use]
+    pub fn as_list(self) -> Option<&'a [Value]> {
+        match self {
+            View::Local(array) => array.as_list(),
+            View::Frozen(..) => None,
         }
     }
 

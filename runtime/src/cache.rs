@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use crate::array::{Key, View};
 use crate::convert::{strict_equal, to_number, truthy};
-use crate::frozen::{Pin, Tree, freeze};
+use crate::frozen::{Freezer, Pin, Tree};
 use crate::host::{Host, MessageScope};
 use crate::native::{Cx, Input, Step, Task, Throw};
 use crate::object::Function;
+use crate::pieces::PIECE_BYTES;
 use crate::shared::ExecutionId;
 use crate::value::{Kind, Value};
 use crate::waits;
@@ -397,6 +398,8 @@ enum Stage {
     Called,
     Updated,
     Timed,
+    /// The result is being stored.
+    Storing,
 }
 
 /// A call through a cache.
@@ -412,6 +415,8 @@ pub(crate) struct CachedCall {
     marked: bool,
     old: Option<Arc<Tree>>,
     result: Value,
+    /// What is being stored, in pieces, and for how long.
+    storing: Option<(Freezer, f64)>,
 }
 
 impl CachedCall {
@@ -477,6 +482,7 @@ impl CachedCall {
             marked: false,
             old: None,
             result: Value::None,
+            storing: None,
         })
     }
 
@@ -530,7 +536,7 @@ impl CachedCall {
         }
     }
 
-    fn time(&mut self, cx: &Cx<'_>) -> Result<Step, Throw> {
+    fn time(&mut self, cx: &mut Cx<'_>) -> Result<Step, Throw> {
         if let Some(function) = &self.options.ttl_function {
             self.stage = Stage::Timed;
             return Ok(Step::Call(
@@ -548,11 +554,23 @@ impl CachedCall {
         self.store(cx, ttl)
     }
 
-    fn store(&mut self, cx: &Cx<'_>, ttl: f64) -> Result<Step, Throw> {
-        if let Some(place) = &self.place
-            && ttl > 0.0
-        {
-            let tree = freeze(&self.result)?;
+    fn store(&mut self, cx: &mut Cx<'_>, ttl: f64) -> Result<Step, Throw> {
+        if self.place.is_some() && ttl > 0.0 {
+            self.stage = Stage::Storing;
+            self.storing = Some((Freezer::new(&self.result), ttl));
+        }
+        self.go_on_storing(cx)
+    }
+
+    fn go_on_storing(&mut self, cx: &mut Cx<'_>) -> Result<Step, Throw> {
+        if let (Some(place), Some((freezer, ttl))) = (&self.place, &mut self.storing) {
+            let mut spent = 0;
+            let tree = freezer.go_on(&mut spent, PIECE_BYTES / 64);
+            cx.charge(spent);
+            let Some(tree) = tree? else {
+                return Ok(Step::Again);
+            };
+            let ttl = *ttl;
             let lifetime = Duration::try_from_secs_f64(ttl).unwrap_or(Duration::MAX);
             let now = cx.host.clock.monotonic().0;
             self.caches
@@ -587,6 +605,7 @@ impl Task for CachedCall {
                 self.time(cx)
             }
             Stage::Timed => self.store(cx, to_number(&value)),
+            Stage::Storing => self.go_on_storing(cx),
         }
     }
 }
@@ -724,7 +743,7 @@ mod tests {
     }
 
     fn tree(text: &str) -> Arc<Tree> {
-        freeze(&Value::from(text)).unwrap()
+        crate::frozen::freeze(&Value::from(text)).unwrap()
     }
 
     fn is_hit(caches: &Caches, place: &Place) -> bool {

@@ -1,4 +1,4 @@
-//! Shared variables, and how deep structures are dropped.
+//! Shared variables.
 
 use std::cell::{Ref, RefCell};
 use std::rc::{Rc, Weak};
@@ -168,46 +168,6 @@ impl Value {
 
 impl Drop for VarCell {
     fn drop(&mut self) {
-        bury(std::iter::once(self.value.get_mut()));
-    }
-}
-
-#[derive(Default)]
-struct Graveyard {
-    pending: Vec<Value>,
-    busy: bool,
-}
-
-thread_local! {
-    static GRAVEYARD: RefCell<Graveyard> = RefCell::default();
-}
-
-/// Drops the containers among `values` one after the other instead of inside each other, whatever holds what: arrays,
-/// closures, shared variables, objects. The depth of a structure is then bounded by memory, not by the stack.
-pub(crate) fn bury<'a>(values: impl Iterator<Item = &'a mut Value>) {
-    let mut containers = values.filter(|value| value.is_container()).peekable();
-    if containers.peek().is_none() {
-        return;
-    }
-    // While the thread ends there is no graveyard any more: then values are dropped as they are.
-    let first = GRAVEYARD.try_with(|graveyard| {
-        let mut graveyard = graveyard.borrow_mut();
-        graveyard
-            .pending
-            .extend(containers.map(|value| std::mem::replace(value, Value::None)));
-        !std::mem::replace(&mut graveyard.busy, true)
-    });
-    if first != Ok(true) {
-        return;
-    }
-    while let Ok(Some(value)) = GRAVEYARD.try_with(|graveyard| {
-        let mut graveyard = graveyard.borrow_mut();
-        let next = graveyard.pending.pop();
-        if next.is_none() {
-            graveyard.busy = false;
-        }
-        next
-    }) {
-        drop(value);
+        crate::graveyard::bury(std::iter::once(self.value.get_mut()));
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::array::{Key, View};
 use crate::object::Function;
+use crate::pieces::{LARGE_BYTES, LARGE_ENTRIES, PIECE_BYTES};
 use crate::string::{MAX_STRING, Str};
 use crate::value::Value;
 
@@ -253,45 +254,81 @@ pub fn write_str_while(out: &mut Vec<u8>, value: &Value, go_on: impl FnMut(usize
     }
 }
 
-fn write_dump_while(
-    out: &mut Vec<u8>,
-    value: &Value,
-    mut go_on: impl FnMut(usize) -> bool,
-) -> bool {
-    // (array, position of the next entry)
-    let mut open: Vec<(Value, usize)> = Vec::new();
-    write_dump_leaf(out, value, &mut open);
-    while let Some((array, position)) = open.last_mut() {
-        if !go_on(out.len()) {
-            return false;
+fn write_dump_while(out: &mut Vec<u8>, value: &Value, go_on: impl FnMut(usize) -> bool) -> bool {
+    Dumper::new(value).write(out, usize::MAX, go_on) == Dumped::Whole
+}
+
+/// How far a text was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dumped {
+    /// To its end.
+    Whole,
+    /// As far as it was to go this time.
+    Part,
+    /// As far as it may get.
+    Over,
+}
+
+/// Writes the text form of a value (4.3), in parts if need be.
+pub(crate) struct Dumper {
+    start: Option<Value>,
+    /// Arrays, and the positions of their next entries.
+    open: Vec<(Value, usize)>,
+}
+
+impl Dumper {
+    pub(crate) fn new(value: &Value) -> Dumper {
+        Dumper {
+            start: Some(value.clone()),
+            open: Vec::new(),
         }
-        let entry = array.as_array().and_then(|view| view.entry_at(*position));
-        let Some((key, value, next)) = entry else {
-            out.push(b']');
-            open.pop();
-            continue;
-        };
-        if *position > 0 && out.last() != Some(&b'[') {
-            out.push(b',');
-        }
-        *position = next;
-        match &key {
-            Key::Integer(number) => {
-                out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
-            }
-            Key::String(string) => write_quoted(out, string.as_bytes()),
-            Key::None | Key::Gap => out.extend_from_slice(b"none"),
-        }
-        out.extend_from_slice(b"=>");
-        if let Value::String(string) = &value
-            && string.len() > 4096
-            && !go_on(out.len().saturating_add(string.len()))
-        {
-            return false;
-        }
-        write_dump_leaf(out, &value, &mut open);
     }
-    true
+
+    /// Goes on until the text is whole, `out` has `enough` bytes, or `fits` does not hold for a number of bytes.
+    pub(crate) fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        enough: usize,
+        mut fits: impl FnMut(usize) -> bool,
+    ) -> Dumped {
+        if let Some(value) = self.start.take() {
+            write_dump_leaf(out, &value, &mut self.open);
+        }
+        while let Some((array, position)) = self.open.last_mut() {
+            if !fits(out.len()) {
+                return Dumped::Over;
+            }
+            if out.len() >= enough {
+                return Dumped::Part;
+            }
+            let entry = array.as_array().and_then(|view| view.entry_at(*position));
+            let Some((key, value, next)) = entry else {
+                out.push(b']');
+                self.open.pop();
+                continue;
+            };
+            if let Value::String(string) = &value
+                && string.len() > 4096
+                && !fits(out.len().saturating_add(string.len()))
+            {
+                return Dumped::Over;
+            }
+            if *position > 0 && out.last() != Some(&b'[') {
+                out.push(b',');
+            }
+            *position = next;
+            match &key {
+                Key::Integer(number) => {
+                    out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
+                }
+                Key::String(string) => write_quoted(out, string.as_bytes()),
+                Key::None | Key::Gap => out.extend_from_slice(b"none"),
+            }
+            out.extend_from_slice(b"=>");
+            write_dump_leaf(out, &value, &mut self.open);
+        }
+        Dumped::Whole
+    }
 }
 
 fn write_dump_leaf(out: &mut Vec<u8>, value: &Value, open: &mut Vec<(Value, usize)>) {
@@ -347,48 +384,124 @@ pub fn strict_equal(a: &Value, b: &Value) -> bool {
 /// As [`strict_equal`]; adds to `work` what the comparison is worth in units of fuel.
 #[must_use]
 pub fn strict_equal_counted(a: &Value, b: &Value, work: &mut usize) -> bool {
-    let mut pending: Vec<(Value, Value)> = Vec::new();
-    if !strict_leaf(a, b, &mut pending, work) {
-        return false;
-    }
-    // Arrays share parts: a pair that was compared once is not compared again, or the time could be exponential.
-    let mut seen = HashSet::new();
-    let mut held: Vec<(Value, Value)> = Vec::new();
-    let mut steps = 0_u32;
-    while let Some(pair) = pending.pop() {
-        steps += 1;
-        if steps > 64
-            && let (Value::Array(x), Value::Array(y)) = (&pair.0, &pair.1)
-            && !seen.insert((x.identity(), y.identity()))
-        {
-            continue;
-        }
-        let (Some(a), Some(b)) = (pair.0.as_array(), pair.1.as_array()) else {
-            return false;
-        };
-        for (key, value) in a.iter() {
-            let Some(other) = b.get(&key) else {
-                return false;
-            };
-            *work = work.saturating_add(1);
-            if !strict_leaf(&value, &other, &mut pending, work) {
-                return false;
-            }
-        }
-        if steps > 64 {
-            // The addresses stay in use as long as they are remembered.
-            held.push(pair);
-        }
-    }
-    true
+    Comparison::new(a, b).go_on(work, usize::MAX) == Some(true)
 }
 
-fn strict_leaf(a: &Value, b: &Value, pending: &mut Vec<(Value, Value)>, work: &mut usize) -> bool {
+/// A pair that is still to be compared.
+enum Pair {
+    /// Two arrays, from a position of the order of the first.
+    Arrays(Value, Value, usize),
+    /// Two long texts of one length, from a byte on.
+    Texts(Str, Str, usize),
+}
+
+/// A comparison by strict equality, in parts if need be.
+pub struct Comparison {
+    pending: Vec<Pair>,
+    /// Arrays share parts: a pair that was compared once is not compared again, or the time could be exponential.
+    seen: HashSet<[(*const (), u32); 2]>,
+    /// The addresses stay in use as long as they are remembered.
+    held: Vec<(Value, Value)>,
+    steps: u32,
+    /// They were found to differ.
+    differ: bool,
+}
+
+impl Comparison {
+    /// Of two values.
+    #[must_use]
+    pub fn new(a: &Value, b: &Value) -> Comparison {
+        let mut comparison = Comparison {
+            pending: Vec::new(),
+            seen: HashSet::new(),
+            held: Vec::new(),
+            steps: 0,
+            differ: false,
+        };
+        comparison.differ = !strict_leaf(a, b, &mut comparison.pending, &mut 0);
+        comparison
+    }
+
+    /// Goes on until the answer is known or about `most` units of fuel are spent, which are added to `work`.
+    pub fn go_on(&mut self, work: &mut usize, most: usize) -> Option<bool> {
+        let end = work.saturating_add(most);
+        while !self.differ {
+            let Some(pair) = self.pending.pop() else {
+                return Some(true);
+            };
+            if *work >= end {
+                self.pending.push(pair);
+                return None;
+            }
+            match pair {
+                Pair::Texts(a, b, at) => {
+                    let (x, y) = (a.as_bytes(), b.as_bytes());
+                    let next = x.len().min(at.saturating_add(PIECE_BYTES));
+                    *work = work.saturating_add((next - at) / 64);
+                    self.differ = x.get(at..next) != y.get(at..next);
+                    if next < x.len() {
+                        self.pending.push(Pair::Texts(a, b, next));
+                    }
+                }
+                Pair::Arrays(a, b, position) => self.arrays(a, b, position, work, end),
+            }
+        }
+        Some(false)
+    }
+
+    fn arrays(&mut self, a: Value, b: Value, position: usize, work: &mut usize, end: usize) {
+        if position == 0 {
+            self.steps = self.steps.saturating_add(1);
+            if self.steps > 64
+                && let (Value::Array(x), Value::Array(y)) = (&a, &b)
+                && !self.seen.insert([x.identity(), y.identity()])
+            {
+                return;
+            }
+        }
+        let (Some(x), Some(y)) = (a.as_array(), b.as_array()) else {
+            self.differ = true;
+            return;
+        };
+        let mut next = position;
+        // The rest is looked at before what is found on the way: its place is below theirs.
+        let place = self.pending.len();
+        while *work < end {
+            let Some((key, value, behind)) = x.entry_at(next) else {
+                if self.steps > 64 {
+                    self.held.push((a, b));
+                }
+                return;
+            };
+            next = behind;
+            *work = work.saturating_add(1);
+            let equal = y
+                .get(&key)
+                .is_some_and(|other| strict_leaf(&value, &other, &mut self.pending, work));
+            if !equal {
+                self.differ = true;
+                return;
+            }
+        }
+        self.pending.insert(place, Pair::Arrays(a, b, next));
+    }
+}
+
+fn strict_leaf(a: &Value, b: &Value, pending: &mut Vec<Pair>, work: &mut usize) -> bool {
     match (a, b) {
         (Value::None, Value::None) => true,
         (Value::Boolean(a), Value::Boolean(b)) => a == b,
         (Value::Number(a), Value::Number(b)) => a == b,
         (Value::String(a), Value::String(b)) => {
+            if let (Str::Heap(x), Str::Heap(y)) = (a, b)
+                && Rc::ptr_eq(x, y)
+            {
+                return true;
+            }
+            if a.len() > LARGE_BYTES && a.len() == b.len() {
+                pending.push(Pair::Texts(a.clone(), b.clone(), 0));
+                return true;
+            }
             *work = work.saturating_add(a.len().min(b.len()) / 64);
             a == b
         }
@@ -398,13 +511,13 @@ fn strict_leaf(a: &Value, b: &Value, pending: &mut Vec<(Value, Value)>, work: &m
         (Value::Array(x), Value::Array(y)) if x.identity() == y.identity() => {
             *work = work.saturating_add(a.as_array().map_or(0, |view| view.len()) / 8);
             if may_hold_nan(a) {
-                pending.push((a.clone(), b.clone()));
+                pending.push(Pair::Arrays(a.clone(), b.clone(), 0));
             }
             true
         }
         _ => match (a.as_array(), b.as_array()) {
             (Some(x), Some(y)) if x.len() == y.len() => {
-                pending.push((a.clone(), b.clone()));
+                pending.push(Pair::Arrays(a.clone(), b.clone(), 0));
                 true
             }
             _ => false,
@@ -415,11 +528,13 @@ fn strict_leaf(a: &Value, b: &Value, pending: &mut Vec<(Value, Value)>, work: &m
 /// Whether a shared array can differ from itself: only a NaN (or a nested array, which may hold one) can do that.
 fn may_hold_nan(array: &Value) -> bool {
     array.as_array().is_some_and(|view| {
-        view.values().any(|value| match value {
-            Value::Number(number) => number.is_nan(),
-            Value::Array(_) => true,
-            _ => false,
-        })
+        // A long one is looked at in parts.
+        view.len() > LARGE_ENTRIES
+            || view.values().any(|value| match value {
+                Value::Number(number) => number.is_nan(),
+                Value::Array(_) => true,
+                _ => false,
+            })
     })
 }
 

@@ -155,6 +155,22 @@ impl Dict {
         Some(value)
     }
 
+    /// All entries, gaps included; none are left.
+    pub fn take(&mut self) -> Vec<(Key, Value)> {
+        self.index = None;
+        self.gaps = 0;
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Makes room for `more` entries.
+    pub fn reserve(&mut self, more: usize) {
+        self.entries.reserve(more);
+        if let Some(index) = &mut self.index {
+            let entries = &self.entries;
+            index.reserve(more, |at| hash(entries[*at as usize].0.borrow()));
+        }
+    }
+
     fn close_gaps(&mut self) {
         self.entries.retain(|(key, _)| !matches!(key, Key::Gap));
         self.gaps = 0;

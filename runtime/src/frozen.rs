@@ -14,9 +14,11 @@ use indexmap::IndexMap;
 
 use crate::array::{Key, KeyHash, KeyRef};
 use crate::cell::VarCell;
+use crate::graveyard;
 use crate::memory;
 use crate::native::{ClassId, NativeFn, Throw};
 use crate::object::{Function, Object, UserFunction};
+use crate::pieces::{LARGE_BYTES, PIECE_BYTES};
 use crate::string::{INLINE, Str, StrBuf, hash_bytes};
 use crate::value::{ArrayRef, Value};
 use crate::vm::unit::{Unit, UnitRef};
@@ -33,6 +35,17 @@ pub struct Tree {
     /// The value that the tree stands for.
     root: FrozenValue,
     bytes: usize,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if self.bytes > graveyard::LARGE_BYTES || self.arrays.len() > graveyard::LARGE_ENTRIES {
+            graveyard::bury_tree(
+                std::mem::take(&mut self.strings),
+                std::mem::take(&mut self.arrays),
+            );
+        }
+    }
 }
 
 /// A library object in its frozen form (Map, Set, Regex, keys …).
@@ -228,42 +241,152 @@ impl From<FreezeError> for Throw {
 /// [`FreezeError::NotStorable`] when `value` holds something that is bound to its execution, [`FreezeError::Memory`]
 /// when the frozen form does not fit into the budget.
 pub fn freeze(value: &Value) -> Result<Arc<Tree>, FreezeError> {
-    let mut tree = Tree::default();
-    // An array's place is taken before its elements are known; the work list keeps deep nesting off the stack.
-    let mut work = Work::default();
-    tree.root = tree.add(value, &mut work)?;
+    let mut freezer = Freezer::new(value);
     loop {
-        if let Some((index, cell)) = work.cells.pop() {
-            tree.cells[index as usize] = tree.add(&cell.get(), &mut work)?;
-            continue;
+        if let Some(tree) = freezer.go_on(&mut 0, usize::MAX)? {
+            return Ok(tree);
         }
-        let Some((index, array)) = work.arrays.pop() else {
-            return Ok(Arc::new(tree));
-        };
-        let Some(view) = array.as_array() else {
-            continue;
-        };
-        let frozen = if view.is_list() {
-            let mut values = Vec::with_capacity(view.len());
-            for value in view.values() {
-                values.push(tree.add(&value, &mut work)?);
+    }
+}
+
+/// Freezes a value, in parts if need be.
+pub struct Freezer {
+    root: Option<Value>,
+    tree: Tree,
+    work: Work,
+    /// The array whose entries are being frozen.
+    open: Option<Open>,
+}
+
+/// An array of which a part is frozen.
+struct Open {
+    index: u32,
+    array: Value,
+    /// The next entry.
+    position: usize,
+    frozen: Growing,
+}
+
+enum Growing {
+    List(Vec<FrozenValue>),
+    Hash(IndexMap<FrozenKey, FrozenValue, KeyHash>),
+}
+
+impl Freezer {
+    /// Of a value.
+    #[must_use]
+    pub fn new(value: &Value) -> Freezer {
+        Freezer {
+            root: Some(value.clone()),
+            tree: Tree::default(),
+            work: Work::default(),
+            open: None,
+        }
+    }
+
+    /// Goes on until the tree is there or about `most` units of fuel are spent, which are added to `spent`.
+    ///
+    /// # Errors
+    /// As [`freeze`].
+    pub fn go_on(
+        &mut self,
+        spent: &mut usize,
+        most: usize,
+    ) -> Result<Option<Arc<Tree>>, FreezeError> {
+        let end = spent.saturating_add(most);
+        let (tree, work) = (&mut self.tree, &mut self.work);
+        // An array's place is taken before its elements are known; the work list keeps deep nesting off the stack.
+        if let Some(root) = self.root.take() {
+            tree.root = tree.add(&root, work)?;
+        }
+        while *spent < end {
+            if let Some(open) = &mut self.open {
+                if open.go_on(tree, work, spent, end)?
+                    && let Some(open) = self.open.take()
+                {
+                    let frozen = match open.frozen {
+                        Growing::List(values) => FrozenArray::List(values.into_boxed_slice()),
+                        Growing::Hash(table) => FrozenArray::Hash(table),
+                    };
+                    tree.grow(frozen.len().saturating_mul(size_of::<FrozenValue>()))?;
+                    tree.arrays[open.index as usize] = frozen;
+                }
+                continue;
             }
-            FrozenArray::List(values.into_boxed_slice())
-        } else {
-            let mut table = IndexMap::with_capacity_and_hasher(view.len(), KeyHash);
-            for (key, value) in view.iter() {
-                let key = match key {
-                    Key::Integer(number) => FrozenKey::Integer(number),
-                    Key::String(string) => FrozenKey::String(string.as_bytes().into()),
-                    Key::None | Key::Gap => FrozenKey::None,
-                };
-                tree.grow(64)?;
-                table.insert(key, tree.add(&value, &mut work)?);
+            if let Some((index, text, copy)) = work.texts.last_mut() {
+                let (start, text) = (copy.len(), text.as_bytes());
+                copy.reserve_exact(text.len() - start);
+                let next = text.len().min(start.saturating_add(PIECE_BYTES));
+                copy.extend_from_slice(text.get(start..next).unwrap_or_default());
+                *spent = spent.saturating_add(1 + (next - start) / 64);
+                if next == text.len() {
+                    tree.strings[*index as usize] = std::mem::take(copy).into_boxed_slice();
+                    work.texts.pop();
+                }
+                continue;
             }
-            FrozenArray::Hash(table)
+            if let Some((index, cell)) = work.cells.pop() {
+                tree.cells[index as usize] = tree.add(&cell.get(), work)?;
+                continue;
+            }
+            let Some((index, array)) = work.arrays.pop() else {
+                return Ok(Some(Arc::new(std::mem::take(tree))));
+            };
+            let Some(view) = array.as_array() else {
+                continue;
+            };
+            *spent = spent.saturating_add(1);
+            let frozen = if view.is_list() {
+                Growing::List(Vec::with_capacity(view.len()))
+            } else {
+                let table = IndexMap::with_capacity_and_hasher(view.len(), KeyHash);
+                Growing::Hash(table)
+            };
+            self.open = Some(Open {
+                index,
+                array,
+                position: 0,
+                frozen,
+            });
+        }
+        Ok(None)
+    }
+}
+
+impl Open {
+    /// Freezes entries; whether there are no more.
+    fn go_on(
+        &mut self,
+        tree: &mut Tree,
+        work: &mut Work,
+        spent: &mut usize,
+        end: usize,
+    ) -> Result<bool, FreezeError> {
+        let Some(view) = self.array.as_array() else {
+            return Ok(true);
         };
-        tree.grow(frozen.len().saturating_mul(size_of::<FrozenValue>()))?;
-        tree.arrays[index as usize] = frozen;
+        while *spent < end {
+            let Some((key, value, next)) = view.entry_at(self.position) else {
+                return Ok(true);
+            };
+            self.position = next;
+            let before = tree.bytes;
+            match &mut self.frozen {
+                Growing::List(values) => values.push(tree.add(&value, work)?),
+                Growing::Hash(table) => {
+                    let key = match key {
+                        Key::Integer(number) => FrozenKey::Integer(number),
+                        Key::String(string) => FrozenKey::String(string.as_bytes().into()),
+                        Key::None | Key::Gap => FrozenKey::None,
+                    };
+                    tree.grow(64)?;
+                    table.insert(key, tree.add(&value, work)?);
+                }
+            }
+            let more = (tree.bytes - before).min(LARGE_BYTES);
+            *spent = spent.saturating_add(1 + more / 64);
+        }
+        Ok(false)
     }
 }
 
@@ -272,6 +395,8 @@ pub fn freeze(value: &Value) -> Result<Arc<Tree>, FreezeError> {
 #[derive(Default)]
 struct Work {
     arrays: Vec<(u32, Value)>,
+    /// Large texts, and how much of them is copied.
+    texts: Vec<(u32, Str, Vec<u8>)>,
     cells: Vec<(u32, Rc<VarCell>)>,
     cell_index: HashMap<*const VarCell, u32>,
     function_index: HashMap<*const Function, u32>,
@@ -318,7 +443,13 @@ impl Tree {
                 }
                 let index = index(self.strings.len())?;
                 self.grow(string.len().saturating_add(size_of::<Box<[u8]>>()))?;
-                self.strings.push(string.as_bytes().into());
+                if string.len() > LARGE_BYTES {
+                    // Copied in pieces, when its turn comes.
+                    self.strings.push(Box::default());
+                    work.texts.push((index, string.clone(), Vec::new()));
+                } else {
+                    self.strings.push(string.as_bytes().into());
+                }
                 if let Some(buffer) = long {
                     work.string_index.insert(Rc::as_ptr(buffer), index);
                     work.kept_strings.push(Rc::clone(buffer));

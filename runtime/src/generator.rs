@@ -94,6 +94,6 @@ impl Drop for Generator {
     fn drop(&mut self) {
         let registers = &mut self.state.get_mut().registers;
         memory::credit(registers.len() * size_of::<Value>());
-        crate::cell::bury(registers.iter_mut());
+        crate::graveyard::bury(registers.iter_mut());
     }
 }

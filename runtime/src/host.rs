@@ -13,6 +13,7 @@ use angarium_effects::{Clock, Dns, Monotonic, Random};
 
 use crate::exception::Place;
 use crate::native::{Finish, Job, LocalFuture};
+use crate::pieces::Prepared;
 use crate::shared::ExecutionId;
 use crate::string::hash_bytes;
 
@@ -155,6 +156,8 @@ pub struct Host {
     extensions: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
     /// Where the last waiting built-in was called.
     called_at: RefCell<Option<Place>>,
+    /// What was done in pieces for the instruction that runs.
+    pub(crate) prepared: RefCell<Vec<Prepared>>,
 }
 
 impl Host {
@@ -188,6 +191,7 @@ impl Host {
             hostname,
             extensions: RefCell::default(),
             called_at: RefCell::default(),
+            prepared: RefCell::default(),
         }
     }
 

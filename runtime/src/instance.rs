@@ -148,7 +148,7 @@ impl Properties {
 impl Drop for Properties {
     fn drop(&mut self) {
         memory::credit(self.entries.capacity() * size_of::<(Str, Value)>());
-        crate::cell::bury(self.entries.iter_mut().map(|(_, value)| value));
+        crate::graveyard::bury(self.entries.iter_mut().map(|(_, value)| value));
     }
 }
 

@@ -14,6 +14,7 @@ use indexmap::{Equivalent, IndexMap, IndexSet};
 
 use crate::array::{Array, KeyHash};
 use crate::frozen::{FreezeError, FrozenObject, Pin, Tree, freeze};
+use crate::graveyard;
 use crate::library::Library;
 use crate::memory;
 use crate::native::{Args, ClassDecl, ClassId, Cx, FnDecl, Outcome, Throw};
@@ -171,11 +172,20 @@ impl Entries {
         }
     }
 
-    /// Drops what the values hold, however deep.
+    /// Drops what the values hold, however deep; many of them in pieces.
     fn bury(&mut self) {
+        let large = self.len() > graveyard::LARGE_ENTRIES;
         match self {
-            Entries::Strings(entries) => crate::cell::bury(entries.values_mut()),
-            Entries::Words(entries) => crate::cell::bury(entries.values_mut()),
+            Entries::Strings(entries) if large => {
+                let entries = std::mem::take(entries).into_iter();
+                graveyard::bury_entries(entries.map(|(_, value)| value));
+            }
+            Entries::Words(entries) if large => {
+                let entries = std::mem::take(entries).into_iter();
+                graveyard::bury_entries(entries.map(|(_, value)| value));
+            }
+            Entries::Strings(entries) => graveyard::bury(entries.values_mut()),
+            Entries::Words(entries) => graveyard::bury(entries.values_mut()),
         }
     }
 

@@ -53,6 +53,22 @@ pub enum Thrown {
     End(Box<dyn Any>),
     /// The host's limits on time, fuel or memory; it cannot be caught.
     Limit(&'static str),
+    /// No end at all: what was asked for is much work, and goes on as a task, in pieces.
+    Later(Later),
+}
+
+/// Work that is too much for one step.
+pub struct Later {
+    pub(crate) task: Box<dyn Task>,
+    /// Whether the instruction is done again when the task has prepared what it needs; otherwise the task's value is its
+    /// result.
+    pub(crate) again: bool,
+}
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Later")
+    }
 }
 
 impl Throw {
@@ -82,6 +98,22 @@ impl Throw {
     #[must_use]
     pub fn limit(what: &'static str) -> Throw {
         Throw(Box::new(Thrown::Limit(what)))
+    }
+
+    /// Goes on with a call as a task, in pieces between which others have their turn: for a plain built-in that sees that
+    /// it was given much to do. The task's value is the result of the call.
+    #[cold]
+    #[must_use]
+    pub fn later(task: impl Task + 'static) -> Throw {
+        let task = Box::new(task);
+        Throw(Box::new(Thrown::Later(Later { task, again: false })))
+    }
+
+    /// As [`Throw::later`] for an instruction: it is done again when the task is done.
+    #[cold]
+    pub(crate) fn again(task: impl Task + 'static) -> Throw {
+        let task = Box::new(task);
+        Throw(Box::new(Thrown::Later(Later { task, again: true })))
     }
 
     /// What was thrown.
@@ -276,21 +308,33 @@ impl Cx<'_> {
         if let Value::String(string) = value {
             return self.append(out, string.as_bytes());
         }
-        let mut over = None;
         let start = out.len();
-        let whole = crate::convert::write_str_while(out, value, |len| {
-            if len > crate::string::MAX_STRING {
-                over = Some(Throw::error("string too long"));
-            } else if len > 1 << 12 && crate::memory::would_exceed(len.saturating_mul(2)) {
-                over = Some(Throw::limit("memory"));
-            }
-            over.is_none()
-        });
+        let whole = crate::convert::write_str_while(out, value, |len| self.fits_growing(len));
         self.charge(out.len().saturating_sub(start) / 32);
-        match over {
-            Some(throw) if !whole => Err(throw),
-            _ => Ok(()),
+        if whole { Ok(()) } else { Err(self.over()) }
+    }
+
+    /// Whether a text that grows by doubling may have `len` bytes.
+    pub(crate) fn fits_growing(&self, len: usize) -> bool {
+        len <= crate::string::MAX_STRING
+            && (len <= 1 << 12 || !crate::memory::would_exceed(len.saturating_mul(2)))
+    }
+
+    /// Why a text ended that [`Cx::fits_growing`] did not let grow: the budget, which is looked at first because its end is
+    /// not to be caught, or the limit of texts.
+    pub(crate) fn over(&self) -> Throw {
+        if crate::memory::would_exceed(crate::string::MAX_STRING) {
+            Throw::limit("memory")
+        } else {
+            Throw::error("string too long")
         }
+    }
+
+    /// Whether the VM should look at the budgets soon: work of many steps asks this to know when to pause.
+    #[inline]
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        *self.fuel < -DUE
     }
 
     /// Makes sure that an array of `entries` may be built.
@@ -317,6 +361,9 @@ impl Cx<'_> {
         Ok(())
     }
 }
+
+/// Debt of fuel after which work pauses.
+const DUE: i64 = 4096;
 
 fn fits(bytes: usize) -> Result<(), Throw> {
     if bytes > crate::string::MAX_STRING {

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::fast::FixedState;
 
 use crate::frozen::Pin;
+use crate::graveyard;
 use crate::memory;
+use crate::pieces::LARGE_BYTES;
 
 /// Longest string that is stored inside the value itself.
 pub const INLINE: usize = 14;
@@ -61,6 +63,9 @@ impl StrBuf {
 impl Drop for StrBuf {
     fn drop(&mut self) {
         memory::credit(BASE + self.bytes.capacity());
+        if self.bytes.capacity() > graveyard::LARGE_BYTES {
+            graveyard::bury_bytes(std::mem::take(&mut self.bytes));
+        }
     }
 }
 
@@ -149,6 +154,18 @@ impl Str {
             bytes.extend_from_slice(old);
             bytes.extend_from_slice(more);
             *self = Str::Heap(Rc::new(StrBuf::new(bytes)));
+        }
+    }
+
+    /// Whether `more` bytes can be appended in place without moving a large text.
+    #[inline]
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        match self {
+            Str::Heap(buffer) if Rc::strong_count(buffer) == 1 => {
+                let capacity = buffer.bytes.capacity();
+                capacity - buffer.bytes.len() >= more || capacity <= 4 * LARGE_BYTES
+            }
+            _ => false,
         }
     }
 

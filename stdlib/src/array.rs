@@ -4,11 +4,14 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use angarium_runtime::array::{Array, Key, KeyHash, View};
-use angarium_runtime::convert::{strict_equal_counted, truthy};
+use angarium_runtime::convert::{loose_equal_counted, strict_equal_counted, truthy};
 use angarium_runtime::native::{Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
 use angarium_runtime::object::Function;
+use angarium_runtime::pieces::{self, LARGE_ENTRIES, PIECE_BYTES, PIECE_ENTRIES};
 use angarium_runtime::value::Value;
 use smallvec::smallvec;
+
+use crate::large;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
@@ -117,6 +120,15 @@ fn array_combine(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let (Some(keys), Some(values)) = (args.get(0).as_array(), args.get(1).as_array()) else {
         return Ok(Value::None);
     };
+    if keys.len() > LARGE_ENTRIES {
+        cx.fits_entries(keys.len())?;
+        let (keys, values) = (args.get(0).clone(), args.get(1).clone());
+        return Err(Throw::pieces(large::combine(
+            keys,
+            values,
+            args.get(2).clone(),
+        )));
+    }
     cx.reserve_entries(keys.len())?;
     let mut result = Array::new();
     let mut values = values.values();
@@ -139,6 +151,10 @@ pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         return Ok(Value::None);
     };
     let separator = args.bytes(1);
+    if array.len() > PIECE_ENTRIES || array.values().any(|value| is_large(&value)) {
+        let separator = crate::string::text(&args, 1);
+        return Err(Throw::pieces(large::join(args.get(0).clone(), separator)));
+    }
     let mut out = Vec::new();
     let mut add = |cx: &mut Cx<'_>, at: usize, value: &Value| {
         if at > 0 {
@@ -170,6 +186,10 @@ fn array_keys(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let Some(array) = args.get(0).as_array() else {
         return Ok(Value::None);
     };
+    if array.len() > LARGE_ENTRIES {
+        cx.fits_entries(array.len())?;
+        return Err(Throw::pieces(large::keys(args.get(0).clone())));
+    }
     cx.reserve_entries(array.len())?;
     Ok(array
         .iter()
@@ -215,11 +235,25 @@ pub(crate) fn range(cx: &mut Cx<'_>, start: f64, stop: f64, step: f64, inclusive
     };
     // NaN and negative counts become 0, infinite ones fail the size check.
     let count = count as usize;
+    if count > LARGE_ENTRIES {
+        cx.fits_entries(count)?;
+        let number = move |index: usize| Value::Number(start + index as f64 * step);
+        return Err(Throw::pieces(large::list(count, number)));
+    }
     cx.reserve_entries(count)?;
     Ok((0..count)
         .map(|index| Value::Number(start + index as f64 * step))
         .collect::<Array>()
         .into())
+}
+
+/// Whether a value alone is worth work in pieces.
+fn is_large(value: &Value) -> bool {
+    match value {
+        Value::String(string) => string.len() > PIECE_BYTES,
+        Value::Array(_) => true,
+        _ => false,
+    }
 }
 
 /// Entries in a new order: number keys counted anew, string keys kept.
@@ -238,6 +272,11 @@ fn array_reverse(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let Some(array) = args.get(0).as_array() else {
         return Ok(Value::None);
     };
+    if array.len() > LARGE_ENTRIES {
+        cx.fits_entries(array.len())?;
+        let last = |_: &mut Cx<'_>, left: usize| left - 1;
+        return Err(Throw::pieces(large::reordered(args.get(0).clone(), last)));
+    }
     cx.reserve_entries(array.len())?;
     let mut entries: Vec<_> = array.iter().collect();
     entries.reverse();
@@ -248,6 +287,11 @@ fn array_shuffle(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let Some(array) = args.get(0).as_array() else {
         return Ok(Value::None);
     };
+    if array.len() > LARGE_ENTRIES {
+        cx.fits_entries(array.len())?;
+        let any = |cx: &mut Cx<'_>, left: usize| cx.host.random.below(left as u64) as usize;
+        return Err(Throw::pieces(large::reordered(args.get(0).clone(), any)));
+    }
     cx.reserve_entries(array.len())?;
     let mut entries: Vec<_> = array.iter().collect();
     for last in (1..entries.len()).rev() {
@@ -495,14 +539,14 @@ impl Task for Ready {
 }
 
 fn array_includes(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
-    includes(cx, args, strict_equal_counted)
+    includes(cx, args, false)
 }
 
 /// `array_includes` and, with loose equality, `in_array`.
 pub(crate) fn includes(
     cx: &mut Cx<'_>,
     args: Args<'_>,
-    equal: fn(&Value, &Value, &mut usize) -> bool,
+    loose: bool,
 ) -> Result<Box<dyn Task>, Throw> {
     if args.get(0).as_function().is_some() {
         return walk(
@@ -513,6 +557,16 @@ pub(crate) fn includes(
         );
     }
     let needle = args.get(0);
+    let long = |array: View<'_>| array.len() > LARGE_ENTRIES;
+    if is_large(needle) || args.get(1).as_array().is_some_and(long) {
+        let found = large::includes(needle.clone(), args.get(1).clone(), loose);
+        return Ok(Box::new(pieces::Piecewise(found)));
+    }
+    let equal = if loose {
+        loose_equal_counted
+    } else {
+        strict_equal_counted
+    };
     let found = args.get(1).as_array().is_some_and(|array| {
         let mut work = array.len();
         let found = array.values().any(|value| equal(needle, &value, &mut work));

@@ -1,8 +1,14 @@
 //! Built-ins whose cost grows with their input: in the loop below a size, on the host's thread pool above it.
 
-use angarium_runtime::frozen::{FreezeError, Pin, freeze};
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_runtime::frozen::{FreezeError, Freezer, Pin, Tree, freeze};
 use angarium_runtime::memory::{self, Account};
-use angarium_runtime::native::{Cx, Finish, Heavy, Throw};
+use angarium_runtime::native::{Cx, Finish, Heavy, Input, Job, Step, Task, Throw};
+use angarium_runtime::pieces::PIECE_BYTES;
 use angarium_runtime::value::Value;
 
 /// Input up to this size is worked on in the loop: some tens of microseconds.
@@ -51,16 +57,27 @@ pub fn run(
     if size <= INLINE_BYTES {
         return Ok(Heavy::Done(work(values)?));
     }
-    let Ok(frozen) = values.iter().map(freeze).collect::<Result<Vec<_>, _>>() else {
-        return Ok(Heavy::Done(work(values)?));
-    };
+    Err(Throw::later(FreezeAndRun {
+        freezers: values.iter().map(Freezer::new).collect(),
+        values: values.to_vec(),
+        frozen: Vec::new(),
+        work: Some(work),
+        finish: Rc::default(),
+    }))
+}
+
+/// `work` on the values of these trees.
+fn job(
+    frozen: Vec<Arc<Tree>>,
+    work: impl FnOnce(&[Value]) -> Result<Value, Failure> + Send + 'static,
+) -> Job {
     let account = memory::swap(Account::default());
     memory::swap(account);
-    Ok(Heavy::Offload(Box::new(move || {
+    Box::new(move || {
         let before = memory::swap(account);
         let values: Vec<Value> = frozen.iter().map(|tree| Pin::new(tree).root()).collect();
         let result = work(&values);
-        drop(values);
+        drop((values, frozen));
         let result = result.and_then(|value| Ok(freeze(&value)?));
         memory::swap(before);
         let finish: Finish = Box::new(move |cx| {
@@ -69,5 +86,58 @@ pub fn run(
             Ok(Pin::new(&tree).root())
         });
         finish
-    })))
+    })
+}
+
+/// Freezes large values in pieces, and goes to the pool then.
+struct FreezeAndRun<W> {
+    values: Vec<Value>,
+    freezers: VecDeque<Freezer>,
+    frozen: Vec<Arc<Tree>>,
+    work: Option<W>,
+    finish: Rc<Cell<Option<Finish>>>,
+}
+
+impl<W> Task for FreezeAndRun<W>
+where
+    W: FnOnce(&[Value]) -> Result<Value, Failure> + Send + 'static,
+{
+    fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
+        if let Some(finish) = self.finish.take() {
+            return Ok(Step::Done(finish(cx)?));
+        }
+        if let Some(freezer) = self.freezers.front_mut() {
+            let mut spent = 0;
+            let tree = freezer.go_on(&mut spent, PIECE_BYTES / 64);
+            cx.charge(spent);
+            match tree {
+                Ok(Some(tree)) => {
+                    self.frozen.push(tree);
+                    self.freezers.pop_front();
+                }
+                Ok(None) => {}
+                Err(FreezeError::Memory) => return Err(Throw::limit("memory")),
+                Err(_) => {
+                    let Some(work) = self.work.take() else {
+                        return Err(Throw::error("the work was interrupted"));
+                    };
+                    return Ok(Step::Done(work(&self.values)?));
+                }
+            }
+            return Ok(Step::Again);
+        }
+        self.values.clear();
+        let Some(work) = self.work.take() else {
+            return Err(Throw::error("the work was interrupted"));
+        };
+        let run = cx
+            .host
+            .pool
+            .run(job(std::mem::take(&mut self.frozen), work));
+        let finish = Rc::clone(&self.finish);
+        Ok(Step::Await(Box::pin(async move {
+            finish.set(Some(run.await));
+            Ok(Value::None)
+        })))
+    }
 }

@@ -1,6 +1,5 @@
 //! Older names that scripts still use (stdlib.md, "Legacy and 5.x-era names").
 
-use angarium_runtime::convert::loose_equal_counted;
 use angarium_runtime::native::{Args, Cx, FnDecl, Imp, Outcome, Throw};
 use angarium_runtime::value::Value;
 
@@ -82,7 +81,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "in_array(needle: any, array: array): boolean",
         "Tells whether a value is in the array, compared with `==`, where array_includes takes `===`. A function as \
          `needle` is called with each value.",
-        |cx, args| array::includes(cx, args, loose_equal_counted),
+        |cx, args| array::includes(cx, args, true),
     )
     .legacy()
     .example(r#"in_array("1", [1]) // true"#),
@@ -96,7 +95,14 @@ pub const FUNCTIONS: &[FnDecl] = &[
     FnDecl::plain(
         "explode(delimiter: string, string: string, limit?: number = 0): array",
         "Splits like str_split, with the delimiter first.",
-        |cx, args| string::split(cx, args.bytes(1), args.bytes(0), args.integer(2, 0)),
+        |cx, args| {
+            let limit = args.integer(2, 0);
+            if string::is_large(args.bytes(1)) {
+                let (text, delimiter) = (string::text(&args, 1), string::text(&args, 0));
+                return Err(string::split_large(&text, &delimiter, limit));
+            }
+            string::split(cx, args.bytes(1), args.bytes(0), limit)
+        },
     )
     .legacy()
     .example(r#"explode(",", "a,b") // [0=>"a",1=>"b"]"#),

@@ -14,6 +14,7 @@ pub mod hash;
 pub mod heavy;
 pub mod inet;
 pub mod json;
+mod large;
 pub mod legacy;
 pub mod math;
 pub mod memory;

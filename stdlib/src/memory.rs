@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_runtime::frozen::{Pin, Tree, freeze};
+use angarium_runtime::frozen::{Freezer, Pin, Tree, freeze};
 use angarium_runtime::native::{Args, Cx, FnDecl, Input, Step, Task, Throw};
 use angarium_runtime::object::Function;
+use angarium_runtime::pieces::PIECE_BYTES;
 use angarium_runtime::shared::{Guard, SharedMemory};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
@@ -17,8 +18,8 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "memory_add(key: string, value: any): boolean",
         "Stores a value unless the key exists; tells whether it did.",
         |cx, mut args| {
-            let value = store(&args.take(1))?;
-            start(cx, &mut args, None, Op::Add(value))
+            let value = args.take(1);
+            start(cx, &mut args, None, Op::Add(None), Some(value))
         },
     )
     .example(r#"memory_add("doc-add", 1) // true"#),
@@ -29,7 +30,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         |cx, mut args| {
             let remove_if_zero = angarium_runtime::convert::truthy(args.get(2));
             let offset = -args.number(1, 1.0);
-            start(cx, &mut args, None, Op::Count { offset, remove_if_zero })
+            start(cx, &mut args, None, Op::Count { offset, remove_if_zero }, None)
         },
     )
     .example(r#"memory_dec("doc-dec", 2) // -2"#),
@@ -39,7 +40,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
          result is none.",
         |cx, mut args| {
             let offset = args.number(1, 1.0);
-            start(cx, &mut args, None, Op::Count { offset, remove_if_zero: false })
+            start(cx, &mut args, None, Op::Count { offset, remove_if_zero: false }, None)
         },
     )
     .example(r#"memory_inc("doc-inc") // 1"#),
@@ -48,7 +49,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "Removes a key, after calling `callback(key, value)`; tells whether it existed.",
         |cx, mut args| {
             let callback = callback(args.take(1));
-            start(cx, &mut args, callback, Op::Delete)
+            start(cx, &mut args, callback, Op::Delete, None)
         },
     )
     .example(r#"memory_delete("doc-missing") // false"#),
@@ -57,7 +58,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "Tells whether a key exists; if so, calls `callback(key, value)`.",
         |cx, mut args| {
             let callback = callback(args.take(1));
-            start(cx, &mut args, callback, Op::Exists)
+            start(cx, &mut args, callback, Op::Exists, None)
         },
     )
     .example(r#"memory_exists("doc-missing") // false"#),
@@ -67,7 +68,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
          none.",
         |cx, mut args| {
             let callback = callback(args.take(1));
-            start(cx, &mut args, callback, Op::Fetch)
+            start(cx, &mut args, callback, Op::Fetch, None)
         },
     )
     .example(r#"memory_fetch("doc-missing", function ($k) { return "no " . $k; }) // "no doc-missing""#),
@@ -76,8 +77,8 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "Stores a value. When the key existed, calls `callback(key, oldvalue)` first and returns true.",
         |cx, mut args| {
             let callback = callback(args.take(2));
-            let value = store(&args.take(1))?;
-            start(cx, &mut args, callback, Op::Store(value))
+            let value = args.take(1);
+            start(cx, &mut args, callback, Op::Store(None), Some(value))
         },
     )
     .example(r#"memory_store("doc-store", [1]) // false"#),
@@ -89,14 +90,14 @@ pub const FUNCTIONS: &[FnDecl] = &[
             let callback = callback(args.take(2));
             let initial = args.has(3).then(|| args.take(3));
             let value = args.take(1);
-            start(cx, &mut args, callback, Op::Update { value, initial })
+            start(cx, &mut args, callback, Op::Update { value, initial }, None)
         },
     )
     .example(r#"memory_update("doc-list", "x", function ($k, $c, $v) { $c[] = $v; return $c; }, []) // false"#),
 ];
 
 enum Op {
-    Add(Arc<Tree>),
+    Add(Option<Arc<Tree>>),
     Count {
         offset: f64,
         remove_if_zero: bool,
@@ -104,7 +105,7 @@ enum Op {
     Delete,
     Exists,
     Fetch,
-    Store(Arc<Tree>),
+    Store(Option<Arc<Tree>>),
     Update {
         value: Value,
         initial: Option<Value>,
@@ -121,6 +122,8 @@ struct Access {
     existed: bool,
     state: State,
     guard: Option<Guard>,
+    /// What is being made ready to be stored, in pieces.
+    freezer: Option<Freezer>,
 }
 
 enum State {
@@ -145,6 +148,7 @@ fn start(
     args: &mut Args<'_>,
     callback: Option<Rc<Function>>,
     op: Op,
+    stored: Option<Value>,
 ) -> Result<Box<dyn Task>, Throw> {
     let Value::String(key) = args.take(0) else {
         return Err(Throw::error("a key is needed"));
@@ -158,6 +162,7 @@ fn start(
         existed: false,
         state: State::Locking,
         guard: None,
+        freezer: stored.as_ref().map(Freezer::new),
     }))
 }
 
@@ -169,6 +174,23 @@ fn memory_of(cx: &Cx<'_>) -> Result<Rc<SharedMemory>, Throw> {
 
 impl Task for Access {
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
+        if let Some(freezer) = &mut self.freezer {
+            let mut spent = 0;
+            let tree = freezer.go_on(&mut spent, PIECE_BYTES / 64);
+            cx.charge(spent);
+            let Some(tree) = tree? else {
+                return Ok(Step::Again);
+            };
+            self.freezer = None;
+            match &mut self.op {
+                Op::Add(new) | Op::Store(new) => *new = Some(tree),
+                _ => {
+                    self.memory.set(self.key.as_bytes(), Some(tree))?;
+                    let existed = self.existed;
+                    return self.done(existed);
+                }
+            }
+        }
         match (&self.state, input) {
             (State::Locking, Input::Start) => {
                 self.guard = self.memory.try_lock(self.key.as_bytes(), cx.host.execution);
@@ -233,8 +255,8 @@ impl Access {
         match (&mut self.op, current) {
             (Op::Add(_), Some(_)) => self.done(false),
             (Op::Add(new), None) => {
-                let new = Arc::clone(new);
-                self.memory.set(self.key.as_bytes(), Some(new))?;
+                let new = new.take();
+                self.memory.set(self.key.as_bytes(), new)?;
                 self.done(true)
             }
             (
@@ -300,17 +322,17 @@ impl Access {
     /// The callback has answered, or there was none to ask.
     fn answered(&mut self, answer: Value) -> Result<Step, Throw> {
         let existed = self.existed;
-        match &self.op {
+        match &mut self.op {
             Op::Delete => {
                 self.memory.set(self.key.as_bytes(), None)?;
             }
             Op::Store(new) => {
-                let new = Arc::clone(new);
-                self.memory.set(self.key.as_bytes(), Some(new))?;
+                let new = new.take();
+                self.memory.set(self.key.as_bytes(), new)?;
             }
             Op::Update { .. } => {
-                let new = store(&answer)?;
-                self.memory.set(self.key.as_bytes(), Some(new))?;
+                self.freezer = Some(Freezer::new(&answer));
+                return Ok(Step::Again);
             }
             Op::Fetch => return self.done(answer),
             Op::Exists | Op::Add(_) | Op::Count { .. } => {}

@@ -394,10 +394,14 @@ impl Task for MatchAll {
                         texts.push(self.searcher.group(index));
                     }
                     let count = self.groups.first().map_or(0, Vec::len);
+                    cx.charge(self.groups.len());
                     if count.is_power_of_two() {
-                        cx.reserve_entries(count.saturating_mul(2 * self.groups.len()))?;
+                        cx.fits_entries(count.saturating_mul(2 * self.groups.len()))?;
                     }
                     if self.searcher.advance() {
+                        if cx.is_due() {
+                            return Ok(Step::Again);
+                        }
                         continue;
                     }
                 }
@@ -487,6 +491,9 @@ impl Task for Replace {
             }
             if !self.next(cx)? {
                 return Ok(self.done());
+            }
+            if cx.is_due() {
+                return Ok(Step::Again);
             }
         }
     }

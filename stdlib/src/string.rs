@@ -2,9 +2,12 @@
 
 use angarium_runtime::array::Array;
 use angarium_runtime::native::{Args, Cx, FnDecl, Outcome, Throw};
+use angarium_runtime::pieces::{self, LARGE_BYTES};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use memchr::memmem;
+
+use crate::large;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
@@ -99,16 +102,25 @@ fn ord(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 fn str_repeat(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let string = args.bytes(0);
     let times = usize::try_from(args.integer(1, 0)).unwrap_or(0);
+    let bytes = string.len().saturating_mul(times);
+    if bytes > LARGE_BYTES {
+        cx.fits(bytes)?;
+        return Err(Throw::pieces(pieces::repeat(&text(&args, 0), times)));
+    }
     cx.reserve(string.len().saturating_mul(times))?;
     Ok(string.repeat(times).into())
 }
 
 fn str_replace(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let (search, replace, subject) = (args.bytes(0), args.bytes(1), args.bytes(2));
-    cx.charge(subject.len() / 64);
     if search.is_empty() {
         return Ok(args.get(2).clone());
     }
+    if is_large(subject) || subject.len().saturating_mul(replace.len()) > LARGE_BYTES {
+        let (search, replace, subject) = (text(&args, 0), text(&args, 1), text(&args, 2));
+        return Err(Throw::pieces(large::replace(&search, replace, subject)));
+    }
+    cx.charge(subject.len() / 64);
     let mut out = Vec::new();
     let mut copied = 0;
     for at in memmem::find_iter(subject, search) {
@@ -125,7 +137,11 @@ fn str_replace(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn str_split(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    split(cx, args.bytes(0), args.bytes(1), args.integer(2, 0))
+    let limit = args.integer(2, 0);
+    if is_large(args.bytes(0)) {
+        return Err(split_large(&text(&args, 0), &text(&args, 1), limit));
+    }
+    split(cx, args.bytes(0), args.bytes(1), limit)
 }
 
 /// `str_split` and, with swapped arguments, `explode`.
@@ -197,6 +213,26 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
     Ok(Array::from_list(parts).into())
 }
 
+/// As [`split`] for a long string.
+#[cold]
+pub(crate) fn split_large(string: &Str, delimiter: &Str, limit: i64) -> Throw {
+    let most = match usize::try_from(limit.unsigned_abs()) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(most) => most,
+    };
+    Throw::pieces(large::split(string.clone(), delimiter, most, limit < 0))
+}
+
+/// Whether a string is worked on in pieces.
+pub(crate) fn is_large(bytes: &[u8]) -> bool {
+    bytes.len() > LARGE_BYTES
+}
+
+/// A hold on a string argument.
+pub(crate) fn text(args: &Args<'_>, index: usize) -> Str {
+    args.get(index).as_str().cloned().unwrap_or_default()
+}
+
 fn str_find(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let (string, substring) = (args.bytes(0), args.bytes(1));
     let offset = args.integer(2, 0);
@@ -211,6 +247,14 @@ fn str_find(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     else {
         return Ok((-1.0).into());
     };
+    if is_large(rest) {
+        let (string, substring) = (text(&args, 0), text(&args, 1));
+        return Err(Throw::pieces(large::find(
+            string,
+            &substring,
+            offset as usize,
+        )));
+    }
     cx.charge(rest.len() / 64);
     let found = match substring {
         [byte] => memchr::memchr(*byte, rest),
@@ -237,6 +281,10 @@ fn str_rfind(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     else {
         return Ok((-1.0).into());
     };
+    if is_large(head) {
+        let (string, substring) = (text(&args, 0), text(&args, 1));
+        return Err(Throw::pieces(large::rfind(string, &substring, head.len())));
+    }
     cx.charge(head.len() / 64);
     let found = match substring {
         [byte] => memchr::memrchr(*byte, head),
@@ -257,6 +305,10 @@ fn mapped(cx: &mut Cx<'_>, mut args: Args<'_>, change: fn(&mut [u8])) -> Outcome
         // What lies behind the text is 0, which no letter becomes.
         change(&mut bytes);
         return Ok(Value::String(Str::Inline(len, bytes)));
+    }
+    if string.len() > LARGE_BYTES {
+        cx.fits(string.len())?;
+        return Err(Throw::pieces(large::mapped(string, change)));
     }
     cx.reserve(string.len())?;
     let mut bytes = string.into_vec();
@@ -286,6 +338,11 @@ fn str_slice(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     if start >= len || end <= start {
         return Ok(Value::bytes(b""));
     }
+    if (end - start) as usize > LARGE_BYTES {
+        cx.fits((end - start) as usize)?;
+        let part = large::slice(text(&args, 0), start as usize, end as usize);
+        return Err(Throw::pieces(part));
+    }
     cx.charge((end - start) as usize / 64);
     Ok(Value::bytes(&string[start as usize..end as usize]))
 }
@@ -305,6 +362,9 @@ fn strip(cx: &mut Cx<'_>, args: Args<'_>, left: bool, right: bool) -> Outcome {
     };
     Ok(if start == 0 && end == string.len() {
         args.get(0).clone()
+    } else if end - start > LARGE_BYTES {
+        cx.fits(end - start)?;
+        return Err(Throw::pieces(large::slice(text(&args, 0), start, end)));
     } else {
         Value::bytes(&string[start..end])
     })
@@ -333,6 +393,10 @@ fn str_chunk(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     };
     if length == 0 || first == 0 {
         return Err(Throw::error("str_chunk: length must be at least 1"));
+    }
+    if is_large(string) {
+        cx.fits_entries(string.len() / length + 1)?;
+        return Err(Throw::pieces(large::chunk(text(&args, 0), first, length)));
     }
     cx.reserve_entries(string.len() / length + 1)?;
     let (head, rest) = string.split_at(first.min(string.len()));

@@ -1,7 +1,8 @@
 //! Types: conversions and tests.
 
 use angarium_runtime::convert;
-use angarium_runtime::native::{Args, Cx, FnDecl, Outcome};
+use angarium_runtime::native::{Args, Cx, FnDecl, Outcome, Throw};
+use angarium_runtime::pieces;
 use angarium_runtime::value::{Kind, Value};
 
 /// The functions of this family.
@@ -79,6 +80,13 @@ fn number(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 fn string(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     if let Value::String(_) = args.get(0) {
         return Ok(args.get(0).clone());
+    }
+    if args
+        .get(0)
+        .as_array()
+        .is_some_and(|array| !array.is_empty())
+    {
+        return Err(Throw::pieces(pieces::text_of(args.get(0))));
     }
     let mut text = Vec::new();
     cx.write_str(&mut text, args.get(0))?;

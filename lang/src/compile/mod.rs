@@ -12,6 +12,7 @@ mod condition;
 mod expr;
 mod stmt;
 
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use angarium_syntax::ast::{self, Expr, ExprKind, ParamKind};
@@ -19,7 +20,6 @@ use angarium_syntax::ast::{self, Expr, ExprKind, ParamKind};
 use crate::builtins::{Builtin, Builtins};
 use crate::bytecode::{Access, Const, Global, Instr, Op, Program, Proto};
 use crate::data::{DataBinding, DataImport};
-use crate::hash::{HashMap, HashSet};
 use crate::modules::{Loader, Loading, Module};
 use crate::resolve::{Body, Included};
 use crate::session::Scope;
@@ -268,31 +268,31 @@ impl<'a> Compiler<'a> {
             diagnostics: Vec::new(),
             modules: Vec::new(),
             module: 0,
-            module_files: HashMap::default(),
+            module_files: HashMap::new(),
             initial_runs: Vec::new(),
             main: 0,
-            members: HashSet::default(),
+            members: HashSet::new(),
             method_calls: Vec::new(),
             data: Vec::new(),
-            data_bindings: HashMap::default(),
+            data_bindings: HashMap::new(),
             origins: Vec::new(),
-            hoisted: HashMap::default(),
+            hoisted: HashMap::new(),
             chain: Vec::new(),
             open_includes: Vec::new(),
-            included: HashSet::default(),
-            included_files: HashSet::default(),
+            included: HashSet::new(),
+            included_files: HashSet::new(),
             included_bytes: 0,
-            trees: HashMap::default(),
-            host_variables: HashMap::default(),
+            trees: HashMap::new(),
+            host_variables: HashMap::new(),
             globals: Vec::new(),
             protos: Vec::new(),
             classes: Vec::new(),
             class: None,
             arities: Vec::new(),
             consts: Vec::new(),
-            const_index: HashMap::default(),
+            const_index: HashMap::new(),
             names: Vec::new(),
-            name_index: HashMap::default(),
+            name_index: HashMap::new(),
             scopes: Vec::new(),
             f: Function::default(),
         };
@@ -544,13 +544,14 @@ impl<'a> Compiler<'a> {
                 ExprKind::Array(elements) => {
                     for element in elements {
                         match element {
-                            ast::Element::Value(value) => pending.push(value),
-                            ast::Element::Spread(spread) => pending.push(&spread.value),
-                            ast::Element::Pair(pair) => pending.extend([&pair.key, &pair.value]),
+                            ast::Element::Value(value) | ast::Element::Spread { value, .. } => {
+                                pending.push(value)
+                            }
+                            ast::Element::Pair { key, value, .. } => pending.extend([key, value]),
                         }
                     }
                 }
-                ExprKind::Unary(node) => pending.push(&node.operand),
+                ExprKind::Unary { operand, .. } => pending.push(operand),
                 ExprKind::Binary(chain) => {
                     pending.push(&chain.first);
                     pending.extend(chain.rest.iter().map(|link| &link.operand));

@@ -8,7 +8,6 @@ use crate::convert::to_str;
 use crate::frozen::{Pin, freeze};
 use crate::native::Throw;
 use crate::shared::SharedMemory;
-use crate::string::Str;
 use crate::value::Value;
 use crate::vm::call::Called;
 use crate::vm::execution::Exit;
@@ -26,7 +25,7 @@ impl Fiber {
         let memory = self.shared_memory()?;
         let name = match name {
             Value::String(name) => name.clone(),
-            other => Str::from_vec(crate::vm::ops::text(other, &mut self.cx())?),
+            other => crate::vm::ops::text(other, &mut self.cx())?,
         };
         let execution = self.host.execution;
         if let Some(guard) = memory.try_lock(name.as_bytes(), execution) {

@@ -12,7 +12,7 @@ use crate::generator::{Generator, Status};
 use crate::host::{Matched, StopOnDrop};
 use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Class;
-use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Task, Throw};
+use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Task, Throw, Thrown};
 use crate::object::{Function, Object};
 use crate::regex::Regex;
 use crate::string::Str;
@@ -50,6 +50,9 @@ pub(crate) enum Called {
     /// The loop is left.
     Exit(Exit),
 }
+
+/// The counter of a task's frame after which the instruction of the frame below is done again.
+pub(crate) const AGAIN: u32 = 1;
 
 #[cold]
 fn too_deep() -> Throw {
@@ -604,10 +607,26 @@ impl Fiber {
             ))),
         };
         self.clear(first, given);
-        if let Ok(Called::Exit(_)) = &called {
-            self.waiting = Some(result);
+        match called {
+            Ok(Called::Exit(exit)) => {
+                self.waiting = Some(result);
+                Ok(Called::Exit(exit))
+            }
+            Err(throw) => self.later(throw, result),
+            called => called,
         }
-        called
+    }
+
+    /// Goes on with what a built-in left for later.
+    #[cold]
+    fn later(&mut self, throw: Throw, result: usize) -> Result<Called, Throw> {
+        match throw.into_inner() {
+            Thrown::Later(later) => {
+                self.start_later(later, result);
+                Ok(Called::Frame)
+            }
+            other => Err(Throw::from(other)),
+        }
     }
 
     /// Runs a built-in that calls back, in a frame of its own.
@@ -665,6 +684,13 @@ impl Fiber {
                     // Whoever was called has taken its arguments off: nothing is left to undefine.
                     self.frames.pop();
                     self.tasks.pop();
+                    if frame.pc == AGAIN
+                        && let Some(frame) = self.frames.last_mut()
+                    {
+                        // The instruction has what it needs now.
+                        frame.pc = frame.pc.saturating_sub(1);
+                        return Ok(Called::Frame);
+                    }
                     match self.frames.last().map(|frame| frame.kind) {
                         Some(FrameKind::Task) => {
                             input = Input::Value(value);
@@ -731,7 +757,7 @@ impl Fiber {
     ) -> Result<Called, Throw> {
         let subject = match subject {
             Value::String(subject) => subject.clone(),
-            other => Str::from_vec(crate::vm::ops::text(other, &mut self.cx())?),
+            other => crate::vm::ops::text(other, &mut self.cx())?,
         };
         let regex = pattern
             .as_object()

@@ -11,6 +11,7 @@ use angarium_effects::Monotonic;
 use crate::cell::take_thawed;
 use crate::convert;
 use crate::exception::{Exception, Place};
+use crate::graveyard::{self, Graveyard, PIECE};
 use crate::host::Host;
 use crate::memory::{self, Account};
 use crate::native::{Job, LocalFuture, Outcome, Throw, Thrown};
@@ -24,6 +25,9 @@ const SLICE: i64 = 8192;
 /// Most time between two turns of the executor: not all fuel burns at one speed, and an executor looks at sockets and timers
 /// only once in some sixty turns.
 const SLICE_TIME: Duration = Duration::from_micros(50);
+
+/// Most turns of others that a slice which took too long is made up for with: some two tenths of a second.
+const MOST_TURNS: u32 = 4096;
 
 /// What an execution may use. `None` means without limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +108,8 @@ impl Ended {
             }),
             Thrown::End(verdict) => Ended::Verdict(verdict),
             Thrown::Limit(what) => Ended::Limit(what),
+            // Whoever calls a built-in outside of the loop cannot go on with it.
+            Thrown::Later(_) => Ended::Limit("time"),
         }
     }
 }
@@ -133,6 +139,10 @@ pub struct Execution {
     deadline: Option<Monotonic>,
     /// An end that came while the execution was suspended.
     ended: Option<Ended>,
+    /// What waits to be freed; the execution goes on when nothing is left.
+    graveyard: Graveyard,
+    /// Turns that others have before this one, because its last slice took as long as that many.
+    turns: u32,
 }
 
 impl Execution {
@@ -179,16 +189,20 @@ impl Execution {
             account,
             deadline,
             ended: None,
+            graveyard: Graveyard::patient(),
+            turns: 0,
         }
     }
 
     /// Does something with the fiber under the account of this execution.
     pub(crate) fn enter<T>(&mut self, work: impl FnOnce(&mut Fiber) -> T) -> T {
         let outside = memory::swap(self.account);
+        let others = graveyard::swap(std::mem::take(&mut self.graveyard));
         memory::set_fuel_left(self.fiber.left);
         memory::take_owed();
         let result = work(&mut self.fiber);
         self.fiber.adopt(take_thawed());
+        self.graveyard = graveyard::swap(others);
         self.account = memory::swap(outside);
         result
     }
@@ -204,12 +218,20 @@ impl Execution {
             self.enter(Fiber::stop);
             return Suspend::Ended(Ended::Limit("time"));
         }
+        // What executions left that ended before is freed beside the others.
+        graveyard::free_orphans();
         let exit = self.enter(|fiber| {
             fiber.slice = SLICE;
             fiber.slice_end = fiber.host.clock.monotonic() + SLICE_TIME;
             fiber.unpark();
+            if graveyard::free(PIECE) {
+                return Exit::Slice;
+            }
             fiber.run()
         });
+        let late = self.fiber.host.clock.monotonic();
+        let late = late.since(self.fiber.slice_end).as_micros() / SLICE_TIME.as_micros();
+        self.turns = u32::try_from(late).map_or(MOST_TURNS, |turns| turns.min(MOST_TURNS));
         match exit {
             Exit::Done => Suspend::Done(self.enter(|fiber| {
                 let value = fiber
@@ -247,7 +269,7 @@ impl Execution {
                     }
                     Ok(())
                 }
-                Err(throw) => fiber.unwind(throw),
+                Err(throw) => fiber.go_on(throw, slot.unwrap_or(0)),
             }
         });
         if let Err(throw) = result {
@@ -256,7 +278,8 @@ impl Execution {
     }
 
     /// Runs to the end: awaits what built-ins wait for, gives the executor its turn after each slice of fuel, and ends
-    /// the script when its time is up.
+    /// the script when its time is up. A slice that took longer than it should, because a single step did, is made up for
+    /// with as many turns.
     ///
     /// # Errors
     /// How the execution ended, when the main program did not return.
@@ -264,9 +287,18 @@ impl Execution {
         let host = Rc::clone(&self.fiber.host);
         loop {
             match self.run() {
-                Suspend::Done(value) => return Ok(value),
-                Suspend::Ended(ended) => return Err(ended),
-                Suspend::Yield => yield_now().await,
+                Suspend::Done(value) => {
+                    self.pay().await;
+                    return Ok(value);
+                }
+                Suspend::Ended(ended) => {
+                    self.pay().await;
+                    return Err(ended);
+                }
+                Suspend::Yield => {
+                    yield_now().await;
+                    self.pay().await;
+                }
                 Suspend::Wait(future) => {
                     let outcome = self.wait(future).await?;
                     self.resume(outcome);
@@ -277,6 +309,30 @@ impl Execution {
                     self.resume(outcome);
                 }
             }
+        }
+    }
+
+    /// Gives others the turns that this execution owes them.
+    async fn pay(&mut self) {
+        for _ in 0..std::mem::take(&mut self.turns) {
+            yield_now().await;
+        }
+    }
+
+    /// Frees what the execution holds, in pieces between which others have their turn. Dropping it frees a piece at once, and
+    /// leaves the rest to the executions of the thread that run next.
+    pub async fn close(mut self) {
+        self.enter(Fiber::finish);
+        while self.enter(|fiber| {
+            let begun = fiber.host.clock.monotonic();
+            loop {
+                let more = fiber.release() | graveyard::free(PIECE);
+                if !more || fiber.host.clock.monotonic().since(begun) >= SLICE_TIME {
+                    return more;
+                }
+            }
+        }) {
+            yield_now().await;
         }
     }
 
@@ -361,6 +417,7 @@ impl Drop for Execution {
             let (host, library) = (Rc::clone(&fiber.host), Arc::clone(&fiber.library));
             *fiber = Fiber::new(host, library);
         });
+        graveyard::bequeath(std::mem::take(&mut self.graveyard));
     }
 }
 

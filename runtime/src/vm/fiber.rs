@@ -350,6 +350,15 @@ impl Fiber {
     /// The end of the script when fuel or memory are used up.
     #[cold]
     pub(crate) fn tick(&mut self) -> Result<Tick, Throw> {
+        // An instruction is not done again after a look at the budgets of its own code.
+        if !self.host.prepared.borrow().is_empty()
+            && self
+                .frames
+                .last()
+                .is_none_or(|frame| frame.kind != FrameKind::Task)
+        {
+            self.host.prepared.borrow_mut().clear();
+        }
         if memory::exceeded() {
             return Err(Throw::limit("memory"));
         }
@@ -368,7 +377,10 @@ impl Fiber {
         // Asking for the time costs as much as some instructions: once in four quanta, and after work that took many.
         let look = debt > QUANTUM || self.slice & (3 * QUANTUM) == 0;
         Ok(
-            if self.slice <= 0 || look && self.host.clock.monotonic() >= self.slice_end {
+            if self.slice <= 0
+                || look && self.host.clock.monotonic() >= self.slice_end
+                || crate::graveyard::is_waiting()
+            {
                 Tick::Yield
             } else {
                 Tick::Go
@@ -389,6 +401,7 @@ impl Fiber {
 
     /// Ends the execution: drops frames and takes cycles among variables apart.
     pub(crate) fn finish(&mut self) {
+        self.host.prepared.borrow_mut().clear();
         self.frames.clear();
         self.tasks.clear();
         self.end_generators();
@@ -399,22 +412,34 @@ impl Fiber {
     }
 }
 
-impl Drop for Fiber {
-    fn drop(&mut self) {
-        self.finish();
+impl Fiber {
+    /// Takes a part of what a finished execution holds apart; whether something is left.
+    pub(crate) fn release(&mut self) -> bool {
+        /// Variables or objects that are looked at in one step.
+        const PART: usize = 1024;
         self.instances.clear();
-        for cell in std::mem::take(&mut self.cells) {
+        let rest = self.cells.len().saturating_sub(PART);
+        for cell in self.cells.drain(rest..) {
             if let Some(cell) = cell.upgrade() {
                 cell.set(Value::Undefined);
             }
         }
-        for object in std::mem::take(&mut self.objects) {
+        let rest = self.objects.len().saturating_sub(PART);
+        for object in self.objects.drain(rest..) {
             if let Some(object) = object.upgrade()
                 && let Some(instance) = ObjectData::of(&object)
             {
                 instance.clear();
             }
         }
+        !(self.cells.is_empty() && self.objects.is_empty())
+    }
+}
+
+impl Drop for Fiber {
+    fn drop(&mut self) {
+        self.finish();
+        while self.release() {}
     }
 }
 

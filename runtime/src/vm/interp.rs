@@ -594,7 +594,7 @@ impl Fiber {
                         Ok(Next::Jump(target)) => pc = target as usize,
                         Ok(Next::Frame) => continue 'frame,
                         Ok(Next::Exit(exit)) => return exit,
-                        Err(throw) => match self.unwind(throw) {
+                        Err(throw) => match self.go_on(throw, base + r(instr.a)) {
                             Ok(()) => continue 'frame,
                             Err(throw) => return Exit::Thrown(throw),
                         },
@@ -602,7 +602,8 @@ impl Fiber {
                     regs = window(&mut self.stack, base);
                 };
                 save!();
-                match self.unwind(thrown) {
+                let result = code.get(pc.wrapping_sub(1)).map_or(0, |instr| r(instr.a));
+                match self.go_on(thrown, base + result) {
                     Ok(()) => {}
                     Err(throw) => return Exit::Thrown(throw),
                 }

@@ -1,12 +1,49 @@
 //! Exceptions: from what a built-in or an instruction throws to the handler that catches it.
 
 use crate::exception::{Exception, Place};
-use crate::native::{Throw, Thrown};
+use crate::native::{Input, Later, Throw, Thrown};
 use crate::string::Str;
 use crate::value::Value;
+use crate::vm::call::AGAIN;
 use crate::vm::fiber::{Fiber, Frame, FrameKind};
 
 impl Fiber {
+    /// Goes on after a throw of the instruction that runs: at its handler, or with the work that it left for later, whose
+    /// value goes to register `result` of the stack.
+    ///
+    /// # Errors
+    /// As [`Fiber::unwind`].
+    pub(crate) fn go_on(&mut self, throw: Throw, result: usize) -> Result<(), Throw> {
+        match throw.into_inner() {
+            Thrown::Later(later) => {
+                self.start_later(later, result);
+                Ok(())
+            }
+            other => self.unwind(Throw::from(other)),
+        }
+    }
+
+    /// Makes a frame for work that was left for later; it begins when the loop looks at the frames.
+    pub(crate) fn start_later(&mut self, later: Later, result: usize) {
+        let above = self
+            .frames
+            .last()
+            .map_or(0, |frame| frame.base as usize + self.registers_of(frame));
+        // What an instruction needs before it is done again is no value of a register.
+        let result = if later.again { above } else { result };
+        self.grow(above.max(result));
+        self.frames.push(Frame {
+            pc: if later.again { AGAIN } else { 0 },
+            base: above as u32,
+            proto: 0,
+            instance: 0,
+            result: result as u32,
+            kind: FrameKind::Task,
+        });
+        self.tasks.push(later.task);
+        self.pending = Some(Input::Start);
+    }
+
     /// Finds the handler of a throw and makes its frame the running one.
     ///
     /// # Errors
@@ -15,7 +52,7 @@ impl Fiber {
         let value = match throw.into_inner() {
             Thrown::Value(value) => value,
             Thrown::Error(message) => self.exception(&message),
-            uncatchable @ (Thrown::End(_) | Thrown::Limit(_)) => {
+            uncatchable @ (Thrown::End(_) | Thrown::Limit(_) | Thrown::Later(_)) => {
                 self.note_end("");
                 self.finish();
                 return Err(Throw::from(uncatchable));

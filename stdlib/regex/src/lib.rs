@@ -24,7 +24,6 @@ mod modifiers;
 mod pattern_text;
 mod regex;
 mod replace;
-mod shortcut;
 
 pub use cache::PatternCache;
 pub use captures::Captures;

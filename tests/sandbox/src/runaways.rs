@@ -153,7 +153,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "a format with many wide places",
-        &[MEMORY, STRING, "Uncaught exception: "],
+        &[FUEL, MEMORY, STRING],
         "return str_repeat(\"%[0]30000s\", 100000) % [\"x\"];",
     ),
     runaway(

@@ -8,6 +8,7 @@ use super::{format, room, unsupported, writable};
 use crate::array::{Array, Key};
 use crate::convert::{exact_u32, strict_equal_counted, to_int32, to_number};
 use crate::native::{Cx, Throw};
+use crate::pieces::{self, Keys, LARGE_BYTES, LARGE_ENTRIES, PIECE_ENTRIES, Pieces, Work};
 use crate::string::Str;
 use crate::value::Value;
 
@@ -35,8 +36,8 @@ pub(in crate::vm) fn update(
         }
         PathOp::Rem => {
             if let (Value::String(template), Value::Array(_)) = (&*slot, right) {
-                let text = format::format(template.as_bytes(), right, cx)?;
-                *slot = Value::from(text);
+                let text = format::format(template, right, cx)?;
+                *slot = text;
                 return Ok(());
             }
             let (a, b) = scalars(slot, right)?;
@@ -136,24 +137,50 @@ fn add(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
 /// slot := slot . right
 pub(in crate::vm) fn concat(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
     if let (Value::String(left), Value::String(right)) = (&mut *slot, right) {
+        let total = left.len() + right.len();
+        if total > LARGE_BYTES && (right.len() > LARGE_BYTES || !left.has_room(right.len())) {
+            return join(slot, right, cx);
+        }
         grow(left, right.len(), cx)?;
         left.push(right.as_bytes());
         return Ok(());
     }
     let text = super::text(right, cx)?;
-    match slot {
-        Value::String(left) => {
-            grow(left, text.len(), cx)?;
-            left.push(&text);
+    if !matches!(slot, Value::String(_)) {
+        let left = super::text(slot, cx)?;
+        if left.len() + text.len() > LARGE_BYTES {
+            let mut left = Value::String(left);
+            join(&mut left, &text, cx)?;
+            *slot = left;
+            return Ok(());
         }
-        other => {
-            let mut left = super::text(other, cx)?;
-            cx.reserve(left.len() + text.len())?;
-            left.extend_from_slice(&text);
-            *other = Value::from(left);
-        }
+        *slot = Value::String(left);
     }
-    Ok(())
+    concat(slot, &Value::String(text), cx)
+}
+
+/// As [`concat`] where much has to be copied: in pieces.
+#[cold]
+fn join(slot: &mut Value, right: &Str, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let right = Value::String(right.clone());
+    if let Some(joined) = pieces::prepared(cx, Work::Join, &[slot, &right]) {
+        *slot = joined;
+        return Ok(());
+    }
+    let (Value::String(left), Value::String(text)) = (&*slot, &right) else {
+        return Err(unsupported());
+    };
+    let total = left.len().saturating_add(text.len());
+    cx.fits(total)?;
+    // What was appended to is appended to again, as long as there is room for it.
+    let capacity = (total * 2).min(crate::string::MAX_STRING).max(total);
+    let capacity = if crate::memory::would_exceed(capacity) {
+        total
+    } else {
+        capacity
+    };
+    let pieces = pieces::join(vec![left.clone(), text.clone()], capacity);
+    Err(pieces::prepare(Work::Join, &[slot, &right], pieces))
 }
 
 /// Makes sure that `more` bytes can be appended: the limit counts the whole, the charge only what is new.
@@ -180,6 +207,11 @@ fn merge(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> 
     // The right side may be the slot's own array: a copy of the handle keeps it as it was.
     let right = right.clone();
     let count = view.len();
+    let kept = slot.as_array().map_or(0, |view| view.len());
+    // In place, where that is far less than a copy.
+    if count > LARGE_ENTRIES && kept / 8 < count {
+        return merge_large(slot, &right, cx);
+    }
     cx.reserve_entries(count)?;
     let Some(array) = writable(slot, cx)? else {
         return Err(unsupported());
@@ -187,6 +219,20 @@ fn merge(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> 
     room(array, count)?;
     append(array, &right);
     Ok(())
+}
+
+/// As [`merge`] with a long right side: in pieces.
+#[cold]
+fn merge_large(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    if let Some(sum) = pieces::prepared(cx, Work::Merge, &[slot, right]) {
+        *slot = sum;
+        return Ok(());
+    }
+    let len = |value: &Value| value.as_array().map_or(0, |view| view.len());
+    cx.fits_entries(len(slot).saturating_add(len(right)))?;
+    let both = [(slot.clone(), Keys::All), (right.clone(), Keys::Named)];
+    let sum = pieces::extend(Value::from(Array::new()), both.into());
+    Err(pieces::prepare(Work::Merge, &[slot, right], sum))
 }
 
 fn append(array: &mut Array, right: &Value) {
@@ -224,6 +270,17 @@ fn repeat(text: &Str, count: f64, cx: &mut Cx<'_>) -> Result<Value, Throw> {
     if bytes == 0 {
         return Ok(Value::from(""));
     }
+    if bytes > LARGE_BYTES {
+        let operands = [&Value::String(text.clone()), &Value::from(count)];
+        return match pieces::prepared(cx, Work::Repeat, &operands) {
+            Some(result) => Ok(result),
+            None => {
+                cx.fits(bytes)?;
+                let repeated = pieces::repeat(text, count);
+                Err(pieces::prepare(Work::Repeat, &operands, repeated))
+            }
+        };
+    }
     cx.reserve(bytes)?;
     Ok(Value::from(text.as_bytes().repeat(count)))
 }
@@ -242,12 +299,49 @@ fn repeat_array(value: &Value, count: f64, cx: &mut Cx<'_>) -> Result<Value, Thr
         .filter(|(key, _)| matches!(key, Key::Integer(_)))
         .count();
     let rounds = if integers == 0 { count.min(1) } else { count };
-    cx.reserve_entries(view.len().saturating_mul(rounds))?;
+    let entries = view.len().saturating_mul(rounds);
+    if entries > LARGE_ENTRIES {
+        let operands = [value, &Value::from(rounds)];
+        return match pieces::prepared(cx, Work::Repeat, &operands) {
+            Some(result) => Ok(result),
+            None => {
+                cx.fits_entries(entries)?;
+                let repeated = repeat_in_pieces(value.clone(), rounds);
+                Err(pieces::prepare(Work::Repeat, &operands, repeated))
+            }
+        };
+    }
+    cx.reserve_entries(entries)?;
     let mut array = Array::with_capacity(integers.saturating_mul(rounds));
     for _ in 0..rounds {
         append(&mut array, value);
     }
     Ok(Value::from(array))
+}
+
+/// The entries of an array, `rounds` times.
+fn repeat_in_pieces(from: Value, rounds: usize) -> impl Pieces {
+    let mut array = Array::new();
+    let (mut round, mut position) = (0, 0);
+    move |cx: &mut Cx<'_>| {
+        let mut work = 0;
+        while work < PIECE_ENTRIES {
+            if round == rounds {
+                return Ok(Some(std::mem::take(&mut array).into()));
+            }
+            let before = array.len();
+            let behind = pieces::walk(&from, position, cx, |key, value| {
+                match key {
+                    Key::Integer(_) => array.push(value),
+                    key => array.insert(key, value),
+                }
+                Ok(())
+            })?;
+            work += (array.len() - before).max(1);
+            (round, position) = behind.map_or((round + 1, 0), |position| (round, position));
+        }
+        Ok(None)
+    }
 }
 
 /// Scalars by value, for removing many values at once.

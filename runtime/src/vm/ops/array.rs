@@ -2,12 +2,15 @@
 
 use std::rc::Rc;
 
-use super::{room, writable};
+use smallvec::SmallVec;
+
+use super::{element, room, writable};
 use crate::array::{Array, Key};
 use crate::library::Library;
 use crate::map_set::Iteration;
 use crate::native::{Cx, Throw};
 use crate::object::NativeIterator;
+use crate::pieces::{self, Keys, LARGE_ENTRIES};
 use crate::value::Value;
 
 /// Appends the values of registers to an array and leaves them undefined.
@@ -33,6 +36,17 @@ pub(in crate::vm) fn spread(
     keys: bool,
     cx: &mut Cx<'_>,
 ) -> Result<(), Throw> {
+    if let Some(view) = from.as_array()
+        && view.len() > LARGE_ENTRIES
+    {
+        let len = into.as_array().map_or(0, |view| view.len());
+        let total = len.saturating_add(view.len());
+        cx.fits_entries(total)?;
+        let keys = if keys { Keys::Named } else { Keys::None };
+        // The register of the literal gets the result.
+        let all = SmallVec::from_iter([(from.clone(), keys)]);
+        return Err(Throw::pieces(pieces::extend(into.take(), all)));
+    }
     let Some(array) = writable(into, cx)? else {
         return Err(Throw::error("not an array"));
     };
@@ -136,7 +150,12 @@ pub(in crate::vm) fn rest(array: &Value, at: usize, cx: &mut Cx<'_>) -> Result<V
     let Some(view) = array.as_array() else {
         return Ok(Value::from(Array::new()));
     };
-    cx.reserve_entries(view.len().saturating_sub(at))?;
+    let count = view.len().saturating_sub(at);
+    if count > LARGE_ENTRIES {
+        cx.fits_entries(count)?;
+        return Err(Throw::pieces(element::picked(array.clone(), at, count)));
+    }
+    cx.reserve_entries(count)?;
     Ok(Value::from(Array::from_list(
         view.values().skip(at).collect(),
     )))

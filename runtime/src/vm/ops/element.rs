@@ -8,6 +8,7 @@ use crate::instance::{Caller, Hints, Instance};
 use crate::library::Library;
 use crate::native::{Cx, Throw};
 use crate::object::{Function, Object};
+use crate::pieces::{LARGE_BYTES, LARGE_ENTRIES, PIECE_BYTES, PIECE_ENTRIES, Pieces};
 use crate::string::Str;
 use crate::value::Value;
 
@@ -187,6 +188,14 @@ impl Range {
         })
     }
 
+    /// Whether a position is one of the slice's.
+    pub(in crate::vm) fn contains(self, position: usize) -> bool {
+        let from_start = i64::try_from(position).unwrap_or(i64::MAX) - self.start;
+        let at = from_start.checked_div(self.step).unwrap_or(-1);
+        from_start.checked_rem(self.step) == Some(0)
+            && usize::try_from(at).is_ok_and(|at| at < self.count)
+    }
+
     /// The positions in the order of the slice.
     pub(in crate::vm) fn positions(self) -> impl Iterator<Item = usize> {
         (0..self.count as i64).map(move |at| {
@@ -207,6 +216,10 @@ pub(in crate::vm) fn slice(
         Value::String(string) => {
             let bytes = string.as_bytes();
             let range = Range::of(parts, bytes.len())?;
+            if range.count > LARGE_BYTES {
+                cx.fits(range.count)?;
+                return Err(Throw::pieces(picked_bytes(string.clone(), range)));
+            }
             cx.reserve(range.count)?;
             if range.step == 1 {
                 let start = usize::try_from(range.start).unwrap_or(0);
@@ -226,6 +239,13 @@ pub(in crate::vm) fn slice(
                 return Ok(Value::None);
             };
             let range = Range::of(parts, view.len())?;
+            if view.len() > LARGE_ENTRIES && range.count > PIECE_ENTRIES {
+                cx.fits_entries(range.count)?;
+                let reads_all = range.step == 1 || view.as_list().is_some();
+                if reads_all {
+                    return Err(Throw::pieces(picked_range(base.clone(), range)));
+                }
+            }
             cx.reserve_entries(range.count)?;
             if let crate::array::View::Local(array) = view
                 && let Some(values) = array.as_list()
@@ -251,6 +271,70 @@ pub(in crate::vm) fn slice(
             "a {} cannot be sliced",
             other.kind().name()
         ))),
+    }
+}
+
+/// The bytes of a slice, in pieces.
+fn picked_bytes(text: Str, range: Range) -> impl Pieces {
+    let mut out = Vec::with_capacity(range.count);
+    let start = usize::try_from(range.start).unwrap_or(0);
+    move |cx: &mut Cx<'_>| {
+        let (done, bytes) = (out.len(), text.as_bytes());
+        let end = range.count.min(done + PIECE_BYTES);
+        if range.step == 1 {
+            out.extend_from_slice(bytes.get(start + done..start + end).unwrap_or_default());
+            cx.charge((end - done) / 64);
+        } else {
+            let positions = range.positions().skip(done).take((end - done) / 8 + 1);
+            out.extend(positions.filter_map(|at| bytes.get(at)));
+            cx.charge((end - done) / 64);
+        }
+        let whole = out.len() >= range.count || out.len() == done;
+        Ok(whole.then(|| std::mem::take(&mut out).into()))
+    }
+}
+
+/// `count` values of an array from position `start` of its order on, in pieces.
+pub(in crate::vm) fn picked(array: Value, start: usize, count: usize) -> impl Pieces {
+    let range = Range {
+        start: i64::try_from(start).unwrap_or(i64::MAX),
+        step: 1,
+        count,
+    };
+    picked_range(array, range)
+}
+
+/// The values of a slice, in pieces. Without the packed form the step is 1.
+fn picked_range(array: Value, range: Range) -> impl Pieces {
+    let mut picked: Vec<Value> = Vec::with_capacity(range.count);
+    let start = usize::try_from(range.start).unwrap_or(0);
+    let (mut seen, mut position) = (0, 0);
+    move |cx: &mut Cx<'_>| {
+        let Some(view) = array.as_array() else {
+            return Ok(Some(Value::None));
+        };
+        let mut whole = false;
+        if let Some(list) = view.as_list() {
+            let done = picked.len();
+            let positions = range.positions().skip(done).take(PIECE_ENTRIES);
+            picked.extend(positions.filter_map(|at| list.get(at).cloned()));
+            cx.charge(PIECE_ENTRIES);
+            whole = picked.len() == done;
+        } else {
+            let behind = crate::pieces::walk(&array, position, cx, |_, value| {
+                if seen >= start && picked.len() < range.count {
+                    picked.push(value);
+                }
+                seen += 1;
+                Ok(())
+            })?;
+            match behind {
+                Some(behind) => position = behind,
+                None => whole = true,
+            }
+        }
+        whole |= picked.len() >= range.count;
+        Ok(whole.then(|| Value::from(Array::from_list(std::mem::take(&mut picked)))))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::convert::{to_integer, to_number, write_number};
 use crate::native::{Cx, Throw};
+use crate::pieces::{self, LARGE_BYTES, PIECE_BYTES, Work};
+use crate::string::Str;
 use crate::value::Value;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,29 +27,80 @@ struct Directive {
 
 /// `template % values`
 pub(in crate::vm) fn format(
-    template: &[u8],
+    template: &Str,
     values: &Value,
     cx: &mut Cx<'_>,
-) -> Result<Vec<u8>, Throw> {
-    let list: Vec<Value> = values
-        .as_array()
-        .map(|view| view.values().collect())
-        .unwrap_or_default();
-    cx.charge(list.len() + template.len() / 16);
-    let mut out = Vec::with_capacity(template.len() + 16);
-    let mut next = 0;
-    let mut at = 0;
-    while let Some(offset) = memchr::memchr(b'%', &template[at..]) {
-        out.extend_from_slice(&template[at..at + offset]);
-        at += offset + 1;
-        if template.get(at) == Some(&b'%') {
-            out.push(b'%');
-            at += 1;
-            continue;
+) -> Result<Value, Throw> {
+    let operands = [&Value::String(template.clone()), values];
+    if let Some(text) = pieces::prepared(cx, Work::Format, &operands) {
+        return Ok(text);
+    }
+    let mut formatting = Formatting {
+        list: values
+            .as_array()
+            .map(|view| view.values().collect())
+            .unwrap_or_default(),
+        out: Vec::with_capacity(template.len().min(LARGE_BYTES) + 16),
+        next: 0,
+        at: 0,
+    };
+    cx.charge(formatting.list.len() + template.len() / 16);
+    if formatting.go_on(template.as_bytes(), cx)? {
+        return Ok(Value::from(formatting.out));
+    }
+    let template = template.clone();
+    let rest = move |cx: &mut Cx<'_>| {
+        let whole = formatting.go_on(template.as_bytes(), cx)?;
+        Ok(whole.then(|| std::mem::take(&mut formatting.out).into()))
+    };
+    Err(pieces::prepare(Work::Format, &operands, rest))
+}
+
+/// A text that is being made.
+struct Formatting {
+    list: Vec<Value>,
+    out: Vec<u8>,
+    /// The value of the next directive.
+    next: usize,
+    /// How far the template was read.
+    at: usize,
+}
+
+impl Formatting {
+    /// Does a piece of it; whether the text is whole.
+    fn go_on(&mut self, template: &[u8], cx: &mut Cx<'_>) -> Result<bool, Throw> {
+        let start = self.out.len();
+        let part = template.len().min(self.at + LARGE_BYTES);
+        while self.out.len() - start < PIECE_BYTES {
+            let rest = template.get(self.at..part).unwrap_or_default();
+            let Some(offset) = memchr::memchr(b'%', rest) else {
+                cx.append(&mut self.out, rest)?;
+                self.at += rest.len();
+                return Ok(self.at >= template.len());
+            };
+            self.out
+                .extend_from_slice(rest.get(..offset).unwrap_or_default());
+            self.at += offset + 1;
+            self.directive(template, cx)?;
         }
-        let directive = parse(template, &mut at)?;
-        let index = directive.argument.unwrap_or(next);
-        next = index.saturating_add(1);
+        Ok(false)
+    }
+
+    fn directive(&mut self, template: &[u8], cx: &mut Cx<'_>) -> Result<(), Throw> {
+        let Formatting {
+            list,
+            out,
+            next,
+            at,
+        } = self;
+        if template.get(*at) == Some(&b'%') {
+            out.push(b'%');
+            *at += 1;
+            return Ok(());
+        }
+        let directive = parse(template, at)?;
+        let index = directive.argument.unwrap_or(*next);
+        *next = index.saturating_add(1);
         let Some(value) = list.get(index) else {
             return Err(Throw::error(format!("format: value {index} is missing")));
         };
@@ -56,12 +109,11 @@ pub(in crate::vm) fn format(
             .saturating_add(directive.precision.unwrap_or(0));
         cx.fits(out.len().saturating_add(most))?;
         let before = out.len();
-        write(&mut out, &directive, value, cx)?;
+        write(out, &directive, value, cx)?;
         cx.fits(out.len())?;
         cx.charge(4 + (out.len() - before) / 32);
+        Ok(())
     }
-    cx.append(&mut out, &template[at..])?;
-    Ok(out)
 }
 
 fn parse(template: &[u8], at: &mut usize) -> Result<Directive, Throw> {
@@ -142,10 +194,9 @@ fn write(
     let mut text = Vec::new();
     match directive.kind {
         b's' => {
-            text = super::text(value, cx)?;
-            if let Some(precision) = directive.precision {
-                text.truncate(precision);
-            }
+            let whole = super::text(value, cx)?;
+            let most = directive.precision.unwrap_or(usize::MAX).min(whole.len());
+            text = whole.as_bytes()[..most].to_vec();
         }
         b'f' => match directive.precision {
             Some(precision) => fixed(&mut text, to_number(value), precision),

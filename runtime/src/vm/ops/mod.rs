@@ -10,8 +10,11 @@ pub(super) mod path;
 use std::rc::Rc;
 
 use crate::array::{Array, MAX_ENTRIES};
+use crate::convert::{Dumped, Dumper};
 use crate::native::{Cx, Throw};
-use crate::value::Value;
+use crate::pieces::{self, LARGE_ENTRIES, Work};
+use crate::string::Str;
+use crate::value::{ArrayRef, Value};
 
 /// The Exception for operands that an operator does not take (language.md 6.2).
 #[cold]
@@ -25,18 +28,48 @@ pub(super) fn writable<'v>(
     cx: &mut Cx<'_>,
 ) -> Result<Option<&'v mut Array>, Throw> {
     if let Value::Array(array) = &*value
-        && Rc::strong_count(array) > 1
+        && (Rc::strong_count(array) > 1 || matches!(**array, ArrayRef::Frozen(..)))
     {
-        cx.reserve_entries(value.as_array().map_or(0, |view| view.len()))?;
+        let len = value.as_array().map_or(0, |view| view.len());
+        if len > LARGE_ENTRIES {
+            copy_large(value, len, cx)?;
+        } else {
+            cx.reserve_entries(len)?;
+        }
     }
     Ok(value.array_mut())
 }
 
+/// Makes a long array one that only its holder sees, in pieces.
+#[cold]
+fn copy_large(value: &mut Value, len: usize, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    if let Some(copy) = pieces::prepared(cx, Work::Copy, &[value]) {
+        *value = copy;
+        return Ok(());
+    }
+    cx.fits_entries(len)?;
+    Err(pieces::prepare(Work::Copy, &[value], pieces::copy(value)))
+}
+
 /// The string conversion of `value`, within the limit of strings and the budgets.
-pub(super) fn text(value: &Value, cx: &mut Cx<'_>) -> Result<Vec<u8>, Throw> {
-    let mut out = Vec::new();
-    cx.write_str(&mut out, value)?;
-    Ok(out)
+pub(super) fn text(value: &Value, cx: &mut Cx<'_>) -> Result<Str, Throw> {
+    let Value::Array(_) = value else {
+        return Ok(crate::convert::to_str(value));
+    };
+    if let Some(Value::String(text)) = pieces::prepared(cx, Work::Text, &[value]) {
+        return Ok(text);
+    }
+    let (mut dumper, mut out) = (Dumper::new(value), Vec::new());
+    let dumped = dumper.write(&mut out, pieces::PIECE_BYTES, |len| cx.fits_growing(len));
+    cx.charge(out.len() / 32);
+    match dumped {
+        Dumped::Whole => Ok(Str::from_vec(out)),
+        Dumped::Part => {
+            let rest = pieces::text(dumper, out);
+            Err(pieces::prepare(Work::Text, &[value], rest))
+        }
+        Dumped::Over => Err(cx.over()),
+    }
 }
 
 /// Makes sure that `more` entries can be added to `array`.

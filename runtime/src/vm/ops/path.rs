@@ -12,6 +12,7 @@ use crate::cell::VarCell;
 use crate::instance::{Caller, Hints, Instance};
 use crate::native::{Cx, Throw};
 use crate::object::Object;
+use crate::pieces::{self, LARGE_ENTRIES, Pieces, Work};
 use crate::string::Str;
 use crate::value::{ArrayRef, Value};
 use crate::vm::registers::Registers;
@@ -313,21 +314,21 @@ fn child<'v>(
     }
 }
 
-/// base(steps) := value
+/// base(steps) := value, which is left where it is on an error
 pub(in crate::vm) fn set(
     base: &mut Value,
     steps: &[Resolved],
-    value: Value,
+    value: &mut Value,
     caller: Caller<'_>,
     cx: &mut Cx<'_>,
 ) -> Result<(), Throw> {
     if let Some((Resolved::Slice(parts), levels)) = steps.split_last() {
         return with_place(base, levels, caller, cx, |target, cx| {
-            set_slice(target, parts, &value, cx)
+            set_slice(target, parts, value, cx)
         });
     }
     let old = with_place(base, steps, caller, cx, |slot, _| {
-        Ok(std::mem::replace(slot, value))
+        Ok(std::mem::replace(slot, value.take()))
     })?;
     drop(old);
     Ok(())
@@ -350,7 +351,7 @@ pub(in crate::vm) fn update(
     // The levels that are missing are made after the operator had its say: it may throw.
     let mut result = read(base, steps)?;
     arith::update(&mut result, op, value, cx)?;
-    set(base, steps, result, caller, cx)
+    set(base, steps, &mut result, caller, cx)
 }
 
 /// Whether nothing has to be made on the way; what is behind an object is left to the walk.
@@ -409,10 +410,16 @@ fn set_slice(
     let Some(new) = list.as_array() else {
         return Err(Throw::error("a slice takes an array"));
     };
-    let len = as_array(base, cx)?.len();
+    let len = match base.as_array() {
+        Some(view) => view.len(),
+        None => as_array(base, cx)?.len(),
+    };
     let range = Range::of([&parts[0], &parts[1], &parts[2]], len)?;
     if !parts[2].is_none() && range.step != 1 {
         return Err(Throw::error("a slice with a step cannot be assigned"));
+    }
+    if len + new.len() > LARGE_ENTRIES {
+        return set_slice_large(base, range, list, cx);
     }
     cx.reserve_entries(len + new.len())?;
     let old = std::mem::take(as_array(base, cx)?);
@@ -435,6 +442,70 @@ fn set_slice(
     }
     *as_array(base, cx)? = result;
     Ok(())
+}
+
+/// The entries of `base` with those of `list` in place of a range, in pieces.
+#[cold]
+fn set_slice_large(
+    base: &mut Value,
+    range: Range,
+    list: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    let (first, count) = (Value::from(range.start as f64), Value::from(range.count));
+    let operands = [&*base, list, &first, &count];
+    if let Some(result) = pieces::prepared(cx, Work::Replace, &operands) {
+        *base = result;
+        return Ok(());
+    }
+    let len = |value: &Value| value.as_array().map_or(0, |view| view.len());
+    cx.fits_entries(len(base).saturating_add(len(list)))?;
+    let start = usize::try_from(range.start).unwrap_or(0);
+    let replaced = replaced(base.clone(), start..start + range.count, list.clone());
+    Err(pieces::prepare(Work::Replace, &operands, replaced))
+}
+
+/// The entries of `old` with the values of `new` in place of those at the positions `range`.
+fn replaced(old: Value, range: std::ops::Range<usize>, new: Value) -> impl Pieces {
+    let mut result = Array::new();
+    let len = |value: &Value| value.as_array().map_or(0, |view| view.len());
+    let kept = len(&old).saturating_sub(range.len());
+    result.reserve(kept + len(&new));
+    // Positions of the order, among which deleted entries count; entries that were seen; the same of the new ones.
+    let (mut position, mut seen, mut new_position, mut inserted) = (0, 0, 0, false);
+    move |cx: &mut Cx<'_>| {
+        let at_place = seen == range.start || position == usize::MAX;
+        if !inserted && at_place {
+            let behind = pieces::walk(&new, new_position, cx, |_, value| {
+                result.push(value);
+                Ok(())
+            })?;
+            inserted = behind.is_none();
+            new_position = behind.unwrap_or(0);
+            return Ok(None);
+        }
+        if position == usize::MAX {
+            return Ok(Some(std::mem::take(&mut result).into()));
+        }
+        // Up to the place of the new ones, then to the end.
+        let most = if inserted {
+            usize::MAX
+        } else {
+            range.start - seen
+        };
+        let behind = pieces::walk_most(&old, position, most, cx, |key, value| {
+            if !range.contains(&seen) {
+                match key {
+                    key @ (Key::String(_) | Key::None) => result.insert(key, value),
+                    _ => result.push(value),
+                }
+            }
+            seen += 1;
+            Ok(())
+        })?;
+        position = behind.unwrap_or(usize::MAX);
+        Ok(None)
+    }
 }
 
 /// Removes what `steps` lead to; whether it was there (6.7).
@@ -502,6 +573,38 @@ fn unset_walk<'s>(base: &mut Value, steps: &'s [Resolved], cx: &mut Cx<'_>) -> W
     }
 }
 
+/// The entries of `base` without those of a range, with their keys, in pieces; whether there were any.
+#[cold]
+fn unset_slice_large(base: &mut Value, range: Range, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+    let parts = [range.start as f64, range.step as f64, range.count as f64].map(Value::from);
+    let operands = [&*base, &parts[0], &parts[1], &parts[2]];
+    if range.count == 0 {
+        return Ok(false);
+    }
+    if let Some(result) = pieces::prepared(cx, Work::Remove, &operands) {
+        *base = result;
+        return Ok(true);
+    }
+    let len = base.as_array().map_or(0, |view| view.len());
+    cx.fits_entries(len - range.count.min(len))?;
+    let old = base.clone();
+    let mut result = Array::new();
+    let (mut position, mut seen) = (0, 0);
+    let removed = move |cx: &mut Cx<'_>| {
+        let behind = pieces::walk(&old, position, cx, |key, value| {
+            if !range.contains(seen) {
+                result.insert(key, value);
+            }
+            seen += 1;
+            Ok(())
+        })?;
+        position = behind.unwrap_or(0);
+        let whole = behind.is_none();
+        Ok(whole.then(|| std::mem::take(&mut result).into()))
+    };
+    Err(pieces::prepare(Work::Remove, &operands, removed))
+}
+
 fn unset_last(current: &mut Value, last: &Resolved, cx: &mut Cx<'_>) -> Result<bool, Throw> {
     match (last, &*current) {
         (_, Value::String(_)) => Err(Throw::error("a part of a string cannot be unset")),
@@ -521,6 +624,9 @@ fn unset_last(current: &mut Value, last: &Resolved, cx: &mut Cx<'_>) -> Result<b
                 return Ok(false);
             };
             let range = Range::of([&parts[0], &parts[1], &parts[2]], view.len())?;
+            if view.len() > LARGE_ENTRIES {
+                return unset_slice_large(current, range, cx);
+            }
             cx.charge(view.len());
             let keys: Vec<Key> = view.iter().map(|(key, _)| key).collect();
             let Some(array) = writable(current, cx)? else {

@@ -134,7 +134,7 @@ impl Fiber {
                 }
                 value => {
                     let text = crate::vm::ops::text(value, cx!(self))?;
-                    self.host.output.echo(&text);
+                    self.host.output.echo(text.as_bytes());
                 }
             },
             Op::Yield | Op::YieldPair => {

@@ -5,6 +5,7 @@ use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
 use super::{Here, Next, Stepped, cx};
 use crate::array::{Array, Key};
 use crate::instance::Instance;
+use crate::native::{Cx, Throw};
 use crate::value::Value;
 use crate::vm::fiber::Fiber;
 use crate::vm::ops::{array, element, path, room, writable};
@@ -76,45 +77,46 @@ impl Fiber {
                 }
             }
             Op::SetIndex | Op::MoveIndex | Op::SetIndexK | Op::MoveIndexK => {
-                let (key, value) = match instr.op {
+                let (key, from) = match instr.op {
                     Op::SetIndex | Op::MoveIndex => (None, instr.c),
                     _ => (Some(here.constant(instr.d)), instr.b),
                 };
-                let value = match instr.op {
-                    Op::MoveIndex | Op::MoveIndexK => take(&mut regs[r(value)]),
-                    _ => regs[r(value)].clone(),
+                let mut value = match instr.op {
+                    Op::MoveIndex | Op::MoveIndexK => take(&mut regs[r(from)]),
+                    _ => regs[r(from)].clone(),
                 };
                 // The array leaves its register meanwhile, because the key may be in another one.
                 let mut array = take(&mut regs[r(instr.a)]);
-                let key = key.unwrap_or(&regs[r(instr.b)]);
-                if let Some(slot) = path::element(&mut array, key) {
+                if let Some(slot) = path::element(&mut array, key.unwrap_or(&regs[r(instr.b)])) {
                     let old = std::mem::replace(slot, value);
                     set(&mut regs[r(instr.a)], array);
                     drop(old);
                 } else {
-                    let step = [Key::cast(key).map_or(path::Resolved::NoKey, path::Resolved::Key)];
                     set(&mut regs[r(instr.a)], array);
-                    path::variable(&mut regs[r(instr.a)], |base| {
-                        path::set(base, &step, value, here.caller(), cx)
-                    })?;
+                    // The key may be the variable itself.
+                    let key = Key::cast(key.unwrap_or(&regs[r(instr.b)]));
+                    let step = [key.map_or(path::Resolved::NoKey, path::Resolved::Key)];
+                    let done = path::variable(&mut regs[r(instr.a)], |base| {
+                        path::set(base, &step, &mut value, here.caller(), cx)
+                    });
+                    put_back(done, &mut regs[r(from)], value)?;
                 }
             }
             Op::Push | Op::MovePush => {
-                let value = match instr.op {
+                let mut value = match instr.op {
                     Op::MovePush => take(&mut regs[r(instr.b)]),
                     _ => regs[r(instr.b)].clone(),
                 };
                 let slot = &mut regs[r(instr.a)];
-                if let Value::Array(_) = slot
-                    && let Some(array) = writable(slot, cx)?
-                {
-                    room(array, 1)?;
-                    array.push(value);
+                let done = if let Value::Array(_) = slot {
+                    push(slot, &mut value, cx)
                 } else {
                     path::variable(slot, |base| {
-                        path::set(base, &[path::Resolved::Append], value, here.caller(), cx)
-                    })?;
-                }
+                        let end = &[path::Resolved::Append];
+                        path::set(base, end, &mut value, here.caller(), cx)
+                    })
+                };
+                put_back(done, &mut regs[r(instr.b)], value)?;
             }
             Op::SetPath | Op::Update => return self.step_path(instr, here),
             Op::UnsetPath => {
@@ -139,8 +141,9 @@ impl Fiber {
             }
             Op::Extend => {
                 let mut list = take(&mut regs[r(instr.a)]);
-                array::extend(&mut list, operands(instr, regs), cx)?;
+                let done = array::extend(&mut list, operands(instr, regs), cx);
                 set(&mut regs[r(instr.a)], list);
+                done?;
             }
             Op::Entry => {
                 let missing = absent(instr.c == 1);
@@ -195,15 +198,36 @@ impl Fiber {
             return done.map(|()| Next::Go);
         }
         let steps = path::resolve(steps, regs, here.constants);
-        path::variable(&mut regs[r(instr.a)], |base| {
+        let done = path::variable(&mut regs[r(instr.a)], |base| {
             if update {
                 path::update(base, &steps, op, &value, here.caller(), cx)
             } else {
-                path::set(base, &steps, value, here.caller(), cx)
+                path::set(base, &steps, &mut value, here.caller(), cx)
             }
-        })?;
+        });
+        put_back(done, &mut regs[r(instr.b)], value)?;
         Ok(Next::Go)
     }
+}
+
+/// Appends a value to an array.
+#[inline]
+fn push(slot: &mut Value, value: &mut Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    if let Some(array) = writable(slot, cx)? {
+        room(array, 1)?;
+        array.push(value.take());
+    }
+    Ok(())
+}
+
+/// Puts a value that was taken and not written back: the instruction may be done again. What was only copied is there still,
+/// and may be another by now: a variable can be written into itself.
+#[inline]
+fn put_back(done: Result<(), Throw>, register: &mut Value, value: Value) -> Result<(), Throw> {
+    if done.is_err() && matches!(register, Value::Undefined) {
+        set(register, value);
+    }
+    done
 }
 
 fn steps_of<'a>(instr: Instr, here: &Here<'a>) -> &'a [angarium_lang::bytecode::Step] {

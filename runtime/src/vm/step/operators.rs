@@ -5,6 +5,7 @@ use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
 use super::{Here, Next, Stepped, cx};
 use crate::convert::{self, to_number};
 use crate::native::{Cx, Throw};
+use crate::pieces::{self, LARGE_BYTES};
 use crate::value::Value;
 use crate::vm::call::Called;
 use crate::vm::fiber::Fiber;
@@ -60,14 +61,20 @@ fn number_of(value: &Value, cx: &mut Cx<'_>) -> f64 {
 fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<(), Throw> {
     let first = r(instr.b);
     let end = (first + r(instr.c)).min(MAX_REGISTERS);
-    // Two short strings need no detour.
     let mut total = 0;
-    for value in &registers[first..end] {
-        total += match value {
+    for slot in &mut registers[first..end] {
+        if let Value::Array(_) = slot {
+            // It may be long, and is made first.
+            *slot = Value::String(text(slot, cx)?);
+        }
+        total += match slot {
             Value::String(string) => string.len(),
             Value::Number(_) => 8,
             _ => 16,
         };
+    }
+    if total > LARGE_BYTES {
+        return concat_large(registers, instr, cx);
     }
     if total > 64 {
         cx.reserve(total)?;
@@ -77,30 +84,56 @@ fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<()
         && string.len() > crate::string::INLINE
         && string.len() * 2 > total
     {
-        let mut text = take(&mut registers[first]);
-        for register in &mut registers[first + 1..end] {
-            let part = take(register);
-            arith::concat(&mut text, &part, cx)?;
-        }
-        set(&mut registers[r(instr.a)], text);
-        return Ok(());
+        return append_rest(registers, instr, cx);
     }
     let mut out = Vec::with_capacity(total);
     for slot in &mut registers[first..end] {
-        if let Value::Array(_) = slot {
-            out.extend_from_slice(&text(slot, cx)?);
-        } else {
-            convert::write_str(&mut out, slot);
-        }
+        convert::write_str(&mut out, slot);
         if !matches!(slot, Value::Number(_)) {
             *slot = Value::Undefined;
         }
     }
-    if out.len() > total {
-        cx.reserve(out.len())?;
-    }
     set(&mut registers[r(instr.a)], Value::from(out));
     Ok(())
+}
+
+/// a := the string b, with those behind it appended
+fn append_rest(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let first = r(instr.b);
+    let end = (first + r(instr.c)).min(MAX_REGISTERS);
+    let mut text = take(&mut registers[first]);
+    for register in &mut registers[first + 1..end] {
+        let part = take(register);
+        arith::concat(&mut text, &part, cx)?;
+    }
+    set(&mut registers[r(instr.a)], text);
+    Ok(())
+}
+
+/// As [`concat`] where much has to be copied: to a text that only its register holds the others are appended, else they are
+/// joined in pieces.
+#[cold]
+#[inline(never)]
+fn concat_large(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let first = r(instr.b);
+    let end = (first + r(instr.c)).min(MAX_REGISTERS);
+    let parts = &mut registers[first..end];
+    for slot in &mut *parts {
+        *slot = Value::String(convert::to_str(slot));
+    }
+    let lengths = parts
+        .iter()
+        .map(|part| part.as_bytes().map_or(0, <[u8]>::len));
+    let total = lengths.sum();
+    cx.fits(total)?;
+    if let Some(Value::String(text)) = parts.first() {
+        let more = total - text.len();
+        if more <= LARGE_BYTES && text.has_room(more) {
+            return append_rest(registers, instr, cx);
+        }
+    }
+    let parts = parts.iter_mut().map(|part| convert::to_str(&take(part)));
+    Err(Throw::pieces(pieces::join(parts.collect(), total)))
 }
 
 impl Fiber {
@@ -156,10 +189,10 @@ impl Fiber {
             Op::Eq | Op::Ne | Op::Same | Op::NotSame | Op::Lt | Op::Le | Op::Gt | Op::Ge => {
                 let (left, right) = (&regs[r(instr.b)], &regs[r(instr.c)]);
                 let holds = match instr.op {
-                    Op::Eq => compare::loose(left, right, cx),
-                    Op::Ne => !compare::loose(left, right, cx),
-                    Op::Same => compare::strict(left, right, cx),
-                    Op::NotSame => !compare::strict(left, right, cx),
+                    Op::Eq => compare::loose(left, right, cx)?,
+                    Op::Ne => !compare::loose(left, right, cx)?,
+                    Op::Same => compare::strict(left, right, cx)?,
+                    Op::NotSame => !compare::strict(left, right, cx)?,
                     Op::Lt => compare::order(left, right, Order::Less, cx)?,
                     Op::Le => compare::order(left, right, Order::LessEq, cx)?,
                     Op::Gt => compare::order(left, right, Order::Greater, cx)?,
@@ -201,12 +234,12 @@ impl Fiber {
         Ok(match instr.op {
             Op::JumpT | Op::LoopT => holds(left),
             Op::JumpF => !holds(left),
-            Op::JumpEq => compare::loose(left, right, cx),
-            Op::JumpNe => !compare::loose(left, right, cx),
-            Op::JumpSame => compare::strict(left, right, cx),
-            Op::JumpNotSame => !compare::strict(left, right, cx),
-            Op::JumpEqK => compare::loose(left, constant(instr), cx),
-            Op::JumpNeK => !compare::loose(left, constant(instr), cx),
+            Op::JumpEq => compare::loose(left, right, cx)?,
+            Op::JumpNe => !compare::loose(left, right, cx)?,
+            Op::JumpSame => compare::strict(left, right, cx)?,
+            Op::JumpNotSame => !compare::strict(left, right, cx)?,
+            Op::JumpEqK => compare::loose(left, constant(instr), cx)?,
+            Op::JumpNeK => !compare::loose(left, constant(instr), cx)?,
             Op::JumpLt | Op::LoopLt => compare::order(left, right, Order::Less, cx)?,
             Op::JumpNotLt => !compare::order(left, right, Order::Less, cx)?,
             Op::JumpLe | Op::LoopLe => compare::order(left, right, Order::LessEq, cx)?,

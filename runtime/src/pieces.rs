@@ -1,0 +1,320 @@
+//! Work on large values, in pieces between which others have their turn.
+//!
+//! A copy of a hundred megabytes takes a tenth of a second, most of which goes into fresh memory; an executor that waits
+//! for it serves nobody else. So what an instruction or a built-in does to a value of more than [`LARGE_BYTES`] or
+//! [`LARGE_ENTRIES`] is a closure that does about [`PIECE_BYTES`] or [`PIECE_ENTRIES`] at a time, charges for it, and is
+//! called until it gives a value. A built-in leaves it to the VM with [`Throw::pieces`].
+//!
+//! Instructions whose result is no register of their own are done again when the work is done, and find its result with
+//! [`prepared`]: by what was done, and to which values.
+
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use crate::array::{Array, Key, View};
+use crate::convert::{Dumped, Dumper};
+use crate::native::{Cx, Input, Step, Task, Throw};
+use crate::string::Str;
+use crate::value::Value;
+
+/// Texts up to this size are worked on at once: some tenths of a millisecond.
+pub const LARGE_BYTES: usize = 1 << 20;
+/// Arrays up to this length are worked on at once.
+pub const LARGE_ENTRIES: usize = 1 << 15;
+/// Bytes of a piece.
+pub const PIECE_BYTES: usize = 1 << 18;
+/// Entries of a piece.
+pub const PIECE_ENTRIES: usize = 1 << 12;
+
+/// Work in pieces: called until it gives a value.
+pub trait Pieces: FnMut(&mut Cx<'_>) -> Result<Option<Value>, Throw> + 'static {}
+
+impl<F: FnMut(&mut Cx<'_>) -> Result<Option<Value>, Throw> + 'static> Pieces for F {}
+
+/// A task of work in pieces.
+pub struct Piecewise<F>(pub F);
+
+impl<F: Pieces> Task for Piecewise<F> {
+    fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
+        Ok((self.0)(cx)?.map_or(Step::Again, Step::Done))
+    }
+}
+
+impl Throw {
+    /// As [`Throw::later`], for a closure that is called until it gives the result.
+    #[cold]
+    #[must_use]
+    pub fn pieces(work: impl Pieces) -> Throw {
+        Throw::later(Piecewise(work))
+    }
+}
+
+/// What was done for an instruction that is done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A copy of an array that only its holder sees.
+    Copy,
+    /// The text of an array.
+    Text,
+    /// Texts joined.
+    Join,
+    /// A text formatted.
+    Format,
+    /// Two arrays added.
+    Merge,
+    /// A text or an array repeated.
+    Repeat,
+    /// An array with another one in place of a slice.
+    Replace,
+    /// An array without a slice.
+    Remove,
+    /// Whether two values are equal.
+    Equal,
+}
+
+/// The result of work for an instruction, and what it was done to.
+pub(crate) struct Prepared {
+    work: Work,
+    operands: SmallVec<[Value; 2]>,
+    result: Value,
+}
+
+/// Whether two values are one and the same: the same number, the same hold on a text or array.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::String(Str::Heap(a)), Value::String(Str::Heap(b))) => Rc::ptr_eq(a, b),
+        (Value::String(Str::Frozen(a, x)), Value::String(Str::Frozen(b, y))) => {
+            a == b && x.address() == y.address()
+        }
+        (Value::String(a @ Str::Inline(..)), Value::String(b @ Str::Inline(..))) => a == b,
+        (Value::Array(a), Value::Array(b)) => a.identity() == b.identity(),
+        (Value::Number(a), Value::Number(b)) => a.to_bits() == b.to_bits(),
+        (Value::Boolean(a), Value::Boolean(b)) => a == b,
+        (Value::None | Value::Undefined, Value::None | Value::Undefined) => true,
+        _ => false,
+    }
+}
+
+/// The result of `work` on `operands`, if it was done. It is given once, so that its holder is the only one; texts and
+/// comparisons stay until the instruction is done, because it may need several.
+pub(crate) fn prepared(cx: &Cx<'_>, work: Work, operands: &[&Value]) -> Option<Value> {
+    let mut all = cx.host.prepared.borrow_mut();
+    let at = all.iter().position(|prepared| {
+        prepared.work == work
+            && prepared.operands.len() == operands.len()
+            && prepared
+                .operands
+                .iter()
+                .zip(operands)
+                .all(|(a, b)| same(a, b))
+    })?;
+    if matches!(work, Work::Text | Work::Equal) {
+        return all.get(at).map(|prepared| prepared.result.clone());
+    }
+    Some(all.swap_remove(at).result)
+}
+
+struct Prepare<F> {
+    work: Work,
+    operands: SmallVec<[Value; 2]>,
+    pieces: F,
+}
+
+impl<F: Pieces> Task for Prepare<F> {
+    fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
+        let Some(result) = (self.pieces)(cx)? else {
+            return Ok(Step::Again);
+        };
+        cx.host.prepared.borrow_mut().push(Prepared {
+            work: self.work,
+            operands: std::mem::take(&mut self.operands),
+            result,
+        });
+        Ok(Step::Done(Value::Undefined))
+    }
+}
+
+/// Does `work` on `operands`, and then the instruction again. The operands have to be where they were: an instruction that
+/// took them puts them back.
+#[cold]
+pub(crate) fn prepare(work: Work, operands: &[&Value], pieces: impl Pieces) -> Throw {
+    Throw::again(Prepare {
+        work,
+        operands: operands.iter().map(|value| (*value).clone()).collect(),
+        pieces,
+    })
+}
+
+/// Appends up to a piece of `text` from `at` on to `out`; the position behind it.
+fn copy_piece(out: &mut Vec<u8>, text: &[u8], at: usize, cx: &mut Cx<'_>) -> usize {
+    let end = text.len().min(at.saturating_add(PIECE_BYTES));
+    let piece = text.get(at..end).unwrap_or_default();
+    cx.charge(piece.len() / 64);
+    out.extend_from_slice(piece);
+    end
+}
+
+/// The texts one after the other, in a buffer with room for `capacity` bytes.
+pub fn join(parts: Vec<Str>, capacity: usize) -> impl Pieces {
+    let mut out = Vec::with_capacity(capacity);
+    let (mut part, mut at) = (0, 0);
+    move |cx: &mut Cx<'_>| {
+        let start = out.len();
+        while let Some(text) = parts.get(part) {
+            at = copy_piece(&mut out, text.as_bytes(), at, cx);
+            if at >= text.len() {
+                (part, at) = (part + 1, 0);
+            }
+            if out.len() - start >= PIECE_BYTES {
+                return Ok(None);
+            }
+        }
+        Ok(Some(std::mem::take(&mut out).into()))
+    }
+}
+
+/// The text `count` times. Whoever calls it has reserved the bytes.
+pub fn repeat(text: &Str, count: usize) -> impl Pieces {
+    let total = text.len().saturating_mul(count);
+    // Short texts are copied by many.
+    let times = (PIECE_BYTES / text.len().max(1)).clamp(1, count.max(1));
+    let block = if times == 1 {
+        text.clone()
+    } else {
+        Str::from_vec(text.as_bytes().repeat(times))
+    };
+    let mut out = Vec::with_capacity(total);
+    let mut at = 0;
+    move |cx: &mut Cx<'_>| {
+        let block = block.as_bytes();
+        let rest = block.len().min(at + (total - out.len()));
+        at = copy_piece(&mut out, block.get(..rest).unwrap_or_default(), at, cx);
+        if at >= block.len() {
+            at = 0;
+        }
+        Ok((out.len() >= total).then(|| std::mem::take(&mut out).into()))
+    }
+}
+
+/// The string conversion of a value, in pieces.
+pub fn text_of(value: &Value) -> impl Pieces {
+    text(Dumper::new(value), Vec::new())
+}
+
+/// The text of an array: `out` has its beginning, which `dumper` wrote.
+pub(crate) fn text(mut dumper: Dumper, mut out: Vec<u8>) -> impl Pieces {
+    move |cx: &mut Cx<'_>| {
+        let start = out.len();
+        let dumped = dumper.write(&mut out, start.saturating_add(PIECE_BYTES), |len| {
+            cx.fits_growing(len)
+        });
+        cx.charge((out.len() - start) / 32);
+        match dumped {
+            Dumped::Whole => Ok(Some(std::mem::take(&mut out).into())),
+            Dumped::Part => Ok(None),
+            Dumped::Over => Err(cx.over()),
+        }
+    }
+}
+
+/// The entries of `from` from position `position` on, as far as a piece goes, by `add`; the position behind them, none at
+/// the end.
+pub fn walk(
+    from: &Value,
+    position: usize,
+    cx: &mut Cx<'_>,
+    add: impl FnMut(Key, Value) -> Result<(), Throw>,
+) -> Result<Option<usize>, Throw> {
+    walk_most(from, position, usize::MAX, cx, add)
+}
+
+/// As [`walk`], `most` entries at most.
+pub(crate) fn walk_most(
+    from: &Value,
+    position: usize,
+    most: usize,
+    cx: &mut Cx<'_>,
+    mut add: impl FnMut(Key, Value) -> Result<(), Throw>,
+) -> Result<Option<usize>, Throw> {
+    let Some(view) = from.as_array() else {
+        return Ok(None);
+    };
+    let mut next = position;
+    for _ in 0..PIECE_ENTRIES.min(most) {
+        let Some((key, value, behind)) = view.entry_at(next) else {
+            cx.charge(next - position);
+            return Ok(None);
+        };
+        next = behind;
+        add(key, value)?;
+    }
+    cx.charge(next - position);
+    Ok(Some(next))
+}
+
+/// How an entry is added to an array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// With its key.
+    All,
+    /// With its key when that is a string or none; number keys are counted anew.
+    Named,
+    /// Under the next number.
+    None,
+}
+
+fn add(array: &mut Array, keys: Keys, key: Key, value: Value) {
+    match (keys, key) {
+        (Keys::None, _) | (Keys::Named, Key::Integer(_)) => array.push(value),
+        (_, key) => array.insert(key, value),
+    }
+}
+
+/// `into` with the entries of all of `from` behind its own. Nobody else may hold `into`.
+pub fn extend(into: Value, from: SmallVec<[(Value, Keys); 2]>) -> impl Pieces {
+    let mut into = into;
+    let (mut source, mut position) = (0, 0);
+    move |cx: &mut Cx<'_>| {
+        let Some((from, keys)) = from.get(source) else {
+            return Ok(Some(into.take()));
+        };
+        let Some(array) = into.array_mut() else {
+            return Err(Throw::error("not an array"));
+        };
+        let list = match from.as_array() {
+            Some(View::Local(array)) => array.as_list(),
+            _ => None,
+        };
+        if position == 0 {
+            array.reserve(from.as_array().map_or(0, View::len));
+        }
+        let behind = match list {
+            // The common case.
+            Some(list) => {
+                let end = list.len().min(position + PIECE_ENTRIES);
+                let piece = list.get(position..end).unwrap_or_default();
+                cx.charge(piece.len());
+                for value in piece {
+                    array.push(value.clone());
+                }
+                (end < list.len()).then_some(end)
+            }
+            None => walk(from, position, cx, |key, value| {
+                add(array, *keys, key, value);
+                Ok(())
+            })?,
+        };
+        (source, position) = match behind {
+            Some(position) => (source, position),
+            None => (source + 1, 0),
+        };
+        Ok(None)
+    }
+}
+
+/// A copy of an array that only its holder sees.
+pub fn copy(from: &Value) -> impl Pieces {
+    let all = SmallVec::from_iter([(from.clone(), Keys::All)]);
+    extend(Value::from(Array::new()), all)
+}
