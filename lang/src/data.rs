@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use angarium_syntax::ast::{Element, StrLit, Variable};
+use angarium_syntax::ast::{Element, Pair, StrLit, Variable};
 
 use crate::Span;
 use crate::bytecode::Const;
@@ -241,10 +241,11 @@ impl Compiler<'_> {
         let mut entries = Vec::with_capacity(elements.len());
         let errors = self.error_count();
         for element in elements {
-            let Element::Pair { key, value, .. } = element else {
+            let Element::Pair(pair) = element else {
                 let span = match element {
-                    Element::Value(value) | Element::Spread { value, .. } => value.span,
-                    Element::Pair { key, .. } => key.span,
+                    Element::Value(value) => value.span,
+                    Element::Spread(spread) => spread.value.span,
+                    Element::Pair(pair) => pair.key.span,
                 };
                 self.error(
                     span,
@@ -253,6 +254,7 @@ impl Compiler<'_> {
                 );
                 continue;
             };
+            let Pair { key, value, .. } = &**pair;
             let name = match fold(key) {
                 Some(Const::Str(name)) => String::from_utf8_lossy(&name).into_owned(),
                 _ => {

@@ -18,7 +18,7 @@ pub(crate) fn fold(expr: &Expr) -> Option<Const> {
         ExprKind::Number(number) => Const::Number(*number),
         ExprKind::Str(bytes) => Const::Str(bytes.clone()),
         ExprKind::Array(elements) => return array(elements),
-        ExprKind::Unary { op, operand, .. } => match (op, fold(operand)?) {
+        ExprKind::Unary(node) => match (node.op, fold(&node.operand)?) {
             // 0 - x: the minus of zero is plain zero.
             (UnaryOp::Minus, Const::Number(number)) => Const::Number(0.0 - number),
             (UnaryOp::Plus, Const::Number(number)) => Const::Number(number),
@@ -119,14 +119,14 @@ fn array(elements: &[Element]) -> Option<Const> {
     for element in elements {
         match element {
             Element::Value(value) => entries.push((None, fold(value)?)),
-            Element::Pair { key, value, .. } => {
-                let key = fold(key)?;
+            Element::Pair(pair) => {
+                let key = fold(&pair.key)?;
                 if matches!(key, Const::Array(_)) {
                     return None;
                 }
-                entries.push((Some(key), fold(value)?));
+                entries.push((Some(key), fold(&pair.value)?));
             }
-            Element::Spread { .. } => return None,
+            Element::Spread(_) => return None,
         }
     }
     Some(Const::Array(entries))

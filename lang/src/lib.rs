@@ -13,6 +13,7 @@ pub mod bytecode;
 mod compile;
 pub mod data;
 mod fold;
+mod hash;
 pub mod listing;
 pub mod modules;
 mod resolve;

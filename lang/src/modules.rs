@@ -1,6 +1,5 @@
 //! `include` and `import`: paths, texts and the scopes of modules (language.md 16).
 
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use angarium_syntax::ast::{self, Import, ImportName, ImportWhat, Name, StrLit};
 
 use crate::builtins::Builtin;
 use crate::compile::{Arity, Compiler, Hoist, Named};
+use crate::hash::{HashMap, HashSet};
 use crate::resolve::{Body, Where};
 use crate::{FileId, Span};
 
@@ -42,7 +42,7 @@ impl Loader for NoFiles {
     }
 }
 
-impl Loader for HashMap<String, Vec<u8>> {
+impl Loader for std::collections::HashMap<String, Vec<u8>> {
     fn load(&self, path: &str) -> Option<Arc<[u8]>> {
         self.get(path).map(|text| text.as_slice().into())
     }

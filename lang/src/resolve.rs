@@ -6,17 +6,17 @@
 //! tree and asks [`Body`] what was found at a node, by the node's address: included trees are kept in the body, so
 //! no node moves or goes away between the passes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use angarium_syntax::ast::{
     self, Arg, Block, Element, Expr, ExprKind, ImportWhat, LinkKind, ParamKind, Stmt, StmtKind,
     Target, TargetKind, TemplatePart, Variable,
 };
-use indexmap::IndexMap;
 
 use crate::Span;
 use crate::compile::{Arity, Compiler, Named, Role};
+use crate::hash::{HashMap, IndexMap};
 
 /// How a body uses a variable.
 #[derive(Clone, Debug, Default)]
@@ -74,10 +74,11 @@ impl Body {
     }
 
     fn var(&mut self, name: &str) -> &mut VarUse {
-        if !self.vars.contains_key(name) {
-            self.vars.insert(name.into(), VarUse::default());
-        }
-        &mut self.vars[name]
+        let index = match self.vars.get_index_of(name) {
+            Some(index) => index,
+            None => self.vars.insert_full(name.into(), VarUse::default()).0,
+        };
+        &mut self.vars[index]
     }
 
     fn read(&mut self, name: &str, span: Span) {
@@ -156,7 +157,7 @@ impl Compiler<'_> {
                     self.share_global(name);
                 }
             }
-            StmtKind::Yield { key, value } => {
+            StmtKind::Yield(node) => {
                 if at.top {
                     self.misplaced(
                         stmt.span,
@@ -165,8 +166,9 @@ impl Compiler<'_> {
                     );
                 }
                 body.yields = true;
-                key.iter()
-                    .chain([value])
+                node.key
+                    .iter()
+                    .chain([&node.value])
                     .for_each(|e| self.resolve_expr(e, body));
             }
             StmtKind::Include { once, path } => self.resolve_include(*once, path, body, at),
@@ -191,12 +193,9 @@ impl Compiler<'_> {
                     self.resolve_stmt(otherwise, body, at.inside());
                 }
             }
-            StmtKind::While {
-                condition,
-                body: inner,
-            } => {
-                self.resolve_expr(condition, body);
-                self.resolve_stmt(inner, body, at.inside());
+            StmtKind::While(node) => {
+                self.resolve_expr(&node.condition, body);
+                self.resolve_stmt(&node.body, body, at.inside());
             }
             StmtKind::Forever(inner) => self.resolve_stmt(inner, body, at.inside()),
             StmtKind::For(node) => {
@@ -371,7 +370,7 @@ impl Compiler<'_> {
                     body.var(name).unset = true;
                 }
             }
-            ExprKind::Unary { operand, .. } => self.resolve_expr(operand, body),
+            ExprKind::Unary(node) => self.resolve_expr(&node.operand, body),
             ExprKind::Step(node) => {
                 if let TargetKind::Variable(name) = &node.target.kind {
                     body.read(name, node.target.span);
@@ -516,12 +515,11 @@ impl Compiler<'_> {
     fn resolve_elements(&mut self, elements: &[Element], body: &mut Body) {
         for element in elements {
             match element {
-                Element::Value(value) | Element::Spread { value, .. } => {
-                    self.resolve_expr(value, body)
-                }
-                Element::Pair { key, value, .. } => {
-                    self.resolve_expr(key, body);
-                    self.resolve_expr(value, body);
+                Element::Value(value) => self.resolve_expr(value, body),
+                Element::Spread(spread) => self.resolve_expr(&spread.value, body),
+                Element::Pair(pair) => {
+                    self.resolve_expr(&pair.key, body);
+                    self.resolve_expr(&pair.value, body);
                 }
             }
         }

@@ -4,11 +4,10 @@
 //! defined. Every top-level variable of a session is a global, and so is every function, so that a function that is
 //! defined anew is the one that the older functions call from then on.
 
-use std::collections::{HashMap, HashSet};
-
 use crate::builtins::Builtins;
 use crate::bytecode::Global;
 use crate::compile::{Compiler, Named, compile};
+use crate::hash::{HashMap, HashSet};
 use crate::modules::{Loader, Loading, Module};
 use crate::{Compiled, Rejected, Source};
 

@@ -232,11 +232,13 @@ fn option_keys(expr: &Expr) -> Vec<(String, Span)> {
         return Vec::new();
     };
     let keys = elements.iter().filter_map(|element| match element {
-        Element::Pair { key, .. } => match &key.kind {
-            ExprKind::Str(name) => Some((String::from_utf8_lossy(name).into_owned(), key.span)),
+        Element::Pair(pair) => match &pair.key.kind {
+            ExprKind::Str(name) => {
+                Some((String::from_utf8_lossy(name).into_owned(), pair.key.span))
+            }
             _ => None,
         },
-        Element::Value(_) | Element::Spread { .. } => None,
+        Element::Value(_) | Element::Spread(_) => None,
     });
     keys.collect()
 }
@@ -267,7 +269,7 @@ fn has_no_effect(expr: &Expr) -> bool {
         | ExprKind::Builtin(_)
         | ExprKind::Function(_)
         | ExprKind::Isset(_) => true,
-        ExprKind::Unary { operand, .. } => has_no_effect(operand),
+        ExprKind::Unary(node) => has_no_effect(&node.operand),
         ExprKind::Binary(chain) => {
             has_no_effect(&chain.first) && chain.rest.iter().all(|l| has_no_effect(&l.operand))
         }

@@ -708,7 +708,7 @@ fn writes_last(expr: &Expr) -> bool {
         | ExprKind::Name(_)
         | ExprKind::Builtin(_)
         | ExprKind::Function(_)
-        | ExprKind::Unary { .. }
+        | ExprKind::Unary(_)
         | ExprKind::Binary(_)
         | ExprKind::Postfix(_) => true,
         // A list in one piece.
@@ -729,7 +729,7 @@ fn calls(expr: &Expr) -> bool {
         ExprKind::Binary(chain) => {
             calls(&chain.first) || chain.rest.iter().any(|link| calls(&link.operand))
         }
-        ExprKind::Unary { operand, .. } => calls(operand),
+        ExprKind::Unary(node) => calls(&node.operand),
         ExprKind::Postfix(node) => {
             calls(&node.base)
                 || node.links.iter().any(|link| match &link.kind {

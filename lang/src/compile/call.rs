@@ -212,8 +212,8 @@ impl Compiler<'_> {
     /// `cache [options] f(args)`
     pub(super) fn cache(&mut self, node: &Cache, span: Span, dst: u8) {
         for element in &node.options {
-            if let Element::Pair { key, .. } = element
-                && let Some(Const::Str(name)) = crate::fold::fold(key)
+            if let Element::Pair(pair) = element
+                && let Some(Const::Str(name)) = crate::fold::fold(&pair.key)
                 && !CACHE_OPTIONS
                     .iter()
                     .any(|option| option.as_bytes() == &*name)
@@ -221,7 +221,11 @@ impl Compiler<'_> {
                 let name = String::from_utf8_lossy(&name).into_owned();
                 let hint = crate::suggest::nearest(&name, CACHE_OPTIONS.into_iter());
                 let hint = hint.map(|near| format!("did you mean `{near}`?"));
-                self.error(key.span, format!("`cache` has no option `{name}`"), hint);
+                self.error(
+                    pair.key.span,
+                    format!("`cache` has no option `{name}`"),
+                    hint,
+                );
             }
         }
         let (named, name) = match &node.callee {

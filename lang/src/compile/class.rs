@@ -1,6 +1,5 @@
 //! Classes (language.md 12).
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use angarium_syntax::ast::{ClassDecl, Member, MemberKind, Name, Stmt, StmtKind};
@@ -8,6 +7,7 @@ use angarium_syntax::ast::{ClassDecl, Member, MemberKind, Name, Stmt, StmtKind};
 use crate::bytecode::{Class, Const, Op};
 use crate::compile::code::{Function, Place};
 use crate::compile::{Arity, ClassInfo, Compiler, Hoist, Named, Role, StaticVariable};
+use crate::hash::HashMap;
 use crate::resolve::Body;
 
 impl Compiler<'_> {
@@ -28,8 +28,8 @@ impl Compiler<'_> {
             ..Class::default()
         };
         self.classes.push(Class::default());
-        let mut variables = HashMap::new();
-        let mut functions = HashMap::new();
+        let mut variables = HashMap::default();
+        let mut functions = HashMap::default();
         let mut constructor = None;
         for member in &class.members {
             match &member.kind {

@@ -1,10 +1,9 @@
 //! Emitting instructions: registers, jumps, places in the source, and which variables are known to be defined.
 
-use std::collections::HashMap;
-
 use crate::Span;
 use crate::bytecode::{ClosureSite, Const, Handler, Instr, MAX_REGISTERS, Op, Proto, Step};
 use crate::compile::Compiler;
+use crate::hash::HashMap;
 use crate::resolve::Body;
 
 /// Where a variable lives.

@@ -26,11 +26,9 @@ impl Compiler<'_> {
         }
         let mark = self.mark();
         match &expr.kind {
-            ExprKind::Unary {
-                op: UnaryOp::Not,
-                operand,
-                ..
-            } => self.jump_into(operand, !when, jumps),
+            ExprKind::Unary(node) if node.op == UnaryOp::Not => {
+                self.jump_into(&node.operand, !when, jumps)
+            }
             ExprKind::Logic(chain) => {
                 // `a and b` is false as soon as one is, `a or b` true as soon as one is.
                 let operands: Vec<&Expr> = std::iter::once(&chain.first)

@@ -141,14 +141,10 @@ impl Compiler<'_> {
             ExprKind::Match(node) => self.match_into(node, expr.span, dst),
             ExprKind::Isset(target) => self.isset(target, dst),
             ExprKind::Unset(target) => self.unset(target, dst),
-            ExprKind::Unary {
-                op,
-                op_span,
-                operand,
-            } => {
-                let register = self.expr(operand);
-                self.at(*op_span);
-                let op = match op {
+            ExprKind::Unary(node) => {
+                let register = self.expr(&node.operand);
+                self.at(node.op_span);
+                let op = match node.op {
                     UnaryOp::Not => Op::Not,
                     UnaryOp::BitNot => Op::BitNot,
                     UnaryOp::Plus => Op::Number,
@@ -302,10 +298,10 @@ impl Compiler<'_> {
                     };
                     self.emit(op, dst, register, 0, 0);
                 }
-                Element::Pair { key, value, arrow } => match self.operand(key, &[value]) {
+                Element::Pair(pair) => match self.operand(&pair.key, &[&pair.value]) {
                     Operand::Const(key) => {
-                        let register = self.expr(value);
-                        self.at(*arrow);
+                        let register = self.expr(&pair.value);
+                        self.at(pair.arrow);
                         let key = self.constant(key);
                         let op = if self.is_temp(register) {
                             Op::MoveIndexK
@@ -315,8 +311,8 @@ impl Compiler<'_> {
                         self.emit(op, dst, register, 0, key);
                     }
                     Operand::Register(key) => {
-                        let register = self.expr(value);
-                        self.at(*arrow);
+                        let register = self.expr(&pair.value);
+                        self.at(pair.arrow);
                         let op = if self.is_temp(register) {
                             Op::MoveIndex
                         } else {
@@ -325,9 +321,9 @@ impl Compiler<'_> {
                         self.emit(op, dst, key, register, 0);
                     }
                 },
-                Element::Spread { dots, value } => {
-                    let register = self.expr(value);
-                    self.at(*dots);
+                Element::Spread(spread) => {
+                    let register = self.expr(&spread.value);
+                    self.at(spread.dots);
                     self.emit(Op::Spread, dst, register, 0, 0);
                 }
             }
@@ -1096,10 +1092,9 @@ fn any(expr: &Expr, test: impl Fn(&Expr) -> bool) -> bool {
             ExprKind::Array(elements) => {
                 for element in elements {
                     match element {
-                        Element::Value(value) | Element::Spread { value, .. } => {
-                            pending.push(value)
-                        }
-                        Element::Pair { key, value, .. } => pending.extend([key, value]),
+                        Element::Value(value) => pending.push(value),
+                        Element::Spread(spread) => pending.push(&spread.value),
+                        Element::Pair(pair) => pending.extend([&pair.key, &pair.value]),
                     }
                 }
             }
@@ -1110,7 +1105,7 @@ fn any(expr: &Expr, test: impl Fn(&Expr) -> bool) -> bool {
                     pending.extend(arm.patterns.iter().chain([&arm.value]));
                 }
             }
-            ExprKind::Unary { operand, .. } => pending.push(operand),
+            ExprKind::Unary(node) => pending.push(&node.operand),
             ExprKind::Binary(chain) => {
                 pending.push(&chain.first);
                 pending.extend(chain.rest.iter().map(|link| &link.operand));

@@ -12,7 +12,6 @@ mod condition;
 mod expr;
 mod stmt;
 
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use angarium_syntax::ast::{self, Expr, ExprKind, ParamKind};
@@ -20,6 +19,7 @@ use angarium_syntax::ast::{self, Expr, ExprKind, ParamKind};
 use crate::builtins::{Builtin, Builtins};
 use crate::bytecode::{Access, Const, Global, Instr, Op, Program, Proto};
 use crate::data::{DataBinding, DataImport};
+use crate::hash::{HashMap, HashSet};
 use crate::modules::{Loader, Loading, Module};
 use crate::resolve::{Body, Included};
 use crate::session::Scope;
@@ -268,31 +268,31 @@ impl<'a> Compiler<'a> {
             diagnostics: Vec::new(),
             modules: Vec::new(),
             module: 0,
-            module_files: HashMap::new(),
+            module_files: HashMap::default(),
             initial_runs: Vec::new(),
             main: 0,
-            members: HashSet::new(),
+            members: HashSet::default(),
             method_calls: Vec::new(),
             data: Vec::new(),
-            data_bindings: HashMap::new(),
+            data_bindings: HashMap::default(),
             origins: Vec::new(),
-            hoisted: HashMap::new(),
+            hoisted: HashMap::default(),
             chain: Vec::new(),
             open_includes: Vec::new(),
-            included: HashSet::new(),
-            included_files: HashSet::new(),
+            included: HashSet::default(),
+            included_files: HashSet::default(),
             included_bytes: 0,
-            trees: HashMap::new(),
-            host_variables: HashMap::new(),
+            trees: HashMap::default(),
+            host_variables: HashMap::default(),
             globals: Vec::new(),
             protos: Vec::new(),
             classes: Vec::new(),
             class: None,
             arities: Vec::new(),
             consts: Vec::new(),
-            const_index: HashMap::new(),
+            const_index: HashMap::default(),
             names: Vec::new(),
-            name_index: HashMap::new(),
+            name_index: HashMap::default(),
             scopes: Vec::new(),
             f: Function::default(),
         };
@@ -544,14 +544,13 @@ impl<'a> Compiler<'a> {
                 ExprKind::Array(elements) => {
                     for element in elements {
                         match element {
-                            ast::Element::Value(value) | ast::Element::Spread { value, .. } => {
-                                pending.push(value)
-                            }
-                            ast::Element::Pair { key, value, .. } => pending.extend([key, value]),
+                            ast::Element::Value(value) => pending.push(value),
+                            ast::Element::Spread(spread) => pending.push(&spread.value),
+                            ast::Element::Pair(pair) => pending.extend([&pair.key, &pair.value]),
                         }
                     }
                 }
-                ExprKind::Unary { operand, .. } => pending.push(operand),
+                ExprKind::Unary(node) => pending.push(&node.operand),
                 ExprKind::Binary(chain) => {
                     pending.push(&chain.first);
                     pending.extend(chain.rest.iter().map(|link| &link.operand));

@@ -72,25 +72,22 @@ impl Compiler<'_> {
                     };
                 }
             }
-            StmtKind::Yield { .. } if !self.f.barriers.is_empty() => self.misplaced(
+            StmtKind::Yield(_) if !self.f.barriers.is_empty() => self.misplaced(
                 stmt.span,
                 "`yield` in a `barrier` block",
                 "nobody knows how long the consumer waits; leave the block first",
             ),
-            StmtKind::Yield { key: None, value } => {
-                let value = self.expr(value);
+            StmtKind::Yield(node) => {
+                let key = node.key.as_ref().map(|key| {
+                    let key = self.operand(key, &[&node.value]);
+                    self.in_register(key)
+                });
+                let value = self.expr(&node.value);
                 self.at(stmt.span);
-                self.emit(Op::Yield, value, 0, 0, 0);
-            }
-            StmtKind::Yield {
-                key: Some(key),
-                value,
-            } => {
-                let key = self.operand(key, &[value]);
-                let key = self.in_register(key);
-                let value = self.expr(value);
-                self.at(stmt.span);
-                self.emit(Op::YieldPair, key, value, 0, 0);
+                match key {
+                    Some(key) => self.emit(Op::YieldPair, key, value, 0, 0),
+                    None => self.emit(Op::Yield, value, 0, 0, 0),
+                };
             }
             StmtKind::Include { path, .. } => {
                 if let Some(program) = self.included(path) {
@@ -122,7 +119,7 @@ impl Compiler<'_> {
                 }
                 self.patch_all(ends);
             }
-            StmtKind::While { condition, body } => self.while_stmt(Some(condition), &[], body),
+            StmtKind::While(node) => self.while_stmt(Some(&node.condition), &[], &node.body),
             StmtKind::Forever(body) => self.while_stmt(None, &[], body),
             StmtKind::For(node) => self.for_stmt(node),
             StmtKind::ForEach(node) => self.foreach_stmt(node),

@@ -93,12 +93,7 @@ pub enum StmtKind {
     /// `global $a, $b;`
     Global(Vec<Variable>),
     /// `yield v;`, `yield k => v;`
-    Yield {
-        /// `k`
-        key: Option<Expr>,
-        /// `v`
-        value: Expr,
-    },
+    Yield(Box<Yield>),
     /// `include "f";`, `include_once "f";`
     Include {
         /// `include_once`
@@ -118,12 +113,7 @@ pub enum StmtKind {
         otherwise: Option<Box<Stmt>>,
     },
     /// `while (c) s`
-    While {
-        /// `c`
-        condition: Expr,
-        /// `s`
-        body: Box<Stmt>,
-    },
+    While(Box<While>),
     /// `forever s`
     Forever(Box<Stmt>),
     /// `for (init; c; step) s`
@@ -165,6 +155,24 @@ pub struct IfArm {
     pub body: Stmt,
     /// From `if` to the end of the body.
     pub span: Span,
+}
+
+/// `yield key => value`
+#[derive(Clone, Debug)]
+pub struct Yield {
+    /// The key.
+    pub key: Option<Expr>,
+    /// The value.
+    pub value: Expr,
+}
+
+/// `while (condition) body`
+#[derive(Clone, Debug)]
+pub struct While {
+    /// Checked before each round.
+    pub condition: Expr,
+    /// The body.
+    pub body: Stmt,
 }
 
 /// `for (init; condition; step) body`
@@ -344,7 +352,7 @@ pub enum ParamKind {
     /// `$x`
     Required,
     /// `$x = constant`; that the expression is constant is not checked by the parser.
-    Default(Expr),
+    Default(Box<Expr>),
     /// `...$x`
     Rest,
 }
@@ -429,7 +437,7 @@ pub enum ExprKind {
     /// A string without interpolation.
     Str(Box<[u8]>),
     /// A string with interpolation; at least one part is a variable.
-    Template(Vec<TemplatePart>),
+    Template(Box<[TemplatePart]>),
     /// `#/pattern/modifiers`
     Regex(Box<Regex>),
     /// `[…]`, `array(…)`
@@ -439,7 +447,7 @@ pub enum ExprKind {
     /// A function or class as a value.
     Name(Box<str>),
     /// `builtin name`
-    Builtin(Name),
+    Builtin(Box<Name>),
     /// `Name::$v`, `Name::f`, `static::f`
     Static(Box<Static>),
     /// `function (…) closure (…) { … }`
@@ -453,14 +461,7 @@ pub enum ExprKind {
     /// `unset(e)`; as for `isset`.
     Unset(Box<Target>),
     /// `!e`, `-e`, …
-    Unary {
-        /// The operator.
-        op: UnaryOp,
-        /// Its place.
-        op_span: Span,
-        /// The operand.
-        operand: Box<Expr>,
-    },
+    Unary(Box<Unary>),
     /// `++t`, `t--`, …
     Step(Box<Step>),
     /// Operators of one level, evaluated from left to right: `a + b - c`. `**` is here too, with one
@@ -504,21 +505,29 @@ pub enum Element {
     /// `e`
     Value(Expr),
     /// `k => v`
-    Pair {
-        /// `k`
-        key: Expr,
-        /// `=>`
-        arrow: Span,
-        /// `v`
-        value: Expr,
-    },
+    Pair(Box<Pair>),
     /// `...e`
-    Spread {
-        /// `...`
-        dots: Span,
-        /// `e`
-        value: Expr,
-    },
+    Spread(Box<Spread>),
+}
+
+/// `key => value` in an array literal.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// Before the `=>`.
+    pub key: Expr,
+    /// `=>`
+    pub arrow: Span,
+    /// After it.
+    pub value: Expr,
+}
+
+/// `...value` in an array literal.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    /// `...`
+    pub dots: Span,
+    /// Whose elements are put in.
+    pub value: Expr,
 }
 
 /// An argument of a call.
@@ -612,6 +621,17 @@ impl MatchArm {
     pub fn is_default(&self) -> bool {
         self.patterns.is_empty()
     }
+}
+
+/// `op operand`
+#[derive(Clone, Debug)]
+pub struct Unary {
+    /// The operator.
+    pub op: UnaryOp,
+    /// Its place.
+    pub op_span: Span,
+    /// What it applies to.
+    pub operand: Expr,
 }
 
 /// Operands joined by operators of one level, in the order of the text.

@@ -8,10 +8,12 @@ use crate::ast::{
     Element, Expr, ExprKind, ForEach, Function, IfArm, ImportName, ImportSymbol, ImportWhat, Link,
     LinkKind, LogicOp, MAX_NESTING, Match, MatchArm, Member, MemberKind, Modifiers, Name, Param,
     ParamKind, Postfix, Regex, Step, StepOp, Stmt, StmtKind, StrLit, Switch, Target, TemplatePart,
-    Ternary, TernaryArm, UnaryOp, Variable,
+    Ternary, TernaryArm, Unary, UnaryOp, Variable, While,
 };
+use crate::depth::Depth;
 use crate::diagnostic::Diagnostic;
 use crate::literal::{Piece, number_value, pieces};
+use crate::operands::Pending;
 use crate::span::{FileId, Span};
 use crate::token::TokenKind;
 
@@ -35,6 +37,15 @@ pub(crate) enum Text {
     Bad,
 }
 
+/// A list with one more item. Most lists in a tree are short, and a tree is large: their room grows with them, not ahead.
+pub(crate) fn pushed<T>(mut list: Vec<T>, item: T) -> Vec<T> {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 2).max(1));
+    }
+    list.push(item);
+    list
+}
+
 /// No more messages than that are kept; a report shows far fewer.
 const MAX_KEPT: usize = 10_000;
 
@@ -42,6 +53,8 @@ pub(crate) struct Builder<'a> {
     source: &'a [u8],
     file: FileId,
     pub(crate) errors: Vec<Diagnostic>,
+    /// An empty list that was one before.
+    pub(crate) spare: Option<Pending>,
 }
 
 impl<'a> Builder<'a> {
@@ -50,6 +63,7 @@ impl<'a> Builder<'a> {
             source,
             file,
             errors: Vec::new(),
+            spare: None,
         }
     }
 
@@ -91,8 +105,32 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(crate) fn number(&self, start: u32, end: u32) -> ExprKind {
-        ExprKind::Number(number_value(self.text(start, end)))
+    /// An expression without parts.
+    fn leaf(&self, kind: ExprKind, start: u32, end: u32) -> Expr {
+        Expr {
+            kind,
+            span: self.span(start, end),
+            depth: Depth::default().node(),
+        }
+    }
+
+    pub(crate) fn variable_expr(&self, start: u32, end: u32) -> Expr {
+        let name = self.word(start.saturating_add(1), end);
+        self.leaf(ExprKind::Variable(name), start, end)
+    }
+
+    pub(crate) fn name_expr(&self, start: u32, end: u32) -> Expr {
+        self.leaf(ExprKind::Name(self.word(start, end)), start, end)
+    }
+
+    pub(crate) fn number(&self, start: u32, end: u32) -> Expr {
+        let value = number_value(self.text(start, end));
+        self.leaf(ExprKind::Number(value), start, end)
+    }
+
+    pub(crate) fn plain_string(&self, start: u32, end: u32) -> Expr {
+        let kind = self.string(self.plain_text(start, end));
+        self.leaf(kind, start, end)
     }
 
     pub(crate) fn regex(&self, start: u32, end: u32) -> ExprKind {
@@ -160,7 +198,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn string(&self, text: Text) -> ExprKind {
         match text {
             Text::Plain(bytes) => ExprKind::Str(bytes),
-            Text::Template(parts) => ExprKind::Template(parts),
+            Text::Template(parts) => ExprKind::Template(parts.into()),
             Text::Bad => ExprKind::Error,
         }
     }
@@ -270,10 +308,7 @@ impl<'a> Builder<'a> {
     pub(crate) fn broken_loop(&mut self, body: Stmt, start: u32, end: u32) -> Stmt {
         let condition = self.error_expr(start, start);
         self.stmt(
-            StmtKind::While {
-                condition,
-                body: Box::new(body),
-            },
+            StmtKind::While(Box::new(While { condition, body })),
             start,
             end,
         )
@@ -338,7 +373,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(crate) fn import_symbols(&mut self, symbols: Vec<ImportSymbol>) -> ImportWhat {
+    pub(crate) fn import_symbols(&mut self, symbols: Vec<Box<ImportSymbol>>) -> ImportWhat {
         for entry in &symbols {
             match (&entry.symbol, &entry.alias) {
                 (ImportName::Name(_), Some(ImportName::Variable(alias))) => self.report(
@@ -355,7 +390,7 @@ impl<'a> Builder<'a> {
                 _ => {}
             }
         }
-        ImportWhat::Symbols(symbols)
+        ImportWhat::Symbols(symbols.into_iter().map(|entry| *entry).collect())
     }
 
     // ---- Functions and classes ----------------------------------------------------------------------
@@ -392,11 +427,15 @@ impl<'a> Builder<'a> {
     pub(crate) fn class(
         &mut self,
         name: Option<Name>,
-        members: Vec<Option<Member>>,
+        members: Vec<Option<Box<Member>>>,
         start: u32,
         end: u32,
     ) -> Stmt {
-        let members = members.into_iter().flatten().collect();
+        let members = members
+            .into_iter()
+            .flatten()
+            .map(|member| *member)
+            .collect();
         let Some(name) = name else {
             let blocks = Vec::new();
             return self.stmt(StmtKind::Error(blocks), start, end);
@@ -589,11 +628,11 @@ impl<'a> Builder<'a> {
     ) -> Expr {
         let op_span = self.span(s, e);
         self.expr(
-            ExprKind::Unary {
+            ExprKind::Unary(Box::new(Unary {
                 op,
                 op_span,
-                operand: Box::new(operand),
-            },
+                operand,
+            })),
             start,
             end,
         )
@@ -670,14 +709,17 @@ impl<'a> Builder<'a> {
         )
     }
 
-    pub(crate) fn match_expr(&mut self, subject: Expr, arms: Vec<Option<Arm>>) -> ExprKind {
+    pub(crate) fn match_expr(&mut self, subject: Expr, arms: Vec<Option<Box<Arm>>>) -> ExprKind {
         let arms: Vec<MatchArm> = arms
             .into_iter()
             .flatten()
-            .map(|(patterns, value, start, end)| MatchArm {
-                patterns: patterns.unwrap_or_default(),
-                value,
-                span: self.span(start, end),
+            .map(|arm| {
+                let (patterns, value, start, end) = *arm;
+                MatchArm {
+                    patterns: patterns.unwrap_or_default(),
+                    value,
+                    span: self.span(start, end),
+                }
             })
             .collect();
         let mut defaults = arms.iter().filter(|arm| arm.is_default());

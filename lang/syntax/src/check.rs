@@ -140,7 +140,7 @@ impl Checker {
                     );
                 }
             }
-            StmtKind::Yield { key, value } => {
+            StmtKind::Yield(node) => {
                 if !self.place.in_function && !self.place.included {
                     self.error(
                         span,
@@ -155,8 +155,8 @@ impl Checker {
                     );
                 }
                 self.place.yields = true;
-                key.iter_mut().for_each(|key| self.expr(key));
-                self.expr(value);
+                node.key.iter_mut().for_each(|key| self.expr(key));
+                self.expr(&mut node.value);
             }
             StmtKind::Import(import) => {
                 if !self.place.top {
@@ -182,9 +182,9 @@ impl Checker {
                 }
                 otherwise.iter_mut().for_each(|body| self.body(body));
             }
-            StmtKind::While { condition, body } => {
-                self.expr(condition);
-                self.loop_body(body);
+            StmtKind::While(node) => {
+                self.expr(&mut node.condition);
+                self.loop_body(&mut node.body);
             }
             StmtKind::Forever(body) => self.loop_body(body),
             StmtKind::For(node) => {
@@ -370,10 +370,11 @@ impl Checker {
     fn elements(&mut self, elements: &mut [Element]) {
         for element in elements {
             match element {
-                Element::Value(value) | Element::Spread { value, .. } => self.expr(value),
-                Element::Pair { key, value, .. } => {
-                    self.expr(key);
-                    self.expr(value);
+                Element::Value(value) => self.expr(value),
+                Element::Spread(spread) => self.expr(&mut spread.value),
+                Element::Pair(pair) => {
+                    self.expr(&mut pair.key);
+                    self.expr(&mut pair.value);
                 }
             }
         }
@@ -466,7 +467,7 @@ impl Checker {
                 }
             }
             ExprKind::Isset(target) | ExprKind::Unset(target) => self.target(target),
-            ExprKind::Unary { operand, .. } => self.expr(operand),
+            ExprKind::Unary(node) => self.expr(&mut node.operand),
             ExprKind::Step(node) => self.target(&mut node.target),
             ExprKind::Binary(chain) => self.chain(chain),
             ExprKind::Logic(chain) => self.chain(chain),

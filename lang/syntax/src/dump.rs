@@ -82,9 +82,9 @@ impl Dumper {
             StmtKind::Global(names) => self.node("global", |this| {
                 names.iter().for_each(|name| this.variable(name))
             }),
-            StmtKind::Yield { key, value } => self.node("yield", |this| {
-                key.iter().for_each(|key| this.expr(key));
-                this.expr(value);
+            StmtKind::Yield(node) => self.node("yield", |this| {
+                node.key.iter().for_each(|key| this.expr(key));
+                this.expr(&node.value);
             }),
             StmtKind::Include { once, path } => {
                 self.node(if *once { "include_once" } else { "include" }, |this| {
@@ -121,9 +121,9 @@ impl Dumper {
                     .iter()
                     .for_each(|body| this.node("else", |this| this.stmt(body)));
             }),
-            StmtKind::While { condition, body } => self.node("while", |this| {
-                this.expr(condition);
-                this.stmt(body);
+            StmtKind::While(node) => self.node("while", |this| {
+                this.expr(&node.condition);
+                this.stmt(&node.body);
             }),
             StmtKind::Forever(body) => self.node("forever", |this| this.stmt(body)),
             StmtKind::For(node) => self.node("for", |this| {
@@ -271,11 +271,13 @@ impl Dumper {
             for element in elements {
                 match element {
                     Element::Value(value) => this.expr(value),
-                    Element::Pair { key, value, .. } => this.node("=>", |this| {
-                        this.expr(key);
-                        this.expr(value);
+                    Element::Pair(pair) => this.node("=>", |this| {
+                        this.expr(&pair.key);
+                        this.expr(&pair.value);
                     }),
-                    Element::Spread { value, .. } => this.node("...", |this| this.expr(value)),
+                    Element::Spread(spread) => {
+                        this.node("...", |this| this.expr(&spread.value));
+                    }
                 }
             }
         });
@@ -399,7 +401,9 @@ impl Dumper {
             }),
             ExprKind::Isset(target) => self.node("isset", |this| this.target(target)),
             ExprKind::Unset(target) => self.node("unset", |this| this.target(target)),
-            ExprKind::Unary { op, operand, .. } => self.node(op.text(), |this| this.expr(operand)),
+            ExprKind::Unary(node) => {
+                self.node(node.op.text(), |this| this.expr(&node.operand));
+            }
             ExprKind::Step(node) if node.prefix => {
                 self.node(node.op.text(), |this| this.target(&node.target))
             }

@@ -16,6 +16,7 @@ mod hints;
 pub mod lexer;
 mod lines;
 mod literal;
+mod operands;
 mod operator;
 pub mod parser;
 pub mod print;

@@ -43,8 +43,10 @@ fn parse_as(source: &[u8], file: FileId, included: bool) -> (Program, Vec<Diagno
             vec![error],
         );
     };
-    let lexed = lex(source, file);
+    let mut lexed = lex(source, file);
     let paired = pair(&lexed.tokens, source, file);
+    // The tree takes much memory, and these are done with.
+    lexed.tokens = Vec::new();
     let Outcome { body, syntax, tree } = parse_tokens(&paired, source, file);
     let span = Span::new(file, 0, length);
     let mut program = Program { body, span };

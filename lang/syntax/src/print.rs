@@ -46,7 +46,7 @@ fn level(expr: &Expr) -> u8 {
         ExprKind::Coalesce(_) => COALESCE,
         ExprKind::Logic(chain) => chain.rest.first().map_or(OR, |link| link.op.level()),
         ExprKind::Binary(chain) => chain.rest.first().map_or(UNARY, |link| link.op.level()),
-        ExprKind::Unary { .. } => UNARY,
+        ExprKind::Unary(_) => UNARY,
         ExprKind::Step(node) if node.prefix => UNARY,
         ExprKind::Step(_) => STEP,
         ExprKind::Postfix(_) => POSTFIX,
@@ -144,15 +144,14 @@ impl Printer {
                 self.list(names, Self::variable);
                 self.text(";");
             }
-            StmtKind::Yield { key: None, value } => self.simple("yield ", Some(value)),
-            StmtKind::Yield {
-                key: Some(key),
-                value,
-            } => {
-                self.text("yield ");
-                self.expr(key, TERNARY);
-                self.simple(" => ", Some(value));
-            }
+            StmtKind::Yield(node) => match &node.key {
+                None => self.simple("yield ", Some(&node.value)),
+                Some(key) => {
+                    self.text("yield ");
+                    self.expr(key, TERNARY);
+                    self.simple(" => ", Some(&node.value));
+                }
+            },
             StmtKind::Include { once, path } => {
                 self.text(if *once { "include_once " } else { "include " });
                 self.string(&path.value);
@@ -174,9 +173,9 @@ impl Printer {
                     self.body(body);
                 }
             }
-            StmtKind::While { condition, body } => {
-                self.head("while", condition);
-                self.body(body);
+            StmtKind::While(node) => {
+                self.head("while", &node.condition);
+                self.body(&node.body);
             }
             StmtKind::Forever(body) => {
                 self.text("forever");
@@ -464,21 +463,20 @@ impl Printer {
             ExprKind::Match(node) => self.match_expr(node),
             ExprKind::Isset(target) => self.tested("isset(", target),
             ExprKind::Unset(target) => self.tested("unset(", target),
-            ExprKind::Unary { op, operand, .. } => {
+            ExprKind::Unary(node) => {
+                let op = node.op;
                 self.text(op.text());
                 // `- -1` is not `--1`, and `! ~1` not `!~ 1`.
-                let joins = match (&operand.kind, op) {
-                    (ExprKind::Unary { op: inner, .. }, UnaryOp::Plus | UnaryOp::Minus) => {
-                        inner == op
-                    }
-                    (ExprKind::Unary { op: inner, .. }, UnaryOp::Not) => *inner == UnaryOp::BitNot,
+                let joins = match (&node.operand.kind, op) {
+                    (ExprKind::Unary(inner), UnaryOp::Plus | UnaryOp::Minus) => inner.op == op,
+                    (ExprKind::Unary(inner), UnaryOp::Not) => inner.op == UnaryOp::BitNot,
                     (ExprKind::Step(node), UnaryOp::Plus | UnaryOp::Minus) => node.prefix,
                     _ => false,
                 };
                 if joins {
                     self.text(" ");
                 }
-                self.expr(operand, UNARY);
+                self.expr(&node.operand, UNARY);
             }
             ExprKind::Step(node) if node.prefix => {
                 self.text(node.op.text());
@@ -605,14 +603,14 @@ impl Printer {
         self.text("[");
         self.list(elements, |this, element| match element {
             Element::Value(value) => this.expr(value, ANY),
-            Element::Pair { key, value, .. } => {
-                this.expr(key, TERNARY);
+            Element::Pair(pair) => {
+                this.expr(&pair.key, TERNARY);
                 this.text(" => ");
-                this.expr(value, ANY);
+                this.expr(&pair.value, ANY);
             }
-            Element::Spread { value, .. } => {
+            Element::Spread(spread) => {
                 this.text("...");
-                this.expr(value, TERNARY);
+                this.expr(&spread.value, TERNARY);
             }
         });
         self.text("]");

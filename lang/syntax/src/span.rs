@@ -107,14 +107,9 @@ pub struct SourceFile {
 impl SourceFile {
     fn new(name: Arc<str>, text: Arc<[u8]>) -> Result<Self, SourceTooLarge> {
         u32::try_from(text.len()).map_err(|_| SourceTooLarge)?;
-        let lines = std::iter::once(0)
-            .chain(
-                (1_u32..)
-                    .zip(text.iter())
-                    .filter(|(_, byte)| **byte == b'\n')
-                    .map(|(next, _)| next),
-            )
-            .collect();
+        let ends = memchr::memchr_iter(b'\n', &text);
+        let lines = std::iter::once(0).chain(ends.map(|end| end as u32 + 1));
+        let lines = lines.collect();
         Ok(Self { name, text, lines })
     }
 

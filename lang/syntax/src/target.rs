@@ -4,8 +4,8 @@
 //! tells what it was. Here the operand becomes a [`Target`] or is reported.
 
 use crate::ast::{
-    AssignOp, Element, Expr, ExprKind, LinkKind, Pattern, PatternEntry, Postfix, StaticMember,
-    StepOp, Target, TargetKind,
+    AssignOp, Element, Expr, ExprKind, LinkKind, Pair, Pattern, PatternEntry, Postfix, Spread,
+    StaticMember, StepOp, Target, TargetKind,
 };
 use crate::builder::Builder;
 use crate::diagnostic::Diagnostic;
@@ -234,7 +234,8 @@ impl Builder<'_> {
                         span,
                     );
                 }
-                Element::Pair { key, value, .. } => {
+                Element::Pair(pair) => {
+                    let Pair { key, value, .. } = *pair;
                     let span = key.span.to(value.span);
                     let (target, default) = self.pattern_target(value);
                     self.push_entry(
@@ -247,7 +248,8 @@ impl Builder<'_> {
                         span,
                     );
                 }
-                Element::Spread { dots, value } => {
+                Element::Spread(spread) => {
+                    let Spread { dots, value } = *spread;
                     let span = dots.to(value.span);
                     if index + 1 != count {
                         self.refuse(

@@ -55,7 +55,7 @@ const WINDOW: u16 = 511;
 const KEPT_BLOCKS: usize = 4;
 
 /// One form of the pattern, with the match blocks that wait for the next search.
-struct Compiled {
+pub(crate) struct Compiled {
     regex: Regex,
     blocks: Mutex<Vec<CaptureLocations>>,
 }
@@ -240,7 +240,7 @@ impl Backtracker {
 }
 
 impl Compiled {
-    fn new(
+    pub(crate) fn new(
         text: &str,
         pattern: &PatternText,
         modifiers: Modifiers,
@@ -260,7 +260,7 @@ impl Compiled {
         })
     }
 
-    fn search(
+    pub(crate) fn search(
         &self,
         subject: &[u8],
         start: usize,

@@ -24,6 +24,7 @@ mod modifiers;
 mod pattern_text;
 mod regex;
 mod replace;
+mod shortcut;
 
 pub use cache::PatternCache;
 pub use captures::Captures;

@@ -8,6 +8,7 @@ use crate::backtracker::{Backtracker, LOOP_SUBJECT};
 use crate::captures::Captures;
 use crate::classify::classify;
 use crate::modifiers::{Modifiers, parse_source};
+use crate::shortcut::Shortcut;
 
 /// A compiled regular expression. It can be shared by threads behind an `Arc`.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Regex {
     groups: usize,
     names: Box<[(Box<str>, usize)]>,
     utf8: bool,
+    shortcut: Shortcut,
 }
 
 /// What runs a pattern.
@@ -91,6 +93,7 @@ impl Regex {
                     groups,
                     names,
                     utf8: modifiers.has(b'u'),
+                    shortcut: Shortcut::default(),
                 });
             }
         }
@@ -120,6 +123,7 @@ impl Regex {
             groups: backtracker.groups(),
             names: backtracker.names().into(),
             utf8: backtracker.utf8(),
+            shortcut: Shortcut::default(),
             engine: Engine::Backtracker(Box::new(backtracker)),
         })
     }
@@ -235,7 +239,21 @@ impl Regex {
             return Outcome::NoMatch;
         }
         match &self.engine {
-            Engine::Automaton(automaton) => found(automaton.captures_at(subject, start, captures)),
+            Engine::Automaton(automaton) => {
+                if !self.utf8
+                    && let Some(outcome) = self.shortcut.captures_at(
+                        &self.pattern,
+                        self.modifiers,
+                        subject,
+                        start,
+                        captures,
+                        self.groups,
+                    )
+                {
+                    return outcome;
+                }
+                found(automaton.captures_at(subject, start, captures))
+            }
             Engine::Backtracker(backtracker) => backtracker.captures_at(subject, start, captures),
         }
     }
