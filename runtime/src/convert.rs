@@ -165,10 +165,16 @@ pub(crate) fn exact_u32(number: f64) -> Option<u32> {
     (whole >> 32 == 0 && (shifted - SHIFT).to_bits() == number.to_bits()).then_some(whole as u32)
 }
 
+/// The integer that a number is, if it is one below 2^53 in magnitude: its text is that of the integer.
+#[inline]
+pub(crate) fn whole(number: f64) -> Option<i64> {
+    let whole = number as i64;
+    (whole as f64 == number && whole.unsigned_abs() < 1 << 53).then_some(whole)
+}
+
 /// Appends the text of a number (4.2): the shortest that reads back, in ECMAScript's layout.
 pub fn write_number(out: &mut Vec<u8>, number: f64) {
-    let whole = number as i64;
-    if whole as f64 == number && whole.unsigned_abs() < 1 << 53 {
+    if let Some(whole) = whole(number) {
         let mut buffer = itoa::Buffer::new();
         out.extend_from_slice(buffer.format(whole).as_bytes());
     } else if number.is_nan() {

@@ -56,7 +56,9 @@ impl StrBuf {
         let before = self.bytes.capacity();
         self.bytes.extend_from_slice(more);
         self.hash.set(0);
-        memory::charge(self.bytes.capacity() - before);
+        if self.bytes.capacity() != before {
+            memory::charge(self.bytes.capacity() - before);
+        }
     }
 }
 
@@ -75,13 +77,11 @@ impl Str {
 
     /// A string with a copy of `bytes`.
     #[must_use]
+    #[inline]
     pub fn new(bytes: &[u8]) -> Str {
-        if bytes.len() <= INLINE {
-            let mut inline = [0; INLINE];
-            inline[..bytes.len()].copy_from_slice(bytes);
-            Str::Inline(bytes.len() as u8, inline)
-        } else {
-            Str::Heap(Rc::new(StrBuf::new(bytes.to_vec())))
+        match short(bytes) {
+            Some(inline) => Str::Inline(bytes.len() as u8, inline),
+            None => Str::Heap(Rc::new(StrBuf::new(bytes.to_vec()))),
         }
     }
 
@@ -190,6 +190,27 @@ impl Str {
     pub fn to_text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(self.as_bytes())
     }
+}
+
+/// The bytes of a short string with zeros behind them, put together from whole words: copying so few bytes one by one, or by
+/// a call, takes longer.
+#[inline]
+fn short(bytes: &[u8]) -> Option<[u8; INLINE]> {
+    let len = bytes.len();
+    let mut inline = [0; INLINE];
+    if let (Some(head), Some(tail)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        inline[..8].copy_from_slice(head);
+        // The last eight bytes lie over the first ones.
+        inline.get_mut(len - 8..len)?.copy_from_slice(tail);
+    } else if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        inline[..4].copy_from_slice(head);
+        inline.get_mut(len - 4..len)?.copy_from_slice(tail);
+    } else {
+        for (to, from) in inline.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+    }
+    Some(inline)
 }
 
 impl Default for Str {

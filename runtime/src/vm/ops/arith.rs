@@ -145,6 +145,15 @@ pub(in crate::vm) fn concat(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) ->
         left.push(right.as_bytes());
         return Ok(());
     }
+    if let (Value::String(left), Value::Number(number)) = (&mut *slot, right)
+        && let Some(whole) = crate::convert::whole(*number)
+    {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(whole).as_bytes();
+        grow(left, digits.len(), cx)?;
+        left.push(digits);
+        return Ok(());
+    }
     let text = super::text(right, cx)?;
     if !matches!(slot, Value::String(_)) {
         let left = super::text(slot, cx)?;

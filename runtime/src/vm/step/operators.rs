@@ -2,10 +2,13 @@
 
 use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
 
+use smallvec::SmallVec;
+
 use super::{Here, Next, Stepped, cx};
 use crate::convert::{self, to_number};
 use crate::native::{Cx, Throw};
 use crate::pieces::{self, LARGE_BYTES};
+use crate::string::Str;
 use crate::value::Value;
 use crate::vm::call::Called;
 use crate::vm::fiber::Fiber;
@@ -86,16 +89,40 @@ fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<()
     {
         return append_rest(registers, instr, cx);
     }
-    let mut out = Vec::with_capacity(total);
+    // Short texts are put together on the stack: then only the string itself is allocated, if at all.
+    let mut out: SmallVec<[u8; SHORT]> = SmallVec::new();
+    if total > SHORT {
+        out.reserve_exact(total);
+    }
     for slot in &mut registers[first..end] {
-        convert::write_str(&mut out, slot);
+        match &*slot {
+            Value::String(string) => out.extend_from_slice(string.as_bytes()),
+            Value::Number(number) => match convert::whole(*number) {
+                Some(whole) => {
+                    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+                }
+                None => out.extend_from_slice(&text(slot, cx)?),
+            },
+            other => out.extend_from_slice(&text(other, cx)?),
+        }
         if !matches!(slot, Value::Number(_)) {
-            *slot = Value::Undefined;
+            set(slot, Value::Undefined);
         }
     }
-    set(&mut registers[r(instr.a)], Value::from(out));
+    if out.len() > total {
+        cx.reserve(out.len())?;
+    }
+    let joined = if out.spilled() {
+        Str::from_vec(out.into_vec())
+    } else {
+        Str::new(&out)
+    };
+    set(&mut registers[r(instr.a)], Value::String(joined));
     Ok(())
 }
+
+/// Bytes of a text that is put together on the stack.
+const SHORT: usize = 96;
 
 /// a := the string b, with those behind it appended
 fn append_rest(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<(), Throw> {
@@ -182,9 +209,13 @@ impl Fiber {
             }
             Op::Concat => concat(regs, instr, cx)?,
             Op::Append => {
-                // The text may be the variable itself: a handle of its own keeps it as it was.
-                let text = regs[r(instr.b)].clone();
-                arith::concat(&mut regs[r(instr.a)], &text, cx)?;
+                if let Ok([slot, text]) = regs.get_disjoint_mut([r(instr.a), r(instr.b)]) {
+                    arith::concat(slot, text, cx)?;
+                } else {
+                    // The text is the variable itself: a handle of its own keeps it as it was.
+                    let text = regs[r(instr.b)].clone();
+                    arith::concat(&mut regs[r(instr.a)], &text, cx)?;
+                }
             }
             Op::Eq | Op::Ne | Op::Same | Op::NotSame | Op::Lt | Op::Le | Op::Gt | Op::Ge => {
                 let (left, right) = (&regs[r(instr.b)], &regs[r(instr.c)]);
