@@ -626,6 +626,18 @@ pub struct Class {
     pub readonly: Vec<Box<str>>,
 }
 
+impl Proto {
+    /// Whether so many arguments fit, and nothing but a frame has to be made for the call.
+    #[inline]
+    #[must_use]
+    pub fn takes(&self, given: usize) -> bool {
+        given >= usize::from(self.required)
+            && given <= usize::from(self.declared)
+            && !self.rest
+            && !self.generator
+    }
+}
+
 /// A compiled program: everything that is independent of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Program {

@@ -25,7 +25,7 @@ pub(crate) struct State {
     pub pc: u32,
     /// The next automatic key.
     pub key: f64,
-    /// The registers while it is suspended; the buffer stays when it runs.
+    /// The registers while it is suspended; undefined ones while it runs.
     pub registers: Vec<Value>,
 }
 
@@ -71,8 +71,15 @@ impl Generator {
         let mut state = self.state.borrow_mut();
         state.status = Status::Done;
         let registers = std::mem::take(&mut state.registers);
+        memory::credit(registers.len() * size_of::<Value>());
         drop(state);
         drop(registers);
+    }
+
+    /// Whether an object is the iterator of a generator.
+    #[inline]
+    pub(crate) fn is(object: &Object) -> bool {
+        object.downcast::<Generator>().is_some()
     }
 
     /// The generator behind a value, if it is one.

@@ -265,6 +265,36 @@ impl Instance {
         Ok(member.method)
     }
 
+    /// The function that was found last time for the name that `hints` belong to, if it is of this class and `caller`
+    /// may use it. It is one of the caller's unit.
+    #[inline]
+    pub(crate) fn hinted_method(&self, caller: Caller<'_>, hints: &Hints) -> Option<u32> {
+        let hint = hints.of(self.class).get();
+        let known = hint.class == self.class + 1 && caller.unit.same(&self.unit);
+        let usable = !hint.member.private || caller.class == Some(self.class);
+        hint.member.method.filter(|_| known && usable)
+    }
+
+    /// The property `name` at the place where it was found last time, if it is there and `caller` may read it.
+    #[inline]
+    pub(crate) fn hinted(
+        &self,
+        name: &Str,
+        caller: Caller<'_>,
+        hints: &Hints,
+    ) -> Option<Value> {
+        let hint = hints.of(self.class).get();
+        let known = hint.class == self.class + 1 && caller.unit.same(&self.unit);
+        let usable = !hint.member.private || caller.class == Some(self.class);
+        if !(known && usable) {
+            return None;
+        }
+        let at = usize::from(hint.slot);
+        let properties = self.properties.borrow();
+        let (found, value) = properties.entries.get(at)?;
+        found.quick_equal(name).then(|| value.clone())
+    }
+
     /// The value of a property, or a function bound to the object; none when there is neither.
     #[inline]
     pub(crate) fn get(

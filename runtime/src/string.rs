@@ -242,6 +242,12 @@ impl Str {
             _ => None,
         }
     }
+
+    /// Whether two strings are equal and that is told without reading long texts.
+    #[inline]
+    pub(crate) fn quick_equal(&self, other: &Str) -> bool {
+        self.short_equal(other) == Some(true)
+    }
 }
 
 impl PartialEq for Str {

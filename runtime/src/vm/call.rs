@@ -19,6 +19,7 @@ use crate::string::Str;
 use crate::value::Value;
 use crate::vm::execution::Exit;
 use crate::vm::fiber::{Consumer, Fiber, Frame, FrameKind, MAX_DEPTH, Running, Tick};
+use crate::vm::registers::{set, take, wipe};
 use crate::vm::unit::{Member, UnitRef};
 
 /// What is called.
@@ -228,15 +229,12 @@ impl Fiber {
             }
         }
         state.status = Status::Running;
-        crate::memory::credit(state.registers.len() * size_of::<Value>());
         self.grow(base);
         let window = self.stack.get_mut(base..base + state.registers.len());
-        for (slot, value) in window
-            .unwrap_or_default()
-            .iter_mut()
-            .zip(state.registers.drain(..))
-        {
-            *slot = value;
+        let window = window.unwrap_or_default();
+        for (slot, value) in window.iter_mut().zip(&mut state.registers) {
+            // Nothing is to be dropped above the running window.
+            std::mem::swap(slot, value);
         }
         let (pc, key) = (state.pc, state.key);
         drop(state);
@@ -310,12 +308,9 @@ impl Fiber {
             state.status = Status::Suspended;
             state.pc = frame.pc;
             state.key = next;
-            for slot in window.iter_mut() {
-                state
-                    .registers
-                    .push(std::mem::replace(slot, Value::Undefined));
+            for (slot, value) in window.iter_mut().zip(&mut state.registers) {
+                std::mem::swap(slot, value);
             }
-            crate::memory::charge(count * size_of::<Value>());
         }
         let result = frame.result as usize;
         match running.consumer {
@@ -444,7 +439,9 @@ impl Fiber {
             )));
         }
         self.grow(first);
-        self.collect_rest(proto, first, given)?;
+        if proto.rest {
+            self.collect_rest(proto, first, given)?;
+        }
         let base = if proto.this {
             first.saturating_sub(1)
         } else {
@@ -452,11 +449,14 @@ impl Fiber {
         };
         let present = first - base + if proto.rest { declared + 1 } else { given };
         let captured = first - base + declared + usize::from(proto.rest);
-        for register in present..usize::from(proto.variables) {
-            self.stack[base + register] = Value::Undefined;
-        }
-        for (at, cell) in captures.iter().enumerate() {
-            self.stack[base + captured + at] = Value::Cell(Rc::clone(cell));
+        let variables = base..base + usize::from(proto.variables);
+        let variables = self.stack.get_mut(variables).unwrap_or_default();
+        wipe(variables.get_mut(present..).unwrap_or_default());
+        if !captures.is_empty() {
+            let places = variables.get_mut(captured..).unwrap_or_default();
+            for (slot, cell) in places.iter_mut().zip(captures) {
+                set(slot, Value::Cell(Rc::clone(cell)));
+            }
         }
         if proto.this {
             match this {
@@ -488,12 +488,12 @@ impl Fiber {
         base: usize,
     ) -> Value {
         let proto = &unit.program.protos[proto_index as usize];
-        let count = usize::from(proto.variables);
-        let window = self.stack.get_mut(base..base + count).unwrap_or_default();
-        let registers = window
-            .iter_mut()
-            .map(|slot| std::mem::replace(slot, Value::Undefined))
-            .collect();
+        let variables = base..base + usize::from(proto.variables);
+        let variables = self.stack.get_mut(variables).unwrap_or_default();
+        // Room for all of its registers: they are swapped with the stack's when it runs.
+        let mut registers = Vec::with_capacity(usize::from(proto.registers));
+        registers.extend(variables.iter_mut().map(take));
+        registers.resize(usize::from(proto.registers), Value::Undefined);
         Generator::value(unit, proto_index, registers, &self.library)
     }
 
@@ -651,9 +651,7 @@ impl Fiber {
     }
 
     fn clear(&mut self, first: usize, count: usize) {
-        for register in self.stack.get_mut(first..first + count).unwrap_or_default() {
-            *register = Value::Undefined;
-        }
+        wipe(self.stack.get_mut(first..first + count).unwrap_or_default());
     }
 
     /// Goes on with the built-in in the running frame, and with those that called it as they get done.
@@ -716,8 +714,9 @@ impl Fiber {
                     let first = base + 1;
                     let given = args.len();
                     self.grow(first + given);
-                    for (at, value) in args.into_iter().enumerate() {
-                        self.stack[first + at] = value;
+                    let places = self.stack.get_mut(first..).unwrap_or_default();
+                    for (slot, value) in places.iter_mut().zip(args) {
+                        set(slot, value);
                     }
                     match self.call_function(&function, first, given, base)? {
                         Called::Value(value) => input = Input::Value(value),

@@ -11,8 +11,11 @@ use angarium_lang::bytecode::{MAX_REGISTERS, Op};
 
 use crate::array::KeyRef;
 use crate::convert::exact_int32;
-use crate::instance::Hints;
-use crate::native::{Args, Cx, Imp, Input, NativeFn, Throw};
+use crate::generator::Generator;
+use crate::instance::{Caller, Hint, Hints, Instance};
+use crate::library::Library;
+use crate::native::{Args, Cx, Imp, Input, Native, NativeFn, PlainFn, Throw};
+use crate::object::{Function, Object};
 use crate::value::{ArrayRef, Value};
 use crate::vm::call::Called;
 use crate::vm::execution::Exit;
@@ -75,6 +78,32 @@ impl Fiber {
                         if let Some(top) = self.frames.last_mut() {
                             top.pc = pc as u32;
                         }
+                    };
+                }
+                // Enters a function of this instance, its arguments being in place.
+                macro_rules! enter {
+                    ($proto:expr, $callee:expr, $first:expr, $result:expr, $given:expr) => {
+                        self.quantum -= 1;
+                        save!();
+                        self.frames.push(Frame {
+                            pc: 0,
+                            base: $first as u32,
+                            proto: $proto,
+                            instance: instance as u32,
+                            result: $result as u32,
+                            kind: FrameKind::Script,
+                        });
+                        base = $first;
+                        self.grow(base);
+                        regs = window(&mut self.stack, base);
+                        // What the caller left behind in the registers of our variables.
+                        wipe(
+                            regs.get_mut($given..usize::from($callee.variables))
+                                .unwrap_or_default(),
+                        );
+                        proto = $callee;
+                        code = proto.code.as_slice();
+                        pc = 0;
                     };
                 }
                 // Leaves the short ways with a throw.
@@ -431,6 +460,22 @@ impl Fiber {
                                 continue 'op;
                             }
                         }
+                        Op::Property => {
+                            if let (Value::Object(object), Value::String(name)) = (
+                                &regs[r(instr.b)],
+                                constants.get(instr.d as usize).unwrap_or(&Value::None),
+                            ) && let Some(instance_of) = Instance::of(object)
+                                && let caller = (Caller {
+                                    unit: &unit,
+                                    class: proto.class,
+                                })
+                                && let Some(hints) = hints.get(instr.d as usize)
+                                && let Some(value) = instance_of.hinted(name, caller, hints)
+                            {
+                                set(&mut regs[r(instr.a)], value);
+                                continue 'op;
+                            }
+                        }
                         Op::Push | Op::MovePush => {
                             if let Value::Number(number) = regs[r(instr.b)]
                                 && instr.a != instr.b
@@ -488,25 +533,84 @@ impl Fiber {
                                 && !callee.generator
                                 && self.frames.len() < MAX_DEPTH
                             {
-                                self.quantum -= 1;
-                                save!();
-                                base += r(instr.a);
-                                self.frames.push(Frame {
-                                    pc: 0,
-                                    base: base as u32,
-                                    proto: instr.d,
-                                    instance: instance as u32,
-                                    result: base as u32,
-                                    kind: FrameKind::Script,
-                                });
-                                self.grow(base);
-                                regs = window(&mut self.stack, base);
-                                // What the caller left behind in the registers of our variables.
-                                let used = r(instr.b)..usize::from(callee.variables);
-                                wipe(regs.get_mut(used).unwrap_or_default());
-                                proto = callee;
-                                code = proto.code.as_slice();
-                                pc = 0;
+                                let first = base + r(instr.a);
+                                enter!(instr.d, callee, first, first, r(instr.b));
+                                continue 'op;
+                            }
+                        }
+                        Op::CallMethod => {
+                            if self.quantum > 1
+                                && let Value::Object(object) = &regs[r(instr.a)]
+                            {
+                                let hints = hints.get(instr.d as usize).unwrap_or(&spare);
+                                if let Some(instance_of) = Instance::of(object) {
+                                    let caller = Caller {
+                                        unit: &unit,
+                                        class: proto.class,
+                                    };
+                                    let given = r(instr.b);
+                                    if self.frames.len() < MAX_DEPTH
+                                        && let Some(method) = instance_of.hinted_method(caller, hints)
+                                        && let callee = &protos[method as usize]
+                                        && callee.takes(given)
+                                        && callee.this
+                                    {
+                                        let first = base + r(instr.a);
+                                        enter!(method, callee, first, first, given + 1);
+                                        continue 'op;
+                                    }
+                                } else if let Some((function, native)) =
+                                    plain_method(object, hints, &library)
+                                {
+                                    // No frame is needed.
+                                    let object = take(&mut regs[r(instr.a)]);
+                                    let first = r(instr.a) + 1;
+                                    let end = (first + r(instr.b)).min(MAX_REGISTERS);
+                                    let args = &mut regs[first.min(end)..end];
+                                    let checked = native
+                                        .check_count(args.len())
+                                        .and_then(|()| native.accept(args, &library));
+                                    if let Err(throw) = checked {
+                                        break 'op throw;
+                                    }
+                                    self.quantum -= 1;
+                                    let cx = &mut Cx {
+                                        host: &self.host,
+                                        library: &library,
+                                        fuel: &mut self.quantum,
+                                    };
+                                    let values = &mut *args;
+                                    let this = object.as_object();
+                                    let given = function(cx, Args { this, values });
+                                    wipe(args);
+                                    result!(given, &mut regs[r(instr.a)], 'op);
+                                    continue 'op;
+                                }
+                            }
+                        }
+                        Op::CallValue => {
+                            if self.quantum > 1
+                                && self.frames.len() < MAX_DEPTH
+                                && let Value::Function(function) = &regs[r(instr.a)]
+                                && let Function::User(user) = &**function
+                                && user.this.is_none()
+                                && user.unit.same(&unit)
+                                && let callee = &protos[user.proto as usize]
+                                && callee.takes(r(instr.b))
+                                && !callee.this
+                            {
+                                let (index, given) = (user.proto, r(instr.b));
+                                let function = Rc::clone(function);
+                                set(&mut regs[r(instr.a)], Value::Undefined);
+                                let result = base + r(instr.a);
+                                enter!(index, callee, result + 1, result, given);
+                                if let Function::User(user) = &*function {
+                                    let first = usize::from(callee.declared);
+                                    let places = regs.get_mut(first..).unwrap_or_default();
+                                    for (slot, cell) in places.iter_mut().zip(&user.captures) {
+                                        set(slot, Value::Cell(Rc::clone(cell)));
+                                    }
+                                }
                                 continue 'op;
                             }
                         }
@@ -544,10 +648,28 @@ impl Fiber {
                             }
                         }
                         Op::Return | Op::ReturnNone => {
-                            // A function that another one of the same instance called.
+                            // A function that another one of the same instance called, or a built-in.
                             if let [.., caller, done] = self.frames.as_slice()
                                 && done.kind == FrameKind::Script
-                                && caller.kind != FrameKind::Task
+                                && caller.kind == FrameKind::Task
+                            {
+                                self.frames.pop();
+                                let value = match instr.op {
+                                    Op::Return => take(&mut regs[r(instr.a)]),
+                                    _ => Value::None,
+                                };
+                                wipe(&mut regs[..usize::from(proto.registers)]);
+                                match self.advance(Input::Value(value)) {
+                                    Ok(Called::Value(_) | Called::Frame) => continue 'frame,
+                                    Ok(Called::Exit(exit)) => return exit,
+                                    Err(throw) => match self.unwind(throw) {
+                                        Ok(()) => continue 'frame,
+                                        Err(throw) => return Exit::Thrown(throw),
+                                    },
+                                }
+                            }
+                            if let [.., caller, done] = self.frames.as_slice()
+                                && done.kind == FrameKind::Script
                                 && caller.instance as usize == instance
                             {
                                 let (caller, result) = (*caller, done.result as usize);
@@ -609,5 +731,24 @@ impl Fiber {
                 }
             }
         }
+    }
+}
+
+/// The method of an object of the library that was found last time, if it fits and neither waits nor calls back.
+#[inline]
+fn plain_method<'l>(
+    object: &Object,
+    hints: &Hints,
+    library: &'l Library,
+) -> Option<(PlainFn, &'l Native)> {
+    let class = object.class();
+    let hint = hints.of(class.0).get();
+    if hint.class != class.0 | Hint::NATIVE || Generator::is(object) {
+        return None;
+    }
+    let native = library.native(NativeFn(hint.target));
+    match native.decl.imp {
+        Imp::Plain(function) => Some((function, native)),
+        _ => None,
     }
 }

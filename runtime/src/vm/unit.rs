@@ -238,8 +238,9 @@ impl UnitRef {
         &self.0.0
     }
 
+    #[inline]
     pub(crate) fn same(&self, other: &UnitRef) -> bool {
-        Arc::ptr_eq(self.unit(), other.unit())
+        Rc::ptr_eq(&self.0, &other.0) || Arc::ptr_eq(self.unit(), other.unit())
     }
 }
 
