@@ -174,19 +174,18 @@ impl Fiber {
                         }};
                     }
                     macro_rules! jump_compare {
-                        ($instr:expr, $x:ident, $y:ident, $condition:expr) => {
-                            if let (Value::Number($x), Value::Number($y)) =
+                        ($instr:expr, $op:tt, $wanted:expr) => {
+                            if let (Value::Number(x), Value::Number(y)) =
                                 (&regs[r($instr.a)], &regs[r($instr.b)])
                             {
-                                jump_if!($instr, $condition);
+                                jump_if!($instr, (x $op y) == $wanted);
                             }
                         };
                     }
                     macro_rules! jump_compare_int {
-                        ($instr:expr, $x:ident, $y:ident, $condition:expr) => {
+                        ($instr:expr, $op:tt, $wanted:expr) => {
                             if let Value::Number(x) = &regs[r($instr.a)] {
-                                let ($x, $y) = (*x, f64::from($instr.imm()));
-                                jump_if!($instr, $condition);
+                                jump_if!($instr, (*x $op f64::from($instr.imm())) == $wanted);
                             }
                         };
                     }
@@ -269,11 +268,10 @@ impl Fiber {
                             set(&mut regs[r(instr.a)], Value::Undefined);
                             continue 'op;
                         }
-                        Op::Check => {
-                            if !matches!(regs[r(instr.a)], Value::Undefined | Value::Cell(_)) {
-                                continue 'op;
-                            }
-                        }
+                        Op::Check => match &regs[r(instr.a)] {
+                            Value::Undefined | Value::Cell(_) => {}
+                            _ => continue 'op,
+                        },
                         Op::LoadCell => {
                             if let Ok([to, Value::Cell(cell)]) =
                                 regs.get_disjoint_mut([r(instr.a), r(instr.b)])
@@ -379,20 +377,20 @@ impl Fiber {
                         Op::JumpDef => {
                             jump_if!(instr, !matches!(regs[r(instr.a)], Value::Undefined))
                         }
-                        Op::JumpEq | Op::JumpSame => jump_compare!(instr, x, y, x == y),
-                        Op::JumpNe | Op::JumpNotSame => jump_compare!(instr, x, y, x != y),
-                        Op::JumpLt => jump_compare!(instr, x, y, x < y),
-                        Op::JumpNotLt => jump_compare!(instr, x, y, !(x < y)),
-                        Op::JumpLe => jump_compare!(instr, x, y, x <= y),
-                        Op::JumpNotLe => jump_compare!(instr, x, y, !(x <= y)),
-                        Op::JumpLtI => jump_compare_int!(instr, x, y, x < y),
-                        Op::JumpNotLtI => jump_compare_int!(instr, x, y, !(x < y)),
-                        Op::JumpLeI => jump_compare_int!(instr, x, y, x <= y),
-                        Op::JumpNotLeI => jump_compare_int!(instr, x, y, !(x <= y)),
-                        Op::JumpGtI => jump_compare_int!(instr, x, y, x > y),
-                        Op::JumpNotGtI => jump_compare_int!(instr, x, y, !(x > y)),
-                        Op::JumpGeI => jump_compare_int!(instr, x, y, x >= y),
-                        Op::JumpNotGeI => jump_compare_int!(instr, x, y, !(x >= y)),
+                        Op::JumpEq | Op::JumpSame => jump_compare!(instr, ==, true),
+                        Op::JumpNe | Op::JumpNotSame => jump_compare!(instr, !=, true),
+                        Op::JumpLt => jump_compare!(instr, <, true),
+                        Op::JumpNotLt => jump_compare!(instr, <, false),
+                        Op::JumpLe => jump_compare!(instr, <=, true),
+                        Op::JumpNotLe => jump_compare!(instr, <=, false),
+                        Op::JumpLtI => jump_compare_int!(instr, <, true),
+                        Op::JumpNotLtI => jump_compare_int!(instr, <, false),
+                        Op::JumpLeI => jump_compare_int!(instr, <=, true),
+                        Op::JumpNotLeI => jump_compare_int!(instr, <=, false),
+                        Op::JumpGtI => jump_compare_int!(instr, >, true),
+                        Op::JumpNotGtI => jump_compare_int!(instr, >, false),
+                        Op::JumpGeI => jump_compare_int!(instr, >=, true),
+                        Op::JumpNotGeI => jump_compare_int!(instr, >=, false),
                         Op::JumpEqK | Op::JumpNeK => {
                             let at = usize::from(instr.short());
                             let constant = constants.get(at).unwrap_or(&Value::None);
