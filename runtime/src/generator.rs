@@ -79,7 +79,7 @@ impl Generator {
     /// Whether an object is the iterator of a generator.
     #[inline]
     pub(crate) fn is(object: &Object) -> bool {
-        object.downcast::<Generator>().is_some()
+        object.as_generator().is_some()
     }
 
     /// The generator behind a value, if it is one.

@@ -277,12 +277,7 @@ impl Instance {
 
     /// The property `name` at the place where it was found last time, if it is there and `caller` may read it.
     #[inline]
-    pub(crate) fn hinted(
-        &self,
-        name: &Str,
-        caller: Caller<'_>,
-        hints: &Hints,
-    ) -> Option<Value> {
+    pub(crate) fn hinted(&self, name: &Str, caller: Caller<'_>, hints: &Hints) -> Option<Value> {
         let hint = hints.of(self.class).get();
         let known = hint.class == self.class + 1 && caller.unit.same(&self.unit);
         let usable = !hint.member.private || caller.class == Some(self.class);

@@ -239,6 +239,7 @@ impl Str {
         match (self, other) {
             (Str::Inline(a_len, a), Str::Inline(b_len, b)) => Some(a_len == b_len && a == b),
             (Str::Inline(..), _) | (_, Str::Inline(..)) => Some(false),
+            _ if self.len() != other.len() => Some(false),
             _ => None,
         }
     }

@@ -25,6 +25,7 @@ use crate::vm::registers::{
     copy, copy_value, put, put_bool, put_byte, put_plain, r, result, set, short_truth, take,
     window, wipe,
 };
+use crate::vm::short::{self, Advance};
 use crate::vm::step::{Here, Next};
 
 impl Fiber {
@@ -428,6 +429,9 @@ impl Fiber {
                                         continue 'op;
                                     }
                                 }
+                                if short::index(regs, *instr, &constants) {
+                                    continue 'op;
+                                }
                             }
                             (Value::String(text), Value::Number(at)) if *at >= 0.0 => {
                                 if let Some(byte) = text.as_bytes().get(*at as usize) {
@@ -448,7 +452,49 @@ impl Fiber {
                                 copy_value!(found, &mut regs[r(instr.a)]);
                                 continue 'op;
                             }
+                            if short::index(regs, *instr, &constants) {
+                                continue 'op;
+                            }
                         }
+                        Op::IssetIndex => {
+                            if short::isset(regs, *instr) {
+                                continue 'op;
+                            }
+                        }
+                        Op::Update | Op::SetPath => {
+                            if let Some(steps) = proto.paths.get(instr.d as usize) {
+                                let done = match instr.op {
+                                    Op::Update => short::update(regs, *instr, steps, &constants),
+                                    _ => short::set_path(regs, *instr, steps, &constants),
+                                };
+                                if done {
+                                    continue 'op;
+                                }
+                            }
+                        }
+                        Op::SetIndexK | Op::MoveIndexK => {
+                            if short::set_index(regs, *instr, &constants) {
+                                continue 'op;
+                            }
+                        }
+                        Op::Append => {
+                            if short::append(regs, *instr) {
+                                continue 'op;
+                            }
+                        }
+                        Op::Concat => {
+                            if short::concat(regs, *instr) {
+                                continue 'op;
+                            }
+                        }
+                        Op::NextPair => match short::next(regs, *instr) {
+                            Advance::Entry => continue 'op,
+                            Advance::End => {
+                                pc = instr.d as usize;
+                                continue 'op;
+                            }
+                            Advance::Long => {}
+                        },
                         Op::IndexI => {
                             if let Value::Array(array) = &regs[r(instr.b)]
                                 && let ArrayRef::Local(array) = &**array
@@ -487,6 +533,9 @@ impl Fiber {
                                 }
                                 continue 'op;
                             }
+                            if short::push(regs, *instr) {
+                                continue 'op;
+                            }
                         }
                         Op::SetIndex | Op::MoveIndex => {
                             if let (Value::Number(at), Value::Number(number)) =
@@ -503,6 +552,9 @@ impl Fiber {
                                     }
                                     continue 'op;
                                 }
+                            }
+                            if short::set_index(regs, *instr, &constants) {
+                                continue 'op;
                             }
                         }
                         Op::Next => {
@@ -521,6 +573,14 @@ impl Fiber {
                                     None => pc = instr.d as usize,
                                 }
                                 continue 'op;
+                            }
+                            match short::next(regs, *instr) {
+                                Advance::Entry => continue 'op,
+                                Advance::End => {
+                                    pc = instr.d as usize;
+                                    continue 'op;
+                                }
+                                Advance::Long => {}
                             }
                         }
 
@@ -548,7 +608,8 @@ impl Fiber {
                                     };
                                     let given = r(instr.b);
                                     if self.frames.len() < MAX_DEPTH
-                                        && let Some(method) = instance_of.hinted_method(caller, hints)
+                                        && let Some(method) =
+                                            instance_of.hinted_method(caller, hints)
                                         && let callee = &protos[method as usize]
                                         && callee.takes(given)
                                         && callee.this

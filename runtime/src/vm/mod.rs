@@ -20,6 +20,7 @@ mod interp;
 mod ops;
 mod registers;
 pub mod session;
+mod short;
 mod step;
 pub mod throw;
 pub mod trace;

@@ -1,0 +1,374 @@
+//! Short ways that are too long for the loop itself: elements that are there, texts that are short, entries of `foreach`.
+//!
+//! Each function does an instruction as a whole and says so, or leaves everything as it was for the long way.
+
+use std::rc::Rc;
+
+use angarium_lang::bytecode::{Instr, Op, PathOp, Step};
+
+use crate::array::{Array, KeyRef, MAX_ENTRIES};
+use crate::frozen::FrozenValue;
+use crate::string::{INLINE, Str};
+use crate::value::{ArrayRef, Value};
+use crate::vm::ops::path::element;
+use crate::vm::registers::{Registers, copy, put, put_bool, r, set, take};
+
+/// a := b[key] where b is an array.
+#[inline(never)]
+pub(super) fn index(regs: &mut Registers, instr: Instr, constants: &[Value]) -> bool {
+    let key = match instr.op {
+        Op::IndexK => constants.get(instr.d as usize),
+        _ => regs.get(r(instr.c)),
+    };
+    let (Some(key), Value::Array(array)) = (key.and_then(KeyRef::cast), &regs[r(instr.b)]) else {
+        return false;
+    };
+    match &**array {
+        ArrayRef::Local(array) => {
+            let Some(found) = array.find(key) else {
+                set(&mut regs[r(instr.a)], Value::None);
+                return true;
+            };
+            let value = found.clone();
+            set(&mut regs[r(instr.a)], value);
+        }
+        ArrayRef::Frozen(index, pin) => match pin.array(*index).find(key) {
+            None => set(&mut regs[r(instr.a)], Value::None),
+            Some(FrozenValue::Number(number)) => put(&mut regs[r(instr.a)], number),
+            Some(FrozenValue::Short(len, bytes)) => {
+                set(
+                    &mut regs[r(instr.a)],
+                    Value::String(Str::Inline(len, bytes)),
+                );
+            }
+            Some(found) => {
+                let value = pin.value(found);
+                set(&mut regs[r(instr.a)], value);
+            }
+        },
+    }
+    true
+}
+
+/// a := isset(b[c]) where b is an array.
+#[inline(never)]
+pub(super) fn isset(regs: &mut Registers, instr: Instr) -> bool {
+    let (Value::Array(array), Some(key)) = (&regs[r(instr.b)], KeyRef::cast(&regs[r(instr.c)]))
+    else {
+        return false;
+    };
+    let has = match &**array {
+        ArrayRef::Local(array) => array.find(key).is_some(),
+        ArrayRef::Frozen(index, pin) => pin.array(*index).find(key).is_some(),
+    };
+    put_bool(&mut regs[r(instr.a)], has);
+    true
+}
+
+/// The array that a value is, if nobody else holds it.
+#[inline]
+fn own(value: &mut Value) -> Option<&mut Array> {
+    let Value::Array(array) = value else {
+        return None;
+    };
+    match Rc::get_mut(array) {
+        Some(ArrayRef::Local(array)) => Some(array),
+        _ => None,
+    }
+}
+
+/// The place that one or two steps lead to from register `a`, if all is there.
+#[inline]
+fn place<'r>(
+    regs: &'r mut Registers,
+    a: u8,
+    steps: &[Step],
+    constants: &[Value],
+) -> Option<&'r mut Value> {
+    let constant = |index: u32| constants.get(index as usize);
+    match *steps {
+        [Step::Const(key)] => element(&mut regs[r(a)], constant(key)?),
+        [Step::Const(first), Step::Const(second)] => element(
+            element(&mut regs[r(a)], constant(first)?)?,
+            constant(second)?,
+        ),
+        [Step::Key(key)] => {
+            let [base, key] = regs.get_disjoint_mut([r(a), r(key)]).ok()?;
+            element(base, key)
+        }
+        [Step::Key(key), Step::Const(second)] => {
+            let [base, key] = regs.get_disjoint_mut([r(a), r(key)]).ok()?;
+            element(element(base, key)?, constant(second)?)
+        }
+        [Step::Const(first), Step::Key(key)] => {
+            let [base, key] = regs.get_disjoint_mut([r(a), r(key)]).ok()?;
+            element(element(base, constant(first)?)?, key)
+        }
+        [Step::Key(first), Step::Key(second)] => {
+            let places = [r(a), r(first), r(second)];
+            let [base, first, second] = regs.get_disjoint_mut(places).ok()?;
+            element(element(base, first)?, second)
+        }
+        _ => None,
+    }
+}
+
+/// a(path) := a(path) op b for numbers.
+#[inline(never)]
+pub(super) fn update(
+    regs: &mut Registers,
+    instr: Instr,
+    steps: &[Step],
+    constants: &[Value],
+) -> bool {
+    let Value::Number(by) = regs[r(instr.b)] else {
+        return false;
+    };
+    let Some(Value::Number(number)) = place(regs, instr.a, steps, constants) else {
+        return false;
+    };
+    match PathOp::ALL.get(r(instr.c)) {
+        Some(PathOp::Add) => *number += by,
+        Some(PathOp::Sub) => *number -= by,
+        Some(PathOp::Mul) => *number *= by,
+        Some(PathOp::Div) => *number /= by,
+        _ => return false,
+    }
+    true
+}
+
+/// a(path) := b
+#[inline(never)]
+pub(super) fn set_path(
+    regs: &mut Registers,
+    instr: Instr,
+    steps: &[Step],
+    constants: &[Value],
+) -> bool {
+    let moved = instr.c == 1;
+    if let Value::Number(number) = regs[r(instr.b)] {
+        let Some(slot) = place(regs, instr.a, steps, constants) else {
+            return false;
+        };
+        put(slot, number);
+        return true;
+    }
+    let value = if moved {
+        take(&mut regs[r(instr.b)])
+    } else {
+        regs[r(instr.b)].clone()
+    };
+    match place(regs, instr.a, steps, constants) {
+        Some(slot) => {
+            set(slot, value);
+            true
+        }
+        None => {
+            if moved {
+                set(&mut regs[r(instr.b)], value);
+            }
+            false
+        }
+    }
+}
+
+/// a[key] := value
+#[inline(never)]
+pub(super) fn set_index(regs: &mut Registers, instr: Instr, constants: &[Value]) -> bool {
+    let (from, moved) = match instr.op {
+        Op::SetIndex => (instr.c, false),
+        Op::MoveIndex => (instr.c, true),
+        Op::SetIndexK => (instr.b, false),
+        _ => (instr.b, true),
+    };
+    let keyed = matches!(instr.op, Op::SetIndex | Op::MoveIndex);
+    // The value may be the array itself, and is not to be lost when the short way is none.
+    if from == instr.a || (keyed && instr.b == instr.a) || own(&mut regs[r(instr.a)]).is_none() {
+        return false;
+    }
+    let value = if moved {
+        take(&mut regs[r(from)])
+    } else {
+        regs[r(from)].clone()
+    };
+    let stored = if keyed {
+        match regs.get_disjoint_mut([r(instr.a), r(instr.b)]) {
+            Ok([base, key]) => store(base, key, value),
+            Err(_) => Err(value),
+        }
+    } else {
+        match constants.get(instr.d as usize) {
+            Some(key) => store(&mut regs[r(instr.a)], key, value),
+            None => Err(value),
+        }
+    };
+    match stored {
+        Ok(()) => true,
+        Err(value) => {
+            if moved {
+                set(&mut regs[r(from)], value);
+            }
+            false
+        }
+    }
+}
+
+#[inline]
+fn store(base: &mut Value, key: &Value, value: Value) -> Result<(), Value> {
+    let (Some(array), Some(key)) = (own(base), KeyRef::cast(key)) else {
+        return Err(value);
+    };
+    let full = array.len() >= MAX_ENTRIES;
+    if let Some(slot) = array.find_mut(key) {
+        set(slot, value);
+    } else if full {
+        return Err(value);
+    } else {
+        array.insert(key.to_key(), value);
+    }
+    Ok(())
+}
+
+/// a[] := b
+#[inline(never)]
+pub(super) fn push(regs: &mut Registers, instr: Instr) -> bool {
+    let Ok([base, from]) = regs.get_disjoint_mut([r(instr.a), r(instr.b)]) else {
+        return false;
+    };
+    match own(base) {
+        Some(array) if array.len() < MAX_ENTRIES => {
+            let value = if instr.op == Op::MovePush {
+                take(from)
+            } else {
+                from.clone()
+            };
+            array.push(value);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Up to this length of a text appending to it needs no look at the budgets.
+const CHEAP: usize = 1 << 16;
+
+/// a := a . b for a short text.
+#[inline(never)]
+pub(super) fn append(regs: &mut Registers, instr: Instr) -> bool {
+    let Ok([Value::String(left), right]) = regs.get_disjoint_mut([r(instr.a), r(instr.b)]) else {
+        return false;
+    };
+    if left.len() > CHEAP {
+        return false;
+    }
+    match right {
+        Value::String(right) if right.len() <= 64 => left.push(right.as_bytes()),
+        Value::Number(number) => match crate::convert::whole(*number) {
+            Some(whole) => left.push(itoa::Buffer::new().format(whole).as_bytes()),
+            None => return false,
+        },
+        _ => return false,
+    }
+    true
+}
+
+/// a := the two strings b and b+1 joined, when that is short.
+#[inline(never)]
+pub(super) fn concat(regs: &mut Registers, instr: Instr) -> bool {
+    let mut out = [0; INLINE];
+    let mut len = 0;
+    let first = r(instr.b);
+    let Some(parts) = regs.get_mut(first..first + r(instr.c)) else {
+        return false;
+    };
+    for part in &*parts {
+        let Value::String(Str::Inline(more, bytes)) = part else {
+            return false;
+        };
+        let end = len + usize::from(*more);
+        let (Some(to), Some(from)) = (out.get_mut(len..end), bytes.get(..usize::from(*more)))
+        else {
+            return false;
+        };
+        to.copy_from_slice(from);
+        len = end;
+    }
+    for part in parts {
+        set(part, Value::Undefined);
+    }
+    set(
+        &mut regs[r(instr.a)],
+        Value::String(Str::Inline(len as u8, out)),
+    );
+    true
+}
+
+/// What became of [`next`].
+pub(super) enum Advance {
+    /// The entry is in its registers.
+    Entry,
+    /// There is none.
+    End,
+    /// The long way is to be taken.
+    Long,
+}
+
+/// The next entry of array a, whose position is in the register behind it: key and value to b and c, or the value to b.
+#[inline(never)]
+pub(super) fn next(regs: &mut Registers, instr: Instr) -> Advance {
+    let (subject, state) = (r(instr.a), r(instr.a.saturating_add(1)));
+    let pair = instr.op == Op::NextPair;
+    let (key, value) = if pair {
+        (Some(r(instr.b)), r(instr.c))
+    } else {
+        (None, r(instr.b))
+    };
+    let (Value::Array(array), Value::Number(at)) = (&regs[subject], &regs[state]) else {
+        return Advance::Long;
+    };
+    let at = *at as usize;
+    match &**array {
+        ArrayRef::Local(_) => {
+            // Only the registers that are written are taken apart from that of the array.
+            let Ok([from, to]) = regs.get_disjoint_mut([subject, value]) else {
+                return Advance::Long;
+            };
+            let Value::Array(array) = from else {
+                return Advance::Long;
+            };
+            let ArrayRef::Local(array) = &**array else {
+                return Advance::Long;
+            };
+            let Some((name, found, next)) = array.entry_ref(at) else {
+                return Advance::End;
+            };
+            copy(to, found);
+            let name = key.map(|_| match name {
+                KeyRef::None => Value::None,
+                KeyRef::Integer(number) => Value::Number(number as f64),
+                KeyRef::String(text) => Value::String(text.clone()),
+            });
+            put(&mut regs[state], next as f64);
+            if let (Some(key), Some(name)) = (key, name) {
+                set(&mut regs[key], name);
+            }
+        }
+        ArrayRef::Frozen(index, pin) => {
+            let array = pin.array(*index);
+            let Some(found) = array.value_at(at) else {
+                return Advance::End;
+            };
+            let found = pin.value(found);
+            let name = match key {
+                Some(_) => array.entry_at(at).map(|(name, _)| name.to_value()),
+                None => None,
+            };
+            set(&mut regs[value], found);
+            put(&mut regs[state], (at + 1) as f64);
+            if let (Some(key), Some(name)) = (key, name) {
+                set(&mut regs[key], name);
+            }
+        }
+    }
+    Advance::Entry
+}
