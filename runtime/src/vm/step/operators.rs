@@ -101,9 +101,9 @@ fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<()
                 Some(whole) => {
                     out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
                 }
-                None => out.extend_from_slice(&text(slot, cx)?),
+                None => out.extend_from_slice(text(slot, cx)?.as_bytes()),
             },
-            other => out.extend_from_slice(&text(other, cx)?),
+            other => out.extend_from_slice(text(other, cx)?.as_bytes()),
         }
         if !matches!(slot, Value::Number(_)) {
             set(slot, Value::Undefined);
