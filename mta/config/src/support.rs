@@ -328,11 +328,6 @@ const TABLE: &[Row] = &[
         NotYet("a choice of TLS versions towards peers"),
     ),
     key(Delivery, "delivery.settings.tls.ciphers", CIPHERS),
-    key(
-        Delivery,
-        "delivery.settings.retry",
-        NotYet("a retry table by destination"),
-    ),
     key(Delivery, "delivery.settings.proxyprotocol", OUTBOUND_PROXY),
     key(
         Delivery,

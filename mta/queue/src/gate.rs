@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::destination::Candidate;
 use crate::policy::Applied;
+use crate::retry::RetryChange;
 use crate::text::Text;
 use crate::time::Timestamp;
 use crate::transport::{SourceIp, Sources};
@@ -117,6 +118,9 @@ pub struct Grant {
     pub tags: Vec<Text>,
     /// The policies that apply.
     pub policies: Vec<Arc<Applied>>,
+    /// No new connection may be opened: one was set aside among the idle ones. If it is gone, the
+    /// item is put back.
+    pub reuse: bool,
 }
 
 /// Which kind of limit blocks.
@@ -171,6 +175,16 @@ pub trait Gate {
     /// there is another.
     fn is_suspended(&self, _fields: &Fields) -> bool {
         false
+    }
+
+    /// Whether [`Gate::retry`] ever says anything.
+    fn has_retry(&self) -> bool {
+        false
+    }
+
+    /// What the destination says of retries. Here all values are set that there are.
+    fn retry(&self, _fields: &Fields, _local: Option<IpAddr>) -> RetryChange {
+        RetryChange::default()
     }
 
     /// When something in the gate ends by itself; [`Gate::pass_time`] is called then.

@@ -58,6 +58,27 @@ impl Default for RetryRules {
     }
 }
 
+/// What a destination says of retries, over what the transport says.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RetryChange {
+    /// The most retries.
+    pub count: Option<u32>,
+    /// The table.
+    pub intervals: Option<Arc<[Interval]>>,
+}
+
+impl RetryChange {
+    /// The rules of a transport with this change.
+    #[must_use]
+    pub fn over(&self, rules: &RetryRules) -> RetryRules {
+        RetryRules {
+            count: self.count.unwrap_or(rules.count),
+            intervals: (self.intervals.clone()).unwrap_or_else(|| Arc::clone(&rules.intervals)),
+            ..rules.clone()
+        }
+    }
+}
+
 const DEFAULT_INTERVALS: [Interval; 5] = [
     Interval::secs(60, false),
     Interval::secs(900, false),

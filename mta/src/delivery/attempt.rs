@@ -35,6 +35,7 @@ use angarium_smtp::param::Params;
 
 use super::content::{ContentError, Outgoing, Stored};
 use super::desk::Desk;
+use super::idle::Reservation;
 use super::link::{Handshake, Link, TlsPeer};
 use super::plan::ClientPlan;
 use super::settings::Settings;
@@ -48,6 +49,8 @@ pub(super) struct Task {
     pub item: Item,
     pub candidate: Candidate,
     pub source: Option<SourceIp>,
+    /// An idle connection was set aside; no new one may be opened.
+    pub reserved: Option<Reservation>,
     pub grouping: Option<Text>,
     /// What the script wants.
     pub wishes: Arc<Wishes>,
@@ -101,11 +104,17 @@ impl Wishes {
     }
 }
 
-/// Makes the attempt.
-pub(super) async fn attempt(worker: &Rc<Worker>, core: &Core, live: &Live, task: Task) -> Attempt {
+/// Makes the attempt; none if it had to use an idle connection and there is none that suits.
+pub(super) async fn attempt(
+    worker: &Rc<Worker>,
+    core: &Core,
+    live: &Live,
+    mut task: Task,
+) -> Option<Attempt> {
     let began = worker.effects.clock.monotonic();
     let plan = ClientPlan::new(&live.settings, &task);
     let lmtp = plan.config.protocol == smtp::Protocol::Lmtp;
+    let reserved = task.reserved.take();
     let run = Run {
         worker,
         core,
@@ -113,14 +122,16 @@ pub(super) async fn attempt(worker: &Rc<Worker>, core: &Core, live: &Live, task:
         settings: &live.settings,
         plan,
         task: &task,
+        must_reuse: reserved.is_some(),
+        reserved: RefCell::new(reserved),
     };
-    let (outcome, connection) = run.run().await;
-    Attempt {
+    let (outcome, connection) = run.run().await?;
+    Some(Attempt {
         outcome,
         connection: Some(connection),
         duration: worker.effects.clock.monotonic().since(began),
         final_delivery: lmtp,
-    }
+    })
 }
 
 /// An attempt under way.
@@ -131,6 +142,9 @@ struct Run<'a> {
     settings: &'a Settings,
     plan: ClientPlan,
     task: &'a Task,
+    must_reuse: bool,
+    /// The connection that was set aside, until one is taken.
+    reserved: RefCell<Option<Reservation>>,
 }
 
 /// The outcome, and the connection over which it came.
@@ -143,21 +157,24 @@ struct Session {
 }
 
 impl Run<'_> {
-    async fn run(&self) -> Ended {
+    async fn run(&self) -> Option<Ended> {
         let message = match self.message().await {
             Ok(message) => message,
-            Err(error) => return (result::Outcome::Error(error), self.about()),
+            Err(error) => return Some((result::Outcome::Error(error), self.about())),
         };
         if let Some(session) = self.pooled(&message) {
             let (ended, dead) = self.send(session, &message).await;
             if !dead {
-                return ended;
+                return Some(ended);
             }
         }
-        match self.connect().await {
+        if self.must_reuse {
+            return None;
+        }
+        Some(match self.connect().await {
             Ok(session) => self.send(session, &message).await.0,
             Err(failed) => *failed,
-        }
+        })
     }
 
     /// What is known of the connection before there is one.
@@ -268,13 +285,17 @@ impl Run<'_> {
 
     /// An idle connection that still lives and can carry the message.
     fn pooled(&self, message: &Message) -> Option<Session> {
-        let rules = self.plan.pooling?;
         let utf8 = message.transaction.needs_utf8();
         let suits = |link: &Link| !utf8 || link.client().peer().smtputf8;
-        let (link, about) = self
-            .desk
-            .idle
-            .take(self.worker, &self.plan.pool_key, rules, suits)?;
+        let idle = &self.desk.idle;
+        let key = &self.plan.pool_key;
+        let taken = (self.plan.pooling).and_then(|rules| idle.take(self.worker, key, rules, suits));
+        if let Some(reserved) = self.reserved.take()
+            && taken.is_none()
+        {
+            reserved.in_vain();
+        }
+        let (link, about) = taken?;
         Some(Session { link, about })
     }
 
@@ -431,7 +452,8 @@ impl Run<'_> {
     fn put_away(&self, mut link: Link, about: &result::Connection) {
         match self.plan.pooling {
             Some(rules) if link.is_reusable() && !self.worker.is_stopping() => {
-                let (key, idle) = (self.plan.pool_key.clone(), (link, about.clone()));
+                let key = (&self.task.item.transportid, self.plan.pool_key.clone());
+                let idle = (link, about.clone());
                 self.desk.idle.put(self.worker, key, idle, rules);
             }
             _ => self.worker.spawn(link.quit()),

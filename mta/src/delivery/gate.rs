@@ -1,11 +1,16 @@
 //! The door between ACTIVE and SENDING: groups of destinations, and the policies over them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use angarium_config::condition;
+use angarium_config::delivery::Delivery;
 use angarium_config::grouping::Groupings;
+use angarium_config::transport::RetryInterval;
 use angarium_queue::destination::Candidate;
 use angarium_queue::gate::{self, Blocked, FieldSet, Fields, Grant, LimitId, Release, Ticket};
 use angarium_queue::policy::{Policies, Setup};
+use angarium_queue::retry::{Interval, RetryChange};
 use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 
@@ -14,13 +19,22 @@ use angarium_queue::time::Timestamp;
 pub struct Gate {
     groupings: Arc<Groupings>,
     policies: Policies,
+    by_destination: Arc<Delivery>,
+    /// Whether any destination says something of retries.
+    has_retry: bool,
 }
 
 impl Gate {
-    pub(super) fn new(groupings: Arc<Groupings>, policies: Policies) -> Gate {
+    pub(super) fn new(
+        groupings: Arc<Groupings>,
+        policies: Policies,
+        by_destination: Arc<Delivery>,
+    ) -> Gate {
         Gate {
             groupings,
             policies,
+            has_retry: has_retry(&by_destination),
+            by_destination,
         }
     }
 
@@ -35,7 +49,14 @@ impl Gate {
     }
 
     /// Takes what a reload says; whether any item may be in another sub-queue now.
-    pub(super) fn reload(&mut self, groupings: Arc<Groupings>, policies: &Setup) -> bool {
+    pub(super) fn reload(
+        &mut self,
+        groupings: Arc<Groupings>,
+        policies: &Setup,
+        by_destination: Arc<Delivery>,
+    ) -> bool {
+        self.has_retry = has_retry(&by_destination);
+        self.by_destination = by_destination;
         let had_none = self.groupings.is_empty() && self.policies.is_empty();
         self.groupings = groupings;
         // Settings that were made have policies that can be used.
@@ -58,6 +79,33 @@ impl gate::Gate for Gate {
         self.policies.is_suspended(fields)
     }
 
+    fn has_retry(&self) -> bool {
+        self.has_retry
+    }
+
+    fn retry(&self, fields: &Fields, local: Option<IpAddr>) -> RetryChange {
+        let nowhere = Text::default();
+        let settings = self.by_destination.settings(&condition::Fields {
+            tenantid: fields.tenantid.as_ref(),
+            jobid: fields.jobid.as_ref(),
+            transportid: &fields.transportid,
+            localip: local,
+            grouping: fields.grouping.as_ref(),
+            remoteip: fields.remoteip,
+            remotemx: fields.remotemx.as_ref(),
+            recipientdomain: fields.recipientdomain.as_ref().unwrap_or(&nowhere),
+        });
+        let interval = |written: &RetryInterval| Interval {
+            delay: *written.interval,
+            notify: written.notify,
+        };
+        let intervals = settings.retry.intervals;
+        RetryChange {
+            count: settings.retry.count,
+            intervals: intervals.map(|list| list.iter().map(interval).collect()),
+        }
+    }
+
     fn next_end(&self) -> Option<Timestamp> {
         self.policies.next_end()
     }
@@ -73,4 +121,9 @@ impl gate::Gate for Gate {
     fn release(&mut self, ticket: Ticket, how: Release, now: Timestamp, freed: &mut Vec<LimitId>) {
         self.policies.release(ticket, how, now, freed);
     }
+}
+
+fn has_retry(by_destination: &Delivery) -> bool {
+    let mut all = by_destination.all();
+    all.any(|of| of.retry.count.is_some() || of.retry.intervals.is_some())
 }

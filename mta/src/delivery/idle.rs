@@ -6,17 +6,22 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use angarium_effects::{Clock, Monotonic};
 use angarium_queue::attempt::Connection;
-use angarium_queue::pool::{Pool, PoolKey, PoolRules, Put};
+use angarium_queue::gate::{Field, Fields};
+use angarium_queue::policy::IdleDoor;
+use angarium_queue::pool::{Pool, PoolDestination, PoolKey, PoolRules, Put};
+use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 use tokio::sync::{Notify, mpsc};
 
 use super::link::Link;
+use super::settings::PoolPolicy;
 use crate::worker::Worker;
 
 /// The idle connections of all workers: `queues.pooling.size` of them at most.
@@ -27,9 +32,116 @@ pub(crate) struct Ledger(Mutex<Entries>);
 struct Entries {
     size: usize,
     next: u64,
-    /// By age.
-    idle: BTreeMap<u64, mpsc::UnboundedSender<u64>>,
+    /// By age: whom to tell, and what the connection is offered for.
+    idle: BTreeMap<u64, (mpsc::UnboundedSender<u64>, Offer)>,
     evictable: BTreeSet<u64>,
+    offers: BTreeMap<Offer, Offered>,
+}
+
+/// What an idle connection may be used for, as far as the queue can tell before an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Offer {
+    pub transportid: Text,
+    pub destination: PoolDestination,
+    pub localip: Option<IpAddr>,
+}
+
+#[derive(Debug, Default)]
+struct Offered {
+    numbers: BTreeSet<u64>,
+    /// Set aside for messages that may not open a connection.
+    reserved: usize,
+    /// Connections before this one did not suit.
+    from: u64,
+}
+
+/// An idle connection that was set aside, until it is taken or given back.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    ledger: Arc<Ledger>,
+    offer: Offer,
+}
+
+impl Reservation {
+    /// For an attempt whose pick-up reserved a connection.
+    pub(crate) fn new(ledger: &Arc<Ledger>, offer: Offer) -> Reservation {
+        Reservation {
+            ledger: Arc::clone(ledger),
+            offer,
+        }
+    }
+
+    /// None of those that are idle now suits: they are not set aside again.
+    pub(super) fn in_vain(&self) {
+        let mut entries = self.ledger.entries();
+        let next = entries.next;
+        if let Some(offered) = entries.offers.get_mut(&self.offer) {
+            offered.from = next;
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut entries = self.ledger.entries();
+        if let Some(offered) = entries.offers.get_mut(&self.offer) {
+            offered.reserved = offered.reserved.saturating_sub(1);
+        }
+        entries.forget_if_empty(&self.offer);
+    }
+}
+
+/// What the queue's gate sees of the idle connections.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub ledger: Arc<Ledger>,
+    pub policy: PoolPolicy,
+}
+
+impl Door {
+    /// What a connection for these values would be offered for; none if they do not say.
+    pub(super) fn offer(&self, fields: &Fields, local: Option<IpAddr>) -> Option<Offer> {
+        let by_name = || {
+            let name = fields.remotemx.as_ref()?.to_ascii_lowercase();
+            Some(PoolDestination::RemoteMx(name))
+        };
+        Some(Offer {
+            transportid: fields.transportid.clone(),
+            destination: match self.policy {
+                PoolPolicy::RemoteMx => by_name()?,
+                PoolPolicy::RemoteIp => PoolDestination::RemoteIp(fields.remoteip?),
+                PoolPolicy::Grouping => match &fields.grouping {
+                    Some(grouping) => PoolDestination::Grouping(grouping.clone()),
+                    None => by_name()?,
+                },
+            },
+            localip: local,
+        })
+    }
+}
+
+impl IdleDoor for Door {
+    fn field(&self) -> Field {
+        match self.policy {
+            PoolPolicy::RemoteMx => Field::RemoteMx,
+            PoolPolicy::RemoteIp => Field::RemoteIp,
+            PoolPolicy::Grouping => Field::Grouping,
+        }
+    }
+
+    fn reserve(&self, fields: &Fields, local: Option<IpAddr>) -> bool {
+        let Some(offer) = self.offer(fields, local) else {
+            return false;
+        };
+        let mut entries = self.ledger.entries();
+        let Some(offered) = entries.offers.get_mut(&offer) else {
+            return false;
+        };
+        let free = offered.numbers.range(offered.from..).count();
+        let reserve = free > offered.reserved;
+        offered.reserved += usize::from(reserve);
+        reserve
+    }
 }
 
 impl Ledger {
@@ -40,6 +152,7 @@ impl Ledger {
             next: 0,
             idle: BTreeMap::new(),
             evictable: BTreeSet::new(),
+            offers: BTreeMap::new(),
         }))
     }
 
@@ -58,7 +171,12 @@ impl Ledger {
 
     /// Enters a connection, which is told by its number through `owner` when it has to go. None if
     /// there is no room and no other connection that may be closed.
-    fn enter(&self, owner: &mpsc::UnboundedSender<u64>, evictable: bool) -> Option<u64> {
+    fn enter(
+        &self,
+        owner: &mpsc::UnboundedSender<u64>,
+        evictable: bool,
+        offer: Offer,
+    ) -> Option<u64> {
         let mut entries = self.entries();
         if entries.idle.len() >= entries.size {
             let oldest = *entries.evictable.first()?;
@@ -66,7 +184,9 @@ impl Ledger {
         }
         let number = entries.next;
         entries.next += 1;
-        entries.idle.insert(number, owner.clone());
+        let offered = entries.offers.entry(offer.clone()).or_default();
+        offered.numbers.insert(number);
+        entries.idle.insert(number, (owner.clone(), offer));
         if evictable {
             entries.evictable.insert(number);
         }
@@ -75,9 +195,7 @@ impl Ledger {
 
     /// Strikes out a connection that is not idle any more.
     fn leave(&self, number: u64) {
-        let mut entries = self.entries();
-        entries.idle.remove(&number);
-        entries.evictable.remove(&number);
+        self.entries().remove(number);
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -86,9 +204,25 @@ impl Ledger {
 }
 
 impl Entries {
-    fn revoke(&mut self, number: u64) {
+    fn remove(&mut self, number: u64) -> Option<mpsc::UnboundedSender<u64>> {
         self.evictable.remove(&number);
-        if let Some(owner) = self.idle.remove(&number) {
+        let (owner, offer) = self.idle.remove(&number)?;
+        if let Some(offered) = self.offers.get_mut(&offer) {
+            offered.numbers.remove(&number);
+        }
+        self.forget_if_empty(&offer);
+        Some(owner)
+    }
+
+    fn forget_if_empty(&mut self, offer: &Offer) {
+        let empty = |of: &Offered| of.numbers.is_empty() && of.reserved == 0;
+        if self.offers.get(offer).is_some_and(empty) {
+            self.offers.remove(offer);
+        }
+    }
+
+    fn revoke(&mut self, number: u64) {
+        if let Some(owner) = self.remove(number) {
             // An owner that is gone has closed its connections.
             let _ = owner.send(number);
         }
@@ -164,15 +298,20 @@ impl IdleConnections {
     pub(super) fn put(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
-        key: PoolKey,
+        (transportid, key): (&Text, PoolKey),
         (link, about): (Link, Connection),
         rules: PoolRules,
     ) {
+        let offer = Offer {
+            transportid: transportid.clone(),
+            destination: key.destination.clone(),
+            localip: key.localip,
+        };
         let transactions = u64::from(link.client().transactions());
         let served = rules.transactions != 0 && transactions >= rules.transactions;
         let room = match served || rules.timeout.is_zero() {
             true => None,
-            false => self.ledger.enter(&self.owner, rules.evictable),
+            false => self.ledger.enter(&self.owner, rules.evictable, offer),
         };
         let Some(number) = room else {
             return worker.spawn(link.quit());
@@ -250,20 +389,62 @@ mod tests {
     #[test]
     fn the_oldest_of_all_workers_that_may_go_makes_room() {
         let ledger = Ledger::new(2);
+        let offer = || Offer {
+            transportid: "out".into(),
+            destination: PoolDestination::RemoteMx("mx.test".into()),
+            localip: None,
+        };
         let (first, mut of_first) = mpsc::unbounded_channel();
         let (second, mut of_second) = mpsc::unbounded_channel();
-        let oldest = ledger.enter(&first, true).expect("room");
-        let fixed = ledger.enter(&second, false).expect("room");
-        let newest = ledger.enter(&second, true).expect("room is made");
+        let oldest = ledger.enter(&first, true, offer()).expect("room");
+        let fixed = ledger.enter(&second, false, offer()).expect("room");
+        let newest = ledger.enter(&second, true, offer()).expect("room is made");
         assert_eq!(of_first.try_recv(), Ok(oldest));
         // One that is in use again has left already: who closes it finds nothing.
         ledger.leave(oldest);
         ledger.leave(newest);
-        let other = ledger.enter(&first, false).expect("room");
-        assert_eq!(ledger.enter(&first, true), None, "both have to stay");
+        let other = ledger.enter(&first, false, offer()).expect("room");
+        assert_eq!(
+            ledger.enter(&first, true, offer()),
+            None,
+            "both have to stay"
+        );
         ledger.resize(0);
         assert_eq!(of_second.try_recv(), Ok(fixed));
         assert_eq!(of_first.try_recv(), Ok(other));
-        assert_eq!(ledger.enter(&first, true), None);
+        assert_eq!(ledger.enter(&first, true, offer()), None);
+    }
+
+    #[test]
+    fn a_connection_is_set_aside_once_and_not_again_if_it_did_not_suit() {
+        let ledger = Arc::new(Ledger::new(9));
+        let (owner, _told) = mpsc::unbounded_channel();
+        let door = Door {
+            ledger: Arc::clone(&ledger),
+            policy: PoolPolicy::RemoteMx,
+        };
+        let to = |mx: &str| Fields {
+            transportid: "out".into(),
+            remotemx: Some(mx.into()),
+            ..Fields::default()
+        };
+        let here = to("MX.test");
+        assert!(!door.reserve(&here, None));
+        let offer = door.offer(&here, None).expect("known");
+        let number = ledger.enter(&owner, true, offer.clone()).expect("room");
+        assert!(!door.reserve(&to("other.test"), None));
+        assert!(!door.reserve(&here, Some([127, 0, 0, 2].into())));
+        assert!(door.reserve(&here, None));
+        assert!(!door.reserve(&here, None), "there is only one");
+        let reserved = Reservation::new(&ledger, offer.clone());
+        reserved.in_vain();
+        drop(reserved);
+        assert!(!door.reserve(&here, None), "it does not suit");
+        ledger.enter(&owner, true, offer.clone()).expect("room");
+        assert!(door.reserve(&here, None), "another may");
+        drop(Reservation::new(&ledger, offer));
+        ledger.leave(number);
+        ledger.leave(number + 1);
+        assert!(ledger.entries().offers.is_empty());
     }
 }

@@ -223,13 +223,14 @@ pub(super) fn attempt(
                 id,
                 attempt: Box::new(interrupted()),
             });
-            let attempt = attempt::attempt(&worker, &core, &live, task).await;
-            answer
-                .send(Input::AttemptDone {
+            let input = match attempt::attempt(&worker, &core, &live, task).await {
+                Some(attempt) => Input::AttemptDone {
                     id,
                     attempt: Box::new(attempt),
-                })
-                .await;
+                },
+                None => Input::PutBack { id },
+            };
+            answer.send(input).await;
         })
     }
 }

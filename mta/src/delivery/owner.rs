@@ -20,11 +20,12 @@ use super::attempt::{Task, Wishes};
 use super::content::spool_id;
 use super::gate::Gate;
 use super::handle::{Handle, Inbox, Message};
-use super::idle::Ledger;
+use super::idle::{Door, Ledger};
 use super::jobs::{self, Answer};
 use super::log::Line;
 use super::policies::{Moment, ended_line};
 use super::service::{Crew, Queue, Start};
+use super::settings::Settings;
 use super::{Core, Live, QueueHook, bounce, content, plan};
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
@@ -93,11 +94,16 @@ impl Owner {
         handle.set_limit(settings.limits.messages);
         let seed = effects.random.next_u64();
         // Settings that were made have policies that can be used.
-        let policies = Policies::new((*settings.policies).clone()).unwrap_or_default();
+        let mut policies = Policies::new((*settings.policies).clone()).unwrap_or_default();
+        policies.use_idle(Arc::new(Door {
+            ledger: Arc::clone(&core.idle),
+            policy: settings.pool_policy,
+        }));
+        let by_destination = Arc::clone(&settings.by_destination);
         let queue = Scheduler::new(
             settings.transports.clone(),
             Arc::clone(&settings.own),
-            Gate::new(Arc::clone(&settings.groupings), policies),
+            Gate::new(Arc::clone(&settings.groupings), policies, by_destination),
             settings.limits,
             seed,
         );
@@ -252,7 +258,11 @@ impl Owner {
                 self.core.idle.resize(live.settings.pool_size);
                 self.handle.set_limit(limits.messages);
                 let groupings = Arc::clone(&live.settings.groupings);
-                let regroup = self.queue.gate_mut().reload(groupings, &policies);
+                let by_destination = Arc::clone(&live.settings.by_destination);
+                let door = self.door(&live.settings);
+                let gate = self.queue.gate_mut();
+                let regroup = gate.reload(groupings, &policies, by_destination);
+                gate.policies_mut().use_idle(door);
                 self.live = live;
                 self.input(Input::Configure {
                     transports,
@@ -270,6 +280,14 @@ impl Owner {
                 self.input(Input::Drain);
             }
         }
+    }
+
+    /// What the gate sees of the idle connections.
+    fn door(&self, settings: &Settings) -> Arc<Door> {
+        Arc::new(Door {
+            ledger: Arc::clone(&self.core.idle),
+            policy: settings.pool_policy,
+        })
     }
 
     /// Tells the queue what follows from changes of policies: once for all that came together.
@@ -405,6 +423,7 @@ impl Owner {
                     candidate,
                     source,
                     grouping,
+                    reuse,
                 } => {
                     let answer = Answer::attempt(&self.handle, &self.own, id);
                     let Some(item) = self.queue.item(id).cloned() else {
@@ -426,6 +445,11 @@ impl Owner {
                         candidate,
                         source,
                         grouping,
+                        reserved: None,
+                    };
+                    let task = Task {
+                        reserved: reuse.then(|| plan::reservation(settings, &task, &self.core)),
+                        ..task
                     };
                     let worker = match plan::shared_by(settings, &task) {
                         // Whoever may use a connection comes to where it is.

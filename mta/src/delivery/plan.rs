@@ -8,7 +8,9 @@ use angarium_queue::pool::{PoolDestination, PoolKey, PoolRules};
 use angarium_queue::text::Text;
 use angarium_smtp::client::{Config, Protocol, State, TlsMode as MachineTls};
 
+use super::Core;
 use super::attempt::Task;
+use super::idle::{Offer, Reservation};
 use super::jobs::fnv1a;
 use super::settings::{PoolPolicy, Settings, Sni, TlsSettings, tls_mode};
 use crate::hooks::queue::Client;
@@ -134,6 +136,16 @@ pub(super) fn shared_by(settings: &Settings, task: &Task) -> Option<u64> {
         PoolDestination::Grouping(name) => fnv1a([b"grouping", name.as_bytes(), &port]),
         PoolDestination::RemoteIp(ip) => fnv1a([b"ip", ip.to_string().as_bytes(), &port]),
     })
+}
+
+/// The idle connection that was set aside for an attempt.
+pub(super) fn reservation(settings: &Settings, task: &Task, core: &Core) -> Reservation {
+    let offer = Offer {
+        transportid: task.item.transportid.clone(),
+        destination: destination(settings, task),
+        localip: task.source.as_ref().map(|source| source.address),
+    };
+    Reservation::new(&core.idle, offer)
 }
 
 fn destination(settings: &Settings, task: &Task) -> PoolDestination {

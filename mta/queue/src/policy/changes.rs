@@ -458,8 +458,7 @@ impl Policies {
     }
 
     fn looked_at(&self) -> FieldSet {
-        let policies = self.policies.iter();
-        policies.fold(FieldSet::default(), |set, of| set.union(of.field_set))
+        crate::gate::Gate::fields(self)
     }
 
     fn change_since(&self, before: FieldSet) -> Change {

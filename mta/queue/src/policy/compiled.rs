@@ -237,6 +237,14 @@ impl Policy {
         Ok(laid_out)
     }
 
+    /// Whether it limits new connections.
+    pub fn has_connect_interval(&self) -> bool {
+        let fixed = self.conditions.iter().map(|(_, block)| block);
+        let fixed = fixed.chain(&self.default);
+        let mut all = fixed.chain(self.dynamics.iter().map(|of| &of.block));
+        all.any(|block| block.limits.connect_interval.is_some())
+    }
+
     /// The name of the counter for these values.
     pub fn key(&self, fields: &Fields, local: Option<IpAddr>) -> Box<[KeyPart]> {
         self.fields

@@ -29,6 +29,15 @@ pub struct Setup {
     pub lists: Lists,
 }
 
+/// Idle connections, over which a message may go before the time between new connections is over.
+pub trait IdleDoor: std::fmt::Debug + Send + Sync {
+    /// The field by which connections are found again.
+    fn field(&self) -> Field;
+
+    /// Sets one aside that leads where these values say; whether there is one.
+    fn reserve(&self, fields: &Fields, local: Option<IpAddr>) -> bool;
+}
+
 /// The policies and suspends in force, with their counters.
 #[derive(Debug, Default)]
 pub struct Policies {
@@ -43,6 +52,7 @@ pub struct Policies {
     pub(super) ends: BTreeSet<Timestamp>,
     /// What ended by itself and was not asked for yet.
     pub(super) ended: Vec<EndedBySelf>,
+    idle: Option<Arc<dyn IdleDoor>>,
     /// The number of the next policy, suspend, counter or ticket.
     next: u64,
     counters: HashMap<CounterName, u64>,
@@ -53,6 +63,13 @@ pub struct Policies {
     together: HashMap<LimitId, BTreeSet<LimitId>>,
     /// Whose turn it is among source addresses, by transport and destination.
     turns: HashMap<(Text, Option<Text>), usize>,
+}
+
+/// The counters that let a pick-up pass.
+struct Asked {
+    counters: Vec<(u64, Arc<Applied>)>,
+    /// The time that must pass before a new connection is opened.
+    wait: Option<Blocked>,
 }
 
 type CounterName = (u64, Box<[KeyPart]>);
@@ -164,6 +181,12 @@ impl Policies {
         Ok(())
     }
 
+    /// Makes use of idle connections. Follow with
+    /// [`PoliciesChanged`](crate::scheduler::Input::PoliciesChanged).
+    pub fn use_idle(&mut self, idle: Arc<dyn IdleDoor>) {
+        self.idle = Some(idle);
+    }
+
     pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -226,7 +249,7 @@ impl Policies {
         let numbers: BTreeSet<u64> = self.by_number.keys().copied().collect();
         let blocked: Vec<Blocked> = numbers
             .into_iter()
-            .filter_map(|number| self.blocked(number, now))
+            .filter_map(|number| self.blocked(number, now).or(self.connect_wait(number, now)))
             .collect();
         blocked
             .into_iter()
@@ -273,7 +296,7 @@ impl Policies {
         fields: &Fields,
         local: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<Vec<(u64, Arc<Applied>)>, Blocked> {
+    ) -> Result<Asked, Blocked> {
         if let Some(suspend) = self.suspends.iter().find(|of| of.covers(fields, local)) {
             let kind = match suspend.id {
                 Some(_) => BlockKind::DynamicSuspend,
@@ -286,6 +309,7 @@ impl Policies {
             });
         }
         let mut asked = Vec::with_capacity(self.policies.len());
+        let mut wait: Option<Blocked> = None;
         for place in 0..self.policies.len() {
             let Some((number, applied)) = self.counter(place, fields, local, now) else {
                 continue;
@@ -293,13 +317,21 @@ impl Policies {
             if let Some(blocked) = self.blocked(number, now) {
                 return Err(blocked);
             }
+            // The longest time counts: only one of them can be waited for.
+            let connect = self.connect_wait(number, now);
+            if connect.map(|of| of.until) > wait.map(|of| of.until) {
+                wait = connect;
+            }
             let stop = applied.stop;
             asked.push((number, applied));
             if stop {
                 break;
             }
         }
-        Ok(asked)
+        Ok(Asked {
+            counters: asked,
+            wait,
+        })
     }
 
     /// The counter of a policy for these values, and what applies to it.
@@ -339,7 +371,22 @@ impl Policies {
         Some((number, applied))
     }
 
-    /// The limit of a counter that is reached.
+    /// The time between new connections of a counter, if it is not over.
+    fn connect_wait(&self, number: u64, now: Timestamp) -> Option<Blocked> {
+        let counter = self.by_number.get(&number)?;
+        let applied = counter.applied.as_ref()?;
+        applied.limits.connect_interval?;
+        (counter.connect_after > now).then(|| {
+            let end = applied.expires.unwrap_or(Timestamp::NEVER);
+            Blocked {
+                limit: limit_id(number, BlockKind::ConnectInterval),
+                until: Some(counter.connect_after.min(end)),
+                kind: BlockKind::ConnectInterval,
+            }
+        })
+    }
+
+    /// The limit of a counter that is reached, but for the time between new connections.
     fn blocked(&mut self, number: u64, now: Timestamp) -> Option<Blocked> {
         let counter = self.by_number.get_mut(&number)?;
         let applied = counter.applied.as_ref()?;
@@ -362,9 +409,6 @@ impl Policies {
         {
             return block(BlockKind::Concurrency, None);
         }
-        if limits.connect_interval.is_some() && counter.connect_after > now {
-            return block(BlockKind::ConnectInterval, Some(counter.connect_after));
-        }
         if let Some(rate) = limits.rate {
             let meter = counter.meter.get_or_insert_with(|| Meter::new(rate));
             if let Some(until) = meter.wait(self.algorithm, rate, now) {
@@ -375,7 +419,7 @@ impl Policies {
     }
 
     /// Takes what a pick-up needs from the counters that were asked.
-    fn take(&mut self, asked: &[(u64, Arc<Applied>)], now: Timestamp) -> Ticket {
+    fn take(&mut self, asked: &[(u64, Arc<Applied>)], reuse: bool, now: Timestamp) -> Ticket {
         let mut list = Vec::with_capacity(asked.len());
         for (number, applied) in asked {
             let Some(counter) = self.by_number.get_mut(number) else {
@@ -385,7 +429,8 @@ impl Policies {
             let limits = applied.limits;
             let meter = counter.meter.as_mut().filter(|_| limits.rate.is_some());
             let window = meter.map(|meter| meter.take(self.algorithm, now));
-            let connect = limits.connect_interval.map(|interval| {
+            let interval = limits.connect_interval.filter(|_| !reuse);
+            let connect = interval.map(|interval| {
                 let before = counter.connect_after;
                 counter.connect_after = now.after(interval);
                 (before, counter.connect_after)
@@ -399,6 +444,11 @@ impl Policies {
         let ticket = Ticket(self.number());
         self.tickets.insert(ticket, list);
         ticket
+    }
+
+    fn may_reuse(&self, fields: &Fields, local: Option<IpAddr>) -> bool {
+        let idle = self.idle.as_ref();
+        idle.is_some_and(|idle| idle.reserve(fields, local))
     }
 
     /// Names what stops an item from each of its source addresses.
@@ -491,7 +541,12 @@ impl Policies {
 impl Gate for Policies {
     fn fields(&self) -> FieldSet {
         // The gate chooses the source address, so it always looks at the pool.
-        let set = FieldSet::default().with(Field::LocalIp);
+        let mut set = FieldSet::default().with(Field::LocalIp);
+        if let Some(idle) = &self.idle
+            && self.policies.iter().any(Policy::has_connect_interval)
+        {
+            set = set.with(idle.field());
+        }
         let policies = self.policies.iter().map(|policy| policy.field_set);
         let suspends = self.suspends.iter().map(Suspend::field_set);
         policies.chain(suspends).fold(set, FieldSet::union)
@@ -526,13 +581,22 @@ impl Gate for Policies {
             match self.check(fields, local, now) {
                 Err(blocked) => blocks.push(blocked),
                 Ok(asked) => {
-                    let ticket = self.take(&asked, now);
-                    let policies: Vec<_> = asked.into_iter().map(|(_, applied)| applied).collect();
+                    let reuse = asked.wait.is_some();
+                    if let Some(blocked) = asked.wait
+                        && !self.may_reuse(fields, local)
+                    {
+                        blocks.push(blocked);
+                        continue;
+                    }
+                    let ticket = self.take(&asked.counters, reuse, now);
+                    let asked = asked.counters.into_iter();
+                    let policies: Vec<_> = asked.map(|(_, applied)| applied).collect();
                     return Ok(Grant {
                         ticket,
                         source: source.cloned(),
                         tags: policies.iter().flat_map(|of| of.tags.clone()).collect(),
                         policies,
+                        reuse,
                     });
                 }
             }
@@ -547,6 +611,11 @@ impl Gate for Policies {
             };
             counter.in_use = counter.in_use.saturating_sub(1);
             freed.push(limit_id(taken.counter, BlockKind::Concurrency));
+            let applied = counter.applied.as_ref();
+            if applied.is_some_and(|of| of.limits.connect_interval.is_some()) {
+                // The connection may be idle now, and another message may use it.
+                freed.push(limit_id(taken.counter, BlockKind::ConnectInterval));
+            }
             if how == Release::PutBack
                 && let (Some(meter), Some(window)) = (&mut counter.meter, taken.window)
             {
@@ -558,7 +627,6 @@ impl Gate for Policies {
                 && counter.connect_after == since
             {
                 counter.connect_after = before;
-                freed.push(limit_id(taken.counter, BlockKind::ConnectInterval));
             }
         }
         let together: BTreeSet<LimitId> = (freed.iter())
@@ -599,7 +667,9 @@ impl Policies {
         let addresses = &*fields.sources.addresses;
         let system = addresses.is_empty().then_some(None);
         let each = addresses.iter().map(|source| Some(source.address));
-        each.chain(system)
-            .any(|local| self.check(fields, local, now).is_ok())
+        each.chain(system).any(|local| {
+            self.check(fields, local, now)
+                .is_ok_and(|asked| asked.wait.is_none())
+        })
     }
 }

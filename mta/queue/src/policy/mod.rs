@@ -22,4 +22,4 @@ pub use changes::{
     Change, DynamicSpec, DynamicSuspend, EndedBySelf, How, Listed, ListedSuspend, Stored,
 };
 pub use compiled::{Applied, KeyPart, PolicyError};
-pub use engine::{Limited, Policies, Setup};
+pub use engine::{IdleDoor, Limited, Policies, Setup};

@@ -1,6 +1,7 @@
 //! From `Try` to the end of an attempt: destination, pick-up, candidates.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Bound, Ended, InputError, Output, Route, Scheduler, Work};
@@ -10,8 +11,10 @@ use crate::gate::{Fields, Gate, Grant, Release};
 use crate::index::{Slot, State};
 use crate::item::ItemId;
 use crate::outcome::Cause;
+use crate::retry::RetryChange;
 use crate::text::Text;
 use crate::time::Timestamp;
+use crate::transport::Plan;
 
 impl<G: Gate> Scheduler<G> {
     pub(super) fn resolve(&mut self, slot: Slot, bound: Bound) {
@@ -86,6 +89,7 @@ impl<G: Gate> Scheduler<G> {
             walk,
             grouping: None,
             grant: None,
+            retry: None,
         };
         let fields = self.first_fields(slot, &mut route);
         self.activate(slot, route, fields);
@@ -132,18 +136,36 @@ impl<G: Gate> Scheduler<G> {
 
     /// The values that decide on the pick-up of an item with its current candidate.
     fn fields(&mut self, slot: Slot, route: &mut Route) -> Fields {
+        let candidate = route.candidates.get(route.walk.place());
+        let fields = self.all_fields(slot, &route.bound.plan, candidate);
+        route.grouping.clone_from(&fields.grouping);
+        fields.projected(self.gate.fields())
+    }
+
+    /// What the destination says of retries.
+    pub(super) fn retry_change(
+        &mut self,
+        slot: Slot,
+        plan: &Plan,
+        candidate: Option<&Candidate>,
+        local: Option<IpAddr>,
+    ) -> Option<Arc<RetryChange>> {
+        if !self.gate.has_retry() {
+            return None;
+        }
+        let fields = self.all_fields(slot, plan, candidate);
+        let change = self.gate.retry(&fields, local);
+        (change != RetryChange::default()).then(|| Arc::new(change))
+    }
+
+    /// Every value of an item towards a candidate.
+    fn all_fields(&mut self, slot: Slot, plan: &Plan, candidate: Option<&Candidate>) -> Fields {
         let item = self.index.item(slot);
-        let domain = route
-            .bound
-            .plan
-            .domain
-            .as_ref()
-            .unwrap_or(&item.recipient.domain);
+        let domain = plan.domain.as_ref().unwrap_or(&item.recipient.domain);
         let mut domain = domain.to_ascii_lowercase();
         self.interner.share(&mut domain);
-        let candidate = route.candidates.get(route.walk.place());
-        route.grouping = candidate.and_then(|to| self.gate.grouping(to, &domain));
-        let sources = self.transport(&item.transportid).pool(&route.bound.plan);
+        let grouping = candidate.and_then(|to| self.gate.grouping(to, &domain));
+        let sources = self.transport(&item.transportid).pool(plan);
         let sources = match candidate {
             Some(to) => sources.towards(to.ip),
             None => sources,
@@ -154,15 +176,14 @@ impl<G: Gate> Scheduler<G> {
         };
         Fields {
             transportid: item.transportid.clone(),
-            jobid: over(&route.bound.plan.jobid, &item.jobid),
-            grouping: route.grouping.clone(),
+            jobid: over(&plan.jobid, &item.jobid),
+            grouping,
             remotemx: candidate.map(|to| to.mx.clone()),
             remoteip: candidate.map(|to| to.ip),
-            tenantid: over(&route.bound.plan.tenantid, &item.tenantid),
+            tenantid: over(&plan.tenantid, &item.tenantid),
             recipientdomain: Some(domain),
             sources,
         }
-        .projected(self.gate.fields())
     }
 
     pub(super) fn regroup(&mut self) {
@@ -202,6 +223,9 @@ impl<G: Gate> Scheduler<G> {
             let sources = transport.pool(&route.bound.plan);
             sources.choose(candidate.ip, turn).cloned()
         });
+        let local = source.as_ref().map(|source| source.address);
+        route.retry = self.retry_change(slot, &route.bound.plan, Some(&candidate), local);
+        let reuse = grant.reuse;
         route.grant = Some(grant);
         let worker = route.bound.worker;
         let grouping = route.grouping.clone();
@@ -212,6 +236,7 @@ impl<G: Gate> Scheduler<G> {
             candidate,
             source,
             grouping,
+            reuse,
         });
     }
 
@@ -245,7 +270,10 @@ impl<G: Gate> Scheduler<G> {
                 self.index.attempted(slot)?;
                 let cause = Arc::new(Cause::Attempt(*attempt));
                 let Route {
-                    bound, grouping, ..
+                    bound,
+                    grouping,
+                    retry,
+                    ..
                 } = *route;
                 let Grant { tags, policies, .. } = grant;
                 self.await_turn(
@@ -256,6 +284,7 @@ impl<G: Gate> Scheduler<G> {
                         grouping,
                         tags,
                         policies,
+                        retry,
                     },
                 );
             }

@@ -10,7 +10,7 @@ use crate::gate::Gate;
 use crate::index::Slot;
 use crate::item::{Item, ItemId, Pairs};
 use crate::outcome::{Cause, Context, Decision, Situation, Verdict, decide, situation};
-use crate::retry::Again;
+use crate::retry::{Again, RetryChange};
 use crate::time::Timestamp;
 
 /// The wait before a failed write is asked for again.
@@ -19,11 +19,9 @@ const REWRITE: Duration = Duration::from_secs(30);
 impl<G: Gate> Scheduler<G> {
     /// The attempt ended before there was a host to contact.
     pub(super) fn not_found(&mut self, slot: Slot, error: AttemptError, bound: Bound) {
-        self.ended(
-            slot,
-            Cause::Attempt(Attempt::without_connection(error)),
-            bound,
-        );
+        let retry = self.retry_change(slot, &bound.plan, None, None);
+        let cause = Cause::Attempt(Attempt::without_connection(error));
+        self.end(slot, cause, bound, retry);
     }
 
     /// Has postdelivery run for an item that waited.
@@ -36,6 +34,10 @@ impl<G: Gate> Scheduler<G> {
     }
 
     pub(super) fn ended(&mut self, slot: Slot, cause: Cause, bound: Bound) {
+        self.end(slot, cause, bound, None);
+    }
+
+    fn end(&mut self, slot: Slot, cause: Cause, bound: Bound, retry: Option<Arc<RetryChange>>) {
         self.await_turn(
             slot,
             Ended {
@@ -44,6 +46,7 @@ impl<G: Gate> Scheduler<G> {
                 grouping: None,
                 tags: vec![],
                 policies: vec![],
+                retry,
             },
         );
     }
@@ -81,7 +84,11 @@ impl<G: Gate> Scheduler<G> {
         judge: impl FnOnce(&Cause, &Context<'_>) -> T,
     ) -> T {
         let item = self.index.item(slot);
-        let transport = self.transport(&item.transportid);
+        let mut transport = self.transport(&item.transportid);
+        if let Some(retry) = &ended.retry {
+            let own = Arc::make_mut(&mut transport);
+            own.retry = retry.over(&own.retry);
+        }
         let request = item.dsn.overridden(&ended.bound.plan.dsn);
         let context = Context {
             item,

@@ -42,7 +42,7 @@ use crate::item::{Item, ItemId, Pairs, Priority};
 use crate::outcome::{Cause, Situation, Verdict};
 use crate::policy::Applied;
 use crate::random::SplitMix;
-use crate::retry::Again;
+use crate::retry::{Again, RetryChange};
 use crate::text::{Interner, Text};
 use crate::time::Timestamp;
 use crate::transport::{Plan, SourceIp, Transport, Transports};
@@ -184,6 +184,8 @@ pub enum Output {
         source: Option<SourceIp>,
         /// The grouping of the destination.
         grouping: Option<Text>,
+        /// Only an idle connection may be used; without one answer with [`Input::PutBack`].
+        reuse: bool,
     },
     /// Run the postdelivery script on this worker; answer with [`Input::PostdeliveryVerdict`].
     RunPostdelivery {
@@ -390,6 +392,8 @@ struct Route {
     grouping: Option<Text>,
     /// What the gate granted, while a delivery runs.
     grant: Option<Grant>,
+    /// What the destination says of retries, as it was when the attempt began.
+    retry: Option<Arc<RetryChange>>,
 }
 
 /// What is left of an attempt for postdelivery.
@@ -400,6 +404,7 @@ struct Ended {
     grouping: Option<Text>,
     tags: Vec<Text>,
     policies: Vec<Arc<Applied>>,
+    retry: Option<Arc<RetryChange>>,
 }
 
 /// A change that is being written.

@@ -278,3 +278,97 @@ if ($to == "wrong@b.test") {
         rig.stop().await;
     });
 }
+
+#[test]
+fn an_idle_connection_is_used_while_no_new_one_may_be_opened() {
+    run(|dir| async move {
+        let sink = Sink::accepting();
+        let app = transports(sink.port(), "");
+        let slow = "version: '6.0'
+policies:
+  - {fields: [transportid], default: {connectinterval: 60}}
+";
+        let pooled = "version: '6.0'
+delivery:
+  conditions:
+    - {if: {remotemx: mx.a.test}, then: {pooling: {enabled: true, timeout: 300, transactions: 4}}}
+";
+        let mut rig = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("config/smtpd-policy.yaml", slow),
+            ("config/smtpd-delivery.yaml", pooled),
+        ])
+        .domains(&["a.test", "b.test"])
+        .start(dir.path());
+        for _ in 0..10 {
+            rig.submit("x@a.test", MESSAGE, Change::None).await;
+        }
+        rig.submit("x@b.test", MESSAGE, Change::None).await;
+        rig.until(|| sink.received().len() == 4).await;
+        rig.settled().await;
+        assert_eq!(sink.used(), [1, 1, 1, 1], "all that the connection serves");
+        let why = rig.handle.inspect(|queue| {
+            let waiting = queue.items().find(|(_, state)| *state == State::Active);
+            queue.why(waiting.expect("some wait").0.id)
+        });
+        let Some(angarium_queue::scheduler::Why::Blocked { by, .. }) = why.await.expect("a queue")
+        else {
+            panic!("no limit is in the way");
+        };
+        assert_eq!(by.kind, angarium_queue::gate::BlockKind::ConnectInterval);
+        rig.pass(59).await;
+        assert_eq!(sink.received().len(), 4);
+        // The next new connection; whoever gets it, nobody opens another.
+        rig.pass(1).await;
+        rig.until(|| sink.received().len() > 4).await;
+        rig.settled().await;
+        assert_eq!(sink.connections(), 2);
+        rig.pass(180).await;
+        rig.until(|| sink.received().len() == 11).await;
+        assert_eq!(sink.connections(), 4, "three of a.test, one of b.test");
+        assert_eq!(rig.lines("error").len(), 0, "{:?}", rig.lines("error"));
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn a_destination_may_have_a_retry_table_of_its_own() {
+    run(|dir| async move {
+        let no = |_: usize, at: &str| (at == "RCPT").then_some(Act::Say("451 4.7.1 later"));
+        let sink = Sink::start(local(1, 0), Offer::Nothing, script(no));
+        let app = transports(sink.port(), "");
+        let own = "version: '6.0'
+delivery:
+  conditions:
+    - {if: {remotemx: mx.a.test}, then: {retry: {count: 1, intervals: [{interval: 5}]}}}
+    - {if: {recipientdomain: gone.test}, then: {retry: {intervals: [{interval: 7}]}}}
+";
+        let setup = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("config/smtpd-delivery.yaml", own),
+        ]);
+        setup
+            .dns
+            .fail("gone.test", RecordType::Mx, DnsError::ServFail);
+        let mut rig = setup.domains(&["a.test", "b.test"]).start(dir.path());
+        for domain in ["a", "b", "gone"] {
+            rig.submit(&format!("x@{domain}.test"), MESSAGE, Change::None)
+                .await;
+        }
+        rig.deliveries(3).await;
+        rig.idle().await;
+        let of = |rig: &Rig, domain: &str| {
+            rig.lines("delivery id=")
+                .into_iter()
+                .filter(|line| line.contains(&format!("recipient=x@{domain}.test")))
+                .collect::<Vec<_>>()
+        };
+        has(&of(&rig, "a")[0], &["result=QUEUE", "delay=5"]);
+        has(&of(&rig, "b")[0], &["result=QUEUE", "delay=60"]);
+        has(&of(&rig, "gone")[0], &["result=QUEUE", "delay=7"]);
+        rig.pass(5).await;
+        rig.until(|| of(&rig, "a").len() == 2).await;
+        has(&of(&rig, "a")[1], &["retry=1", "result=DELETE"]);
+        rig.stop().await;
+    });
+}
