@@ -438,7 +438,9 @@ fn effects(resolver: &Resolver) -> MakeEffects {
     })
 }
 
-fn spool_config(config: &Config, observer: angarium_spool::Observer) -> angarium_spool::Config {
+/// The spool of a configuration; `observer` hears of its events.
+#[must_use]
+pub fn spool_config(config: &Config, observer: angarium_spool::Observer) -> angarium_spool::Config {
     let written = &config.startup.spool;
     let mut spool = angarium_spool::Config::new(written.path.as_path(), written.tmp.as_path());
     spool.fsync = written.fsync;

@@ -11,6 +11,7 @@ use crate::reader::{self, BodyReader};
 use crate::recovered::Recovered;
 use crate::recovery::{self, Access};
 use crate::shared::Shared;
+use crate::spool::Stats;
 
 /// A spool that is only read. It is locked meanwhile; nothing in it is changed.
 ///
@@ -32,6 +33,32 @@ impl Inspection {
         })?;
         let (shared, _, recovered) = recovery::open(disk, config, Access::Look)?;
         Ok((Self { shared }, recovered))
+    }
+
+    /// The bodies that items need.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<BodyRef> {
+        let index = &self.shared.index;
+        let mut bodies: Vec<BodyRef> = (0..index.shard_count())
+            .flat_map(|number| {
+                index.with_shard(number, |shard| {
+                    let entries = shard.bodies.iter();
+                    let bodies = entries.map(|(id, entry)| BodyRef {
+                        id: *id,
+                        length: entry.length,
+                    });
+                    bodies.collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        bodies.sort_unstable_by_key(|body| body.id);
+        bodies
+    }
+
+    /// How much the log takes and holds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.shared)
     }
 
     /// Opens a stored body.

@@ -189,6 +189,11 @@ impl Segment {
         self.written.load(Ordering::Relaxed).saturating_sub(START)
     }
 
+    /// Nothing will be written any more, although there may be room: the room counts as dead.
+    pub(crate) fn give_up(&self) {
+        self.written_to(self.size());
+    }
+
     /// Records were written up to `end`.
     pub(crate) fn written_to(&self, end: u64) {
         self.size.fetch_max(end, Ordering::Relaxed);

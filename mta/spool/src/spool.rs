@@ -196,28 +196,7 @@ impl Spool {
     /// Returns what the spool did and holds.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let shared = &self.inner.shared;
-        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let (mut log_bytes, mut live_bytes, mut segments) = (0u64, 0u64, 0u64);
-        for segment in shared.index.segments().values() {
-            log_bytes = log_bytes.saturating_add(segment.size());
-            live_bytes = live_bytes.saturating_add(segment.live());
-            segments = segments.saturating_add(1);
-        }
-        Stats {
-            items: shared.index.items() as u64,
-            log_bytes,
-            live_bytes,
-            segments,
-            commits: load(&shared.stats.commits),
-            failed: load(&shared.stats.failed),
-            completions: load(&shared.stats.completions),
-            batches: load(&shared.stats.batches),
-            syncs: load(&shared.stats.syncs),
-            written: load(&shared.stats.bytes),
-            moved: load(&shared.stats.moved),
-            memory: shared.budget.used(),
-        }
+        Stats::of(&self.inner.shared)
     }
 
     /// Writes what waits, makes it durable and stops the threads. The lock is released when the last
@@ -475,4 +454,31 @@ pub struct Stats {
     pub moved: u64,
     /// Memory of bodies that are not committed, in bytes.
     pub memory: u64,
+}
+
+impl Stats {
+    /// What was done and what there is.
+    pub(crate) fn of(shared: &Shared) -> Stats {
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (mut log_bytes, mut live_bytes, mut segments) = (0u64, 0u64, 0u64);
+        for segment in shared.index.segments().values() {
+            log_bytes = log_bytes.saturating_add(segment.size());
+            live_bytes = live_bytes.saturating_add(segment.live());
+            segments = segments.saturating_add(1);
+        }
+        Stats {
+            items: shared.index.items() as u64,
+            log_bytes,
+            live_bytes,
+            segments,
+            commits: load(&shared.stats.commits),
+            failed: load(&shared.stats.failed),
+            completions: load(&shared.stats.completions),
+            batches: load(&shared.stats.batches),
+            syncs: load(&shared.stats.syncs),
+            written: load(&shared.stats.bytes),
+            moved: load(&shared.stats.moved),
+            memory: shared.budget.used(),
+        }
+    }
 }

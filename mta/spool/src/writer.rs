@@ -278,6 +278,7 @@ impl Writer {
     fn give_up(&mut self, active: &Active, error: &io::Error) {
         self.previous = Some(active.end(&self.shared));
         self.stuck = false;
+        active.segment.give_up();
         self.shared.tell(Event::Poisoned {
             path: active.segment.path.clone(),
             reason: error.to_string(),

@@ -12,6 +12,7 @@
 //! | [`lint`] | `lint` (= `hsl-lint`) |
 //! | `fmt` | `fmt` |
 //! | `sink`, `load` | a fake destination and a load driver |
+//! | `spool` | `spool check`, `spool export`: the messages of a stopped server |
 //!
 //! Called by the names that other tools know (`hsh`, `hsl-lint`) it is that command.
 //! Status 0: it worked; 1: what was asked for failed; 2: the arguments are wrong.
@@ -33,6 +34,7 @@ mod repl;
 mod run;
 mod serve;
 mod sink;
+mod spool;
 mod surroundings;
 pub mod table;
 pub mod terminal;
@@ -90,6 +92,9 @@ enum Command {
     Sink(sink::Args),
     /// Send many messages and measure how many get through
     Load(load::Args),
+    /// Look at the messages of a stopped server
+    #[command(subcommand)]
+    Spool(spool::Command),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -171,6 +176,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Doc(args) => doc::doc(&args, &crate::scripts::library()),
         Command::Sink(args) => block_on(sink::run(args)),
         Command::Load(args) => block_on(load::run(args)),
+        Command::Spool(command) => block_on(spool::run(command)),
         Command::Completions { shell, program } => {
             let (mut command, name) = match program {
                 Called::Angarium => (Program::command(), "angarium"),

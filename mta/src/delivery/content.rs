@@ -16,7 +16,7 @@ use angarium_mail::edits::{Edits, EditsError, Piece};
 use angarium_mail::header::HeaderBlock;
 use angarium_mail::source::Source;
 use angarium_queue::item::{ContentRef, Item};
-use angarium_spool::{BodyReader, BodyRef, ReadError, Spool};
+use angarium_spool::{BodyReader, BodyRef, Inspection, ReadError, Spool};
 
 use crate::pool::HeavyPool;
 
@@ -35,6 +35,27 @@ pub enum ContentError {
     /// It broke off while it was read.
     #[error("the stored message cannot be read: {0}")]
     Io(#[from] io::Error),
+}
+
+/// A spool to read from, at work or stopped.
+pub trait Bodies {
+    /// Opens a stored body.
+    ///
+    /// # Errors
+    /// The spool cannot give it.
+    fn body(&self, body: BodyRef) -> Result<BodyReader, ReadError>;
+}
+
+impl Bodies for Spool {
+    fn body(&self, body: BodyRef) -> Result<BodyReader, ReadError> {
+        self.read(body)
+    }
+}
+
+impl Bodies for Inspection {
+    fn body(&self, body: BodyRef) -> Result<BodyReader, ReadError> {
+        self.read(body)
+    }
 }
 
 /// Where the parts of an item's message are.
@@ -133,8 +154,8 @@ impl BodySource {
     ///
     /// # Errors
     /// The spool cannot give it.
-    pub fn open(spool: &Spool, body: BodyRef) -> Result<BodySource, ReadError> {
-        Ok(BodySource(spool.read(body)?))
+    pub fn open(spool: &impl Bodies, body: BodyRef) -> Result<BodySource, ReadError> {
+        Ok(BodySource(spool.body(body)?))
     }
 }
 
@@ -191,12 +212,12 @@ impl Outgoing {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn open(spool: &Spool, stored: &Stored, now: i64) -> Result<Outgoing, ContentError> {
+    pub fn open(spool: &impl Bodies, stored: &Stored, now: i64) -> Result<Outgoing, ContentError> {
         let (body, edits) = match stored {
             Stored::Plain(body) | Stored::Replaced { copy: body, .. } => (*body, None),
             Stored::Edited(body, edits) => (*body, Some(edits)),
         };
-        let reader = spool.read(body)?;
+        let reader = spool.body(body)?;
         let length = reader.length();
         let mut plan = Vec::new();
         match edits {
