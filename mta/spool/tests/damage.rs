@@ -280,3 +280,43 @@ fn on_a_full_disk_completions_make_room() {
         .expect("a result")
         .expect("there is room again");
 }
+
+#[test]
+fn a_newer_format_is_refused_by_name_and_left_as_it_is() {
+    let disk = restarted(&filled(true));
+    let segments = files(&disk);
+    let path = segments
+        .iter()
+        .rfind(|path| path.extension().is_some())
+        .expect("a segment");
+    let old = read_file(&disk, path, 1 << 20).expect("read");
+    let mut new = old.clone();
+    // Both copies of the header: 8 bytes of name, the version, and a checksum over 48 bytes.
+    for copy in [0, 4096] {
+        new[copy + 8..copy + 12].copy_from_slice(&7u32.to_le_bytes());
+        let crc = crc32c::crc32c(&new[copy..copy + 48]).to_le_bytes();
+        new[copy + 48..copy + 52].copy_from_slice(&crc);
+    }
+    let file = disk.open(path, OpenMode::ReadWrite).expect("open");
+    file.write_all_at(&new, 0).expect("write");
+    drop(file);
+    for corrupt in [OnCorrupt::Quarantine, OnCorrupt::Ignore, OnCorrupt::Abort] {
+        let opened = Spool::open_stepped(Arc::new(disk.clone()), config(corrupt));
+        let refused = opened.err().expect("refused").to_string();
+        let known = "has format version 7; this server knows versions up to 1";
+        assert!(refused.ends_with(known), "{refused}");
+        assert!(
+            refused.starts_with(&path.display().to_string()),
+            "{refused}"
+        );
+        let inspected = Inspection::open(Arc::new(disk.clone()), config(corrupt));
+        assert_eq!(inspected.err().expect("refused").to_string(), refused);
+    }
+    assert!(read_file(&disk, path, 1 << 20).expect("read") == new);
+    assert_eq!(files(&disk), segments);
+    // Back in the hands of the version that wrote it, nothing is missing.
+    let file = disk.open(path, OpenMode::ReadWrite).expect("open");
+    file.write_all_at(&old, 0).expect("write");
+    drop(file);
+    assert_eq!(whole(&disk, OnCorrupt::Abort).len() as u64, ITEMS);
+}
