@@ -22,6 +22,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 
 use slab::Slab;
 use thiserror::Error;
@@ -141,6 +142,8 @@ struct Entry {
     expires: Option<Timestamp>,
     /// Frozen by an operator while a task ran: goes to UPDATE when the task is over.
     freezing: bool,
+    /// When it came into its state.
+    since: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -187,9 +190,17 @@ pub(crate) struct Index {
     counts: [usize; 6],
     active_high: usize,
     quotas: BTreeMap<Text, QuotaUse>,
+    /// Items that go to UPDATE when their task is over.
+    freezing: usize,
+    now: Timestamp,
 }
 
 impl Index {
+    /// Tells the time that is noted for what moves from now on.
+    pub fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
     /// `insert`: a new item, in UNKNOWN. None if there is one with its id.
     pub fn insert(&mut self, item: Box<Item>) -> Option<Slot> {
         if self.by_id.contains_key(&item.id) {
@@ -202,6 +213,7 @@ impl Index {
             place: Place::Unknown,
             expires: None,
             freezing: false,
+            since: self.now,
         };
         let slot = Slot(u32::try_from(self.entries.insert(entry)).ok()?);
         self.by_id.insert(id, slot);
@@ -213,6 +225,7 @@ impl Index {
     pub fn remove(&mut self, slot: Slot) -> Result<Box<Item>, WrongState> {
         self.leave(slot, "be removed", |state| state == State::Unknown)?;
         self.counts[State::Unknown as usize] -= 1;
+        self.set_freezing(slot, false);
         let entry = self.entries.remove(slot.0 as usize);
         self.by_id.remove(&entry.item.id);
         count_quotas(&mut self.quotas, &entry.item, -1);
@@ -306,7 +319,7 @@ impl Index {
         self.leave(slot, "be frozen", |state| {
             !matches!(state, State::Sending | State::Update)
         })?;
-        self.entry_mut(slot).freezing = false;
+        self.set_freezing(slot, false);
         self.enter(slot, Place::Update);
         self.set_expiry(slot, Some(expires));
         Ok(())
@@ -353,7 +366,32 @@ impl Index {
 
     /// Marks an item whose task runs to go to UPDATE afterwards.
     pub fn set_freezing(&mut self, slot: Slot, freezing: bool) {
-        self.entry_mut(slot).freezing = freezing;
+        let before = std::mem::replace(&mut self.entry_mut(slot).freezing, freezing);
+        self.freezing += usize::from(freezing);
+        self.freezing -= usize::from(before);
+    }
+
+    /// The number of items that go to UPDATE when their task is over.
+    pub fn freezing(&self) -> usize {
+        self.freezing
+    }
+
+    /// When the item came into its state.
+    pub fn since(&self, slot: Slot) -> Timestamp {
+        self.entry(slot).since
+    }
+
+    /// When the item's age ends its wait, if it waits.
+    pub fn expires(&self, slot: Slot) -> Option<Timestamp> {
+        self.entry(slot).expires
+    }
+
+    /// The items after this one in the order of ids, with their slots; none: from the first.
+    pub fn after(&self, id: Option<ItemId>) -> impl Iterator<Item = (Slot, &Item)> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id
+            .range((from, Bound::Unbounded))
+            .map(|(_, slot)| (*slot, self.item(*slot)))
     }
 
     /// Sets when an item that waits in UNKNOWN expires.
@@ -436,7 +474,6 @@ impl Index {
     }
 
     /// The values that decide on the pick-up of an active item.
-    #[cfg(test)]
     pub fn fields(&self, slot: Slot) -> Option<&Fields> {
         match self.entry(slot).place {
             Place::Active(place) => self.nodes.fields(place),
@@ -554,7 +591,10 @@ impl Index {
     }
 
     fn enter(&mut self, slot: Slot, place: Place) {
-        let old = std::mem::replace(&mut self.entry_mut(slot).place, place);
+        let now = self.now;
+        let entry = self.entry_mut(slot);
+        entry.since = now;
+        let old = std::mem::replace(&mut entry.place, place);
         self.counts[old.state() as usize] -= 1;
         self.counts[place.state() as usize] += 1;
     }
@@ -588,6 +628,7 @@ impl Index {
         }
         let mut counts = [0; 6];
         let mut high = 0;
+        let mut freezing = 0;
         for (index, entry) in &self.entries {
             let slot = Slot(u32::try_from(index).map_err(|_| "a slot is too large")?);
             let Entry {
@@ -599,6 +640,7 @@ impl Index {
             let id = item.id;
             let state = place.state();
             counts[state as usize] += 1;
+            freezing += usize::from(entry.freezing);
             if self.by_id.get(&id) != Some(&slot) {
                 return Err(format!("{id} is not found by its id"));
             }
@@ -638,6 +680,7 @@ impl Index {
             .count();
         if counts != self.counts
             || high != self.active_high
+            || freezing != self.freezing
             || active != self.count(State::Active)
             || self.defer.len() != self.count(State::Defer)
             || self.expiry.len() != expiring

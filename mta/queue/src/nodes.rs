@@ -292,7 +292,6 @@ impl Nodes {
     }
 
     /// The values that the items of a node have in common.
-    #[cfg(test)]
     pub fn fields(&self, place: NodePlace) -> Option<&Fields> {
         self.nodes.get(place.node).map(|node| &node.key.fields)
     }

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod disk;
 pub mod dns;
+pub mod local;
 pub mod memory;
 pub mod net;
 pub mod random;

@@ -22,6 +22,7 @@ mod ending;
 mod flow;
 #[cfg(test)]
 mod tests;
+mod view;
 mod why;
 
 use std::cmp::Reverse;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub use control::{Control, ItemUpdate};
+pub use view::View;
 pub use why::{Finding, Why};
 
 use crate::attempt::{Attempt, AttemptError};
@@ -454,6 +456,7 @@ impl<G: Gate> Scheduler<G> {
     /// # Errors
     /// The event does not fit; nothing has changed for the item.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), InputError> {
+        self.index.set_now(now);
         let result = self.take(now, input);
         self.pass_time(now);
         self.pump(now);
@@ -543,6 +546,16 @@ impl<G: Gate> Scheduler<G> {
     /// The number of quotas in use.
     pub fn quotas(&self) -> usize {
         self.index.quotas()
+    }
+
+    /// The number of items in transition that go to UPDATE when it is over.
+    pub fn freezing(&self) -> usize {
+        self.index.freezing()
+    }
+
+    /// How much may go on at once.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// What goes on now.
