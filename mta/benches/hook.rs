@@ -51,6 +51,7 @@ fn hooks(criterion: &mut Criterion) {
         log: Arc::new(Memory::default()),
         hostname: "host".into(),
         door: Door::default(),
+        counts: angarium::counts::ScriptCounters::default(),
     };
     let effects = Effects {
         clock: Rc::new(SystemClock),
@@ -76,6 +77,7 @@ fn hooks(criterion: &mut Criterion) {
                 let run = Run {
                     unit,
                     hook,
+                    server: "default",
                     id: "id",
                     variables: variables("192.0.2.1", "example.com"),
                 };

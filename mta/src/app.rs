@@ -14,16 +14,19 @@ use angarium_config::startup::Corrupt;
 use angarium_config::{Config, ConfigErrors, FileSource, Options, Running, Server, Source};
 use angarium_effects::disk::SystemDisk;
 use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
-use angarium_effects::{Clock as _, Dns, Random as _};
+use angarium_effects::{Clock as _, Dns, LocalFuture, Random as _};
+use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{OnCorrupt, Spool};
 
 use crate::bundle_loader::SystemRoot;
+use crate::control::{self, Part, Process};
+use crate::counts::ScriptCounters;
 use crate::delivery::{self, Live};
 use crate::hooks::delivery::QueueScripts;
 use crate::hooks::session::SessionScripts;
 use crate::hooks::steering::Door;
-use crate::log::{Log, Severity};
+use crate::log::{Log, Severity, quoted};
 use crate::pool::HeavyPool;
 use crate::resolver::{self, Resolver};
 use crate::scripts::{Root, ScriptErrors, Scripts, Services};
@@ -83,6 +86,9 @@ pub enum StartError {
     /// A socket cannot be opened.
     #[error("{0}")]
     Bind(#[from] BindError),
+    /// The control socket cannot be opened.
+    #[error("{0}")]
+    Control(#[from] control::socket::SocketError),
     /// The system refused a thread or a runtime.
     #[error("the system refused what the server needs: {0}; raise the limits of the process")]
     System(#[from] std::io::Error),
@@ -201,10 +207,14 @@ pub struct App {
     workers: Arc<Workers>,
     spool: Spool,
     queue: delivery::Service,
+    /// Settings and scripts of the queue in force.
+    live: Mutex<Arc<Live>>,
+    pool: Arc<HeavyPool>,
     store: Arc<dyn Store>,
     resolver: Resolver,
     services: Services,
     hostname: String,
+    make: MakeEffects,
 }
 
 impl App {
@@ -225,6 +235,7 @@ impl App {
             log: Arc::clone(&log),
             hostname: hostname.as_str().into(),
             door: Door::default(),
+            counts: ScriptCounters::default(),
         };
         let now: angarium_spool::Now = Arc::new(|| SystemClock.monotonic());
         let observer = {
@@ -254,7 +265,7 @@ impl App {
         let start = delivery::Start {
             spool: spool.clone(),
             recovered,
-            live,
+            live: Arc::clone(&live),
             pool: Arc::clone(&pool),
             log: Arc::clone(&log),
         };
@@ -312,11 +323,55 @@ impl App {
             workers,
             spool,
             queue,
+            live: Mutex::new(live),
+            pool,
             store,
             resolver,
             services,
             hostname,
+            make,
         })
+    }
+
+    /// Opens the control socket and serves it on a thread of its own. None: the configuration names
+    /// none, and the default path cannot be had.
+    ///
+    /// # Errors
+    /// The socket that the configuration names cannot be opened.
+    pub fn control(self: &Arc<Self>) -> Result<Option<control::Server>, StartError> {
+        let config = self.config().startup.environment.controlsocket.clone();
+        let Some(bound) = control::socket::open(&config)? else {
+            return Ok(None);
+        };
+        let backend = control::Backend {
+            queue: self.queue.handle(),
+            spool: self.spool.clone(),
+            pool: Arc::clone(&self.pool),
+            memory: self.services.memory.clone(),
+            caches: Caches::global().clone(),
+            resolver: Some(self.resolver.clone()),
+            scripts: self.services.counts.clone(),
+            admin: Arc::clone(self) as Arc<dyn control::Admin>,
+        };
+        let log = Arc::clone(&self.services.log);
+        let server = control::Server::start(bound, backend, &self.make, log)?;
+        Ok(Some(server))
+    }
+
+    fn config(&self) -> Config {
+        let config = self.config.lock();
+        config.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes new settings of the queue, with these scripts.
+    async fn configure_queue(&self, live: Live) {
+        let live = Arc::new(live);
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&live);
+        self.queue.handle().configure(live).await;
     }
 
     /// The open sockets with the ids of their servers.
@@ -330,23 +385,7 @@ impl App {
     /// # Errors
     /// What is wrong; the server goes on as it was.
     pub async fn reload(&self) -> Result<Vec<String>, StartError> {
-        let config = self
-            .config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let loaded = angarium_config::reload(
-            &*self.place.files,
-            &self.place.source,
-            &self.place.options,
-            &config.startup,
-        )
-        .map_err(StartError::Config)?;
-        let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
-        let new = Config {
-            startup: Arc::clone(&config.startup),
-            running: loaded.config,
-        };
+        let (new, mut warnings) = self.read_again(&*self.place.files)?;
         let root = script_root(&new);
         let (scripts, script_warnings) =
             Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
@@ -385,12 +424,77 @@ impl App {
             self.services.clone(),
             self.spool.clone(),
         ));
-        self.queue
-            .handle()
-            .configure(Arc::new(Live { settings, hooks }))
-            .await;
+        self.configure_queue(Live { settings, hooks }).await;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(warnings)
+    }
+
+    /// The configuration as the files have it now, with the startup configuration in force.
+    fn read_again(&self, files: &dyn FileSource) -> Result<(Config, Vec<String>), StartError> {
+        let startup = self.config().startup;
+        let loaded =
+            angarium_config::reload(files, &self.place.source, &self.place.options, &startup)
+                .map_err(StartError::Config)?;
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        let running = loaded.config;
+        Ok((Config { startup, running }, warnings))
+    }
+
+    /// Reads one file of the queue again, or the settings of the resolver; the rest stays as it is.
+    ///
+    /// # Errors
+    /// What is wrong; the server goes on as it was.
+    pub async fn reload_part(&self, part: Part) -> Result<Vec<String>, StartError> {
+        if part == Part::All {
+            return self.reload().await;
+        }
+        let (new, warnings) = self.read_again(&*self.place.files)?;
+        let mut config = self.config();
+        let mut running = (*config.running).clone();
+        let mut setup = (*running.policies).clone();
+        match part {
+            Part::All => {}
+            Part::Policies => {
+                setup.algorithm = new.running.policies.algorithm;
+                setup.policies.clone_from(&new.running.policies.policies);
+            }
+            Part::Suspends => setup.suspends.clone_from(&new.running.policies.suspends),
+            Part::Delivery => running.delivery = new.running.delivery.clone(),
+            Part::Resolver => {
+                let settings = resolver::Settings::from_config(&new.running.resolver)?;
+                running.resolver = new.running.resolver.clone();
+                self.resolver.reconfigure(settings);
+            }
+        }
+        running.policies = Arc::new(setup);
+        config.running = Arc::new(running);
+        if part != Part::Resolver {
+            let settings = delivery_settings(&config, &self.hostname)?;
+            let hooks = Arc::clone(&self.live().hooks);
+            self.configure_queue(Live { settings, hooks }).await;
+        }
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(warnings)
+    }
+
+    /// Checks another text of the running configuration as a reload would.
+    fn check_text(&self, text: &str) -> Result<(), StartError> {
+        let appconf = self.config().startup.environment.appconf.clone();
+        let name = appconf.as_ref().and_then(|path| path.file_name());
+        let files = Replaced {
+            files: &*self.place.files,
+            name: name.unwrap_or("smtpd-app.yaml".as_ref()).to_owned(),
+            text,
+        };
+        let (new, _) = self.read_again(&files)?;
+        let root = script_root(&new);
+        Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
+        for server in new.running.servers.values() {
+            server_tls(server, &new.running, &self.place)?;
+        }
+        resolver::Settings::from_config(&new.running.resolver)?;
+        delivery_settings(&new, &self.hostname)?;
+        Ok(())
     }
 
     /// Stops: no new connections, 421 for idle sessions, up to 30 seconds for what is under way.
@@ -420,6 +524,71 @@ impl App {
             self.services
                 .log
                 .line(Severity::Error, "", &format!("spool: {error}"));
+        }
+    }
+}
+
+/// Files of which one has another text.
+struct Replaced<'a> {
+    files: &'a dyn FileSource,
+    name: std::ffi::OsString,
+    text: &'a str,
+}
+
+impl FileSource for Replaced<'_> {
+    fn read(&self, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+        match path.file_name() {
+            Some(name) if name == self.name => Ok(self.text.as_bytes().to_vec()),
+            _ => self.files.read(path),
+        }
+    }
+
+    fn list(&self, path: &std::path::Path) -> std::io::Result<Vec<angarium_config::Listed>> {
+        self.files.list(path)
+    }
+}
+
+impl control::Admin for App {
+    fn reload(&self, part: Part) -> LocalFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let log = &self.services.log;
+            match self.reload_part(part).await {
+                Ok(warnings) => {
+                    for warning in warnings {
+                        let warning = quoted(warning.trim_end());
+                        let line = format!("reload warning={warning}");
+                        log.line(Severity::Warning, "", &line);
+                    }
+                    log.line(Severity::Notice, "", "reload ok");
+                    Ok(())
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    let line = format!("reload error={}", quoted(error.trim_end()));
+                    log.line(Severity::Error, "", &line);
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn check(&self, config: &str) -> Result<(), String> {
+        self.check_text(config).map_err(|error| error.to_string())
+    }
+
+    fn process(&self) -> Process {
+        let servers = self.servers.iter().map(|server| {
+            let most = server.settings().total as u64;
+            (server.id.clone(), server.open() as u64, most)
+        });
+        let running = self.config().running;
+        Process {
+            servers: servers.collect(),
+            resolver: (
+                u64::from(running.resolver.cache.size),
+                u64::from(running.resolver.concurrency),
+            ),
+            workers: self.workers.handles().len() as u64,
         }
     }
 }

@@ -5,6 +5,8 @@
 //! | [`bundle_loader`] | files that scripts may read |
 //! | [`app`] | the server as a whole: start, reload, stop |
 //! | [`cli`] | the commands of the program |
+//! | [`control`] | the control socket |
+//! | [`counts`] | how often each hook ran |
 //! | [`delivery`] | the queue as a service, attempts, notifications |
 //! | [`hooks`] | scripts at every phase |
 //! | [`listing`] | the table of built-ins as data |
@@ -20,6 +22,8 @@
 pub mod app;
 pub mod bundle_loader;
 pub mod cli;
+pub mod control;
+pub mod counts;
 pub mod delivery;
 pub mod hooks;
 pub mod listing;

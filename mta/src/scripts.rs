@@ -20,6 +20,7 @@ use angarium_runtime::{Ended, Execution, Limits, Unit};
 use angarium_stdlib::queue::QueueService;
 use angarium_stdlib::regexp;
 
+use crate::counts::ScriptCounters;
 use crate::hooks::steering::Door;
 use crate::log::{Log, Severity};
 use crate::worker::Effects;
@@ -271,6 +272,8 @@ pub struct Services {
     pub hostname: Arc<str>,
     /// The queue and the servers, once they have started.
     pub door: Door,
+    /// How often each hook ran.
+    pub counts: ScriptCounters,
 }
 
 /// One run of a hook, prepared.
@@ -279,6 +282,8 @@ pub struct Run<'a> {
     pub unit: &'a Arc<Unit>,
     /// Which hook it is.
     pub hook: HookType,
+    /// The server that it runs for; empty for the queue's.
+    pub server: &'a str,
     /// The id that its log lines carry.
     pub id: &'a str,
     /// Predefined variables, names without `$`.
@@ -340,6 +345,7 @@ impl Scripts {
         extend(&host);
         let limits = self.limits.get(&run.hook).copied().unwrap_or_default();
         let mut execution = Execution::new(run.unit, Rc::new(host), run.variables, limits);
+        let count = services.counts.begin(run.server, run.hook);
         let result = execution.drive().await;
         let end = execution.ended_at();
         let decided = end.as_ref().map(show);
@@ -361,6 +367,7 @@ impl Scripts {
                 Err(ScriptError { message })
             }
         };
+        count.end(result.is_err());
         let context = execution.variable("context").unwrap_or_default();
         let fuel = execution.fuel_used();
         execution.close().await;

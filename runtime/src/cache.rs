@@ -3,6 +3,10 @@
 //! A cache belongs to a namespace and a function; in it an entry is found by its arguments. Values are frozen trees. Who
 //! misses on an entry that another execution computes waits for it; if that call throws, the next one computes.
 
+mod admin;
+
+pub use admin::CacheInfo;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
@@ -59,6 +63,17 @@ struct Cache {
     /// The smallest size that a call asked for.
     size: Option<usize>,
     computing: HashMap<Vec<u8>, Computing>,
+    counts: Counts,
+}
+
+/// What a cache did.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    hits: u64,
+    misses: u64,
+    evicts: u64,
+    /// Calls that waited for another one's result.
+    waits: u64,
 }
 
 struct Entry {
@@ -85,7 +100,8 @@ enum Found {
 
 impl Caches {
     /// The caches that executions share whose host has none of its own.
-    fn global() -> &'static Caches {
+    #[must_use]
+    pub fn global() -> &'static Caches {
         static CACHES: OnceLock<Caches> = OnceLock::new();
         CACHES.get_or_init(Caches::default)
     }
@@ -119,10 +135,12 @@ impl Caches {
             .get(&call.key)
             .map(|entry| (Arc::clone(&entry.value), entry.expires > now));
         if force {
+            cache.counts.misses += 1;
             return Found::Compute(found.map(|(value, _)| value), false);
         }
         if let Some((value, true)) = &found {
             cache.touch(&call.key, tick);
+            cache.counts.hits += 1;
             return Found::Hit(Arc::clone(value));
         }
         let old = found.map(|(value, _)| value);
@@ -137,6 +155,7 @@ impl Caches {
                 if let Some(computing) = cache.computing.get_mut(&call.key) {
                     computing.waiting.push(call.execution);
                 }
+                cache.counts.waits += 1;
                 Found::Wait
             }
             None => {
@@ -273,6 +292,7 @@ impl Cache {
 
     fn evict(&mut self) {
         if let Some((_, key)) = self.order.pop_first() {
+            self.counts.evicts += 1;
             self.remove(&key);
         }
     }
@@ -446,7 +466,7 @@ impl CachedCall {
             });
         let mut whole = true;
         for (_, value) in picked {
-            whole = whole && write_key(&mut key, value, host);
+            whole = whole && write_key(&mut key, value, Some(host));
         }
         // Where no message is being handled there is one cache for all.
         let message = host
@@ -653,7 +673,7 @@ impl Identities {
 
 /// Appends the form of an argument that strictly equal values share and no others; false if it has none. Objects and
 /// functions are told apart by identity, which other executions do not share.
-fn write_key(out: &mut Vec<u8>, value: &Value, host: &Host) -> bool {
+fn write_key(out: &mut Vec<u8>, value: &Value, host: Option<&Host>) -> bool {
     // The entries of an array are sorted, as their order does not count.
     enum Item {
         Value(Value),
@@ -698,7 +718,9 @@ fn write_key(out: &mut Vec<u8>, value: &Value, host: &Host) -> bool {
                 }
             }
             Item::Value(other) => {
-                let Some(number) = Identities::number(host, &other) else {
+                let numbered =
+                    host.and_then(|host| Some((host, Identities::number(host, &other)?)));
+                let Some((host, number)) = numbered else {
                     return false;
                 };
                 out.push(b'i');

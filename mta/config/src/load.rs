@@ -279,6 +279,7 @@ impl Startup {
             &mut environment.policyconf,
             &mut environment.suspendconf,
             &mut environment.deliveryconf,
+            &mut environment.controlsocket.path,
             &mut self.scripting.rootpath,
         ];
         paths.into_iter().flatten().for_each(below);

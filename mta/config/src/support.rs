@@ -76,7 +76,7 @@ const HTTP: Status = NotYet("submission over HTTP");
 const CLIENT_VERIFY: Status = NotYet("the check of a peer's certificate");
 const DANE: Status = NotYet("DANE");
 const NONLOCAL: Status = NotYet("sending from addresses that are not this machine's");
-const CONTROL: Status = NotYet("the control socket");
+const CONTROL: Status = NotYet("a control socket over TCP");
 const MONITOR: Status = NotYet("metrics over HTTP");
 const PLUGINS: Status = NotYet("native plugins");
 const OUTBOUND_PROXY: Status = NotYet("the PROXY protocol for outbound connections");
@@ -111,7 +111,9 @@ const TABLE: &[Row] = &[
     key(Startup, "rated", NotYet("the shared rate service")),
     key(Startup, "monitor", MONITOR),
     key(Startup, "plugins", PLUGINS),
-    key(Startup, "environment.controlsocket", CONTROL),
+    key(Startup, "environment.controlsocket.port", CONTROL),
+    key(Startup, "environment.controlsocket.address", CONTROL),
+    key(Startup, "environment.controlsocket.tls", CONTROL),
     key(Startup, "environment.privdrop", PROCESS),
     key(Startup, "environment.umask", PROCESS),
     key(Startup, "environment.rlimit", PROCESS),

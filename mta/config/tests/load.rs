@@ -262,7 +262,7 @@ scripting: {ffi: true}
 history: {path: /h}
 logging: {json: {path: /l}}
 environment:
-  controlsocket: {path: /run/ctl}
+  controlsocket: {port: 5999}
   privdrop: {user: nobody}
   umask: '0027'
   rlimit: {nofile: 70000}

@@ -85,6 +85,7 @@ mod tag {
     pub const NOTIFIED: u8 = 34;
     pub const CONTENT: u8 = 35;
     pub const EDITS: u8 = 36;
+    pub const WAITS_BY: u8 = 37;
 }
 
 impl Item {
@@ -149,6 +150,7 @@ impl Item {
         if let Some(edits) = &self.edits {
             w.bytes(tag::EDITS, &edits.0);
         }
+        w.optional_text(tag::WAITS_BY, &self.waits_by);
         match w.out.len() {
             size if size > MAX_ENCODED => Err(TooLarge {
                 what: "an item",
@@ -248,6 +250,7 @@ impl Item {
                 tag::NOTIFIED => item.notified = field.number()?,
                 tag::CONTENT => item.content = ContentRef(content.into()),
                 tag::EDITS => item.edits = Some(ContentRef(content.into())),
+                tag::WAITS_BY => item.waits_by = Some(interner.text(content)),
                 unknown => return Err(DecodeError::UnknownField(unknown)),
             }
         }
@@ -468,7 +471,7 @@ mod tests {
         fn names()(
             serverid in text(),
             senderip in prop::option::of(any::<IpAddr>()),
-            optional in prop::collection::vec(prop::option::of(text()), 7),
+            optional in prop::collection::vec(prop::option::of(text()), 8),
             quotas in prop::collection::vec(text(), 0..3),
             content in prop::collection::vec(any::<u8>(), 0..20),
             edits in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
@@ -519,6 +522,7 @@ mod tests {
                 retryts: times.4,
                 retryreason: optional.pop().flatten(),
                 notified: flags.4,
+                waits_by: optional.pop().flatten(),
                 content: ContentRef(content.into()),
                 edits: edits.map(|edits| ContentRef(edits.into())),
             }

@@ -247,6 +247,9 @@ pub struct Item {
     /// The retry intervals for which a delayed notice was sent, as bits (the 64th and later share
     /// the last bit).
     pub notified: u64,
+    /// Who made it wait as it does, on hold or for its time: a script with its line, an operator, a
+    /// setting. None: it came so.
+    pub waits_by: Option<Text>,
     /// The message as received.
     pub content: ContentRef,
     /// The changes made to it, or the changed copy.
@@ -291,6 +294,7 @@ impl Item {
             retryts: None,
             retryreason: None,
             notified: 0,
+            waits_by: None,
             content: ContentRef::default(),
             edits: None,
         }
@@ -330,6 +334,7 @@ impl Item {
             &mut self.jobid,
             &mut self.stageid,
             &mut self.retryreason,
+            &mut self.waits_by,
         ];
         optional
             .into_iter()

@@ -228,6 +228,8 @@ pub struct Again {
     pub dsn: DsnOptions,
     /// Whether a script asked, and not the default action.
     pub explicit: bool,
+    /// Who asks: a script and its line.
+    pub origin: Option<Text>,
 }
 
 impl Default for Again {
@@ -244,6 +246,7 @@ impl Default for Again {
             dsn_delayed: false,
             dsn: DsnOptions::default(),
             explicit: true,
+            origin: None,
         }
     }
 }
@@ -264,6 +267,7 @@ impl Again {
             reason: Some(Text::from(message)),
             increment_retry: false,
             explicit: false,
+            origin: Some(Text::from("an error of the predelivery script")),
             ..Again::default()
         }
     }

@@ -185,6 +185,12 @@ impl Spool {
         unload::load(&self.inner.shared, path, || self.body_writer())
     }
 
+    /// Reads an item from the bytes of such a file, by way of a file that is gone afterwards; `name` tells it
+    /// from others. Waits for the disk.
+    pub fn load_bytes(&self, bytes: &[u8], name: &str) -> Result<LoadedItem, UnloadError> {
+        unload::load_bytes(&self.inner.shared, bytes, name, || self.body_writer())
+    }
+
     /// Tells whether new mail can be taken; asks the file system at most twice a second.
     pub fn accepting(&self, now: Monotonic) -> Result<(), Refusal> {
         match self.inner.shared.unavailable() {

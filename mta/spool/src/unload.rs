@@ -178,6 +178,31 @@ pub(crate) fn load(
     })
 }
 
+/// Reads an item from the bytes of a file that [`unload`] has written.
+pub(crate) fn load_bytes(
+    shared: &Shared,
+    bytes: &[u8],
+    name: &str,
+    writer: impl Fn() -> BodyWriter,
+) -> Result<LoadedItem, UnloadError> {
+    let directory = shared.config.path.join("unload");
+    let path = directory.join(format!("{name}.load"));
+    let failed = |source| UnloadError::Io {
+        path: path.clone(),
+        source,
+    };
+    create_dir_all(&*shared.disk, &directory).map_err(failed)?;
+    let written = shared
+        .disk
+        .open(&path, OpenMode::CreateEmpty)
+        .and_then(|file| file.write_all_at(bytes, 0))
+        .map_err(failed);
+    let loaded = written.and_then(|()| load(shared, &path, writer));
+    // What is left by a crash is no item of the queue.
+    let _ = shared.disk.unlink(&path);
+    loaded
+}
+
 struct Out {
     file: Arc<dyn DiskFile>,
     at: u64,

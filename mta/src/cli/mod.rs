@@ -11,6 +11,7 @@
 //! | `run`, `repl` | `run` (= `hsh`), `repl` |
 //! | [`lint`] | `lint` (= `hsl-lint`) |
 //! | `fmt` | `fmt` |
+//! | [`ctl`] | `ctl` (= `halonctl`) |
 //! | `sink`, `load` | a fake destination and a load driver |
 //! | `spool` | `spool check`, `spool export`: the messages of a stopped server |
 //!
@@ -18,6 +19,7 @@
 //! Status 0: it worked; 1: what was asked for failed; 2: the arguments are wrong.
 
 pub mod bundle;
+pub mod ctl;
 mod demo;
 pub mod doc;
 pub mod failure;
@@ -95,6 +97,9 @@ enum Command {
     /// Look at the messages of a stopped server
     #[command(subcommand)]
     Spool(spool::Command),
+    /// Ask a running server and tell it what to do
+    #[command(visible_alias = "halonctl")]
+    Ctl(ctl::CtlArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -111,6 +116,7 @@ enum Called {
     Angarium,
     Hsh,
     HslLint,
+    Halonctl,
 }
 
 /// Run an HSL script, or enter statements one by one
@@ -119,6 +125,14 @@ enum Called {
 struct Hsh {
     #[command(flatten)]
     args: run::Args,
+}
+
+/// Ask a running server and tell it what to do
+#[derive(Debug, Parser)]
+#[command(name = "halonctl")]
+struct Halonctl {
+    #[command(flatten)]
+    args: ctl::CtlArgs,
 }
 
 /// Check HSL scripts without running them
@@ -136,10 +150,20 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match name.as_str() {
         "hsh" => parse::<Hsh>(&args).map(|hsh| run::run(&hsh.args)),
         "hsl-lint" => parse::<HslLint>(&args).map(|lint| lint::run(&lint.args)),
+        "halonctl" => parse::<Halonctl>(&args)
+            .map(|ctl| block_on(ctl::run(ctl.args)))
+            .map_err(of_ctl),
+        _ if args
+            .get(1)
+            .is_some_and(|command| command == "ctl" || command == "halonctl") =>
+        {
+            let parsed = parse::<Program>(&args).map_err(of_ctl);
+            parsed.map(|program| dispatch(program.command))
+        }
         _ => parse::<Program>(&args).map(|program| dispatch(program.command)),
     };
     let program = match name.as_str() {
-        name @ ("hsh" | "hsl-lint") => name,
+        name @ ("hsh" | "hsl-lint" | "halonctl") => name,
         _ => "angarium",
     };
     match result {
@@ -147,6 +171,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Err(failure)) => failure.report(program),
         Err(status) => status,
     }
+}
+
+/// Status 2 of `ctl` means that nobody answers; wrong arguments are 1 there.
+fn of_ctl(status: ExitCode) -> ExitCode {
+    if status == ExitCode::SUCCESS {
+        return status;
+    }
+    ExitCode::FAILURE
 }
 
 /// Reads the arguments, or prints help, version or what is wrong with them and gives the status.
@@ -177,11 +209,13 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Sink(args) => block_on(sink::run(args)),
         Command::Load(args) => block_on(load::run(args)),
         Command::Spool(command) => block_on(spool::run(command)),
+        Command::Ctl(args) => block_on(ctl::run(args)),
         Command::Completions { shell, program } => {
             let (mut command, name) = match program {
                 Called::Angarium => (Program::command(), "angarium"),
                 Called::Hsh => (Hsh::command(), "hsh"),
                 Called::HslLint => (HslLint::command(), "hsl-lint"),
+                Called::Halonctl => (Halonctl::command(), "halonctl"),
             };
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut command, name, &mut text);
@@ -216,5 +250,6 @@ mod tests {
         Program::command().debug_assert();
         Hsh::command().debug_assert();
         HslLint::command().debug_assert();
+        Halonctl::command().debug_assert();
     }
 }

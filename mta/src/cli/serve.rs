@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::files::SystemFiles;
 use super::{Failure, terminal};
 use crate::app::{self, App, Place, StartError};
+use crate::control;
 use crate::log::{Log, Severity, Stderr, quoted};
 
 /// Arguments of `serve`.
@@ -72,12 +73,26 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
         let signals = Signals::new()
             .map_err(|error| Failure::Failed(format!("cannot watch for signals: {error}")))?;
         let app = Arc::new(App::start(prepared, Arc::clone(&log)).map_err(refused)?);
+        let control = match app.control() {
+            Ok(control) => control,
+            Err(error) => {
+                app.stop().await;
+                return Err(refused(error));
+            }
+        };
+        if control.is_none() {
+            let line = format!("control socket=none path={}", control::socket::DEFAULT);
+            log.line(Severity::Info, "", &line);
+        }
         log.line(
             Severity::Notice,
             "",
             &format!("ready version={}", env!("CARGO_PKG_VERSION")),
         );
         until_stopped(&app, &log, signals).await;
+        if let Some(control) = control {
+            control.stop();
+        }
         Ok(())
     })
 }

@@ -34,6 +34,7 @@ use super::host::LazyDns;
 use super::terminal::print;
 use super::{bundle, lint};
 use crate::bundle_loader::SystemRoot;
+use crate::counts::ScriptCounters;
 use crate::hooks::options::TransportIds;
 use crate::hooks::queue::{Delivered, Metadata, Predelivery};
 use crate::hooks::steering::Door;
@@ -155,6 +156,7 @@ impl Trial {
                 log: Arc::<Heard>::clone(&heard),
                 hostname: hostname().into(),
                 door: Door::default(),
+                counts: ScriptCounters::default(),
             },
             heard,
             effects: Effects {
@@ -205,6 +207,7 @@ impl Trial {
         let run = Run {
             unit,
             hook,
+            server: "",
             id: "",
             variables,
         };

@@ -146,6 +146,28 @@ pub fn body_ref(body: BodyRef) -> ContentRef {
     ContentRef(Box::new(body.to_bytes()))
 }
 
+/// Has an item refer to other bodies with the same content, in the order of [`Stored::bodies`].
+///
+/// # Errors
+/// Its references are damaged, or there are not as many bodies as it needs.
+pub fn set_bodies(item: &mut Item, bodies: &[BodyRef]) -> Result<(), ContentError> {
+    let Some((original, rest)) = bodies.split_first() else {
+        return Err(ContentError::Reference);
+    };
+    let copied = (item.edits.as_ref()).is_some_and(|edits| edits.0.first() == Some(&COPY));
+    match (copied, rest) {
+        (false, []) => {}
+        (true, [copy]) => {
+            let mut reference = vec![COPY];
+            reference.extend_from_slice(&copy.to_bytes());
+            item.edits = Some(ContentRef(reference.into()));
+        }
+        _ => return Err(ContentError::Reference),
+    }
+    item.content = body_ref(*original);
+    Ok(())
+}
+
 /// A stored body as a source for parsing.
 pub struct BodySource(BodyReader);
 

@@ -19,6 +19,9 @@ use super::service::Queue;
 /// Messages that wait for the service; more make their senders wait.
 const MAILBOX: usize = 4096;
 
+/// A look at the queue, on its thread.
+pub(super) type Look = Box<dyn FnOnce(&Queue, Timestamp) + Send>;
+
 /// A message for the service.
 pub(super) enum Message {
     /// The end of a job; after predelivery with what the script wants of the attempt.
@@ -28,9 +31,14 @@ pub(super) enum Message {
         action: Box<Control>,
         reply: oneshot::Sender<Result<(), InputError>>,
     },
+    /// The same for several items, one after the other.
+    Controls {
+        wishes: Vec<(ItemId, Control)>,
+        reply: oneshot::Sender<Vec<Result<(), InputError>>>,
+    },
     /// A change of policies or suspends.
     Alter(Alter),
-    Inspect(Box<dyn FnOnce(&Queue, Timestamp) + Send>),
+    Inspect(Look),
     Configure(Arc<Live>),
     Stop {
         grace: Duration,
@@ -136,6 +144,21 @@ impl Handle {
         let message = Message::Control { id, action, reply };
         self.mailbox.send(message).await.map_err(|_| Stopped)?;
         Ok(answer.await.map_err(|_| Stopped)??)
+    }
+
+    /// Carries out wishes for several items in one step; each has its own result. A few hundred at a
+    /// time leave the queue free for others.
+    ///
+    /// # Errors
+    /// The queue has stopped.
+    pub async fn controls(
+        &self,
+        wishes: Vec<(ItemId, Control)>,
+    ) -> Result<Vec<Result<(), InputError>>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Controls { wishes, reply };
+        self.mailbox.send(message).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// Looks at the queue. `look` runs on the service's thread and must be quick.

@@ -233,6 +233,12 @@ impl Owner {
                 let result = self.queue.handle(now, Input::Control { id, action });
                 let _ = reply.send(result);
             }
+            Message::Controls { wishes, reply } => {
+                let now = self.now();
+                let carry_out =
+                    |(id, action)| self.queue.handle(now, Input::Control { id, action });
+                let _ = reply.send(wishes.into_iter().map(carry_out).collect());
+            }
             Message::Alter(alter) => {
                 let moment = Moment {
                     now: self.now(),

@@ -177,6 +177,7 @@ impl Setup {
                     memory: SharedMemory::default(),
                     log: Arc::new(log.clone()),
                     hostname: "mta.test".into(),
+                    counts: crate::counts::ScriptCounters::default(),
                     door: door.clone(),
                 };
                 Arc::new(QueueScripts::new(scripts, services, spool.clone()))

@@ -70,6 +70,7 @@ impl QueueScripts {
         let run = Run {
             unit,
             hook,
+            server: "",
             id: &id,
             variables,
         };
@@ -125,9 +126,14 @@ impl QueueHooks for QueueScripts {
                 .await;
             let verdict = match finished.result {
                 Ok(None) => Ok(try_by_default()),
-                Ok(Some(verdict)) => Ok(verdict
-                    .downcast::<Predelivery>()
-                    .map_or_else(|_| try_by_default(), |it| *it)),
+                Ok(Some(verdict)) => Ok(match verdict.downcast::<Predelivery>().map(|it| *it) {
+                    Ok(Predelivery::Queue(mut again)) => {
+                        again.origin = finished.decided.map(|place| place.into());
+                        Predelivery::Queue(again)
+                    }
+                    Ok(verdict) => verdict,
+                    Err(_) => try_by_default(),
+                }),
                 Err(error) => Err(error.message),
             };
             let context: Box<dyn Any> = Box::new(finished.context);
@@ -180,10 +186,16 @@ impl QueueHooks for QueueScripts {
                     delivered,
                 )
                 .await;
+            let decided = finished.decided;
             let verdict = match finished.result {
-                Ok(Some(verdict)) => verdict
-                    .downcast::<Verdict>()
-                    .map_or(Verdict::Default, |verdict| *verdict),
+                Ok(Some(verdict)) => match verdict.downcast::<Verdict>().map(|verdict| *verdict) {
+                    Ok(Verdict::Queue(mut again)) => {
+                        again.origin = decided.map(|place| place.into());
+                        Verdict::Queue(again)
+                    }
+                    Ok(verdict) => verdict,
+                    Err(_) => Verdict::Default,
+                },
                 // The end of the script and an error are the default action (hooks.md).
                 Ok(None) | Err(_) => Verdict::Default,
             };

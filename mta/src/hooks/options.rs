@@ -348,5 +348,7 @@ pub fn again(cx: &Cx<'_>, value: &Value) -> Result<Again, Throw> {
         dsn_delayed: reader.boolean("dsn_delayed").unwrap_or(false),
         dsn: dsn_options(cx, "Queue", reader.array("dsn")?)?,
         explicit: true,
+        // Where it was called is known when the script has ended.
+        origin: None,
     })
 }

@@ -84,6 +84,7 @@ impl SessionScripts {
         let run = Run {
             unit,
             hook,
+            server: &self.server.id,
             id,
             variables,
         };
@@ -266,6 +267,10 @@ impl SessionScripts {
             if !copy.delay.is_zero() {
                 let now = angarium_queue::time::Timestamp::from_unix(worker.effects.clock.unix());
                 item.retryts = Some(now.after(copy.delay));
+            }
+            if item.hold || item.retryts.is_some() {
+                let origin = format!("queue() in the eod hook of server {}", self.server.id);
+                item.waits_by = Some(origin.into());
             }
             queued_copies.push(Queued {
                 item,

@@ -119,6 +119,20 @@ impl Cache {
         }
     }
 
+    /// Forgets a name and those below it, or all.
+    pub(super) fn forget(&mut self, domain: Option<&str>) -> usize {
+        let before = self.entries.len();
+        let is_below = |name: &str, domain: &str| {
+            let rest = name.strip_suffix(domain);
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.entries
+            .retain(|key, _| domain.is_some_and(|domain| !is_below(&key.name, domain)));
+        let entries = &self.entries;
+        self.by_end.retain(|_, key| entries.contains_key(key));
+        before - self.entries.len()
+    }
+
     pub(super) fn stats(&self) -> CacheStats {
         CacheStats {
             size: self.entries.len(),

@@ -182,6 +182,17 @@ impl Resolver {
             .stats()
     }
 
+    /// Forgets what was answered about a domain and the names below it, or everything; gives the
+    /// number of answers.
+    pub fn forget(&self, domain: Option<&str>) -> usize {
+        let mut cache = self
+            .shared
+            .cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        cache.forget(domain.map(normal).as_deref())
+    }
+
     fn cached(&self, key: &Key) -> Option<Result<DnsAnswer, DnsError>> {
         let mut cache = self
             .shared

@@ -1,5 +1,6 @@
 //! From a transaction to queue items.
 
+use angarium_mail::header::HeaderBlock;
 use angarium_queue::dsn::DsnRequest;
 use angarium_queue::item::{Address, Item, ItemId, Pairs};
 use angarium_queue::text::Text;
@@ -24,12 +25,19 @@ pub fn queue_all(worker: &Worker, session: &Session, mail: &StoredMail) -> Vec<Q
     let Some(envelope) = &session.transaction.envelope else {
         return Vec::new();
     };
+    let header = HeaderBlock::read(&**mail.source()).ok();
+    let subject = header.and_then(|header| header.value(b"subject", 0, true));
+    let subject = subject.map(Text::from);
     (1..)
         .zip(&envelope.recipients)
-        .map(|(number, recipient)| Queued {
-            item: item(worker, session, envelope, recipient, number, mail.len()),
-            mail: mail.clone(),
-            change: Change::None,
+        .map(|(number, recipient)| {
+            let mut item = item(worker, session, envelope, recipient, number, mail.len());
+            item.subject.clone_from(&subject);
+            Queued {
+                item,
+                mail: mail.clone(),
+                change: Change::None,
+            }
         })
         .collect()
 }

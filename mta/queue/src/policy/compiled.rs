@@ -159,8 +159,8 @@ pub(super) struct Policy {
 pub(super) struct Grouped {
     pub field: Field,
     groups: Vec<(Text, Matcher)>,
-    /// As it was given, to see whether a reload changed it.
-    written: Vec<(Text, Vec<Pattern>)>,
+    /// As it was given, to see whether a reload changed it, and for lists.
+    pub written: Vec<(Text, Vec<Pattern>)>,
 }
 
 impl Policy {
@@ -299,7 +299,7 @@ impl Policy {
 }
 
 impl Grouped {
-    fn group_of(&self, value: FieldValue<'_>) -> Option<&Text> {
+    pub fn group_of(&self, value: FieldValue<'_>) -> Option<&Text> {
         let mut groups = self.groups.iter();
         groups
             .find(|(_, matcher)| matcher.matches(value))

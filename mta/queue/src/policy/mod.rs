@@ -13,6 +13,7 @@
 mod changes;
 mod compiled;
 mod engine;
+mod look;
 pub mod rate;
 pub mod spec;
 #[cfg(test)]
@@ -23,3 +24,4 @@ pub use changes::{
 };
 pub use compiled::{Applied, KeyPart, PolicyError};
 pub use engine::{IdleDoor, Limited, Policies, Setup};
+pub use look::Group;

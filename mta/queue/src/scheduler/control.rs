@@ -33,6 +33,8 @@ pub enum Control {
     Delete,
     /// Move to UPDATE, at once or when the running task is over.
     Freeze,
+    /// Remove without a word to anybody: a copy was handed out. Only from UPDATE.
+    Unload,
     /// Move from UPDATE to where the item belongs, or forget a [`Control::Freeze`] to come.
     Thaw,
     /// Change the item, then put it where it belongs.
@@ -62,9 +64,79 @@ pub struct ItemUpdate {
     pub jobid: Option<Text>,
     /// The tenant; empty: none.
     pub tenantid: Option<Text>,
+    /// Where the item goes after the changes; none: where it belongs.
+    pub then: Option<Then>,
+}
+
+/// Where an item goes after it was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// To HOLD.
+    Hold,
+    /// To the next attempt, out of hold and delay.
+    Retry,
+    /// To an attempt at this time, out of hold.
+    Defer(Timestamp),
+    /// To UPDATE.
+    Freeze,
+    /// Away, and the sender is told.
+    Bounce {
+        /// The status to tell.
+        status: Option<EnhancedStatus>,
+        /// The diagnostic to tell.
+        diagnostic: Option<Text>,
+    },
+    /// Away.
+    Delete,
+}
+
+impl Then {
+    /// Why the item ends, if it does.
+    fn removal(&self) -> Option<Cause> {
+        match self {
+            Then::Bounce { status, diagnostic } => Some(Cause::Manual {
+                removal: Removal::Bounce,
+                status: *status,
+                diagnostic: diagnostic.clone(),
+            }),
+            Then::Delete => Some(Cause::Manual {
+                removal: Removal::Delete,
+                status: None,
+                diagnostic: None,
+            }),
+            Then::Hold | Then::Retry | Then::Defer(_) | Then::Freeze => None,
+        }
+    }
+
+    fn apply(&self, item: &mut Item, now: Timestamp) {
+        match self {
+            Then::Hold => hold(item, now),
+            Then::Retry => release(item, now),
+            Then::Defer(at) => defer(item, *at, now),
+            Then::Freeze | Then::Bounce { .. } | Then::Delete => {}
+        }
+    }
 }
 
 impl ItemUpdate {
+    /// Whether anything of the item itself changes.
+    pub fn changes_item(&self) -> bool {
+        let plain = ItemUpdate {
+            then: self.then.clone(),
+            ..ItemUpdate::default()
+        };
+        *self != plain
+    }
+
+    /// The item with the changes made, where it goes included; none if it could not be stored.
+    pub fn made_to(&self, item: &Item, now: Timestamp) -> Option<Item> {
+        let mut item = self.applied(item)?;
+        if let Some(then) = &self.then {
+            then.apply(&mut item, now);
+        }
+        Some(item)
+    }
+
     /// The item with the changes made; none if it could not be stored.
     fn applied(&self, item: &Item) -> Option<Item> {
         let mut item = item.clone();
@@ -132,7 +204,14 @@ impl<G: Gate> Scheduler<G> {
                 self.take_waiting(slot)?;
                 self.settle(now, slot);
             }
-            Control::Hold => self.rewrite(slot, |item| item.put_on_hold(now))?,
+            Control::Unload if self.index.state(slot) != State::Update => {
+                return Err(wrong("be unloaded"));
+            }
+            Control::Unload => {
+                self.take_waiting(slot)?;
+                self.write(slot, true, None);
+            }
+            Control::Hold => self.rewrite(slot, |item| hold(item, now))?,
             Control::Release => match self.index.state(slot) {
                 State::Hold | State::Update => self.rewrite(slot, |item| release(item, now))?,
                 _ => return Err(wrong("be released")),
@@ -142,10 +221,7 @@ impl<G: Gate> Scheduler<G> {
                 (State::Active, _) | (_, Some(Work::Arriving(_))) => {}
                 _ => self.rewrite(slot, |item| release(item, now))?,
             },
-            Control::Defer(at) => self.rewrite(slot, |item| {
-                release(item, now);
-                item.retryts = Some(at);
-            })?,
+            Control::Defer(at) => self.rewrite(slot, |item| defer(item, at, now))?,
             Control::Bounce { status, diagnostic } => {
                 self.take_waiting(slot)?;
                 let removal = Removal::Bounce;
@@ -169,9 +245,21 @@ impl<G: Gate> Scheduler<G> {
                 self.await_postdelivery(slot, cause);
             }
             Control::Update(update) => {
-                let changed = update.applied(self.index.item(slot));
+                let changed = update.made_to(self.index.item(slot), now);
                 let changed = changed.ok_or(InputError::TooLarge(id))?;
-                self.rewrite(slot, |item| *item = changed)?;
+                match update.then.as_ref().and_then(Then::removal) {
+                    None => {
+                        self.rewrite(slot, |item| *item = changed)?;
+                        if update.then == Some(Then::Freeze) {
+                            self.index.set_freezing(slot, true);
+                        }
+                    }
+                    Some(cause) => {
+                        self.take_waiting(slot)?;
+                        self.index.change(slot, |item| *item = changed)?;
+                        self.await_postdelivery(slot, cause);
+                    }
+                }
             }
         }
         Ok(())
@@ -200,10 +288,25 @@ impl<G: Gate> Scheduler<G> {
     }
 }
 
+/// Who makes an item wait on an operator's wish.
+const OPERATOR: &str = "queue update (control socket)";
+
+fn hold(item: &mut Item, now: Timestamp) {
+    item.put_on_hold(now);
+    item.waits_by = Some(OPERATOR.into());
+}
+
+fn defer(item: &mut Item, at: Timestamp, now: Timestamp) {
+    release(item, now);
+    item.retryts = Some(at);
+    item.waits_by = Some(OPERATOR.into());
+}
+
 /// Ends hold and delay.
 fn release(item: &mut Item, now: Timestamp) {
     item.end_hold(now);
     item.retryts = None;
+    item.waits_by = None;
 }
 
 #[cfg(test)]

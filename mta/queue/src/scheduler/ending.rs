@@ -11,6 +11,7 @@ use crate::index::Slot;
 use crate::item::{Item, ItemId, Pairs};
 use crate::outcome::{Cause, Context, Decision, Situation, Verdict, decide, situation};
 use crate::retry::{Again, RetryChange};
+use crate::text::Text;
 use crate::time::Timestamp;
 
 /// The wait before a failed write is asked for again.
@@ -152,7 +153,11 @@ impl<G: Gate> Scheduler<G> {
                 dsn,
             } => {
                 self.counters.delayed += 1;
+                let retry =
+                    |item: &Item| Text::from(format!("retry of transport {}", item.transportid));
+                let origin = again.origin.clone();
                 let change = |item: &mut Item| {
+                    item.waits_by = Some(origin.unwrap_or_else(|| retry(item)));
                     if again.hold {
                         item.put_on_hold(now);
                     } else {

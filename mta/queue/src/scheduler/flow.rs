@@ -12,6 +12,7 @@ use crate::item::{Item, ItemId, Pairs};
 use crate::outcome::{Cause, Context, Removal, Verdict, decide};
 use crate::random::fnv1a;
 use crate::retry::Again;
+use crate::text::Text;
 use crate::time::Timestamp;
 use crate::transport::Plan;
 
@@ -137,7 +138,13 @@ impl<G: Gate> Scheduler<G> {
         let holds = new && !item.hold && self.transport(&item.transportid).hold;
         let slot = self.index.insert(item).ok_or(InputError::Duplicate(id))?;
         if holds {
-            self.index.change(slot, |item| item.put_on_hold(now))?;
+            self.index.change(slot, |item| {
+                item.put_on_hold(now);
+                item.waits_by = Some(Text::from(format!(
+                    "hold of transport {}",
+                    item.transportid
+                )));
+            })?;
             self.write_update(slot, None);
         } else {
             self.settle(now, slot);

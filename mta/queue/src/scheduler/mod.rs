@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use control::{Control, ItemUpdate};
+pub use control::{Control, ItemUpdate, Then};
 pub use view::View;
 pub use why::{Finding, Why};
 

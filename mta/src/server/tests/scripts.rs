@@ -15,6 +15,7 @@ use angarium_smtp::session::{CloseBy, TransportError, TransportErrorKind};
 use super::super::{Settings, Store};
 use super::support::{Bench, Client, MemoryStore, settings, settle, simulate};
 use super::tls::{secure, with_tls};
+use crate::counts::ScriptCounters;
 use crate::hooks::session::SessionScripts;
 use crate::hooks::steering::Door;
 use crate::hooks::{CONTEXTS, variables};
@@ -94,6 +95,7 @@ fn with_scripts(store: &Arc<MemoryStore>, scripts: &[(&str, &str)]) -> (Settings
         log: Arc::new(log.clone()),
         hostname: "mx.example".into(),
         door: Door::default(),
+        counts: ScriptCounters::default(),
     };
     let mut settings = settings(store);
     let smtp = Arc::make_mut(&mut settings.smtp);

@@ -1,0 +1,222 @@
+//! Connections to the control socket.
+//!
+//! All of them live on one thread of their own. A connection has one request under way; while it is
+//! carried out nothing more is read from it.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use angarium_control::Command;
+use angarium_control::frame::{Kind, Requests, answer_head};
+use angarium_effects::clock::timeout;
+use angarium_effects::local::{Bound, LocalListener, LocalStream};
+use angarium_effects::{Clock, Monotonic};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use super::dispatch::{Backend, answer};
+use crate::log::{Log, Severity};
+use crate::worker::MakeEffects;
+
+/// Clients at once; a further one is told and let go.
+const CLIENTS: usize = 64;
+/// How long a client may take for the rest of a request, or to take an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client may say nothing between requests.
+const IDLE: Duration = Duration::from_secs(900);
+/// The wait after a refused `accept`.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The thread that serves the control socket.
+pub struct Server {
+    stop: watch::Sender<bool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Server {
+    /// Serves `bound` on a thread of its own. `make` gives that thread its clock and chance.
+    ///
+    /// # Errors
+    /// The system refuses a thread or what a runtime needs.
+    pub fn start(
+        bound: Bound,
+        backend: Backend,
+        make: &MakeEffects,
+        log: Arc<dyn Log>,
+    ) -> io::Result<Server> {
+        let (stop, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let make = Arc::clone(make);
+        let thread = thread::Builder::new()
+            .name("angarium-control".to_owned())
+            .spawn(move || {
+                let main = async move {
+                    let effects = make(usize::MAX);
+                    let started = effects.clock.monotonic();
+                    let desk = Rc::new(Desk {
+                        backend,
+                        clock: effects.clock,
+                        random: effects.random,
+                        clients: Cell::new(0),
+                        numbers: Cell::new(0),
+                        started,
+                        log,
+                    });
+                    match bound.adopt() {
+                        Ok(listener) => accept(&desk, &listener, stopped).await,
+                        Err(error) => desk.complain(&error),
+                    }
+                };
+                LocalSet::new().block_on(&runtime, main);
+            })?;
+        Ok(Server {
+            stop,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Ends it: the socket is removed, requests under way are given up.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // A thread that panicked has ended too.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What connections share.
+pub(super) struct Desk {
+    pub backend: Backend,
+    pub clock: Rc<dyn Clock>,
+    pub random: Rc<dyn angarium_effects::Random>,
+    pub clients: Cell<usize>,
+    /// The last queue number that was given to a copy.
+    pub numbers: Cell<u64>,
+    /// When the server began, about.
+    pub started: Monotonic,
+    pub log: Arc<dyn Log>,
+}
+
+impl Desk {
+    fn complain(&self, error: &dyn std::fmt::Display) {
+        let line = format!("control socket: {error}");
+        self.log.line(Severity::Error, "", &line);
+    }
+}
+
+async fn accept(desk: &Rc<Desk>, listener: &LocalListener, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // An error means that whoever could stop it is gone.
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok(stream) => {
+                let desk = Rc::clone(desk);
+                tokio::task::spawn_local(async move { serve(&desk, stream).await });
+            }
+            Err(error) => {
+                // No descriptor is left, as a rule: others may close some.
+                desk.complain(&error);
+                desk.clock.sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Counts a client while it is there.
+struct Seat<'a>(&'a Cell<usize>);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Serves one client until it goes or breaks the rules.
+pub(super) async fn serve(desk: &Rc<Desk>, mut stream: Box<dyn LocalStream>) {
+    let count = desk.clients.get();
+    if count >= CLIENTS {
+        let text = format!("The server is busy: {CLIENTS} clients are connected");
+        let _ = send(desk, &mut stream, Kind::Failed, text.as_bytes()).await;
+        return;
+    }
+    desk.clients.set(count + 1);
+    let _seat = Seat(&desk.clients);
+    let mut requests = Requests::default();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let request = match requests.take(Command::has_body) {
+            Ok(Some(request)) => request,
+            Ok(None) => {
+                let patience = if requests.is_inside() { PATIENCE } else { IDLE };
+                let read = timeout(&*desk.clock, patience, stream.read(&mut buffer)).await;
+                match read {
+                    Some(Ok(count)) if count > 0 => {
+                        requests.feed(buffer.get(..count).unwrap_or_default());
+                        continue;
+                    }
+                    None if requests.is_inside() => {
+                        let _ = send(desk, &mut stream, Kind::Failed, b"Timeout").await;
+                        return;
+                    }
+                    // It has gone, or it has nothing more to say.
+                    _ => return,
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let _ = send(desk, &mut stream, Kind::Failed, text.as_bytes()).await;
+                return;
+            }
+        };
+        let (kind, data) = match answer(desk, &request).await {
+            Ok(data) => (Kind::Done, data),
+            Err(reason) => (Kind::Failed, ascii(&reason)),
+        };
+        if send(desk, &mut stream, kind, &data).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The texts of errors are ASCII.
+fn ascii(text: &str) -> Vec<u8> {
+    let plain = |c: char| match u8::try_from(c) {
+        Ok(byte) if byte.is_ascii() => byte,
+        _ => b'?',
+    };
+    text.trim_end().chars().map(plain).collect()
+}
+
+/// Sends an answer; a client that does not take any of it for long is given up.
+async fn send(
+    desk: &Desk,
+    stream: &mut Box<dyn LocalStream>,
+    kind: Kind,
+    data: &[u8],
+) -> io::Result<()> {
+    let gone = || io::Error::from(io::ErrorKind::TimedOut);
+    let head = answer_head(kind, data.len());
+    for part in [&head[..], data] {
+        for piece in part.chunks(64 << 10) {
+            let written = timeout(&*desk.clock, PATIENCE, stream.write_all(piece)).await;
+            written.ok_or_else(gone)??;
+        }
+    }
+    stream.flush().await
+}

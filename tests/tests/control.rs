@@ -1,0 +1,498 @@
+//! The control socket: a client in Python that shares nothing with ours, and `angarium ctl`.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "it drives real programs; a failed expectation is a failed test"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use angarium_tests::bundle::Bundle;
+use angarium_tests::client::Client;
+use angarium_tests::program;
+use angarium_tests::server::{Server, run};
+use angarium_tests::sink::{Behaviour, Sink, Stage};
+use angarium_tests::wait;
+use serde_json::{Value, json};
+
+const CONTENT: &[u8] =
+    b"From: <a@example.net>\r\nMessage-ID: <one@example.net>\r\nSubject: hello\r\n\r\nHello!\r\n";
+const SOON: Duration = Duration::from_secs(30);
+
+/// A relay with a control socket.
+fn relay(sink: &Sink) -> (Bundle, PathBuf) {
+    let mut bundle = Bundle::relay(sink.port());
+    bundle.startup["environment"] = json!({
+        "controlsocket": { "path": "angarium.ctl", "chmod": "0600" },
+    });
+    bundle.save();
+    let path = bundle.path().join("angarium.ctl");
+    (bundle, path)
+}
+
+fn write(bundle: &Bundle, file: &str, content: &Value) {
+    bundle.write(&format!("src/config/{file}"), &format!("{content:#}"));
+}
+
+fn send(server: &Server, to: &str) {
+    let mut client = Client::connect(server.address).unwrap();
+    let reply = client.send("a@example.net", to, CONTENT).unwrap();
+    assert_eq!(reply.code, 250, "{}", reply.text);
+}
+
+fn ctl(socket: &Path, arguments: &[&str]) -> Output {
+    let socket = socket.to_str().unwrap();
+    let mut line = vec!["ctl", "--socket", socket];
+    line.extend(arguments);
+    run(&line)
+}
+
+/// The output of a command that has to work.
+fn told(socket: &Path, arguments: &[&str]) -> String {
+    let output = ctl(socket, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn asked(socket: &Path, arguments: &[&str]) -> Value {
+    let mut line = arguments.to_vec();
+    line.push("--json");
+    serde_json::from_str(&told(socket, &line)).unwrap()
+}
+
+/// Waits until the only message of the queue is in this state, and gives its id.
+fn wait_state(socket: &Path, state: &str) -> String {
+    let found = wait::until(SOON, || {
+        let list = told(socket, &["queue", "list", "-F", "id", "-F", "state"]);
+        let mut rows = list.lines().skip(1).map(str::to_owned);
+        let row = rows.find(|row| row.ends_with(state))?;
+        row.split_whitespace().next().map(str::to_owned)
+    });
+    found.unwrap_or_else(|| {
+        panic!(
+            "no message is in {state}: {}",
+            told(socket, &["queue", "list"])
+        )
+    })
+}
+
+#[test]
+fn a_client_in_python_speaks_the_protocol() {
+    let python = program::python();
+    let ready = Command::new(&python)
+        .args(["-c", "import google.protobuf, grpc_tools"])
+        .output();
+    if !ready.is_ok_and(|output| output.status.success()) {
+        println!("skipped: protobuf and grpcio-tools are not installed");
+        return;
+    }
+    let sink = Sink::start();
+    let (bundle, socket) = relay(&sink);
+    let suspends = json!([{ "recipientdomain": "held.example", "tag": "maintenance" }]);
+    write(
+        &bundle,
+        "smtpd-suspend.yaml",
+        &json!({ "version": "6.0", "suspends": suspends }),
+    );
+    let mut server = Server::start(&bundle);
+    for number in 0..3 {
+        send(&server, &format!("b{number}@held.example"));
+    }
+    let output = Command::new(&python)
+        .arg(program::python_script("control.py"))
+        .arg(&socket)
+        .arg(program::root().join("mta/control/proto"))
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "passed\n",
+        "{error}"
+    );
+    // All that hung on has not kept the server from its work, nor does it from its end.
+    send(&server, "c@quick.example");
+    assert!(sink.wait_for(1, SOON));
+    assert!(server.stop().success());
+    assert!(!socket.exists(), "the socket goes with the server");
+}
+
+#[test]
+fn the_socket_has_its_rights_and_a_killed_server_leaves_nothing_in_the_way() {
+    let sink = Sink::start();
+    let (bundle, socket) = relay(&sink);
+    let mut server = Server::start(&bundle);
+    let mode = fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    server.kill();
+    assert!(socket.exists());
+    // Nobody answers there.
+    assert_eq!(ctl(&socket, &["process-stats"]).status.code(), Some(2));
+    let server = Server::start(&bundle);
+    assert!(told(&socket, &["process-stats"]).contains("process.pid"));
+    // A second server does not take it away.
+    let mut other = Bundle::relay(sink.port());
+    other.startup["environment"] = json!({ "controlsocket": { "path": socket } });
+    other.save();
+    let mut second = Server::spawn(&other);
+    assert_eq!(second.wait_end(SOON).code(), Some(1));
+    assert!(
+        second.log().contains("another process listens on"),
+        "{}",
+        second.log()
+    );
+    assert!(told(&socket, &["process-stats"]).contains("process.pid"));
+    drop(server);
+}
+
+#[test]
+fn every_waiting_state_says_what_keeps_the_message_and_without_that_it_goes() {
+    let sink = Sink::start();
+    let (mut bundle, socket) = relay(&sink);
+    bundle.hook(
+        "predelivery",
+        "if ($message[\"recipientaddress\"][\"localpart\"] == \"script\")\n  if ($arguments[\"retry\"] == 0)\n    Queue([\"delay\" => 3600, \"reason\" => \"later\"]);",
+    );
+    bundle.save();
+    let policies = |list: Value| json!({ "version": "6.0", "policies": list });
+    let mut server = Server::start(&bundle);
+    let mut arrived = 0;
+    let mut goes = |what: &str| {
+        arrived += 1;
+        assert!(
+            sink.wait_for(arrived, SOON),
+            "{what}: the message does not go"
+        );
+    };
+    let why = |id: &str| asked(&socket, &["queue", "why", id]);
+    let origin = |why: &Value| why["origin"].as_str().unwrap_or_default().to_owned();
+
+    // A suspend set over the socket.
+    let suspend = told(
+        &socket,
+        &["queue", "suspend", "add", "--recipientdomain", "s.example"],
+    );
+    send(&server, "b@s.example");
+    let id = wait_state(&socket, "ACTIVE");
+    let said = why(&id);
+    assert_eq!(
+        (said["reason"].as_str(), &*origin(&said)),
+        (Some("SUSPEND"), "control socket")
+    );
+    assert_eq!(said["limits"][0]["id"], suspend.trim());
+    assert_eq!(said["limits"][0]["values"]["recipientdomain"], "s.example");
+    told(&socket, &["queue", "suspend", "delete", suspend.trim()]);
+    goes("a suspend");
+
+    // A suspend of the file.
+    let suspends = json!([{ "recipientdomain": "f.example" }]);
+    write(
+        &bundle,
+        "smtpd-suspend.yaml",
+        &json!({ "version": "6.0", "suspends": suspends }),
+    );
+    told(&socket, &["queue", "suspend", "reload"]);
+    send(&server, "b@f.example");
+    let id = wait_state(&socket, "ACTIVE");
+    let said = why(&id);
+    assert!(origin(&said).contains("smtpd-suspend.yaml:"), "{said}");
+    write(
+        &bundle,
+        "smtpd-suspend.yaml",
+        &json!({ "version": "6.0", "suspends": [] }),
+    );
+    told(&socket, &["queue", "suspend", "reload"]);
+    goes("a suspend of the file");
+
+    // Limits of the policy file.
+    write(
+        &bundle,
+        "smtpd-policy.yaml",
+        &policies(json!([
+            { "fields": ["recipientdomain"], "conditions": [
+                { "if": { "recipientdomain": "none.example" }, "then": { "concurrency": 0, "tag": "none" } },
+                { "if": { "recipientdomain": "rate.example" }, "then": { "rate": "1/86400" } },
+            ] },
+        ])),
+    );
+    told(&socket, &["queue", "policy", "reload"]);
+    send(&server, "b@none.example");
+    let id = wait_state(&socket, "ACTIVE");
+    let said = why(&id);
+    assert_eq!(said["reason"], "CONCURRENCY", "{said}");
+    assert!(origin(&said).contains("smtpd-policy.yaml:"), "{said}");
+    assert_eq!(said["limits"][0]["tags"], json!(["none"]));
+    let text = told(&socket, &["queue", "why", &id]);
+    assert!(
+        text.contains("0 of 0 deliveries at once") && text.contains("smtpd-policy.yaml:"),
+        "{text}"
+    );
+    // A condition set at run time counts before that of the file.
+    let add = [
+        "queue",
+        "policy",
+        "add",
+        "--field",
+        "recipientdomain",
+        "--if",
+        "recipientdomain=none.example",
+        "--concurrency",
+        "5",
+        "--id",
+        "more",
+    ];
+    told(&socket, &add);
+    goes("a concurrency");
+    told(&socket, &["queue", "policy", "delete", "more"]);
+
+    send(&server, "b1@rate.example");
+    goes("the first of a rate");
+    send(&server, "b2@rate.example");
+    let id = wait_state(&socket, "ACTIVE");
+    let said = why(&id);
+    assert_eq!(said["reason"], "RATE", "{said}");
+    assert!(
+        said["delay"]["value"].as_f64().unwrap() > 80_000.0,
+        "{said}"
+    );
+    let refilled = told(
+        &socket,
+        &[
+            "queue",
+            "policy",
+            "refill",
+            "1",
+            "--recipientdomain",
+            "rate.example",
+        ],
+    );
+    assert_eq!(refilled, "1 buckets refilled\n");
+    goes("a rate");
+
+    // Retries: the script's own delay, and a failure of the peer.
+    send(&server, "script@x.example");
+    let id = wait_state(&socket, "DEFER");
+    let said = why(&id);
+    assert_eq!(said["reason"], "RETRY", "{said}");
+    assert!(origin(&said).contains("predelivery.hsl:3"), "{said}");
+    assert_eq!(said["retryreason"], "later");
+    assert!(said["delay"]["value"].as_f64().unwrap() > 3000.0, "{said}");
+    told(
+        &socket,
+        &[
+            "queue",
+            "update",
+            "--id",
+            &id,
+            "--set-retrycount",
+            "1",
+            "--active",
+        ],
+    );
+    goes("a delay by the script");
+
+    sink.behave(Behaviour::Reply(Stage::Rcpt, "450 4.2.0 not now"));
+    send(&server, "b@retry.example");
+    let id = wait_state(&socket, "DEFER");
+    let said = why(&id);
+    assert_eq!(
+        (said["reason"].as_str(), &*origin(&said)),
+        (Some("RETRY"), "retry of transport sink")
+    );
+    sink.behave(Behaviour::Accept);
+    goes("a retry, by itself");
+
+    // Hold, freeze.
+    told(
+        &socket,
+        &["queue", "suspend", "add", "--all", "--id", "all"],
+    );
+    send(&server, "b@hold.example");
+    let id = wait_state(&socket, "ACTIVE");
+    told(&socket, &["queue", "update", "--id", &id, "--hold"]);
+    wait_state(&socket, "HOLD");
+    told(&socket, &["queue", "suspend", "delete", "all"]);
+    let said = why(&id);
+    assert_eq!(
+        (said["reason"].as_str(), &*origin(&said)),
+        (Some("HOLD"), "queue update (control socket)")
+    );
+    told(&socket, &["queue", "update", "--state", "HOLD", "--active"]);
+    goes("a hold");
+
+    told(
+        &socket,
+        &["queue", "suspend", "add", "--all", "--id", "all"],
+    );
+    send(&server, "b@freeze.example");
+    let id = wait_state(&socket, "ACTIVE");
+    told(&socket, &["queue", "update", "--id", &id, "--freeze"]);
+    wait_state(&socket, "UPDATE");
+    told(&socket, &["queue", "suspend", "delete", "all"]);
+    assert_eq!(why(&id)["reason"], "UPDATE");
+    assert!(told(&socket, &["queue", "audit"]).starts_with("1 messages"));
+    told(
+        &socket,
+        &["queue", "update", "--state", "UPDATE", "--active"],
+    );
+    goes("a freeze");
+
+    // A place in the row behind others, and the limit of all deliveries.
+    sink.behave(Behaviour::Hang(Stage::Rcpt));
+    bundle.running["queues"] = json!({ "concurrency": { "total": 1 } });
+    bundle.save();
+    told(&socket, &["config", "reload"]);
+    for number in 0..3 {
+        send(&server, &format!("b{number}@row.example"));
+    }
+    wait_state(&socket, "SENDING");
+    let waiting = wait::until(SOON, || {
+        let list = asked(&socket, &["queue", "list", "--state", "ACTIVE"]);
+        let items = list["items"].as_array()?.clone();
+        (items.len() == 2).then_some(items)
+    });
+    let places: Vec<Value> = waiting
+        .unwrap()
+        .iter()
+        .map(|item| {
+            let (transaction, queue) = (&item["id"]["transaction"], &item["id"]["queue"]);
+            let said = why(&format!("{}:{queue}", transaction.as_str().unwrap()));
+            assert_eq!(
+                (said["reason"].as_str(), &*origin(&said)),
+                (Some("TOTAL"), "queues.concurrency.total")
+            );
+            said["before"]["value"].clone()
+        })
+        .collect();
+    assert!(places.contains(&json!(1)), "{places:?}");
+    let text = told(
+        &socket,
+        &[
+            "queue",
+            "list",
+            "--state",
+            "SENDING",
+            "--view",
+            "connections",
+        ],
+    );
+    assert!(text.contains("127.0.0.1"), "{text}");
+    server.kill();
+}
+
+#[test]
+fn tables_json_and_requests_are_printed_as_asked() {
+    let sink = Sink::start();
+    let (bundle, socket) = relay(&sink);
+    let server = Server::start(&bundle);
+    told(
+        &socket,
+        &[
+            "queue", "suspend", "add", "--all", "--tag", "night", "--id", "one", "--ttl", "600",
+        ],
+    );
+    for number in 0..4 {
+        send(&server, &format!("b{number}@d{}.example", number % 2));
+    }
+    let settled =
+        || asked(&socket, &["queue", "list", "--state", "ACTIVE"])["paging"]["total"] == json!(4);
+    assert!(wait::until_true(SOON, settled));
+    let request = told(
+        &socket,
+        &[
+            "queue",
+            "update",
+            "--bounce",
+            "--state",
+            "DEFER",
+            "--jobid",
+            "foobar",
+            "--json-request",
+        ],
+    );
+    let (json, rest) = request.split_at(request.rfind('}').unwrap() + 1);
+    let want = json!({
+        "conditions": { "queues": [{ "queue": "DEFER" }], "jobids": [{ "value": "foobar" }] },
+        "actiontype": "BOUNCE",
+    });
+    assert_eq!(serde_json::from_str::<Value>(json).unwrap(), want);
+    assert_eq!(rest, "\n0 messages changed\n");
+    let table = told(
+        &socket,
+        &[
+            "queue",
+            "list",
+            "-F",
+            "recipient",
+            "-F",
+            "transportid",
+            "--sort",
+            "recipient.localpart",
+        ],
+    );
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["recipient", "transportid"]);
+    assert_eq!(rows[1], ["b0@d0.example", "sink"]);
+    assert_eq!(rows.len(), 5);
+    let shape = told(&socket, &["queue", "groupby", "--qshape"]);
+    let mut rows = shape
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(rows.next().unwrap().last(), Some(&"total"));
+    assert_eq!(rows.next().unwrap()[..3], ["d0.example", "2", "0"]);
+    let suspends = told(&socket, &["queue", "suspend", "list"]);
+    assert!(
+        suspends.contains("DYNAMIC") && suspends.contains("night"),
+        "{suspends}"
+    );
+    // A message of somebody else cannot drive the terminal, and nothing is changed by mistake.
+    let refused = ctl(&socket, &["queue", "update", "--delete"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert_eq!(ctl(&socket, &["queue", "nonsense"]).status.code(), Some(1));
+    assert_eq!(
+        ctl(Path::new("/nonexistent/ctl"), &["queue", "list"])
+            .status
+            .code(),
+        Some(2)
+    );
+    // Shared memory, and the configuration by its folder.
+    told(&socket, &["hsl", "memory", "store", "k", "{\"a\": [1]}"]);
+    assert_eq!(
+        told(&socket, &["hsl", "memory", "fetch", "k"]),
+        "{\"a\":[1]}\n"
+    );
+    assert_eq!(
+        told(&socket, &["hsl", "memory", "delete", "k", "--return"]),
+        "{\"a\":[1]}\n"
+    );
+    assert_eq!(
+        ctl(&socket, &["hsl", "memory", "fetch", "k"]).status.code(),
+        Some(1)
+    );
+    let folder = bundle.path().to_str().unwrap();
+    let by_folder = run(&["ctl", "-c", folder, "queue", "quota", "q"]);
+    assert!(by_folder.status.success(), "{by_folder:?}");
+    let bad = bundle.path().join("bad.yaml");
+    fs::write(
+        &bad,
+        "version: '6.0'\nservers: [{id: default, colour: red}]\n",
+    )
+    .unwrap();
+    let checked = ctl(&socket, &["config", "check", bad.to_str().unwrap()]);
+    let error = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(
+        !checked.status.success() && error.contains("colour"),
+        "{error}"
+    );
+    drop(server);
+}
