@@ -471,6 +471,40 @@ fn failures_and_delays_are_reported_to_who_wants_to_know() {
 }
 
 #[test]
+fn the_retry_table_says_when_a_delay_is_told_and_when_it_ends() {
+    if !installed("python3") {
+        return;
+    }
+    let mut post = Post::new(Behaviour::Reply(Stage::Rcpt, "450 4.2.0 Later"));
+    post.bundle.transports()["retry"] = json!({
+        "count": 4,
+        "intervals": [{ "interval": 0.2 }, { "interval": 0.2, "notify": true }, { "interval": 0.3 }],
+    });
+    post.bundle.save();
+    let server = post.start();
+    send(&server, "a@example.net", "b@example.com");
+    let notices = post.notices(2);
+    let (delayed, failed) = (&notices[0].1["status"][1], &notices[1].1["status"][1]);
+    assert_eq!(
+        (&delayed["action"], &failed["action"]),
+        (&json!("delayed"), &json!("failed"))
+    );
+    assert!(delayed["will-retry-until"].is_string() && failed["will-retry-until"].is_null());
+    flufl(&notices[0].1, &json!([["b@example.com"], []]));
+    flufl(&notices[1].1, &json!([[], ["b@example.com"]]));
+    let log = server.log();
+    let told: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains(" dsn ") || line.contains("recipient=b@example.com retry="))
+        .map(|line| match line.split_once("retry=") {
+            Some((_, rest)) => rest.split(' ').next().unwrap(),
+            None => "told",
+        })
+        .collect();
+    assert_eq!(told, ["0", "1", "told", "2", "3", "4", "told"], "{log}");
+}
+
+#[test]
 fn a_bounce_of_a_bounce_is_never_made() {
     let mut post = Post::new(Behaviour::Reply(Stage::Rcpt, "550 5.1.1 Nobody"));
     post.home.behave(Behaviour::Reply(

@@ -302,7 +302,7 @@ fn a_newer_format_is_refused_by_name_and_left_as_it_is() {
     drop(file);
     for corrupt in [OnCorrupt::Quarantine, OnCorrupt::Ignore, OnCorrupt::Abort] {
         let opened = Spool::open_stepped(Arc::new(disk.clone()), config(corrupt));
-        let refused = opened.err().expect("refused").to_string();
+        let refused = opened.map(drop).expect_err("refused").to_string();
         let known = "has format version 7; this server knows versions up to 1";
         assert!(refused.ends_with(known), "{refused}");
         assert!(
@@ -310,7 +310,7 @@ fn a_newer_format_is_refused_by_name_and_left_as_it_is() {
             "{refused}"
         );
         let inspected = Inspection::open(Arc::new(disk.clone()), config(corrupt));
-        assert_eq!(inspected.err().expect("refused").to_string(), refused);
+        assert_eq!(inspected.map(drop).expect_err("refused").to_string(), refused);
     }
     assert!(read_file(&disk, path, 1 << 20).expect("read") == new);
     assert_eq!(files(&disk), segments);

@@ -85,6 +85,21 @@ fn successes_are_reported_as_delivered_or_relayed() {
 }
 
 #[test]
+fn what_was_answered_is_named_for_people() {
+    for (command, words) in [
+        ("RCPT", "in reply to RCPT:"),
+        ("EOD", "in reply to the message:"),
+        ("BANNER", "in reply to the connection:"),
+    ] {
+        let recipients = [Recipient {
+            command: Some(command),
+            ..recipient()
+        }];
+        assert!(text(&report(Action::Failed, &recipients)).contains(words));
+    }
+}
+
+#[test]
 fn the_full_message_is_returned_when_ret_asks_for_it() {
     let message = format!("{HEADER}The body, at length.\r\n");
     let recipients = [recipient()];

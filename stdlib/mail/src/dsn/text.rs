@@ -63,7 +63,12 @@ impl Text {
         if let Some(mta) = recipient.remote_mta.map(one_line) {
             let lead = match (recipient.diagnostic, recipient.command) {
                 (Some((DiagnosticType::Smtp, _)), Some(command)) => {
-                    format!("The server {mta} said in reply to {}:", one_line(command))
+                    let answered = match command {
+                        "BANNER" => "the connection".to_owned(),
+                        "EOD" => "the message".to_owned(),
+                        command => one_line(command),
+                    };
+                    format!("The server {mta} said in reply to {answered}:")
                 }
                 (Some((DiagnosticType::Smtp, _)), None) => format!("The server {mta} said:"),
                 (Some((DiagnosticType::XError, _)), _) => format!("With the server {mta}:"),
