@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use indexmap::map::Entry;
 use indexmap::{Equivalent, IndexMap, IndexSet};
 
 use crate::array::{Array, KeyHash};
@@ -128,21 +129,43 @@ impl Entries {
         capacity * ENTRY
     }
 
+    /// The place of a key.
     #[inline]
-    fn get(&self, key: Key<'_>) -> Option<&Value> {
+    fn find(&self, key: Key<'_>) -> Option<usize> {
         match (self, key) {
-            (Entries::Words(entries), Key::Word(word)) => entries.get(&word),
-            (Entries::Strings(entries), Key::String(string)) => entries.get(string),
+            (Entries::Words(entries), Key::Word(word)) => entries.get_index_of(&word),
+            (Entries::Strings(entries), Key::String(string)) => entries.get_index_of(string),
             _ => None,
         }
     }
 
+    /// Whether a key is at a place.
     #[inline]
-    fn get_mut(&mut self, key: Key<'_>) -> Option<&mut Value> {
+    fn is_at(&self, at: usize, key: Key<'_>) -> bool {
         match (self, key) {
-            (Entries::Words(entries), Key::Word(word)) => entries.get_mut(&word),
-            (Entries::Strings(entries), Key::String(string)) => entries.get_mut(string),
-            _ => None,
+            (Entries::Words(entries), Key::Word(word)) => {
+                entries.get_index(at).is_some_and(|(own, _)| *own == word)
+            }
+            (Entries::Strings(entries), Key::String(string)) => {
+                entries.get_index(at).is_some_and(|(own, _)| own == string)
+            }
+            _ => false,
+        }
+    }
+
+    #[inline]
+    fn value(&self, at: usize) -> Option<&Value> {
+        match self {
+            Entries::Words(entries) => entries.get_index(at).map(|(_, value)| value),
+            Entries::Strings(entries) => entries.get_index(at).map(|(_, value)| value),
+        }
+    }
+
+    #[inline]
+    fn value_mut(&mut self, at: usize) -> Option<&mut Value> {
+        match self {
+            Entries::Words(entries) => entries.get_index_mut(at).map(|(_, value)| value),
+            Entries::Strings(entries) => entries.get_index_mut(at).map(|(_, value)| value),
         }
     }
 
@@ -220,6 +243,8 @@ struct Table {
     keys: Kind,
     values: Values,
     state: RefCell<State>,
+    /// Where a key was found last: what is asked for is mostly read or written next.
+    last: Cell<usize>,
     charged: Cell<usize>,
 }
 
@@ -240,6 +265,7 @@ impl Table {
             keys,
             values,
             state: RefCell::new(State::Local(Entries::new(keys))),
+            last: Cell::new(0),
             charged: Cell::new(0),
         }
     }
@@ -284,9 +310,23 @@ impl Table {
         }
     }
 
+    /// The place of a key among entries of our own.
+    #[inline]
+    fn find(&self, entries: &Entries, key: Key<'_>) -> Option<usize> {
+        if entries.is_at(self.last.get(), key) {
+            return Some(self.last.get());
+        }
+        let at = entries.find(key)?;
+        self.last.set(at);
+        Some(at)
+    }
+
     fn get(&self, key: Key<'_>) -> Option<Value> {
         match &*self.state.borrow() {
-            State::Local(entries) => entries.get(key).cloned(),
+            State::Local(entries) => self
+                .find(entries, key)
+                .and_then(|at| entries.value(at))
+                .cloned(),
             State::Shared(table, pin) => table
                 .index
                 .get_index_of(&key)
@@ -296,7 +336,7 @@ impl Table {
 
     fn has(&self, key: Key<'_>) -> bool {
         match &*self.state.borrow() {
-            State::Local(entries) => entries.get(key).is_some(),
+            State::Local(entries) => self.find(entries, key).is_some(),
             State::Shared(table, _) => table.index.contains(&key),
         }
     }
@@ -479,6 +519,7 @@ impl FrozenObject for SharedTable {
             keys: table.keys,
             values: table.values,
             state: RefCell::new(State::Shared(table, pin)),
+            last: Cell::new(0),
             charged: Cell::new(0),
         };
         Value::Object(Object::table(self.class, TableObject(Rc::new(local))))
@@ -728,26 +769,45 @@ fn table<'a>(args: &Args<'a>) -> Result<&'a Rc<Table>, Throw> {
 }
 
 impl Table {
-    /// Makes sure that a new entry has room among `entries`.
-    fn room(&self, entries: &Entries) -> Result<(), Throw> {
-        if entries.len() >= crate::array::MAX_ENTRIES {
-            return Err(Throw::error(format!("{} too large", self.name())));
-        }
-        Ok(())
-    }
-
     /// Adds or replaces an entry; whether the key is new.
     fn put(&self, key: Key<'_>, value: Value, cx: &mut Cx<'_>) -> Result<bool, Throw> {
         // What was there is dropped when the table is free again: it may lead back to it.
         let old = self.write(cx, |entries| {
-            if let Some(slot) = entries.get_mut(key) {
+            let last = self.last.get();
+            if entries.is_at(last, key)
+                && let Some(slot) = entries.value_mut(last)
+            {
                 return Ok(Some(std::mem::replace(slot, value)));
             }
-            self.room(entries)?;
-            entries.insert(key, value);
-            Ok(None)
+            let full = entries.len() >= crate::array::MAX_ENTRIES;
+            match (entries, key) {
+                (Entries::Words(entries), Key::Word(word)) => {
+                    self.fill(entries.entry(word), value, full)
+                }
+                (Entries::Strings(entries), Key::String(string)) => {
+                    self.fill(entries.entry(string.clone()), value, full)
+                }
+                _ => Ok(None),
+            }
         })?;
         Ok(old.is_none())
+    }
+
+    #[inline]
+    fn fill<K>(
+        &self,
+        entry: Entry<'_, K, Value>,
+        value: Value,
+        full: bool,
+    ) -> Result<Option<Value>, Throw> {
+        match entry {
+            Entry::Occupied(mut entry) => Ok(Some(entry.insert(value))),
+            Entry::Vacant(_) if full => Err(Throw::error(format!("{} too large", self.name()))),
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -762,7 +822,7 @@ fn map_set(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
 fn set_add(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
     let key = table.key(args.get(0))?;
-    if table.has(key) {
+    if matches!(&*table.state.borrow(), State::Shared(..)) && table.has(key) {
         return Ok(Value::Boolean(false));
     }
     Ok(Value::Boolean(table.put(key, Value::None, cx)?))

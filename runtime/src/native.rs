@@ -109,6 +109,12 @@ impl Throw {
         Throw(Box::new(Thrown::Later(Later { task, again: false })))
     }
 
+    /// As [`Throw::later`] for a task that has been made.
+    #[cold]
+    pub(crate) fn goes_on(task: Box<dyn Task>) -> Throw {
+        Throw(Box::new(Thrown::Later(Later { task, again: false })))
+    }
+
     /// As [`Throw::later`] for an instruction: it is done again when the task is done.
     #[cold]
     pub(crate) fn again(task: impl Task + 'static) -> Throw {

@@ -12,6 +12,7 @@ use crate::instance::Instance;
 use crate::map_set::TableObject;
 use crate::memory::Charge;
 use crate::native::{ClassId, NativeFn};
+use crate::regex::Regex;
 use crate::value::Value;
 use crate::vm::unit::UnitRef;
 
@@ -83,6 +84,7 @@ enum Data {
     Instance(Instance),
     Generator(Generator),
     Table(TableObject),
+    Regex(Regex),
     Other(Box<dyn NativeObject>),
 }
 
@@ -146,6 +148,11 @@ impl Object {
         Object::with(class, data.held(), Data::Table(data))
     }
 
+    /// A compiled regular expression.
+    pub(crate) fn regex(class: ClassId, data: Regex) -> Rc<Object> {
+        Object::with(class, data.held(), Data::Regex(data))
+    }
+
     fn with(class: ClassId, held: usize, data: Data) -> Rc<Object> {
         let held = held.saturating_add(size_of::<Object>() + 48);
         Rc::new(Object {
@@ -160,6 +167,7 @@ impl Object {
             Data::Instance(data) => data,
             Data::Generator(data) => data,
             Data::Table(data) => data,
+            Data::Regex(data) => data,
             Data::Other(data) => &**data,
         }
     }
@@ -191,6 +199,16 @@ impl Object {
     pub(crate) fn as_generator(&self) -> Option<&Generator> {
         match &self.data {
             Data::Generator(data) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The data of a compiled regular expression.
+    #[inline]
+    #[must_use]
+    pub fn as_regex(&self) -> Option<&Regex> {
+        match &self.data {
+            Data::Regex(data) => Some(data),
             _ => None,
         }
     }

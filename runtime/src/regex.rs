@@ -23,7 +23,7 @@ impl Regex {
     #[must_use]
     pub fn value(compiled: Arc<dyn CompiledRegex>, library: &Library) -> Value {
         let class = library.class_named("Regex").unwrap_or(ClassId(u32::MAX));
-        Value::Object(Object::new(class, Regex { compiled, class }))
+        Value::Object(Object::regex(class, Regex { compiled, class }))
     }
 }
 
@@ -47,7 +47,7 @@ impl NativeObject for Regex {
 
 impl FrozenObject for Regex {
     fn thaw(&self, _shared: &Arc<dyn FrozenObject>) -> Value {
-        Value::Object(Object::new(self.class, self.clone()))
+        Value::Object(Object::regex(self.class, self.clone()))
     }
 
     fn as_any(&self) -> &dyn Any {

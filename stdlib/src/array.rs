@@ -151,11 +151,22 @@ pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         return Ok(Value::None);
     };
     let separator = args.bytes(1);
-    if array.len() > PIECE_ENTRIES || array.values().any(|value| is_large(&value)) {
+    let (mut large, mut total) = (false, 0_usize);
+    let mut look = |value: &Value| {
+        large |= is_large(value);
+        total += separator.len() + value.as_bytes().map_or(8, <[u8]>::len);
+    };
+    match array {
+        _ if array.len() > PIECE_ENTRIES => large = true,
+        View::Local(array) => array.values().for_each(&mut look),
+        View::Frozen(..) => array.values().for_each(|value| look(&value)),
+    }
+    if large {
         let separator = crate::string::text(&args, 1);
         return Err(Throw::pieces(large::join(args.get(0).clone(), separator)));
     }
-    let mut out = Vec::new();
+    cx.fits(total)?;
+    let mut out = Vec::with_capacity(total);
     let mut add = |cx: &mut Cx<'_>, at: usize, value: &Value| {
         if at > 0 {
             cx.append(&mut out, separator)?;

@@ -245,7 +245,7 @@ impl Searcher {
     ) -> Result<Searcher, Throw> {
         let pattern = match args.get(pattern) {
             Value::Object(object) => object
-                .downcast::<Regex>()
+                .as_regex()
                 .and_then(|regex| regex.compiled.as_any().downcast_ref::<Compiled>())
                 .map(|compiled| Arc::clone(&compiled.pattern))
                 .ok_or_else(|| Throw::error("a Regex or string is needed"))?,

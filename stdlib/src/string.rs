@@ -48,13 +48,9 @@ pub const FUNCTIONS: &[FnDecl] = &[
         str_rfind,
     )
     .example("str_rfind(\"a.b.c\", \".\") // 3\nstr_rfind(\"a.b.c\", \".\", 2) // 1"),
-    FnDecl::plain("str_lower(string: string): string", "Turns A to Z into lower case; other bytes stay.", |cx, args| {
-        mapped(cx, args, <[u8]>::make_ascii_lowercase)
-    })
+    FnDecl::plain("str_lower(string: string): string", "Turns A to Z into lower case; other bytes stay.", mapped::<false>)
     .example(r#"str_lower("ABC") // "abc""#),
-    FnDecl::plain("str_upper(string: string): string", "Turns a to z into upper case; other bytes stay.", |cx, args| {
-        mapped(cx, args, <[u8]>::make_ascii_uppercase)
-    })
+    FnDecl::plain("str_upper(string: string): string", "Turns a to z into upper case; other bytes stay.", mapped::<true>)
     .example(r#"str_upper("abc") // "ABC""#),
     FnDecl::plain(
         "str_slice(string: string, offset: number, length?: number): string",
@@ -123,7 +119,10 @@ fn str_replace(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     cx.charge(subject.len() / 64);
     let mut out = Vec::new();
     let mut copied = 0;
-    for at in memmem::find_iter(subject, search) {
+    for at in places(subject, search) {
+        if copied == 0 {
+            out.reserve(subject.len() + replace.len());
+        }
         cx.append(&mut out, &subject[copied..at])?;
         cx.append(&mut out, replace)?;
         copied = at + search.len();
@@ -182,15 +181,21 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
             }
         }
     } else if let ([byte], 0) = (delimiter, limit) {
+        // Counted first: then the list has the right size at once.
+        let count = memchr::memchr_iter(*byte, string).count() + 1;
+        cx.fits_entries(count)?;
+        cx.charge(if count < 1024 { 0 } else { count });
+        let mut list = Vec::with_capacity(count);
         let mut start = 0;
         for at in memchr::memchr_iter(*byte, string) {
-            add(cx, &string[start..at])?;
+            list.push(Value::bytes(&string[start..at]));
             start = at + 1;
         }
-        add(cx, &string[start..])?;
+        list.push(Value::bytes(&string[start..]));
+        return Ok(Array::from_list(list).into());
     } else if limit >= 0 {
         let mut start = 0;
-        for (count, at) in memmem::find_iter(string, delimiter).enumerate() {
+        for (count, at) in places(string, delimiter).enumerate() {
             if count + 1 >= most {
                 break;
             }
@@ -221,6 +226,31 @@ pub(crate) fn split_large(string: &Str, delimiter: &Str, limit: i64) -> Throw {
         Ok(most) => most,
     };
     Throw::pieces(large::split(string.clone(), delimiter, most, limit < 0))
+}
+
+/// Up to this length a text is searched from first byte to first byte: preparing a better search takes longer.
+const SHORT: usize = 256;
+
+/// Where `needle`, which is not empty, is found in `text`, from left to right without overlap.
+fn places<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    let short = text.len() <= SHORT;
+    let finder = (!short).then(|| memmem::find_iter(text, needle));
+    let mut finder = finder.into_iter().flatten();
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        if !short {
+            return finder.next();
+        }
+        let first = *needle.first()?;
+        loop {
+            let at = start + memchr::memchr(first, text.get(start..)?)?;
+            if text.get(at..)?.starts_with(needle) {
+                start = at + needle.len();
+                return Some(at);
+            }
+            start = at + 1;
+        }
+    })
 }
 
 /// Whether a string is worked on in pieces.
@@ -258,7 +288,8 @@ fn str_find(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     cx.charge(rest.len() / 64);
     let found = match substring {
         [byte] => memchr::memchr(*byte, rest),
-        _ => memmem::find(rest, substring),
+        [] => Some(0),
+        _ => places(rest, substring).next(),
     };
     Ok(match found {
         Some(at) => (offset as usize + at).into(),
@@ -297,13 +328,24 @@ fn str_rfind(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// Changes a string byte by byte, in place when the script gave up its copy.
-fn mapped(cx: &mut Cx<'_>, mut args: Args<'_>, change: fn(&mut [u8])) -> Outcome {
+fn mapped<const UPPER: bool>(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
+    let change: fn(&mut [u8]) = if UPPER {
+        <[u8]>::make_ascii_uppercase
+    } else {
+        <[u8]>::make_ascii_lowercase
+    };
     let Value::String(string) = args.take(0) else {
         return Ok(Value::None);
     };
     if let Str::Inline(len, mut bytes) = string {
         // What lies behind the text is 0, which no letter becomes.
-        change(&mut bytes);
+        for byte in &mut bytes {
+            *byte = if UPPER {
+                byte.to_ascii_uppercase()
+            } else {
+                byte.to_ascii_lowercase()
+            };
+        }
         return Ok(Value::String(Str::Inline(len, bytes)));
     }
     if string.len() > LARGE_BYTES {

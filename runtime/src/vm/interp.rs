@@ -14,7 +14,7 @@ use crate::convert::exact_int32;
 use crate::generator::Generator;
 use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Library;
-use crate::native::{Args, Cx, Imp, Input, Native, NativeFn, PlainFn, Throw};
+use crate::native::{Args, Cx, Heavy, Imp, Input, Native, NativeFn, PlainFn, Throw};
 use crate::object::{Function, Object};
 use crate::value::{ArrayRef, Value};
 use crate::vm::call::Called;
@@ -487,6 +487,12 @@ impl Fiber {
                                 continue 'op;
                             }
                         }
+                        Op::Match | Op::NoMatch => {
+                            if let Some(fuel) = short::matches(regs, *instr) {
+                                self.quantum -= fuel;
+                                continue 'op;
+                            }
+                        }
                         Op::NextPair => match short::next(regs, *instr) {
                             Advance::Entry => continue 'op,
                             Advance::End => {
@@ -675,7 +681,7 @@ impl Fiber {
                         }
                         Op::CallNative => {
                             let native = library.native(NativeFn(instr.d));
-                            if let Imp::Plain(function) = native.decl.imp {
+                            if let Imp::Plain(_) | Imp::Heavy(_) = native.decl.imp {
                                 let end = (r(instr.a) + r(instr.b)).min(MAX_REGISTERS);
                                 let args = &mut regs[r(instr.a)..end];
                                 if let Err(throw) = native.accept(args, &library) {
@@ -688,7 +694,22 @@ impl Fiber {
                                     fuel: &mut self.quantum,
                                 };
                                 let values = &mut *args;
-                                let given = function(cx, Args { this: None, values });
+                                let values = Args { this: None, values };
+                                let given = match native.decl.imp {
+                                    Imp::Plain(function) => function(cx, values),
+                                    Imp::Heavy(function) => match function(cx, values) {
+                                        Ok(Heavy::Done(value)) => Ok(value),
+                                        Ok(Heavy::Task(task)) => Err(Throw::goes_on(task)),
+                                        Ok(Heavy::Offload(job)) => {
+                                            wipe(args);
+                                            save!();
+                                            self.waiting = Some(base + r(instr.a));
+                                            return Exit::Offload(job);
+                                        }
+                                        Err(throw) => Err(throw),
+                                    },
+                                    _ => unreachable!("looked at above"),
+                                };
                                 wipe(args.get_mut(1..).unwrap_or_default());
                                 result!(given, &mut regs[r(instr.a)], 'op);
                                 // Fuel and budget are looked at after every built-in.

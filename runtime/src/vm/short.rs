@@ -8,6 +8,7 @@ use angarium_lang::bytecode::{Instr, Op, PathOp, Step};
 
 use crate::array::{Array, KeyRef, MAX_ENTRIES};
 use crate::frozen::FrozenValue;
+use crate::host::Matched;
 use crate::string::{INLINE, Str};
 use crate::value::{ArrayRef, Value};
 use crate::vm::ops::path::element;
@@ -301,6 +302,23 @@ pub(super) fn concat(regs: &mut Registers, instr: Instr) -> bool {
         Value::String(Str::Inline(len as u8, out)),
     );
     true
+}
+
+/// a := whether text b matches the compiled pattern c, or not; gives the fuel that it took.
+#[inline(never)]
+pub(super) fn matches(regs: &mut Registers, instr: Instr) -> Option<i64> {
+    let (Value::String(subject), Value::Object(pattern)) = (&regs[r(instr.b)], &regs[r(instr.c)])
+    else {
+        return None;
+    };
+    let matched = match pattern.as_regex()?.compiled.is_match(subject.as_bytes()) {
+        Matched::Yes => true,
+        Matched::No => false,
+        Matched::Limit => return None,
+    };
+    let fuel = subject.len() / 16;
+    put_bool(&mut regs[r(instr.a)], matched == (instr.op == Op::Match));
+    i64::try_from(fuel).ok()
 }
 
 /// What became of [`next`].
