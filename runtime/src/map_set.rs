@@ -323,15 +323,32 @@ impl Table {
 
     fn get(&self, key: Key<'_>) -> Option<Value> {
         match &*self.state.borrow() {
-            State::Local(entries) => self
-                .find(entries, key)
-                .and_then(|at| entries.value(at))
-                .cloned(),
+            State::Local(entries) => {
+                let at = self.find(entries, key)?;
+                // By its parts: a value that is copied as a whole is often read before it was written.
+                match entries.value(at)? {
+                    Value::Number(number) => Some(Value::Number(*number)),
+                    value => Some(value.clone()),
+                }
+            }
             State::Shared(table, pin) => table
                 .index
                 .get_index_of(&key)
                 .map(|at| shared_value(pin, at)),
         }
+    }
+
+    /// Writes a number over a number; false, with nothing changed, when there is none.
+    #[inline]
+    fn put_number(&self, key: Key<'_>, number: f64) -> bool {
+        if let State::Local(entries) = &mut *self.state.borrow_mut()
+            && let Some(at) = self.find(entries, key)
+            && let Some(Value::Number(old)) = entries.value_mut(at)
+        {
+            *old = number;
+            return true;
+        }
+        false
     }
 
     fn has(&self, key: Key<'_>) -> bool {
@@ -812,6 +829,12 @@ impl Table {
 }
 
 fn map_set(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
+    if let Value::Number(number) = *args.get(1) {
+        let table = table(&args)?;
+        if table.put_number(table.key(args.get(0))?, number) {
+            return Ok(Value::Boolean(false));
+        }
+    }
     let value = args.take(1);
     let table = table(&args)?;
     let key = table.key(args.get(0))?;
@@ -822,7 +845,7 @@ fn map_set(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
 fn set_add(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
     let key = table.key(args.get(0))?;
-    if matches!(&*table.state.borrow(), State::Shared(..)) && table.has(key) {
+    if table.has(key) {
         return Ok(Value::Boolean(false));
     }
     Ok(Value::Boolean(table.put(key, Value::None, cx)?))
