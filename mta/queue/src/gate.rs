@@ -30,7 +30,7 @@ pub enum Field {
 }
 
 /// A set of fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct FieldSet(u8);
 
 impl FieldSet {

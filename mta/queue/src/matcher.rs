@@ -16,7 +16,7 @@ use crate::gate::Field;
 use crate::text::Text;
 
 /// One form of a field's value that a condition names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Pattern {
     /// This value; domains in lower case.
     Exact(Text),
@@ -179,6 +179,18 @@ impl Lists {
         let patterns: Result<Vec<_>, _> = entries.into_iter().map(read).collect();
         self.0.insert((field, name.into()), patterns?);
         Ok(())
+    }
+}
+
+impl Lists {
+    /// The patterns of a list.
+    ///
+    /// # Errors
+    /// There is no list of that name for the field.
+    pub fn entries(&self, field: Field, name: &Text) -> Result<&[Pattern], PatternError> {
+        let list = self.0.get(&(field, name.clone()));
+        list.map(Vec::as_slice)
+            .ok_or_else(|| PatternError::NoList(name.to_string()))
     }
 }
 

@@ -4,7 +4,8 @@
 //! exactly its fields; without such a one it makes a policy of its own, after those. Of conditions
 //! that fit the same counter the newest counts, and only for the limits that it names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::compiled::{Dynamic, Policy, PolicyError, Suspend};
@@ -148,67 +149,52 @@ impl Policies {
         spec.when.sort_by_key(|(field, _)| *field);
         let wanted = field_set(&spec.fields);
         let alike = self
-            .dynamics()
-            .find(|(policy, dynamic)| policy.field_set == wanted && dynamic.when == spec.when);
-        let alike = alike.map(|(_, dynamic)| dynamic.id.clone());
-        if let Some(id) = alike.as_ref().filter(|_| !spec.update) {
+            .dynamics
+            .alike
+            .get(&(wanted, spec.when.clone()))
+            .copied();
+        let known = alike.and_then(|number| Some(self.dynamics.by_number.get(&number)?.id.clone()));
+        if let Some(id) = known.as_ref().filter(|_| !spec.update) {
             return Ok(Stored {
                 id: id.clone(),
                 change: Change::None,
                 how: How::Kept,
             });
         }
-        if alike.is_none() && self.dynamics().count() >= MOST {
+        if alike.is_none() && self.dynamics.by_number.len() >= MOST {
             return Err(PolicyError::TooMany(MOST));
         }
-        let id = spec.id.or_else(|| alike.clone()).unwrap_or(fresh);
-        let mut dynamic = Dynamic {
+        // Laid out once before anything goes away, so that an error changes nothing.
+        let same = |policy: &&Policy| policy.field_set == wanted;
+        let laid_out = match self.policies.iter().find(same) {
+            Some(policy) => policy.lay_out(&spec.when, &self.lists)?,
+            None => Policy::only_dynamic(0, &spec.fields)?.lay_out(&spec.when, &self.lists)?,
+        };
+        let id = spec.id.or(known).unwrap_or(fresh);
+        let dynamic = Dynamic {
             id: id.clone(),
+            fields: spec.fields,
             when: spec.when,
-            matchers: Vec::new(),
+            laid_out,
             block: spec.then,
             kind: spec.kind,
             expires: end_of(spec.ttl, now),
         };
-        // Laid out once before anything goes away, so that an error changes nothing.
-        let same = |policy: &&Policy| policy.field_set == wanted;
-        dynamic.matchers = match self.policies.iter().find(same) {
-            Some(policy) => policy.condition(&dynamic.when, &self.lists)?,
-            None => Policy::only_dynamic(0, &spec.fields)?.condition(&dynamic.when, &self.lists)?,
-        };
-        let before = self.looked_at();
-        if alike.as_ref() != Some(&id) {
-            self.remove_policy(&id);
+        let before = self.looked;
+        // The policies stay where the new one takes an old one's place, and so do their counters.
+        let of_id = self.dynamics.ids.get(&id).copied();
+        for number in [alike, of_id].into_iter().flatten() {
+            self.take_away(number);
         }
+        let number = self.number();
+        self.put(number, Arc::new(dynamic));
+        self.drop_empty();
         let how = match alike {
-            Some(old) => {
-                self.replace(&old, &dynamic);
-                How::Updated
-            }
-            None => {
-                self.put_back(&spec.fields, dynamic);
-                How::Added
-            }
+            Some(_) => How::Updated,
+            None => How::Added,
         };
         let change = self.change_since(before);
         Ok(Stored { id, change, how })
-    }
-
-    /// Brings a condition with the same fields and values up to date. Its policies stay as they
-    /// are, and so do their counters; among the conditions it becomes the newest.
-    fn replace(&mut self, old: &Text, by: &Dynamic) {
-        for policy in &mut self.policies {
-            if let Some(place) = policy.dynamics.iter().position(|of| of.id == *old) {
-                let mut dynamic = policy.dynamics.remove(place);
-                dynamic.id.clone_from(&by.id);
-                dynamic.block.clone_from(&by.block);
-                dynamic.kind.clone_from(&by.kind);
-                dynamic.expires = by.expires;
-                policy.dynamics.push(dynamic);
-                policy.version += 1;
-            }
-        }
-        self.collect_ends();
     }
 
     /// Gives a condition new limits, a new time to live (zero: no end), or both. None: there is none
@@ -220,45 +206,40 @@ impl Policies {
         ttl: Option<Duration>,
         now: Timestamp,
     ) -> Option<Change> {
-        let mut found = false;
-        for policy in &mut self.policies {
-            for dynamic in policy.dynamics.iter_mut().filter(|of| of.id == *id) {
-                found = true;
-                policy.version += 1;
-                if let Some(then) = &then {
-                    dynamic.block = then.clone();
-                }
-                if ttl.is_some() {
-                    dynamic.expires = end_of(ttl, now);
-                }
-            }
+        let number = *self.dynamics.ids.get(id)?;
+        let mut dynamic = Dynamic::clone(self.dynamics.by_number.get(&number)?);
+        let before = self.looked;
+        if let Some(then) = then {
+            dynamic.block = then;
         }
-        self.collect_ends();
-        found.then_some(Change::Limits)
+        if ttl.is_some() {
+            dynamic.expires = end_of(ttl, now);
+        }
+        self.take_away(number);
+        self.put(number, Arc::new(dynamic));
+        Some(self.change_since(before))
     }
 
     /// Takes a condition away; none: there is none with this id.
     pub fn delete_policy(&mut self, id: &Text) -> Option<Change> {
-        let before = self.looked_at();
-        let found = self.remove_policy(id);
-        self.collect_ends();
-        found.then(|| self.change_since(before))
+        let number = *self.dynamics.ids.get(id)?;
+        self.take_away(number);
+        self.drop_empty();
+        Some(Change::Limits)
     }
 
-    /// The conditions that were set at run time.
+    /// The conditions that were set at run time, the oldest first.
     pub fn list_policies(&self) -> Vec<Listed> {
-        let mut seen = BTreeSet::new();
-        self.dynamics()
-            .filter(|(_, dynamic)| seen.insert(dynamic.id.clone()))
-            .map(|(policy, dynamic)| Listed {
-                id: dynamic.id.clone(),
-                fields: policy.fields.iter().map(|of| of.field).collect(),
-                when: dynamic.when.clone(),
-                then: dynamic.block.clone(),
-                expires: dynamic.expires,
-                kind: dynamic.kind.clone(),
-            })
-            .collect()
+        let all = self.dynamics.by_number.values();
+        all.map(|dynamic| Listed {
+            id: dynamic.id.clone(),
+            fields: dynamic.fields.clone(),
+            when: dynamic.when.clone(),
+            then: dynamic.block.clone(),
+            expires: dynamic.expires,
+            kind: dynamic.kind.clone(),
+        })
+        .collect()
     }
 
     /// Suspends what fits; like [`set_policy`](Self::set_policy).
@@ -280,9 +261,9 @@ impl Policies {
         self.expire(now);
         spec.when.sort_by_key(|(field, _)| *field);
         let expires = end_of(ttl, now);
-        let mut dynamic = self.suspends.iter_mut().filter(|of| of.id.is_some());
-        let alike = dynamic.find(|of| of.spec.when == spec.when);
-        if let Some(alike) = alike
+        let alike = self.suspends.alike(&spec.when);
+        if let Some(number) = alike
+            && let Some(alike) = self.suspends.get_mut(number)
             && let Some(known) = alike.id.clone()
             && id.as_ref().is_none_or(|id| *id == known)
         {
@@ -293,16 +274,19 @@ impl Policies {
                     // What waits for the old end must be asked again at the new one.
                     change = Change::Limits;
                 }
-                alike.expires = expires;
+                let old = std::mem::replace(&mut alike.expires, expires);
                 alike.spec = spec;
-                self.collect_ends();
+                self.move_end(number, old, expires);
             }
             let how = match update {
                 true => How::Updated,
                 false => How::Kept,
             };
-            let id = known;
-            return Ok(Stored { id, change, how });
+            return Ok(Stored {
+                id: known,
+                change,
+                how,
+            });
         }
         if self.suspends.len() >= MOST {
             return Err(PolicyError::TooMany(MOST));
@@ -310,11 +294,16 @@ impl Policies {
         let number = self.number();
         let mut suspend = Suspend::new(number, spec, &self.lists)?;
         let id = id.unwrap_or(fresh);
+        let replaced = self.suspends.number_of(&id);
         suspend.id = Some(id.clone());
         suspend.expires = expires;
-        self.suspends.retain(|of| of.id.as_ref() != Some(&id));
-        self.suspends.push(suspend);
-        self.collect_ends();
+        // Its regular expressions were tried when it was made.
+        if let Some(replaced) = replaced {
+            self.lift(replaced);
+        }
+        self.suspends.insert(suspend, &self.lists)?;
+        self.move_end(number, None, expires);
+        self.look();
         Ok(Stored {
             id,
             change: Change::Fields,
@@ -331,24 +320,24 @@ impl Policies {
         ttl: Option<Duration>,
         now: Timestamp,
     ) -> Option<Change> {
-        let mut suspends = self.suspends.iter_mut();
-        let suspend = suspends.find(|of| of.id.as_ref() == Some(id))?;
+        let number = self.suspends.number_of(id)?;
+        let suspend = self.suspends.get_mut(number)?;
         if tag.is_some() {
             suspend.spec.tag = tag;
         }
         if ttl.is_some() {
-            suspend.expires = end_of(ttl, now);
+            let expires = end_of(ttl, now);
+            let old = std::mem::replace(&mut suspend.expires, expires);
+            self.move_end(number, old, expires);
         }
-        self.collect_ends();
         Some(Change::Limits)
     }
 
     /// Takes a suspend away; none: there is none with this id.
     pub fn delete_suspend(&mut self, id: &Text) -> Option<Change> {
-        let before = self.suspends.len();
-        self.suspends.retain(|of| of.id.as_ref() != Some(id));
-        self.collect_ends();
-        (self.suspends.len() < before).then_some(Change::Fields)
+        let number = self.suspends.number_of(id)?;
+        self.lift(number);
+        Some(Change::Fields)
     }
 
     /// The suspends, those of the configuration too.
@@ -370,75 +359,66 @@ impl Policies {
 
     /// Takes away what has ended by `now`.
     pub fn expire(&mut self, now: Timestamp) -> Change {
-        if self.ends.first().is_none_or(|at| *at > now) {
-            return Change::None;
+        let mut change = Change::None;
+        while let Some((_, number)) = self.ends.first().copied().filter(|(at, _)| *at <= now) {
+            if let Some(dynamic) = self.take_away(number) {
+                let id = dynamic.id.clone();
+                self.ended.push(EndedBySelf { suspend: false, id });
+                change = change.max(Change::Limits);
+            } else if let Some(id) = self.lift(number).and_then(|suspend| suspend.id) {
+                self.ended.push(EndedBySelf { suspend: true, id });
+                change = Change::Fields;
+            } else {
+                // An end belongs to something; without it the loop would not end.
+                self.ends.pop_first();
+            }
         }
-        let before = self.looked_at();
-        let ended = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        let conditions: BTreeSet<Text> = (self.dynamics())
-            .filter(|(_, dynamic)| ended(dynamic.expires))
-            .map(|(_, dynamic)| dynamic.id.clone())
-            .collect();
-        let lifted = (self.suspends.iter())
-            .filter(|suspend| ended(suspend.expires))
-            .filter_map(|suspend| suspend.id.clone());
-        let named = |suspend: bool| move |id: Text| EndedBySelf { suspend, id };
-        let gone = conditions.into_iter().map(named(false));
-        let gone: Vec<EndedBySelf> = gone.chain(lifted.map(named(true))).collect();
-        self.ended.extend(gone);
-        for policy in &mut self.policies {
-            let count = policy.dynamics.len();
-            policy.dynamics.retain(|dynamic| !ended(dynamic.expires));
-            policy.version += u64::from(policy.dynamics.len() < count);
+        if change != Change::None {
+            self.drop_empty();
         }
-        let suspends = self.suspends.len();
-        self.suspends.retain(|suspend| !ended(suspend.expires));
-        self.drop_empty();
-        self.collect_ends();
-        if self.suspends.len() < suspends {
-            return Change::Fields;
-        }
-        self.change_since(before)
+        change
     }
 
-    /// Adds a condition to the policies with exactly these fields, or to one of its own.
-    pub(super) fn put_back(&mut self, fields: &[Field], dynamic: Dynamic) {
-        let wanted = field_set(fields);
+    /// Adds a condition to the policies with exactly its fields, or to one of its own.
+    pub(super) fn put(&mut self, number: u64, dynamic: Arc<Dynamic>) {
+        let wanted = field_set(&dynamic.fields);
         if self.policies.iter().all(|of| of.field_set != wanted) {
             let id = self.number();
             // The fields were laid out before, so this does not fail.
-            self.policies.extend(Policy::only_dynamic(id, fields));
+            self.policies
+                .extend(Policy::only_dynamic(id, &dynamic.fields));
         }
         let lists = &self.lists;
-        for policy in self.policies.iter_mut().filter(|of| of.field_set == wanted) {
-            // A reload may have taken a list or group away that the condition names; the one that
-            // was laid out before then goes on.
-            let matchers = policy.condition(&dynamic.when, lists);
-            let mut dynamic = dynamic.clone();
-            dynamic.matchers = matchers.unwrap_or(dynamic.matchers);
-            policy.dynamics.push(dynamic);
-            policy.version += 1;
+        let with_its_fields = self.policies.iter_mut();
+        for policy in with_its_fields.filter(|of| of.field_set == wanted) {
+            policy.add(number, &dynamic, lists);
         }
-        self.collect_ends();
+        self.move_end(number, None, dynamic.expires);
+        let dynamics = &mut self.dynamics;
+        dynamics.ids.insert(dynamic.id.clone(), number);
+        let alike = (wanted, dynamic.when.clone());
+        dynamics.alike.insert(alike, number);
+        dynamics.by_number.insert(number, dynamic);
+        self.look();
     }
 
-    fn dynamics(&self) -> impl Iterator<Item = (&Policy, &Dynamic)> {
-        let policies = self.policies.iter();
-        policies.flat_map(|policy| policy.dynamics.iter().map(move |dynamic| (policy, dynamic)))
-    }
-
-    fn remove_policy(&mut self, id: &Text) -> bool {
-        let mut found = false;
+    /// Takes a condition out of everything; policies that existed for it stay until `drop_empty`.
+    fn take_away(&mut self, number: u64) -> Option<Arc<Dynamic>> {
+        let dynamic = self.dynamics.by_number.remove(&number)?;
+        self.dynamics.ids.remove(&dynamic.id);
+        let alike = (field_set(&dynamic.fields), dynamic.when.clone());
+        self.dynamics.alike.remove(&alike);
+        self.move_end(number, dynamic.expires, None);
         for policy in &mut self.policies {
-            let count = policy.dynamics.len();
-            policy.dynamics.retain(|dynamic| dynamic.id != *id);
-            if policy.dynamics.len() < count {
-                policy.version += 1;
-                found = true;
-            }
+            policy.take_away(number);
         }
-        self.drop_empty();
-        found
+        Some(dynamic)
+    }
+
+    fn lift(&mut self, number: u64) -> Option<Suspend> {
+        let suspend = self.suspends.remove(number)?;
+        self.move_end(number, suspend.expires, None);
+        Some(suspend)
     }
 
     /// Drops policies that existed for conditions which are gone.
@@ -451,23 +431,28 @@ impl Policies {
         });
     }
 
-    fn collect_ends(&mut self) {
-        let dynamics = self.dynamics().filter_map(|(_, dynamic)| dynamic.expires);
-        let suspends = self.suspends.iter().filter_map(|suspend| suspend.expires);
-        self.ends = dynamics.chain(suspends).collect();
-    }
-
-    fn looked_at(&self) -> FieldSet {
-        crate::gate::Gate::fields(self)
+    pub(super) fn move_end(&mut self, number: u64, old: Option<Timestamp>, new: Option<Timestamp>) {
+        if let Some(at) = old {
+            self.ends.remove(&(at, number));
+        }
+        self.ends.extend(new.map(|at| (at, number)));
     }
 
     fn change_since(&self, before: FieldSet) -> Change {
-        if self.looked_at() == before {
+        if self.looked == before {
             Change::Limits
         } else {
             Change::Fields
         }
     }
+}
+
+/// The conditions that were set at run time.
+#[derive(Debug, Default)]
+pub(super) struct Dynamics {
+    pub by_number: BTreeMap<u64, Arc<Dynamic>>,
+    ids: HashMap<Text, u64>,
+    alike: HashMap<(FieldSet, When), u64>,
 }
 
 /// When something with this time to live ends.

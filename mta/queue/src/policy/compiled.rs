@@ -1,5 +1,6 @@
 //! Policies laid out for pick-up: keys of counters, and the limits that apply to a key.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use thiserror::Error;
 use super::spec::{
     Block, ConditionSpec, FieldSpec, Limits, PolicySpec, Property, SuspendSpec, When,
 };
+use super::table::{Choose, Resolved, Table, resolved};
 use crate::gate::{Field, FieldSet, Fields};
 use crate::matcher::{FieldValue, Lists, Matcher, Pattern, PatternError};
 use crate::text::Text;
@@ -60,7 +62,7 @@ pub enum KeyPart {
 }
 
 impl KeyPart {
-    fn value(&self) -> Option<FieldValue<'_>> {
+    pub(super) fn value(&self) -> Option<FieldValue<'_>> {
         match self {
             KeyPart::None => None,
             KeyPart::Text(text) => Some(FieldValue::Text(text)),
@@ -130,9 +132,12 @@ pub struct Applied {
 #[derive(Clone, Debug)]
 pub(super) struct Dynamic {
     pub id: Text,
+    /// The fields of its policy.
+    pub fields: Vec<Field>,
     /// As it was given, to find it again.
     pub when: When,
-    pub matchers: Vec<(Field, Matcher)>,
+    /// As it was laid out when it was set: in force where a reload takes away what it names.
+    pub laid_out: Resolved,
     pub block: Block,
     /// A label for its kind.
     pub kind: Option<Text>,
@@ -147,10 +152,16 @@ pub(super) struct Policy {
     pub name: Option<Text>,
     pub fields: Vec<Grouped>,
     pub field_set: FieldSet,
-    conditions: Vec<(Vec<(Field, Matcher)>, Block)>,
+    conditions: Vec<Block>,
+    /// By their places in `conditions`.
+    fixed: Table,
     default: Option<Block>,
-    /// The newest comes last.
-    pub dynamics: Vec<Dynamic>,
+    /// By number: the newest comes last.
+    pub dynamics: BTreeMap<u64, Arc<Dynamic>>,
+    /// By the same numbers.
+    dynamic: Table,
+    /// Whether a condition limits or limited new connections.
+    pub has_connect_interval: bool,
     /// Rises with every change of the dynamic conditions.
     pub version: u64,
 }
@@ -171,8 +182,11 @@ impl Policy {
             fields: Vec::with_capacity(spec.fields.len()),
             field_set: FieldSet::default(),
             conditions: Vec::with_capacity(spec.conditions.len()),
+            fixed: Table::default(),
             default: spec.default.clone(),
-            dynamics: Vec::new(),
+            dynamics: BTreeMap::new(),
+            dynamic: Table::default(),
+            has_connect_interval: limits_connections(spec.default.iter()),
             version: 0,
         };
         for FieldSpec { field, groups } in &spec.fields {
@@ -189,9 +203,11 @@ impl Policy {
                 written: groups.clone(),
             });
         }
-        for ConditionSpec { when, then } in &spec.conditions {
-            let when = policy.condition(when, lists)?;
-            policy.conditions.push((when, then.clone()));
+        for (number, ConditionSpec { when, then }) in (0..).zip(&spec.conditions) {
+            let when = policy.lay_out(when, lists)?;
+            policy.fixed.insert(number, &when)?;
+            policy.conditions.push(then.clone());
+            policy.has_connect_interval |= limits_connections([then]);
         }
         Ok(policy)
     }
@@ -219,12 +235,12 @@ impl Policy {
     }
 
     /// Lays out a condition. An exact value that falls into a group stands for the group.
-    pub fn condition(
+    pub fn lay_out(
         &self,
         when: &[(Field, Vec<Pattern>)],
         lists: &Lists,
-    ) -> Result<Vec<(Field, Matcher)>, PolicyError> {
-        let mut laid_out = Vec::with_capacity(when.len());
+    ) -> Result<Resolved, PolicyError> {
+        let mut rolled_up = Vec::with_capacity(when.len());
         for (field, patterns) in when {
             let grouped = self.fields.iter().find(|of| of.field == *field);
             let grouped = grouped.ok_or(PolicyError::NotAField(*field))?;
@@ -232,17 +248,31 @@ impl Policy {
                 .iter()
                 .map(|pattern| grouped.rolled_up(pattern))
                 .collect();
-            laid_out.push((*field, matcher(*field, &patterns?, lists)?));
+            rolled_up.push((*field, patterns?));
         }
-        Ok(laid_out)
+        let when = resolved(&rolled_up, lists)?;
+        // What cannot be used is found before anything changes.
+        Table::default().insert(0, &when)?;
+        Ok(when)
     }
 
-    /// Whether it limits new connections.
-    pub fn has_connect_interval(&self) -> bool {
-        let fixed = self.conditions.iter().map(|(_, block)| block);
-        let fixed = fixed.chain(&self.default);
-        let mut all = fixed.chain(self.dynamics.iter().map(|of| &of.block));
-        all.any(|block| block.limits.connect_interval.is_some())
+    /// Adds a condition that was set at run time.
+    pub fn add(&mut self, number: u64, dynamic: &Arc<Dynamic>, lists: &Lists) {
+        let when = self.lay_out(&dynamic.when, lists);
+        let when = when.unwrap_or_else(|_| dynamic.laid_out.clone());
+        if self.dynamic.insert(number, &when).is_ok() {
+            self.dynamics.insert(number, Arc::clone(dynamic));
+            self.has_connect_interval |= limits_connections([&dynamic.block]);
+            self.version += 1;
+        }
+    }
+
+    /// Takes a condition away that was set at run time.
+    pub fn take_away(&mut self, number: u64) {
+        if self.dynamics.remove(&number).is_some() {
+            self.dynamic.remove(number);
+            self.version += 1;
+        }
     }
 
     /// The name of the counter for these values.
@@ -255,18 +285,17 @@ impl Policy {
 
     /// What applies to the counter with this name; none: the policy does not limit it.
     pub fn apply(&self, key: &[KeyPart], now: Timestamp) -> Option<Applied> {
-        let fits = |when: &[(Field, Matcher)]| {
-            when.iter().all(|(field, matcher)| {
-                let parts = self.fields.iter().zip(key);
-                let mut parts = parts.filter(|(of, _)| of.field == *field);
-                parts.any(|(_, part)| part.value().is_some_and(|value| matcher.matches(value)))
-            })
+        let fields = self.fields.iter().map(|of| of.field);
+        let values: Vec<(Field, &KeyPart)> = fields.zip(key).collect();
+        let fixed = self.fixed.find(&values, Choose::First, |_| true);
+        let fixed = fixed.and_then(|place| self.conditions.get(usize::try_from(place).ok()?));
+        let fixed = fixed.or(self.default.as_ref());
+        let live = |number: u64| {
+            let dynamic = self.dynamics.get(&number);
+            dynamic.is_some_and(|of| of.expires.is_none_or(|at| at > now))
         };
-        let fixed = self.conditions.iter().find(|(when, _)| fits(when));
-        let fixed = fixed.map(|(_, block)| block).or(self.default.as_ref());
-        let live = |dynamic: &Dynamic| dynamic.expires.is_none_or(|at| at > now);
-        let mut dynamics = self.dynamics.iter().rev();
-        let dynamic = dynamics.find(|of| live(of) && fits(&of.matchers));
+        let dynamic = self.dynamic.find(&values, Choose::Last, live);
+        let dynamic = dynamic.and_then(|number| self.dynamics.get(&number));
         if fixed.is_none() && dynamic.is_none() {
             return None;
         }
@@ -335,6 +364,11 @@ impl Grouped {
     }
 }
 
+fn limits_connections<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> bool {
+    let mut blocks = blocks.into_iter();
+    blocks.any(|block| block.limits.connect_interval.is_some())
+}
+
 fn groups(fields: &[Grouped], key: &[KeyPart]) -> Vec<(Field, Text)> {
     let parts = fields.iter().zip(key);
     parts
@@ -370,6 +404,8 @@ pub(super) struct Suspend {
     pub spec: SuspendSpec,
     matchers: Vec<(Field, Matcher)>,
     pub expires: Option<Timestamp>,
+    /// With the lists that there were when it was set.
+    laid_out: Resolved,
 }
 
 impl Suspend {
@@ -384,21 +420,22 @@ impl Suspend {
             number,
             id: None,
             matchers: spec.when.iter().map(lay_out).collect::<Result<_, _>>()?,
+            laid_out: resolved(&spec.when, lists)?,
             spec,
             expires: None,
         })
     }
 
+    /// Its values with the lists as they are now, or as they were if one has gone.
+    pub fn resolved(&self, lists: &Lists) -> Resolved {
+        resolved(&self.spec.when, lists).unwrap_or_else(|_| self.laid_out.clone())
+    }
+
+    /// Whether it keeps what has these values.
     pub fn covers(&self, fields: &Fields, local: Option<IpAddr>) -> bool {
         self.matchers.iter().all(|(field, matcher)| {
             let part = part(*field, fields, local);
             part.value().is_some_and(|value| matcher.matches(value))
         })
-    }
-
-    /// The fields that it looks at.
-    pub fn field_set(&self) -> FieldSet {
-        let fields = self.matchers.iter();
-        fields.fold(FieldSet::default(), |set, (field, _)| set.with(*field))
     }
 }

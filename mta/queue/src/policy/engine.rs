@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::changes::EndedBySelf;
+use super::changes::{Dynamics, EndedBySelf};
 use super::compiled::{Applied, KeyPart, Policy, PolicyError, Suspend};
 use super::rate::{Algorithm, Meter};
 use super::spec::{PolicySpec, SuspendSpec};
+use super::suspends::Suspends;
 use crate::gate::{
     BlockKind, Blocked, Field, FieldSet, Fields, Gate, Grant, LimitId, Release, Ticket,
 };
@@ -47,9 +48,13 @@ pub struct Policies {
     pub(super) policies: Vec<Policy>,
     /// How many are the configuration's.
     pub(super) configured: usize,
-    pub(super) suspends: Vec<Suspend>,
-    /// When something that was set at run time ends by itself.
-    pub(super) ends: BTreeSet<Timestamp>,
+    pub(super) dynamics: Dynamics,
+    pub(super) suspends: Suspends,
+    /// When what was set at run time ends by itself, by its number.
+    pub(super) ends: BTreeSet<(Timestamp, u64)>,
+    /// The fields that are looked at; it grows until the next configuration, so that what ends and
+    /// begins again does not divide the queue anew each time.
+    pub(super) looked: FieldSet,
     /// What ended by itself and was not asked for yet.
     pub(super) ended: Vec<EndedBySelf>,
     idle: Option<Arc<dyn IdleDoor>>,
@@ -148,36 +153,27 @@ impl Policies {
             }
             fresh.push(policy);
         }
-        let mut suspends = Vec::new();
+        let mut suspends = Suspends::default();
         for spec in &setup.suspends {
-            suspends.push(Suspend::new(next, spec.clone(), &setup.lists)?);
+            let suspend = Suspend::new(next, spec.clone(), &setup.lists)?;
+            suspends.insert(suspend, &setup.lists)?;
             next += 1;
         }
-        // A condition stands in each policy with its fields, and goes back once.
-        let mut seen = BTreeSet::new();
-        let dynamic: Vec<_> = (self.policies.iter_mut())
-            .flat_map(|policy| {
-                std::mem::take(&mut policy.dynamics).into_iter().map({
-                    let fields: Vec<Field> = policy.fields.iter().map(|of| of.field).collect();
-                    move |dynamic| (fields.clone(), dynamic)
-                })
-            })
-            .filter(|(_, dynamic)| seen.insert(dynamic.id.clone()))
-            .collect();
-        suspends.extend(
-            self.suspends
-                .drain(..)
-                .filter(|suspend| suspend.id.is_some()),
-        );
+        for suspend in self.suspends.iter().filter(|of| of.id.is_some()) {
+            suspends.insert(suspend.clone(), &setup.lists)?;
+        }
+        let dynamics = std::mem::take(&mut self.dynamics);
         self.next = next;
         self.configured = fresh.len();
         self.policies = fresh;
         self.suspends = suspends;
         self.algorithm = setup.algorithm;
         self.lists = setup.lists;
-        for (fields, dynamic) in dynamic {
-            self.put_back(&fields, dynamic);
+        self.looked = FieldSet::default();
+        for (number, dynamic) in dynamics.by_number {
+            self.put(number, dynamic);
         }
+        self.look();
         Ok(())
     }
 
@@ -185,6 +181,22 @@ impl Policies {
     /// [`PoliciesChanged`](crate::scheduler::Input::PoliciesChanged).
     pub fn use_idle(&mut self, idle: Arc<dyn IdleDoor>) {
         self.idle = Some(idle);
+        self.look();
+    }
+
+    /// Adds to the fields that are looked at.
+    pub(super) fn look(&mut self) {
+        // The gate chooses the source address, so it always looks at the pool.
+        let mut set = self.looked.with(Field::LocalIp);
+        for policy in &self.policies {
+            set = set.union(policy.field_set);
+            if policy.has_connect_interval
+                && let Some(idle) = &self.idle
+            {
+                set = set.with(idle.field());
+            }
+        }
+        self.looked = set.union(self.suspends.field_set());
     }
 
     pub(super) fn number(&mut self) -> u64 {
@@ -215,7 +227,7 @@ impl Policies {
     /// What a limit is that an answer named; none if it has gone.
     pub fn explain(&self, limit: LimitId) -> Option<Limited> {
         let (number, kind) = parts_of(limit)?;
-        if let Some(suspend) = self.suspends.iter().find(|of| of.number == number) {
+        if let Some(suspend) = self.suspends.get(number) {
             let values = suspend.spec.when.iter().map(|(field, patterns)| {
                 let texts: Vec<String> = patterns.iter().map(|p| p.written()).collect();
                 (*field, texts.join(", "))
@@ -297,7 +309,7 @@ impl Policies {
         local: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Asked, Blocked> {
-        if let Some(suspend) = self.suspends.iter().find(|of| of.covers(fields, local)) {
+        if let Some(suspend) = self.suspends.covering(fields, local) {
             let kind = match suspend.id {
                 Some(_) => BlockKind::DynamicSuspend,
                 None => BlockKind::Suspend,
@@ -540,20 +552,11 @@ impl Policies {
 
 impl Gate for Policies {
     fn fields(&self) -> FieldSet {
-        // The gate chooses the source address, so it always looks at the pool.
-        let mut set = FieldSet::default().with(Field::LocalIp);
-        if let Some(idle) = &self.idle
-            && self.policies.iter().any(Policy::has_connect_interval)
-        {
-            set = set.with(idle.field());
-        }
-        let policies = self.policies.iter().map(|policy| policy.field_set);
-        let suspends = self.suspends.iter().map(Suspend::field_set);
-        policies.chain(suspends).fold(set, FieldSet::union)
+        self.looked.with(Field::LocalIp)
     }
 
     fn is_suspended(&self, fields: &Fields) -> bool {
-        let covered = |local| self.suspends.iter().any(|of| of.covers(fields, local));
+        let covered = |local| self.suspends.covering(fields, local).is_some();
         match &*fields.sources.addresses {
             [] => covered(None),
             list => list.iter().all(|source| covered(Some(source.address))),
@@ -561,7 +564,7 @@ impl Gate for Policies {
     }
 
     fn next_end(&self) -> Option<Timestamp> {
-        self.ends.first().copied()
+        self.ends.first().map(|(at, _)| *at)
     }
 
     fn pass_time(&mut self, now: Timestamp) {

@@ -8,6 +8,7 @@
 //!
 //! - [`spec`]: as files, scripts and operators write them.
 //! - `compiled`: laid out for pick-up. [`rate`]: the two ways to count a rate.
+//! - `table`: which of many conditions fits. `suspends`: the suspends in force.
 //! - `engine`: the counters and the gate. `changes`: what scripts and operators change meanwhile.
 
 mod changes;
@@ -16,6 +17,8 @@ mod engine;
 mod look;
 pub mod rate;
 pub mod spec;
+mod suspends;
+mod table;
 #[cfg(test)]
 mod tests;
 

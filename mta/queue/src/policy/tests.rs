@@ -302,7 +302,12 @@ fn the_newest_condition_counts_and_its_own_fields_make_a_policy() {
         "two more make four"
     );
     assert_eq!(policies.delete_policy(&"one".into()), None);
-    assert_eq!(policies.delete_policy(&"all".into()), Some(Change::Fields));
+    assert_eq!(policies.delete_policy(&"all".into()), Some(Change::Limits));
+    assert_eq!(
+        set(&mut policies, "/./", 4, "all"),
+        Change::Limits,
+        "the field is looked at until the next configuration"
+    );
 }
 
 #[test]
