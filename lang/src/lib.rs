@@ -26,6 +26,7 @@ pub use compile::arity_message;
 
 use builtins::Builtins;
 use bytecode::Program;
+use compile::Mode;
 use modules::Loader;
 
 /// A program to compile.
@@ -77,5 +78,18 @@ pub fn compile(
     builtins: &dyn Builtins,
     loader: &dyn Loader,
 ) -> Result<Compiled, Rejected> {
-    compile::compile(source, builtins, loader, None)
+    compile::compile(source, builtins, loader, None, Mode::Quick)
+}
+
+/// As [`compile`], every construct in its general form: nothing is computed in advance, no instructions are joined, every
+/// operand is copied before it is used. Tests compare what both programs do.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_plain(
+    source: Source<'_>,
+    builtins: &dyn Builtins,
+    loader: &dyn Loader,
+) -> Result<Compiled, Rejected> {
+    compile::compile(source, builtins, loader, None, Mode::Plain)
 }

@@ -6,7 +6,7 @@
 
 use crate::builtins::Builtins;
 use crate::bytecode::Global;
-use crate::compile::{Compiler, Named, compile};
+use crate::compile::{Compiler, Mode, Named, compile};
 use crate::hash::{HashMap, HashSet};
 use crate::modules::{Loader, Loading, Module};
 use crate::{Compiled, Rejected, Source};
@@ -40,7 +40,7 @@ impl Scope {
         builtins: &dyn Builtins,
         loader: &dyn Loader,
     ) -> Result<Compiled, Rejected> {
-        compile(source, builtins, loader, Some(self))
+        compile(source, builtins, loader, Some(self), Mode::Quick)
     }
 
     /// The names of the variables that exist, without `$`, and the index of the global that each one is.

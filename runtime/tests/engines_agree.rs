@@ -1,8 +1,11 @@
 //! Random programs do the same with the machine's short cuts and without them.
 //!
-//! Each program is written twice. Once as it is: constants are folded and stand in instructions, comparisons are joined
-//! with jumps, variables are registers, elements are written in place. And once so that none of this applies: every
-//! literal comes out of a call, every variable is shared with a closure and lives in a cell.
+//! Each program runs as it is: constants are folded and stand in instructions, comparisons are joined with jumps, variables
+//! are registers, elements are written in place. And it runs without that, in two ways:
+//!
+//! * compiled plainly ([`angarium_lang::compile_plain`]): the same text, so that places of errors are the same as well;
+//! * written so that nothing of it applies: every literal comes out of a call, every variable is shared with a closure and
+//!   lives in a cell.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod support;
@@ -22,6 +25,18 @@ enum Expr {
     Index(Box<Expr>, Box<Expr>),
     Not(Box<Expr>),
     Call(Box<Expr>),
+    Ternary(Box<Expr>, Option<Box<Expr>>, Box<Expr>),
+    /// `($a = e)`, `($a[k] += e)`: operands that change variables which other operands read.
+    Assign(u8, Option<Box<Expr>>, &'static str, Box<Expr>),
+    /// `$a++`, `--$a`
+    Step(u8, bool, &'static str),
+    Template(u8, u8),
+    Pairs(Vec<(Expr, Expr)>),
+    Slice(Box<Expr>, Box<Expr>, Box<Expr>),
+    Isset(u8, Box<Expr>),
+    Match(Box<Expr>, Vec<(Expr, Expr)>, Box<Expr>),
+    /// A call of a function with two parameters.
+    Apply(Box<Expr>, Box<Expr>),
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +48,11 @@ enum Statement {
     If(Expr, Vec<Statement>, Vec<Statement>),
     Repeat(u8, Vec<Statement>),
     Each(u8, Vec<Statement>),
+    /// `while ($n++ < n and e)`
+    While(u8, Expr, Vec<Statement>),
+    Switch(Expr, Vec<(Expr, Vec<Statement>, bool)>),
+    Spread(u8, u8, Expr),
+    Break(bool),
 }
 
 const LITERALS: [&str; 20] = [
@@ -63,7 +83,7 @@ const BINARY: [&str; 21] = [
     "<<", ">>", "and", "??",
 ];
 
-const ASSIGN: [&str; 8] = ["=", "=", "+=", "-=", "*=", ".=", "%=", "&="];
+const ASSIGN: [&str; 9] = ["=", "=", "+=", "-=", "*=", ".=", "%=", "&=", "??="];
 
 fn expr() -> impl Strategy<Value = Expr> {
     let leaf = prop_oneof![
@@ -78,7 +98,22 @@ fn expr() -> impl Strategy<Value = Expr> {
                 .prop_map(|(a, b)| Expr::Index(Box::new(a), Box::new(b))),
             1 => prop::collection::vec(inner.clone(), 0..3).prop_map(Expr::List),
             1 => inner.clone().prop_map(|a| Expr::Not(Box::new(a))),
-            1 => inner.prop_map(|a| Expr::Call(Box::new(a))),
+            1 => inner.clone().prop_map(|a| Expr::Call(Box::new(a))),
+            1 => (inner.clone(), prop::option::of(inner.clone()), inner.clone()).prop_map(|(a, b, c)| {
+                Expr::Ternary(Box::new(a), b.map(Box::new), Box::new(c))
+            }),
+            1 => (0..4_u8, prop::option::of(inner.clone()), prop::sample::select(&ASSIGN[..]), inner.clone())
+                .prop_map(|(a, key, op, b)| Expr::Assign(a, key.map(Box::new), op, Box::new(b))),
+            1 => (0..4_u8, any::<bool>(), prop::sample::select(&["++", "--"][..]))
+                .prop_map(|(a, before, op)| Expr::Step(a, before, op)),
+            1 => (0..4_u8, 0..4_u8).prop_map(|(a, b)| Expr::Template(a, b)),
+            1 => prop::collection::vec((inner.clone(), inner.clone()), 0..3).prop_map(Expr::Pairs),
+            1 => (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| Expr::Slice(Box::new(a), Box::new(b), Box::new(c))),
+            1 => (0..4_u8, inner.clone()).prop_map(|(a, b)| Expr::Isset(a, Box::new(b))),
+            1 => (inner.clone(), prop::collection::vec((inner.clone(), inner.clone()), 1..3), inner.clone())
+                .prop_map(|(a, arms, b)| Expr::Match(Box::new(a), arms, Box::new(b))),
+            1 => (inner.clone(), inner).prop_map(|(a, b)| Expr::Apply(Box::new(a), Box::new(b))),
         ]
     })
 }
@@ -91,6 +126,8 @@ fn statement() -> impl Strategy<Value = Statement> {
         1 => (0..4_u8, prop::sample::select(&["++", "--"][..]))
             .prop_map(|(variable, op)| Statement::Step(variable, op)),
         1 => (0..4_u8, expr()).prop_map(|(variable, key)| Statement::Unset(variable, key)),
+        1 => (0..4_u8, 0..4_u8, expr()).prop_map(|(a, b, value)| Statement::Spread(a, b, value)),
+        1 => any::<bool>().prop_map(Statement::Break),
     ];
     simple.prop_recursive(2, 8, 3, |inner| {
         let block = || prop::collection::vec(inner.clone(), 0..3);
@@ -98,6 +135,13 @@ fn statement() -> impl Strategy<Value = Statement> {
             (expr(), block(), block()).prop_map(|(test, yes, no)| Statement::If(test, yes, no)),
             (1..4_u8, block()).prop_map(|(times, body)| Statement::Repeat(times, body)),
             (0..4_u8, block()).prop_map(|(variable, body)| Statement::Each(variable, body)),
+            (1..4_u8, expr(), block())
+                .prop_map(|(times, test, body)| Statement::While(times, test, body)),
+            (
+                expr(),
+                prop::collection::vec((expr(), block(), any::<bool>()), 1..3)
+            )
+                .prop_map(|(subject, cases)| Statement::Switch(subject, cases)),
         ]
     })
 }
@@ -111,6 +155,8 @@ struct Writer {
     plain: bool,
     /// For names of loop variables.
     loops: usize,
+    /// How many loops are open.
+    open: usize,
 }
 
 impl Writer {
@@ -146,10 +192,63 @@ impl Writer {
                 self.expr(value);
                 self.text.push(')');
             }
-            Expr::Call(value) => {
-                self.text.push_str("change(");
-                self.expr(value);
-                self.text.push(')');
+            Expr::Call(value) => self.parts(&["change(", ")"], &[value]),
+            Expr::Ternary(test, Some(then), otherwise) => {
+                self.parts(&["(", " ? ", " : ", ")"], &[test, then, otherwise]);
+            }
+            Expr::Ternary(test, None, otherwise) => {
+                self.parts(&["(", " ?: ", ")"], &[test, otherwise])
+            }
+            Expr::Assign(variable, key, op, value) => {
+                write!(self.text, "({}", NAMES[usize::from(*variable)]).unwrap();
+                if let Some(key) = key {
+                    self.parts(&["[", "]"], &[key]);
+                }
+                write!(self.text, " {op} ").unwrap();
+                self.parts(&["", ")"], &[value]);
+            }
+            Expr::Step(variable, before, op) => {
+                let name = NAMES[usize::from(*variable)];
+                let text = if *before {
+                    format!("({op}{name})")
+                } else {
+                    format!("({name}{op})")
+                };
+                self.text.push_str(&text);
+            }
+            Expr::Template(a, b) => {
+                let (a, b) = (NAMES[usize::from(*a)], NAMES[usize::from(*b)]);
+                write!(self.text, "\"<{a}> and {b}\"").unwrap();
+            }
+            Expr::Pairs(pairs) => {
+                self.text.push('[');
+                for (key, value) in pairs {
+                    self.parts(&["", " => ", ", "], &[key, value]);
+                }
+                self.text.push(']');
+            }
+            Expr::Slice(base, from, to) => self.parts(&["(", ")[", ":", "]"], &[base, from, to]),
+            Expr::Isset(variable, key) => {
+                write!(self.text, "isset({}", NAMES[usize::from(*variable)]).unwrap();
+                self.parts(&["[", "])"], &[key]);
+            }
+            Expr::Match(subject, arms, otherwise) => {
+                self.parts(&["match (", ") {"], &[subject]);
+                for (pattern, value) in arms {
+                    self.parts(&["", " => ", ", "], &[pattern, value]);
+                }
+                self.parts(&["default => ", "}"], &[otherwise]);
+            }
+            Expr::Apply(a, b) => self.parts(&["join(", ", ", ")"], &[a, b]),
+        }
+    }
+
+    /// Texts with expressions between them.
+    fn parts(&mut self, texts: &[&str], exprs: &[&Expr]) {
+        for (at, text) in texts.iter().enumerate() {
+            self.text.push_str(text);
+            if let Some(expr) = exprs.get(at) {
+                self.expr(expr);
             }
         }
     }
@@ -211,6 +310,38 @@ impl Writer {
                 .unwrap();
                 self.block(body);
             }
+            Statement::While(times, test, body) => {
+                self.loops += 1;
+                let counter = format!("$n{}", self.loops);
+                write!(
+                    self.text,
+                    "{counter} = 0; while ({counter}++ < {times} and "
+                )
+                .unwrap();
+                self.parts(&["", ") "], &[test]);
+                self.open += 1;
+                self.block(body);
+                self.open -= 1;
+            }
+            Statement::Switch(subject, cases) => {
+                self.parts(&["switch (", ") {\n"], &[subject]);
+                for (value, body, ends) in cases {
+                    self.parts(&["case ", ": "], &[value]);
+                    self.block(body);
+                    self.text.push_str(if *ends { "break;\n" } else { "" });
+                }
+                self.text.push_str("default: $d = 1; }\n");
+            }
+            Statement::Spread(a, b, value) => {
+                let (a, b) = (NAMES[usize::from(*a)], NAMES[usize::from(*b)]);
+                write!(self.text, "[{a}, {b} = 3] = list(").unwrap();
+                self.parts(&["", ");\n"], &[value]);
+            }
+            Statement::Break(out) if self.open > 0 => {
+                self.text
+                    .push_str(if *out { "break;\n" } else { "continue;\n" });
+            }
+            Statement::Break(_) => {}
             Statement::Each(variable, body) => {
                 self.loops += 1;
                 let name = NAMES[usize::from(*variable)];
@@ -228,16 +359,24 @@ impl Writer {
     }
 }
 
-fn text(program: &[Statement], plain: bool) -> String {
+/// With `places`, lines and columns of exceptions are printed.
+fn text(program: &[Statement], plain: bool, places: bool) -> String {
+    let place = if places {
+        " . \" \" . $e->line() . \":\" . $e->column()"
+    } else {
+        ""
+    };
     let mut writer = Writer {
         text: "function id($x) { return $x; }
 function change($x) { $x[\"key\"] = 2; return $x; }
+function join($x, $y) { $x .= \"-\"; $y = [$x, $y]; return $y; }
 function list($x) { if (type(id($x)) == \"array\") return $x; return [$x]; }
 $a = 1; $b = [1, [2, 3], \"x\"]; $c = \"text\"; $d = [\"key\" => [\"12\" => 5]];
 "
         .to_owned(),
         plain,
         loops: 0,
+        open: 0,
     };
     if plain {
         writer
@@ -249,10 +388,27 @@ $a = 1; $b = [1, [2, 3], \"x\"]; $c = \"text\"; $d = [\"key\" => [\"12\" => 5]];
         writer.statement(statement);
         writer
             .text
-            .push_str("} catch ($e) { echo $e->message(); }\n");
+            .push_str(&format!("}} catch ($e) {{ echo $e->message(){place}; }}\n"));
+    }
+    // What is thrown here nobody catches.
+    if let Some(last) = program.last() {
+        writer.statement(last);
     }
     writer.text.push_str("return [$a, $b, $c, $d];\n");
     writer.text
+}
+
+/// Whether a budget ended it: short cuts save fuel and memory.
+fn limited(ran: &support::Ran) -> bool {
+    matches!(&ran.result, Err(error) if !error.starts_with("Uncaught"))
+}
+
+/// The result without the place where it was thrown.
+fn without_place(result: Result<String, String>) -> Result<String, String> {
+    result.map_err(|error| {
+        let words = error.split(" in main.hsl").next();
+        words.unwrap_or_default().to_owned()
+    })
 }
 
 proptest! {
@@ -260,13 +416,45 @@ proptest! {
 
     #[test]
     fn short_cuts_change_nothing(program in prop::collection::vec(statement(), 1..8)) {
-        let limits = Limits { fuel: Some(1_000_000), ..Limits::default() };
-        let quick = support::run(&text(&program, false), &HashMap::new(), limits);
-        let plain = support::run(&text(&program, true), &HashMap::new(), limits);
+        let limits = Limits { fuel: Some(300_000), memory: Some(32 << 20), ..Limits::default() };
+        let quick = support::run(&text(&program, false, false), &HashMap::new(), limits);
+        let plain = support::run(&text(&program, true, false), &HashMap::new(), limits);
         // A constant that is not possible is refused when it is compiled; only its program tells so.
-        if let (Ok(quick), Ok(plain)) = (quick, plain) {
+        if let (Ok(quick), Ok(plain)) = (quick, plain)
+            && !limited(&quick)
+            && !limited(&plain)
+        {
             prop_assert_eq!(quick.lines, plain.lines);
-            prop_assert_eq!(quick.result, plain.result);
+            prop_assert_eq!(without_place(quick.result), without_place(plain.result));
         }
     }
+
+    #[test]
+    fn the_plain_program_does_the_same_in_the_same_places(program in prop::collection::vec(statement(), 1..8)) {
+        let limits = Limits { fuel: Some(300_000), memory: Some(32 << 20), ..Limits::default() };
+        let text = text(&program, false, true);
+        let quick = support::run(&text, &HashMap::new(), limits);
+        let plain = support::run_plain(&text, &HashMap::new(), limits);
+        if let (Ok(quick), Ok(plain)) = (quick, plain)
+            && !limited(&quick)
+            && !limited(&plain)
+        {
+            prop_assert_eq!(quick.lines, plain.lines, "{}", text);
+            prop_assert_eq!(quick.result, plain.result, "{}", text);
+        }
+    }
+}
+
+#[test]
+fn a_variable_may_be_the_key_of_its_own_element() {
+    let text = "$a = 1; $a[$a] = 0; $b = \"k\"; $b[$b][$b] = 2; $c = none; $c[$c] = 3; return [$a, $b, $c];";
+    let quick = support::run(text, &HashMap::new(), Limits::default()).unwrap();
+    let plain = support::run_plain(text, &HashMap::new(), Limits::default()).unwrap();
+    assert_eq!(quick.result, plain.result);
+    let keyed = support::run(
+        "$a = 1; $a[$a] = 0; return $a;",
+        &HashMap::new(),
+        Limits::default(),
+    );
+    assert_eq!(keyed.unwrap().result, Ok("[1=>0]".to_owned()));
 }

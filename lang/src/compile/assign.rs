@@ -94,9 +94,9 @@ impl Compiler<'_> {
             return;
         };
         if let Place::Register(register) = self.f.place(index) {
-            if !self.append_in_place(name, register, node) {
+            if self.plain || !self.append_in_place(name, register, node) {
                 let dying = self.let_die(name, &node.value);
-                if writes_last(&node.value) && !writes_variables(&node.value) {
+                if !self.plain && writes_last(&node.value) && !writes_variables(&node.value) {
                     self.f.dying = dying;
                     self.expr_into(&node.value, register);
                     self.f.dying = None;
@@ -182,7 +182,7 @@ impl Compiler<'_> {
                     return;
                 };
                 if let Some(register) = self.variable_register(name, node.target.span) {
-                    if writes_variables(&node.value) {
+                    if self.plain || writes_variables(&node.value) {
                         // The old value is read before the right side is evaluated.
                         let old = self.temp();
                         self.emit(Op::Copy, old, register, 0, 0);
@@ -201,7 +201,11 @@ impl Compiler<'_> {
                 } else {
                     let cell = self.cell(index);
                     let number = self.name(name);
-                    if writes_variables(&node.value) || calls(&node.value) || dst.is_some() {
+                    if self.plain
+                        || writes_variables(&node.value)
+                        || calls(&node.value)
+                        || dst.is_some()
+                    {
                         let old = self.temp();
                         self.at(node.target.span);
                         self.emit(Op::LoadCell, old, cell, 0, number);
@@ -234,7 +238,11 @@ impl Compiler<'_> {
                     self.error(node.op_span, "a slice can only be assigned with `=`", None);
                     return;
                 }
-                if writes_variables(&node.value) || calls(&node.value) || dst.is_some() {
+                if self.plain
+                    || writes_variables(&node.value)
+                    || calls(&node.value)
+                    || dst.is_some()
+                {
                     let old = self.temp();
                     self.read_path(&path, old);
                     let value = self.operand(&node.value, &[]);
@@ -367,7 +375,7 @@ impl Compiler<'_> {
             TargetKind::Place(place) => {
                 let path = self.path_of(&place.base, &place.links, node.target.span, &[]);
                 self.at(node.op_span);
-                if dst.is_none() {
+                if dst.is_none() && !self.plain {
                     let number = if node.op == StepOp::Increment {
                         PathOp::Inc
                     } else {
@@ -588,7 +596,13 @@ impl Compiler<'_> {
                     later.extend(links[at + 1..].iter().flat_map(super::expr::link_exprs));
                     match self.operand(index, &later) {
                         Operand::Const(key) => Step::Const(self.constant(key)),
-                        Operand::Register(register) => Step::Key(register),
+                        // The variable may become an array before its key is read: `$a[$a] = 1`.
+                        Operand::Register(key) if key == register => {
+                            let copy = self.temp();
+                            self.emit(Op::Copy, copy, key, 0, 0);
+                            Step::Key(copy)
+                        }
+                        Operand::Register(key) => Step::Key(key),
                     }
                 }
                 LinkKind::Slice(slice) => Step::Slice(self.slice_parts(slice)),
@@ -605,6 +619,10 @@ impl Compiler<'_> {
     /// Writes `value` to a path; with `moved` the register is free afterwards.
     fn write_path(&mut self, path: Path, value: u8, moved: bool) {
         match (path.steps.as_slice(), moved) {
+            _ if self.plain => {
+                let steps = self.path(path.steps);
+                self.emit(Op::SetPath, path.base, value, u8::from(moved), steps)
+            }
             ([Step::Key(key)], false) => self.emit(Op::SetIndex, path.base, *key, value, 0),
             ([Step::Key(key)], true) => self.emit(Op::MoveIndex, path.base, *key, value, 0),
             ([Step::Const(key)], false) => self.emit(Op::SetIndexK, path.base, value, 0, *key),

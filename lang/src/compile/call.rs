@@ -387,7 +387,7 @@ impl Compiler<'_> {
     /// The value is moved into the call, so that the callee may change it in place. Only a register that is read
     /// nowhere else in the call will do, and no `try` may see the variable after a throw.
     pub(super) fn let_die(&mut self, name: &str, call: &Expr) -> Option<u8> {
-        if self.f.tries > 0 || self.f.top && self.session.is_some() {
+        if self.plain || self.f.tries > 0 || self.f.top && self.session.is_some() {
             return None;
         }
         let ExprKind::Postfix(node) = &call.kind else {

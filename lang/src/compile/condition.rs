@@ -18,7 +18,9 @@ impl Compiler<'_> {
     }
 
     fn jump_into(&mut self, expr: &Expr, when: bool, jumps: &mut Vec<usize>) {
-        if let Some(value) = fold(expr) {
+        if !self.plain
+            && let Some(value) = fold(expr)
+        {
             if truthy(&value) == when {
                 jumps.push(self.emit(Op::Jump, 0, 0, 0, 0));
             }
@@ -26,7 +28,7 @@ impl Compiler<'_> {
         }
         let mark = self.mark();
         match &expr.kind {
-            ExprKind::Unary(node) if node.op == UnaryOp::Not => {
+            ExprKind::Unary(node) if node.op == UnaryOp::Not && !self.plain => {
                 self.jump_into(&node.operand, !when, jumps)
             }
             ExprKind::Logic(chain) => {
@@ -55,7 +57,9 @@ impl Compiler<'_> {
                     self.set_state(state);
                 }
             }
-            ExprKind::Binary(chain) if chain.rest.len() == 1 && compares(chain.rest[0].op) => {
+            ExprKind::Binary(chain)
+                if chain.rest.len() == 1 && compares(chain.rest[0].op) && !self.plain =>
+            {
                 let link = &chain.rest[0];
                 let left = self.operand(&chain.first, &[&link.operand]);
                 jumps.push(self.comparison(link.op, left, &link.operand, when, link.op_span));
@@ -145,7 +149,7 @@ impl Compiler<'_> {
 
     /// Jumps if the value in `subject` equals that of `pattern`.
     pub(super) fn jump_equal(&mut self, subject: u8, pattern: &Expr) -> usize {
-        match fold(pattern) {
+        match fold(pattern).filter(|_| !self.plain) {
             Some(value) => {
                 self.at(pattern.span);
                 self.compare_const(BinaryOp::Eq, subject, value, true)
@@ -162,7 +166,8 @@ impl Compiler<'_> {
     pub(super) fn loop_if(&mut self, expr: &Expr, start: u32) {
         let mut over = self.jump_if(expr, false);
         // The last jump out of the loop becomes the jump back, if there is an instruction for it and it stands last.
-        if let Some(last) = over.last().copied()
+        if !self.plain
+            && let Some(last) = over.last().copied()
             && last + 1 == self.here() as usize
             && let Some(instr) = self.f.proto.code.get_mut(last)
             && let Some(op) = backward(instr.op)

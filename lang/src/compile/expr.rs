@@ -31,7 +31,8 @@ pub(super) enum Operand {
 impl Compiler<'_> {
     /// The value of `expr` in a register: a variable's own one, or a new temporary.
     pub(super) fn expr(&mut self, expr: &Expr) -> u8 {
-        if let ExprKind::Variable(name) = &expr.kind
+        if !self.plain
+            && let ExprKind::Variable(name) = &expr.kind
             && let Some(register) = self.variable_register(name, expr.span)
         {
             return register;
@@ -41,13 +42,22 @@ impl Compiler<'_> {
         dst
     }
 
+    /// The value of `expr` if it is known now; without short cuts that of a literal alone.
+    pub(super) fn known(&self, expr: &Expr) -> Option<Const> {
+        let literal = matches!(
+            expr.kind,
+            ExprKind::None | ExprKind::Bool(_) | ExprKind::Number(_) | ExprKind::Str(_)
+        );
+        (literal || !self.plain).then(|| fold(expr)).flatten()
+    }
+
     /// The register of a variable that has one, after making sure that it is defined.
     pub(super) fn variable_register(&mut self, name: &str, span: Span) -> Option<u8> {
         let index = self.f.variable(name)?;
         let Place::Register(register) = self.f.place(index) else {
             return None;
         };
-        if !self.f.is_defined(index) {
+        if self.plain || !self.f.is_defined(index) {
             self.at(span);
             let name = self.name(name);
             self.emit(Op::Check, register, 0, 0, name);
@@ -58,7 +68,9 @@ impl Compiler<'_> {
 
     /// The value of `expr` as an operand beside `others`, which are evaluated after it.
     pub(super) fn operand(&mut self, expr: &Expr, others: &[&Expr]) -> Operand {
-        if let Some(value) = fold(expr) {
+        if !self.plain
+            && let Some(value) = fold(expr)
+        {
             return Operand::Const(value);
         }
         let register = self.expr(expr);
@@ -99,7 +111,7 @@ impl Compiler<'_> {
     /// Puts the value of `expr` into `dst`, which is a temporary, or a variable that only the last instruction may
     /// write ([`writes_last`]).
     pub(super) fn expr_into(&mut self, expr: &Expr, dst: u8) {
-        if let Some(value) = fold(expr) {
+        if let Some(value) = self.known(expr) {
             self.at(expr.span);
             self.load(dst, value);
             return;
@@ -263,7 +275,7 @@ impl Compiler<'_> {
                 .take(CHUNK)
                 .take_while(|e| matches!(e, Element::Value(_)))
                 .count();
-            if run > 1 || (run == 1 && !started) {
+            if !self.plain && (run > 1 || (run == 1 && !started)) {
                 let mark = self.mark();
                 let mut first = 0;
                 for (offset, element) in elements[at..at + run].iter().enumerate() {
@@ -354,7 +366,7 @@ impl Compiler<'_> {
         let mut left = self.operand(&chain.first, &others);
         let last = chain.rest.len() - 1;
         for (at, link) in chain.rest.iter().enumerate() {
-            let right = match fold(&link.operand) {
+            let right = match fold(&link.operand).filter(|_| !self.plain) {
                 Some(value) => {
                     if let Operand::Const(a) = &left
                         && let Some(value) = fold::binary(link.op, a.clone(), value.clone())
@@ -447,7 +459,9 @@ impl Compiler<'_> {
         let mut operands = operands.peekable();
         while let Some(operand) = operands.next() {
             // Neighbouring constants are joined now.
-            if let Some(value) = fold(operand) {
+            if !self.plain
+                && let Some(value) = fold(operand)
+            {
                 let joined = match pending.take() {
                     None => Some(value.clone()),
                     Some(before) => {

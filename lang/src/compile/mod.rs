@@ -156,8 +156,19 @@ impl Role {
     }
 }
 
+/// What code is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// With all short cuts.
+    Quick,
+    /// Every construct in its general form.
+    Plain,
+}
+
 /// The compiler's state.
 pub(crate) struct Compiler<'a> {
+    /// No short cuts ([`Mode::Plain`]).
+    plain: bool,
     pub builtins: &'a dyn Builtins,
     pub loader: &'a dyn Loader,
     /// The session that this is a piece of.
@@ -229,9 +240,11 @@ pub(crate) fn compile(
     builtins: &dyn Builtins,
     loader: &dyn Loader,
     session: Option<&mut Scope>,
+    mode: Mode,
 ) -> Result<Compiled, Rejected> {
     let before = session.as_deref().cloned();
     let mut compiler = Compiler::new(builtins, loader, before.as_ref());
+    compiler.plain = mode == Mode::Plain;
     let Ok(file) = compiler.sources.add(source.name, source.text) else {
         let sources = SourceMap::new();
         let diagnostics = vec![Diagnostic::error(
@@ -260,6 +273,7 @@ impl<'a> Compiler<'a> {
         session: Option<&'a Scope>,
     ) -> Compiler<'a> {
         let mut compiler = Compiler {
+            plain: false,
             builtins,
             loader,
             session,

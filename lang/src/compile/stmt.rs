@@ -321,7 +321,7 @@ impl Compiler<'_> {
     /// `while`, `forever` and the loop of `for`: the condition stands at the bottom, entered by a jump.
     fn while_stmt(&mut self, condition: Option<&Expr>, steps: &[Expr], body: &Stmt) {
         // A condition that assigns must come first, so that what it assigns is known to be defined in the body.
-        let first = condition.is_some_and(writes_variables);
+        let first = condition.is_some_and(|condition| self.plain || writes_variables(condition));
         let before = self.state();
         self.open_target(true);
         if let (true, Some(condition)) = (first, condition) {

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use angarium_effects::dns::TableDns;
 use angarium_effects::{SeededRandom, VirtualClock};
-use angarium_lang::Source;
+use angarium_lang::builtins::Builtins;
+use angarium_lang::{Rejected, Source};
 use angarium_runtime::array::Array;
 use angarium_runtime::convert;
 use angarium_runtime::frozen::{Pin, Tree, freeze};
@@ -352,6 +353,21 @@ pub fn unit(
     text: &str,
     files: &HashMap<String, Vec<u8>>,
 ) -> Result<(Arc<Unit>, Vec<String>), String> {
+    unit_by(angarium_lang::compile, text, files)
+}
+
+/// A way to compile a program.
+type Compile = fn(
+    Source<'_>,
+    &dyn Builtins,
+    &dyn angarium_lang::modules::Loader,
+) -> Result<angarium_lang::Compiled, Rejected>;
+
+fn unit_by(
+    compile: Compile,
+    text: &str,
+    files: &HashMap<String, Vec<u8>>,
+) -> Result<(Arc<Unit>, Vec<String>), String> {
     let library = library();
     let names = library.context("core").unwrap();
     let source = Source {
@@ -359,8 +375,7 @@ pub fn unit(
         path: "main.hsl",
         text: text.as_bytes(),
     };
-    let compiled =
-        angarium_lang::compile(source, &names, files).map_err(|rejected| rejected.render())?;
+    let compiled = compile(source, &names, files).map_err(|rejected| rejected.render())?;
     let warnings = compiled
         .warnings
         .iter()
@@ -390,6 +405,20 @@ pub fn host(lines: &Rc<Lines>, clock: &VirtualClock) -> Rc<Host> {
 /// Runs a program; a compile error is given as `Err`.
 pub fn run(text: &str, files: &HashMap<String, Vec<u8>>, limits: Limits) -> Result<Ran, String> {
     let (unit, warnings) = unit(text, files)?;
+    Ok(run_unit(&unit, warnings, limits))
+}
+
+/// As [`run`] without any short cut of the compiler.
+pub fn run_plain(
+    text: &str,
+    files: &HashMap<String, Vec<u8>>,
+    limits: Limits,
+) -> Result<Ran, String> {
+    let (unit, warnings) = unit_by(angarium_lang::compile_plain, text, files)?;
+    Ok(run_unit(&unit, warnings, limits))
+}
+
+fn run_unit(unit: &Arc<Unit>, warnings: Vec<String>, limits: Limits) -> Ran {
     let lines = Rc::new(Lines::default());
     let clock = VirtualClock::new(Duration::from_secs(1_700_000_000));
     let connection: Array = [(
@@ -402,7 +431,7 @@ pub fn run(text: &str, files: &HashMap<String, Vec<u8>>, limits: Limits) -> Resu
         ("connection", Value::from(connection)),
         ("context", Value::from(Array::new())),
     ];
-    let mut execution = Execution::new(&unit, host(&lines, &clock), variables, limits);
+    let mut execution = Execution::new(unit, host(&lines, &clock), variables, limits);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -437,10 +466,10 @@ pub fn run(text: &str, files: &HashMap<String, Vec<u8>>, limits: Limits) -> Resu
         .iter()
         .map(|line| String::from_utf8_lossy(line).into_owned())
         .collect();
-    Ok(Ran {
+    Ran {
         lines,
         result,
         warnings,
         fuel,
-    })
+    }
 }
