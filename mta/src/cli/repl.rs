@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use angarium_lang::Source;
+use angarium_runtime::exception::Place;
 use angarium_runtime::value::Value;
 use angarium_runtime::vm::session::SessionError;
 use angarium_runtime::{Ended, Limits, Session, convert};
@@ -19,7 +20,7 @@ use tokio::task::LocalSet;
 
 use super::failure::Failure;
 use super::host::{Echo, Services};
-use super::run::{INTERRUPTED, errors_of};
+use super::run::{self, INTERRUPTED, errors_of};
 use super::surroundings::Surroundings;
 use super::{doc, files, terminal};
 use crate::bundle_loader::{ScriptFiles, SystemRoot};
@@ -218,7 +219,7 @@ impl Console {
         match evaluated {
             Ok(evaluated) if evaluated.value.is_none() => self.echo.flush(),
             Ok(evaluated) => self.say(&format!("{}\n", shown(&evaluated.value))),
-            Err(error) => self.complain(&explain(&error)),
+            Err(error) => self.complain(&explain(&error, &self.session)),
         }
     }
 }
@@ -244,12 +245,22 @@ fn session(services: &Services, files: &ScriptFiles, echo: &Rc<Echo>, limits: Li
     Session::new(&services.library, "core", host, limits)
 }
 
-fn explain(error: &SessionError) -> String {
+fn explain(error: &SessionError, session: &Session) -> String {
     match error {
         SessionError::Rejected(rejected) => errors_of(rejected),
         SessionError::Link(error) => error.render(),
         SessionError::Ended(Ended::Limit(INTERRUPTED)) => "interrupted\n".to_owned(),
-        SessionError::Ended(ended) => format!("{ended}\n"),
+        SessionError::Ended(ended) => {
+            let (at, trace) = (session.ended_at(), session.trace());
+            // Pieces have no names to find their texts by; the line where it ended is known.
+            let line = |place: &Place| {
+                trace
+                    .source_line
+                    .clone()
+                    .filter(|_| at.as_ref() == Some(place))
+            };
+            run::explain(ended, at.clone(), trace, line)
+        }
     }
 }
 

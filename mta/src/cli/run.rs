@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use angarium_lang::{FileId, Rejected, Source, SourceMap};
 use angarium_runtime::exception::Place;
+use angarium_runtime::vm::trace::Trace;
 use angarium_runtime::{Ended, Execution, Limits, Unit};
 use angarium_stdlib::regexp;
 
@@ -281,7 +282,11 @@ fn execute(
             () = echo.broken() => Err(Ended::Limit("output")),
         };
         let report = match &ended {
-            Err(ended) => explain(ended, &execution, &unit.program().sources),
+            Err(ended) => {
+                let sources = &unit.program().sources;
+                let line = |place: &Place| source_line(place, sources);
+                explain(ended, execution.ended_at(), execution.trace(), line)
+            }
             Ok(_) => String::new(),
         };
         Ok((ended, report))
@@ -311,19 +316,22 @@ pub(super) const INTERRUPTED: &str = "interrupted";
 
 /// An end in words: what was thrown, the source line where it happened, a hint, the calls that were going on and how
 /// the file came in.
-pub(super) fn explain(ended: &Ended, execution: &Execution, sources: &SourceMap) -> String {
+pub(super) fn explain(
+    ended: &Ended,
+    at: Option<Place>,
+    trace: &Trace,
+    line: impl Fn(&Place) -> Option<Vec<u8>>,
+) -> String {
     let mut text = format!("{ended}\n");
     let made = match ended {
         Ended::Uncaught(uncaught) => uncaught.place.as_ref(),
         _ => None,
     };
     // An exception that the script made itself knows no place; where it was thrown is known.
-    let at = execution.ended_at();
     let place = made.or(at.as_ref());
-    if let Some(excerpt) = place.and_then(|place| excerpt(place, sources)) {
+    if let Some(excerpt) = place.and_then(|place| excerpt(place, &line(place)?)) {
         text.push_str(&excerpt);
     }
-    let trace = execution.trace();
     if let Some(hint) = &trace.hint {
         text.push_str(&format!("hint: {hint}\n"));
     }
@@ -341,13 +349,18 @@ pub(super) fn explain(ended: &Ended, execution: &Execution, sources: &SourceMap)
     text + &trace.lines()
 }
 
-/// The line of a place with a caret below.
-fn excerpt(place: &Place, sources: &SourceMap) -> Option<String> {
+/// The source line of a place.
+fn source_line(place: &Place, sources: &SourceMap) -> Option<Vec<u8>> {
     let name = place.file.as_deref().unwrap_or_default();
     let file = (0..)
         .map_while(|index| sources.file(FileId(index)))
         .find(|file| file.name() == name)?;
-    let line = String::from_utf8_lossy(file.line(place.line));
+    Some(file.line(place.line).to_vec())
+}
+
+/// The line of a place with a caret below.
+fn excerpt(place: &Place, line: &[u8]) -> Option<String> {
+    let line = String::from_utf8_lossy(line);
     let line: String = line
         .chars()
         .map(|c| {

@@ -8,12 +8,14 @@ use angarium_lang::session::Scope;
 use angarium_lang::{Diagnostic, Rejected, Source};
 
 use crate::cell::VarCell;
+use crate::exception::Place;
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::value::Value;
 use crate::vm::execution::{Ended, Execution, Limits};
 use crate::vm::fiber::hold;
+use crate::vm::trace::Trace;
 use crate::vm::unit::{LinkError, Unit};
 
 /// A session: variables and functions stay from piece to piece, and functions may be defined anew.
@@ -127,6 +129,18 @@ impl Session {
             value,
             warnings: compiled.warnings,
         })
+    }
+
+    /// Where the last piece ended that did not run to its end.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Place> {
+        self.execution.ended_at()
+    }
+
+    /// The calls that were going on there.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        self.execution.trace()
     }
 
     /// Whether `text` is a whole piece, or brackets, strings or blocks are still open: then more has to be entered.

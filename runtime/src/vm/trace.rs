@@ -34,6 +34,8 @@ pub struct Trace {
     pub included_from: Vec<Place>,
     /// What could mend it.
     pub hint: Option<String>,
+    /// The source line of the innermost call.
+    pub source_line: Option<Vec<u8>>,
 }
 
 impl Trace {
@@ -109,6 +111,7 @@ impl Fiber {
                 .map(|frame| self.included_from(frame))
                 .unwrap_or_default(),
             hint: frames.first().and_then(|frame| self.hint(frame, message)),
+            source_line: frames.first().and_then(|frame| self.source_line(frame)),
         }
     }
 
@@ -143,6 +146,13 @@ impl Fiber {
             chain.extend(span.map(|span| Place::of(&program.sources, span)));
         }
         chain
+    }
+
+    fn source_line(&self, frame: &Frame) -> Option<Vec<u8>> {
+        let program = &self.instances.get(frame.instance as usize)?.unit.program;
+        let span = self.proto(frame).place(frame.pc.saturating_sub(1))?;
+        let file = program.sources.file(span.file)?;
+        Some(file.line(file.position(span.start).line).to_vec())
     }
 
     /// A variable that was meant perhaps.
