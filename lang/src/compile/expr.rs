@@ -7,17 +7,19 @@ use angarium_syntax::ast::{
     StaticMember, TargetKind, TemplatePart, Ternary, UnaryOp,
 };
 
-use crate::Span;
 use crate::builtins::Builtin;
 use crate::bytecode::{Const, Op};
 use crate::compile::code::{Defined, Place, int};
 use crate::compile::{ClassInfo, Compiler, Named, Role};
 use crate::fold::{self, fold};
+use crate::modules::Loading;
+use crate::{Diagnostic, Span};
 
-/// Words that are followed by a parenthesis, as functions are.
-const LIKE_FUNCTIONS: [&str; 8] = [
-    "if", "while", "for", "foreach", "switch", "match", "isset", "unset",
-];
+/// Words that are written as calls are.
+const LIKE_FUNCTIONS: [&str; 3] = ["array", "isset", "unset"];
+
+/// Words of statements that start like a call: `word (…) statement`.
+const HEADERS: [&str; 5] = ["if", "while", "for", "foreach", "switch"];
 
 /// Most values that one `List` or `Concat` takes; longer ones go in pieces.
 const CHUNK: usize = 32;
@@ -620,14 +622,70 @@ impl Compiler<'_> {
     pub(super) fn named(&mut self, name: &str, span: Span) -> Option<Named> {
         let named = self.lookup(name);
         if named.is_none() && !self.modules[self.module].broken.contains(name) {
-            let hint = self.builtins.elsewhere(name).or_else(|| {
-                let known = self.known_names().into_iter().chain(LIKE_FUNCTIONS);
-                let near = crate::suggest::nearest(name, known)?;
-                Some(format!("did you mean `{near}`?"))
-            });
-            self.error(span, format!("unknown function `{name}`"), hint);
+            let mut error = Diagnostic::error(span, format!("unknown function `{name}`"));
+            if let Some(import) = self.import_that_has(name, span) {
+                error = error
+                    .also(import, format!("this module has a function `{name}`"))
+                    .hint(format!("import it: `import {{ {name} }} from …`"));
+            } else {
+                error.hint = self.builtins.elsewhere(name).or_else(|| {
+                    let headers = HEADERS.iter().filter(|_| self.is_header(span)).copied();
+                    let words = LIKE_FUNCTIONS.into_iter().chain(headers);
+                    let known = self.known_names().into_iter().chain(words);
+                    let near = crate::suggest::nearest(name, known)?;
+                    Some(format!("did you mean `{near}`?"))
+                });
+            }
+            self.report(error);
         }
         named
+    }
+
+    /// Whether a statement follows the parentheses behind a name, which itself starts one: then it was no call.
+    fn is_header(&self, name: Span) -> bool {
+        let Some(file) = self.sources.file(name.file) else {
+            return false;
+        };
+        let Some((before, after)) = file.text().split_at_checked(name.start as usize) else {
+            return false;
+        };
+        let line = before
+            .rsplit(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let starts = match line.trim_ascii_end().last() {
+            Some(byte) => b";{})".contains(byte),
+            None => true,
+        };
+        let mut depth = 0_usize;
+        let close = after.iter().position(|byte| {
+            match byte {
+                b'(' => depth += 1,
+                b')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            *byte == b')' && depth == 0
+        });
+        let next = close.and_then(|close| after.get(close + 1..)?.trim_ascii_start().first());
+        starts && next.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_${".contains(byte))
+    }
+
+    /// The import in the same file as `span` whose module has a function of that name.
+    fn import_that_has(&self, name: &str, span: Span) -> Option<Span> {
+        let modules = self.module_files.iter();
+        let mut imports: Vec<Span> = modules
+            .filter_map(|(path, loading)| match loading {
+                Loading::Done(module) => {
+                    self.modules.get(*module)?.functions.get(name)?;
+                    let source = self.paths.iter().position(|source| source == path)?;
+                    self.origins.get(source).copied().flatten()
+                }
+                Loading::Open | Loading::Failed => None,
+            })
+            .filter(|import| import.file == span.file)
+            .collect();
+        imports.sort();
+        imports.first().copied()
     }
 
     /// `builtin name`

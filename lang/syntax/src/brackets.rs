@@ -285,6 +285,7 @@ impl<'a> Pairing<'a> {
 
     fn close_paren(&mut self, token: Token) {
         let wanted = token.kind.partner();
+        self.close_right_of(token);
         // Only down to the next brace: what is outside a block cannot end in it.
         let found = self
             .stack
@@ -331,8 +332,43 @@ impl<'a> Pairing<'a> {
                 {
                     self.close(token);
                 }
+                _ if self.open_after_word(token) => self.close(token),
                 _ => self.report_stray(token),
             },
+        }
+    }
+
+    /// A closer at the start of a line belongs to the line that is as far left. What lines further right have opened since is
+    /// not closed.
+    fn close_right_of(&mut self, token: Token) {
+        if !self.by_indent() || !self.lines.starts_with(token) {
+            return;
+        }
+        let indent = self.lines.indent(token.start);
+        let mut between = 0;
+        for open in self.stack.iter().rev() {
+            let Some(start) = self.out.tokens.get(open.index).map(|open| open.start) else {
+                return;
+            };
+            let at = self.lines.indent(start);
+            if open.kind == token.kind.partner()
+                && at == indent
+                && !self.lines.same(start, token.start)
+            {
+                break;
+            }
+            if open.kind == TokenKind::LBrace || at <= indent {
+                return;
+            }
+            between += 1;
+        }
+        if between == self.stack.len() {
+            return;
+        }
+        for _ in 0..between {
+            let end = self.out.tokens.last().map_or(token.start, |last| last.end);
+            self.report_unclosed(None);
+            self.close_virtually(end);
         }
     }
 
@@ -544,19 +580,62 @@ impl<'a> Pairing<'a> {
             _ if line.iter().any(|token| token.kind == TokenKind::Match) => Brace::Match,
             _ => Brace::Function,
         };
+        self.report_missing(last, kind, closer, end);
+        self.insert_opener(closer, last, end, brace);
+        true
+    }
+
+    /// Reports that `closer` has no opener of the `kind`, which should have stood behind `last`, before the token `end`.
+    fn report_missing(&mut self, last: Token, kind: TokenKind, closer: Token, end: usize) {
         let (opener, closing) = (kind.name(), closer.kind.name());
-        self.report(
-            Diagnostic::error(
+        // An opener of the kind is there, and another closer has taken it.
+        let taken = end.checked_sub(1).filter(|_| last.kind == kind);
+        let error = match taken.and_then(|at| self.closer_of(at)) {
+            Some(taken) => Diagnostic::error(
+                taken.span(self.file),
+                format!("`{opener}` is missing before this `{closing}`"),
+            )
+            .also(
+                last.span(self.file),
+                format!("without it, it closes this `{opener}`"),
+            )
+            .hint(format!("put `{opener}` before it, or remove it")),
+            None => Diagnostic::error(
                 last.span(self.file).after(),
                 format!("`{opener}` is missing here"),
             )
-            .also(
-                closer.span(self.file),
-                format!("this `{closing}` has no partner"),
-            )
-            .expected(vec![format!("`{opener}`")])
             .hint(format!("put `{opener}` here, or remove the `{closing}`")),
+        };
+        self.report(
+            error
+                .also(
+                    closer.span(self.file),
+                    format!("this `{closing}` has no partner"),
+                )
+                .expected(vec![format!("`{opener}`")]),
         );
+    }
+
+    /// What closes the opener at `index` of the output.
+    fn closer_of(&mut self, index: usize) -> Option<Token> {
+        let mut depth = 0_usize;
+        for token in self.out.tokens.iter().skip(index) {
+            self.budget = self.budget.checked_sub(1)?;
+            if token.kind.is_opener() {
+                depth += 1;
+            } else if token.kind.is_closer() {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return Some(*token);
+                }
+            }
+        }
+        None
+    }
+
+    /// Puts the opener of `closer` behind `last`, before the token `end` of the output, and closes it.
+    fn insert_opener(&mut self, closer: Token, last: Token, end: usize, brace: Brace) {
+        let kind = closer.kind.partner();
         let open = Token {
             kind,
             start: last.end,
@@ -574,7 +653,52 @@ impl<'a> Pairing<'a> {
             reported: true,
         });
         self.out.tokens.insert(end, open);
-        true
+    }
+
+    /// The place of a missing `(`: a word that an operand follows, `if $x)` or `f $x)`, in the statement at hand.
+    fn open_after_word(&mut self, closer: Token) -> bool {
+        if !self.by_indent() || closer.kind != TokenKind::RParen || self.cut.is_some() {
+            return false;
+        }
+        let from = self.stack.last().map_or(0, |top| top.index + 1);
+        let mut depth = 0_usize;
+        for index in (from..self.out.tokens.len()).rev() {
+            let Some(left) = self.budget.checked_sub(1) else {
+                return false;
+            };
+            self.budget = left;
+            let Some(word) = self.out.tokens.get(index).copied() else {
+                return false;
+            };
+            match word.kind {
+                kind if kind.is_closer() => depth += 1,
+                kind if kind.is_opener() => depth = depth.saturating_sub(1),
+                TokenKind::Semi | TokenKind::EndOfBlock => return false,
+                TokenKind::Name
+                | TokenKind::If
+                | TokenKind::While
+                | TokenKind::Foreach
+                | TokenKind::Switch
+                | TokenKind::Isset
+                | TokenKind::Unset
+                    if depth == 0
+                        && self
+                            .out
+                            .tokens
+                            .get(index + 1)
+                            .is_some_and(|next| next.kind.starts_operand()) =>
+                {
+                    if self.out.errors.len() >= MAX_GUESSES {
+                        return false;
+                    }
+                    self.report_missing(word, TokenKind::LParen, closer, index + 1);
+                    self.insert_opener(closer, word, index + 1, Brace::Other);
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Closes the parentheses and square brackets that are open where `token` cannot stand in them.

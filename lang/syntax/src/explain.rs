@@ -232,9 +232,11 @@ impl<'a> Scene<'a> {
     fn general(&self) -> Diagnostic {
         let expected = self.expected.summary();
         // Something that should have stood before the line break is missing there, not here.
-        let separator = expected
-            .iter()
-            .find(|words| matches!(words.as_str(), "`;`" | "`,`" | "`:`" | "`=>`"));
+        let separator = expected.iter().find(|words| match words.as_str() {
+            "`;`" | "`,`" | "`:`" | "`=>`" => true,
+            "`(`" => expected.len() == 1,
+            _ => false,
+        });
         if let Some(separator) = separator
             && self.line_break_before()
             && !self.expected.starts_expr()
@@ -249,12 +251,17 @@ impl<'a> Scene<'a> {
             let hint = match separator.as_str() {
                 "`;`" => "end the statement with `;`".to_owned(),
                 "`,`" => "separate the entries with `,`".to_owned(),
+                "`(`" => self.hint().unwrap_or_else(|| "add `(`".to_owned()),
                 other => format!("add {other}"),
             };
-            return Diagnostic::error(self.span(-1).after(), message)
+            let error = Diagnostic::error(self.span(-1).after(), message)
                 .label(format!("{separator} is missing here"))
                 .expected(expected.clone())
                 .hint(self.hint_words().unwrap_or(hint));
+            return match self.condition_before() {
+                Some(condition) => error.also(condition, "or is an `if` missing before this?"),
+                None => error,
+            };
         }
         let found = self.found();
         let message = if expected.is_empty() {
@@ -264,6 +271,16 @@ impl<'a> Scene<'a> {
         };
         let mut error = self.error(message);
         error.hint = self.hint();
+        if let Some(before) = self.near(-1)
+            && self.expected.starts_expr()
+            && self.line_break_before()
+            && is_operator(before.kind.name())
+            && !before.kind.is_opener()
+            && !before.kind.ends_operand()
+        {
+            let text = format!("an operand is missing behind this `{}`", before.kind.name());
+            error = error.also(before.span(self.file), text);
+        }
         error
     }
 
@@ -347,6 +364,15 @@ impl<'a> Scene<'a> {
                     .hint("without it the `[` on the next line reads an element of what stands before it"),
             );
         }
+        if let Some(before) = self.bracket_without_comma() {
+            return Some(
+                Diagnostic::error(before.after(), "expected `,`")
+                    .label("`,` is missing here")
+                    .also(self.span(0), "this stands only in an array of its own")
+                    .expected(vec!["`,`".to_owned()])
+                    .hint("without the `,` the `[` reads an element of what stands before it"),
+            );
+        }
         if kind == TokenKind::Catch && self.expected.starts_stmt() {
             let error = match self.block_before() {
                 Some(block) => Diagnostic::error(block.before(), "`try` is missing here")
@@ -387,6 +413,30 @@ impl<'a> Scene<'a> {
             .get(before.end as usize..bracket.start as usize)?;
         let index = bracket.kind == TokenKind::LBracket && before.kind.ends_operand();
         (index && between.contains(&b'\n')).then(|| before.span(self.file))
+    }
+
+    /// What stands before the `[` around an unexpected `=>`, if both are entries of one list that lack the `,` between them.
+    fn bracket_without_comma(&self) -> Option<Span> {
+        if self.kind(0) != Some(TokenKind::FatArrow) || !self.expected.has("]") {
+            return None;
+        }
+        let opener = self.open_bracket(self.at)?;
+        let (bracket, before) = (self.token(opener)?, self.token(opener.checked_sub(1)?)?);
+        let around = self.token(self.open_bracket(opener)?)?.kind;
+        let list = matches!(around, TokenKind::LParen | TokenKind::LBracket);
+        (list
+            && self.at > opener + 1
+            && bracket.kind == TokenKind::LBracket
+            && before.kind.ends_operand())
+        .then(|| before.span(self.file))
+    }
+
+    /// The `(` that starts the unit and is closed right before the error: perhaps a condition.
+    fn condition_before(&self) -> Option<Span> {
+        let closer = self.at.checked_sub(1)?;
+        let opener = self.token(self.first)?;
+        (self.token(closer)?.kind == TokenKind::RParen && self.open_bracket(closer)? == self.first)
+            .then(|| opener.span(self.file))
     }
 
     /// The `{` of the plain block that ends right before the error.
