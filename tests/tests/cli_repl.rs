@@ -119,7 +119,18 @@ fn values_are_shown_and_definitions_stay() {
         ("nope(1)", "-:1:1: unknown function `nope`\nnope(1)\n^^^^\n"),
         (
             "throw Exception(\"no luck\")",
-            "Uncaught exception: no luck\n",
+            "Uncaught exception: no luck\nthrow Exception(\"no luck\")\n^\n  at line 1:1\n",
+        ),
+        ("function inner() { throw \"deep\"; }", ""),
+        ("function outer() { return inner(); }", ""),
+        // The line is that of the piece that declared the function.
+        (
+            "outer()",
+            "Uncaught exception: \"deep\"\nfunction inner() { throw \"deep\"; }\n                   ^\n  at inner (line 1:20)\n  at outer (line 1:27)\n  at line 1:1\n",
+        ),
+        (
+            "1 + $unknown",
+            "Uncaught exception: undefined variable $unknown on line 1 column 5\n1 + $unknown\n    ^\n",
         ),
         ("$a", "20\n"),
     ] {

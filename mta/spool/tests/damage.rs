@@ -310,7 +310,10 @@ fn a_newer_format_is_refused_by_name_and_left_as_it_is() {
             "{refused}"
         );
         let inspected = Inspection::open(Arc::new(disk.clone()), config(corrupt));
-        assert_eq!(inspected.map(drop).expect_err("refused").to_string(), refused);
+        assert_eq!(
+            inspected.map(drop).expect_err("refused").to_string(),
+            refused
+        );
     }
     assert!(read_file(&disk, path, 1 << 20).expect("read") == new);
     assert_eq!(files(&disk), segments);
