@@ -373,6 +373,10 @@ impl<'a> Builder<'a> {
         }
     }
 
+    #[expect(
+        clippy::vec_box,
+        reason = "they come off the parser's stack, which is kept narrow"
+    )]
     pub(crate) fn import_symbols(&mut self, symbols: Vec<Box<ImportSymbol>>) -> ImportWhat {
         for entry in &symbols {
             match (&entry.symbol, &entry.alias) {
