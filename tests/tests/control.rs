@@ -388,6 +388,165 @@ fn every_waiting_state_says_what_keeps_the_message_and_without_that_it_goes() {
 }
 
 #[test]
+fn messages_leave_as_files_and_come_back_here_or_elsewhere() {
+    let sink = Sink::start();
+    let (bundle, socket) = relay(&sink);
+    let server = Server::start(&bundle);
+    told(
+        &socket,
+        &["queue", "suspend", "add", "--all", "--id", "all"],
+    );
+    // One message with two recipients, which is two copies.
+    let mut client = Client::connect(server.address).unwrap();
+    for line in [
+        "EHLO c",
+        "MAIL FROM:<a@example.net>",
+        "RCPT TO:<one@x.example>",
+        "RCPT TO:<two@x.example>",
+        "DATA",
+    ] {
+        client.command(line).unwrap();
+    }
+    let mut content = CONTENT.to_vec();
+    content.extend_from_slice(b".\r\n");
+    client.write(&content).unwrap();
+    assert_eq!(client.reply().unwrap().code, 250);
+    let count = |state: &str| {
+        asked(&socket, &["queue", "list", "--state", state])["paging"]["total"].clone()
+    };
+    assert!(wait::until_true(SOON, || count("ACTIVE") == json!(2)));
+    let list = told(
+        &socket,
+        &[
+            "queue",
+            "list",
+            "-F",
+            "id",
+            "-F",
+            "recipient",
+            "--sort",
+            "recipient.localpart",
+        ],
+    );
+    let ids: Vec<&str> = list
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    let exported = told(&socket, &["queue", "export", ids[0]]);
+    assert!(
+        exported.ends_with("Subject: hello\r\n\r\nHello!\r\n"),
+        "{exported}"
+    );
+    assert!(exported.starts_with("Received:"), "{exported}");
+
+    // One copy alone is left, unless that is wanted; both together go.
+    let partial = ctl(&socket, &["queue", "unload", "--id", ids[0]]);
+    assert!(partial.stdout.is_empty(), "{partial:?}");
+    assert_eq!(count("ACTIVE"), json!(2));
+    let paths = told(
+        &socket,
+        &["queue", "unload", "--recipientdomain", "x.example"],
+    );
+    let paths: Vec<&str> = paths.lines().collect();
+    assert_eq!(paths.len(), 2, "{paths:?}");
+    assert!(wait::until_true(SOON, || asked(
+        &socket,
+        &["queue", "list"]
+    )
+    .get("items")
+    .is_none()));
+
+    // Back under the same id; a second time it is refused, or gets a new one.
+    let transaction = ids[0].split(':').next().unwrap();
+    assert_eq!(
+        told(&socket, &["queue", "load", paths[0]]).trim(),
+        transaction
+    );
+    assert!(wait::until_true(SOON, || count("ACTIVE") == json!(1)));
+    assert_eq!(
+        ctl(&socket, &["queue", "load", paths[0]]).status.code(),
+        Some(1)
+    );
+    let other = told(
+        &socket,
+        &["queue", "load", paths[0], "--reset-transactionid"],
+    );
+    assert_ne!(other.trim(), transaction);
+    let damaged = bundle.path().join("damaged");
+    let mut bytes = fs::read(paths[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&damaged, &bytes).unwrap();
+    assert_eq!(
+        ctl(&socket, &["queue", "load", damaged.to_str().unwrap()])
+            .status
+            .code(),
+        Some(1)
+    );
+    let eml = bundle.path().join("plain.eml");
+    fs::write(&eml, "From: <x@example.net>\nSubject: by hand\n\nbody\n").unwrap();
+    let line = [
+        "queue",
+        "load",
+        eml.to_str().unwrap(),
+        "--sender",
+        "x@example.net",
+        "--recipient",
+        "hand@y.example",
+        "--transportid",
+        "sink",
+    ];
+    told(&socket, &line);
+    assert!(wait::until_true(SOON, || count("ACTIVE") == json!(3)));
+    // A copy to somebody else; the original stays as it is.
+    let copied = told(
+        &socket,
+        &[
+            "queue",
+            "update",
+            "--recipient",
+            "hand@y.example",
+            "--duplicate",
+            "--set-recipient",
+            "copy@z.example",
+        ],
+    );
+    assert_eq!(copied, "1 messages changed\n");
+    assert!(wait::until_true(SOON, || count("ACTIVE") == json!(4)));
+    let top = told(&socket, &["top", "--count", "2", "--interval", "0.1"]);
+    assert!(
+        top.matches("QUEUES").count() == 2 && top.contains("4 (by priority 4, 0)"),
+        "{top}"
+    );
+    told(&socket, &["queue", "suspend", "delete", "all"]);
+    assert!(sink.wait_for(4, SOON), "{} arrived", sink.count());
+    let mut recipients: Vec<String> = sink
+        .messages()
+        .into_iter()
+        .flat_map(|message| message.to)
+        .collect();
+    recipients.sort();
+    let one = if paths[0].is_empty() {
+        ""
+    } else {
+        recipients[2].as_str()
+    };
+    assert_eq!(recipients, ["copy@z.example", "hand@y.example", one, one]);
+    let by_hand = sink
+        .messages()
+        .into_iter()
+        .find(|message| message.to == ["hand@y.example"])
+        .unwrap();
+    assert!(
+        by_hand
+            .content
+            .ends_with(b"Subject: by hand\r\n\r\nbody\r\n")
+    );
+    drop(server);
+}
+
+#[test]
 fn tables_json_and_requests_are_printed_as_asked() {
     let sink = Sink::start();
     let (bundle, socket) = relay(&sink);

@@ -1,7 +1,7 @@
 //! Messages on their way out of the queue and into it: `queue export`, `unload`, `load`, and the copies
 //! of `queue update --duplicate`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use angarium_control::proto::{
@@ -62,10 +62,21 @@ pub(super) async fn unload(
     let queue = &desk.backend.queue;
     let mut response = QueueUnloadResponse::default();
     let list = chosen(queue, &filter, 0).await?;
-    let mut chosen: HashMap<Uuid, usize> = HashMap::new();
+    let mut waiting: HashMap<Uuid, usize> = HashMap::new();
     for (id, working) in &list {
-        *chosen.entry(id.transaction).or_default() += usize::from(!working);
+        *waiting.entry(id.transaction).or_default() += usize::from(!working);
     }
+    // Counted before anything leaves.
+    let split = queue.inspect(move |queue| {
+        let stays = |(transaction, chosen): &(Uuid, usize)| {
+            queue.transaction(*transaction).count() > *chosen
+        };
+        let split = waiting.into_iter().filter(stays);
+        split
+            .map(|(transaction, _)| transaction)
+            .collect::<HashSet<Uuid>>()
+    });
+    let split = split.await.map_err(text)?;
     for (id, working) in list {
         if working {
             response.working += 1;
@@ -75,17 +86,7 @@ pub(super) async fn unload(
             }
             continue;
         }
-        let all = queue.inspect(move |queue| queue.transaction(id.transaction).count());
-        let some_stay = {
-            let left = chosen.get_mut(&id.transaction);
-            let all = all.await.map_err(text)?;
-            let stays = left.as_ref().is_some_and(|left| all > **left);
-            if let (Some(left), false) = (left, stays && !wanted.partial) {
-                *left = left.saturating_sub(1);
-            }
-            stays
-        };
-        if some_stay {
+        if split.contains(&id.transaction) {
             response.partial += 1;
             if !wanted.partial {
                 continue;

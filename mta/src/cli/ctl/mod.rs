@@ -7,6 +7,7 @@
 //! | `queue`, `changes` | `queue list`, `groupby`, `update` and the rest of the queue |
 //! | `policies` | `queue suspend` and `queue policy` |
 //! | `server` | `config`, `hsl`, `process-stats`, `resolver` |
+//! | `top` | counters as they change |
 //! | `table` | tables for people |
 //!
 //! Status 0: it worked; 1: the server refuses or the arguments are wrong; 2: nobody answers.
@@ -18,6 +19,7 @@ mod policies;
 mod queue;
 mod server;
 mod table;
+mod top;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +87,8 @@ enum What {
     },
     /// Counters of the server
     ProcessStats,
+    /// Counters of the server as they change
+    Top(top::Top),
     /// Name resolution
     Resolver {
         #[command(subcommand)]
@@ -183,6 +187,7 @@ async fn carry_out(args: CtlArgs) -> Result<(), Failure> {
         What::Config { command } => server::config(&mut ctl, command).await,
         What::Hsl { command } => server::hsl(&mut ctl, command).await,
         What::ProcessStats => server::process_stats(&mut ctl).await,
+        What::Top(args) => top::run(&mut ctl, &args).await,
         What::Resolver { command } => server::resolver(&mut ctl, command).await,
     }
 }
