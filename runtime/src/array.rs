@@ -609,6 +609,7 @@ impl Array {
     }
 
     /// As [`Array::entry_at`], without taking a copy of the key.
+    #[inline]
     #[must_use]
     pub fn entry_ref(&self, mut position: usize) -> Option<(KeyRef<'_>, &Value, usize)> {
         match &self.form {

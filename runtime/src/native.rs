@@ -442,6 +442,10 @@ impl<T: Task> Task for Begun<T> {
             None => self.task.resume(cx, input),
         }
     }
+
+    fn again(&mut self, cx: &mut Cx<'_>, answer: &mut Value, arguments: &mut [Value]) -> Again {
+        self.task.again(cx, answer, arguments)
+    }
 }
 
 /// A native that calls functions of the script.
@@ -453,6 +457,23 @@ pub trait Task {
     /// # Errors
     /// What the native itself throws.
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw>;
+
+    /// The short way from the answer of a callback to its next call: the same function, with as many arguments as the
+    /// last time, which are written to `arguments`. Whoever cannot tell them at once leaves it to [`Task::resume`].
+    fn again(&mut self, _: &mut Cx<'_>, _answer: &mut Value, _arguments: &mut [Value]) -> Again {
+        Again::Answer
+    }
+}
+
+/// What became of a short way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// The arguments of the next call are there.
+    Call,
+    /// Nothing was done: the task is resumed with the answer.
+    Answer,
+    /// The answer was taken: the task is resumed with [`Input::Start`].
+    Taken,
 }
 
 /// What a task is resumed with.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use angarium_runtime::array::{Array, Key, KeyHash, View};
 use angarium_runtime::convert::{loose_equal_counted, strict_equal_counted, truthy};
-use angarium_runtime::native::{Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
+use angarium_runtime::native::{Again, Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
 use angarium_runtime::object::Function;
 use angarium_runtime::pieces::{self, LARGE_ENTRIES, PIECE_BYTES, PIECE_ENTRIES};
 use angarium_runtime::value::Value;
@@ -393,6 +393,8 @@ struct Walk<S> {
     array: Value,
     position: usize,
     state: S,
+    /// The result of a walk that an answer has ended.
+    ended: Option<Value>,
     /// Takes an answer; a value ends the walk with that result.
     answer: Answer<S>,
     /// The result when every value was asked.
@@ -429,7 +431,29 @@ fn packed(array: &Value) -> Option<&[Value]> {
 }
 
 impl<S> Task for Walk<S> {
+    fn again(&mut self, cx: &mut Cx<'_>, answer: &mut Value, arguments: &mut [Value]) -> Again {
+        let next = packed(&self.array).and_then(|values| values.get(self.position));
+        let (Some(next), [place, ..]) = (next, arguments) else {
+            return Again::Answer;
+        };
+        place.clone_from(next);
+        let at = At {
+            array: &self.array,
+            position: self.position.saturating_sub(1),
+        };
+        self.ended = (self.answer)(&mut self.state, at, answer.take());
+        if self.ended.is_some() {
+            return Again::Taken;
+        }
+        self.position += 1;
+        cx.charge(1);
+        Again::Call
+    }
+
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
+        if let Some(result) = self.ended.take() {
+            return Ok(Step::Done(result));
+        }
         if let Input::Value(answer) = input {
             // The position is behind the entry that was asked about.
             let at = At {
@@ -482,6 +506,7 @@ fn walk<S: 'static>(
         array,
         position: 0,
         state,
+        ended: None,
         answer,
         done,
     }))
@@ -595,6 +620,18 @@ struct Reduce {
 }
 
 impl Task for Reduce {
+    fn again(&mut self, cx: &mut Cx<'_>, answer: &mut Value, arguments: &mut [Value]) -> Again {
+        let next = packed(&self.array).and_then(|values| values.get(self.position));
+        let (Some(next), [carry, value, ..]) = (next, arguments) else {
+            return Again::Answer;
+        };
+        value.clone_from(next);
+        std::mem::swap(carry, answer);
+        self.position += 1;
+        cx.charge(1);
+        Again::Call
+    }
+
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
         if let Input::Value(carry) = input {
             self.carry = Some(carry);
@@ -697,6 +734,24 @@ impl Sort {
 }
 
 impl Task for Sort {
+    fn again(&mut self, cx: &mut Cx<'_>, answer: &mut Value, arguments: &mut [Value]) -> Again {
+        let [first, second, ..] = arguments else {
+            return Again::Answer;
+        };
+        if truthy(answer) {
+            self.move_right();
+        } else {
+            self.move_left();
+        }
+        if self.left >= self.middle || self.right >= self.end {
+            return Again::Taken;
+        }
+        cx.charge(1);
+        *first = self.operand(self.right);
+        *second = self.operand(self.left);
+        Again::Call
+    }
+
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
         if let Input::Value(right_is_first) = input {
             if truthy(&right_is_first) {

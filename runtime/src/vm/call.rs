@@ -19,7 +19,7 @@ use crate::string::Str;
 use crate::value::Value;
 use crate::vm::execution::Exit;
 use crate::vm::fiber::{Consumer, Fiber, Frame, FrameKind, MAX_DEPTH, Running, Tick};
-use crate::vm::registers::{set, take, wipe};
+use crate::vm::registers::{copy, put, set, take, wipe};
 use crate::vm::unit::{Member, UnitRef};
 
 /// What is called.
@@ -285,74 +285,58 @@ impl Fiber {
         }
     }
 
-    /// `yield` in the running generator: takes its frame off and hands the value to the consumer.
-    pub(crate) fn yielded(&mut self, key: Option<Value>, value: Value) -> Result<Called, Throw> {
-        let Some(frame) = self.frames.pop() else {
+    /// `yield` in the running generator: takes its frame off and hands register `value` (and `key`) to the consumer.
+    pub(crate) fn yielded(&mut self, key: Option<u8>, value: u8) -> Result<Called, Throw> {
+        let (Some(frame), Some(running)) = (self.frames.pop(), self.generators.pop()) else {
             return Err(Throw::error("no generator runs"));
         };
-        let Some(running) = self.generators.pop() else {
-            return Err(Throw::error("no generator runs"));
-        };
-        let count = usize::from(self.proto(&frame).registers);
-        let base = frame.base as usize;
-        let window = self.stack.get_mut(base..base + count).unwrap_or_default();
-        let keyed = key.is_some();
-        let next = if keyed {
-            running.key
+        let (base, result) = (frame.base as usize, frame.result as usize);
+        let value = base + usize::from(value);
+        let automatic = running.key;
+        let next = if key.is_some() {
+            automatic
         } else {
-            running.key + 1.0
+            automatic + 1.0
         };
-        let key = key.unwrap_or(Value::Number(running.key));
-        if let Some(generator) = running.object.as_generator() {
-            let mut state = generator.state.borrow_mut();
-            state.status = Status::Suspended;
-            state.pc = frame.pc;
-            state.key = next;
-            for (slot, value) in window.iter_mut().zip(&mut state.registers) {
-                std::mem::swap(slot, value);
-            }
-        }
-        let result = frame.result as usize;
+        let key = key.map(|key| base + usize::from(key));
         match running.consumer {
-            Consumer::Method => {
-                let value = if keyed {
-                    Value::from(Array::from_list(vec![key, value]))
-                } else {
-                    value
-                };
-                self.hand_over(result, value)
-            }
             Consumer::ForEach => {
-                let Some(consumer) = self.frames.last().copied() else {
-                    return Ok(Called::Frame);
-                };
-                let instr = self
-                    .proto(&consumer)
-                    .code
-                    .get((consumer.pc as usize).wrapping_sub(1))
-                    .copied();
-                let Some(instr) = instr else {
-                    return Ok(Called::Frame);
-                };
-                let window = consumer.base as usize;
-                if instr.op == Op::NextPair {
-                    self.stack[window + usize::from(instr.b)] = key;
-                    self.stack[window + usize::from(instr.c)] = value;
-                } else {
-                    self.stack[window + usize::from(instr.b)] = value;
+                if let Some(consumer) = self.frames.last() {
+                    let counter = (consumer.pc as usize).wrapping_sub(1);
+                    let window = consumer.base as usize;
+                    if let Some(instr) = self.proto(consumer).code.get(counter).copied() {
+                        let place = window + usize::from(instr.b);
+                        if instr.op == Op::NextPair {
+                            match key {
+                                Some(key) => self.copy(place, key),
+                                None => put(&mut self.stack[place], automatic),
+                            }
+                            self.copy(window + usize::from(instr.c), value);
+                        } else {
+                            self.copy(place, value);
+                        }
+                    }
                 }
+                self.suspend(&running.object, &frame, next);
                 Ok(Called::Frame)
+            }
+            Consumer::Method => {
+                let value = self.stack[value].clone();
+                let value = match key {
+                    Some(key) => Array::from_list(vec![self.stack[key].clone(), value]).into(),
+                    None => value,
+                };
+                self.suspend(&running.object, &frame, next);
+                self.hand_over(result, value)
             }
             Consumer::Spread => {
                 // The list is in the result register; the generator goes on at once.
-                let mut list = std::mem::replace(&mut self.stack[result], Value::Undefined);
-                let key = if keyed {
-                    crate::array::Key::cast(&key)
-                } else {
-                    None
-                };
+                let value = self.stack[value].clone();
+                let key = key.and_then(|key| crate::array::Key::cast(&self.stack[key]));
+                self.suspend(&running.object, &frame, next);
+                let mut list = take(&mut self.stack[result]);
                 let added = crate::vm::ops::array::append(&mut list, key, value, &mut self.cx());
-                self.stack[result] = list;
+                set(&mut self.stack[result], list);
                 added?;
                 if crate::memory::exceeded() {
                     return Err(Throw::limit("memory"));
@@ -363,6 +347,32 @@ impl Fiber {
                 }
                 self.resume_generator(&running.object, Consumer::Spread, base, result)
             }
+        }
+    }
+
+    /// Register `to` of the stack := register `from`
+    #[inline]
+    fn copy(&mut self, to: usize, from: usize) {
+        if let Ok([to, from]) = self.stack.get_disjoint_mut([to, from]) {
+            copy(to, from);
+        }
+    }
+
+    /// Takes the registers of a generator off the stack until it goes on behind its `yield`.
+    #[inline]
+    fn suspend(&mut self, object: &Object, frame: &Frame, key: f64) {
+        let Some(generator) = object.as_generator() else {
+            return;
+        };
+        let mut state = generator.state.borrow_mut();
+        state.status = Status::Suspended;
+        state.pc = frame.pc;
+        state.key = key;
+        let base = frame.base as usize;
+        let window = self.stack.get_mut(base..base + state.registers.len());
+        let window = window.unwrap_or_default();
+        for (slot, value) in window.iter_mut().zip(&mut state.registers) {
+            std::mem::swap(slot, value);
         }
     }
 

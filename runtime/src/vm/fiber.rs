@@ -29,8 +29,10 @@ pub const MAX_DEPTH: usize = 512;
 /// Fuel between two looks at the budgets.
 const QUANTUM: i64 = 256;
 
-/// What a frame is.
+/// What a frame is. As wide as the fields beside it: a frame is copied in words, and a narrower one in a word that
+/// was just written would hold the processor up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum FrameKind {
     /// A function of a script.
     Script,
@@ -129,8 +131,9 @@ pub(crate) struct Running {
     pub key: f64,
 }
 
-/// Who wants the next value of a generator.
+/// Who wants the next value of a generator. A word wide, as [`FrameKind`].
 #[derive(Clone, Copy)]
+#[repr(u64)]
 pub(crate) enum Consumer {
     /// The `foreach` instruction that the frame below has just executed.
     ForEach,

@@ -14,7 +14,7 @@ use crate::convert::exact_int32;
 use crate::generator::Generator;
 use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Library;
-use crate::native::{Args, Cx, Heavy, Imp, Input, Native, NativeFn, PlainFn, Throw};
+use crate::native::{Again, Args, Cx, Heavy, Imp, Input, Native, NativeFn, PlainFn, Throw};
 use crate::object::{Function, Object};
 use crate::value::{ArrayRef, Value};
 use crate::vm::call::Called;
@@ -733,13 +733,43 @@ impl Fiber {
                                 && done.kind == FrameKind::Script
                                 && caller.kind == FrameKind::Task
                             {
-                                self.frames.pop();
-                                let value = match instr.op {
+                                let mut answer = match instr.op {
                                     Op::Return => take(&mut regs[r(instr.a)]),
                                     _ => Value::None,
                                 };
+                                let mut again = Again::Answer;
+                                if self.quantum > 1
+                                    && !proto.rest
+                                    && !proto.this
+                                    && let Some(task) = self.tasks.last_mut()
+                                {
+                                    let cx = &mut Cx {
+                                        host: &self.host,
+                                        library: &library,
+                                        fuel: &mut self.quantum,
+                                    };
+                                    let declared = usize::from(proto.declared);
+                                    let places = regs.get_mut(..declared).unwrap_or_default();
+                                    // Parameters that are not given again are undefined.
+                                    wipe(places);
+                                    again = task.again(cx, &mut answer, places);
+                                    if again == Again::Call {
+                                        // The frame stays, and so do the cells of captured variables.
+                                        let kept = declared + usize::from(proto.captures);
+                                        let used = kept..usize::from(proto.registers);
+                                        wipe(regs.get_mut(used).unwrap_or_default());
+                                        self.quantum -= 1;
+                                        pc = 0;
+                                        continue 'op;
+                                    }
+                                }
+                                self.frames.pop();
                                 wipe(&mut regs[..usize::from(proto.registers)]);
-                                match self.advance(Input::Value(value)) {
+                                let input = match again {
+                                    Again::Taken => Input::Start,
+                                    _ => Input::Value(answer),
+                                };
+                                match self.advance(input) {
                                     Ok(Called::Value(_) | Called::Frame) => continue 'frame,
                                     Ok(Called::Exit(exit)) => return exit,
                                     Err(throw) => match self.unwind(throw) {

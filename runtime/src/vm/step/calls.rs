@@ -137,17 +137,6 @@ impl Fiber {
                     self.host.output.echo(text.as_bytes());
                 }
             },
-            Op::Yield | Op::YieldPair => {
-                let (key, value) = if instr.op == Op::Yield {
-                    (None, regs[r(instr.a)].clone())
-                } else {
-                    (Some(regs[r(instr.a)].clone()), regs[r(instr.b)].clone())
-                };
-                return Ok(match self.yielded(key, value)? {
-                    Called::Exit(exit) => Next::Exit(exit),
-                    Called::Value(_) | Called::Frame => Next::Frame,
-                });
-            }
             Op::Enter => {
                 let name = regs[r(instr.a)].clone();
                 let (mark, value) = self.enter_barrier(&name, instr.c == 1)?;
@@ -165,6 +154,18 @@ impl Fiber {
             }
         }
         Ok(Next::Go)
+    }
+
+    /// Hands a value to the consumer of the running generator.
+    pub(super) fn step_yield(&mut self, instr: Instr) -> Stepped {
+        let (key, value) = match instr.op {
+            Op::Yield => (None, instr.a),
+            _ => (Some(instr.a), instr.b),
+        };
+        Ok(match self.yielded(key, value)? {
+            Called::Exit(exit) => Next::Exit(exit),
+            Called::Value(_) | Called::Frame => Next::Frame,
+        })
     }
 
     /// Leaves the running frame for whatever called it.

@@ -118,7 +118,6 @@ impl Fiber {
                 };
                 put_back(done, &mut regs[r(instr.b)], value)?;
             }
-            Op::SetPath | Op::Update => return self.step_path(instr, here),
             Op::UnsetPath => {
                 let steps = path::resolve(steps_of(instr, here), regs, here.constants);
                 let was = path::variable(&mut regs[r(instr.b)], |base| {
@@ -167,7 +166,7 @@ impl Fiber {
     }
 
     /// Writes to a place that a path leads to.
-    fn step_path(&mut self, instr: Instr, here: &Here<'_>) -> Stepped {
+    pub(super) fn step_path(&mut self, instr: Instr, here: &Here<'_>) -> Stepped {
         let regs = window(&mut self.stack, here.base);
         let cx = cx!(self);
         let steps = steps_of(instr, here);

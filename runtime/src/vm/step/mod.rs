@@ -200,8 +200,6 @@ impl Fiber {
             | Op::MoveIndexK
             | Op::Push
             | Op::MovePush
-            | Op::SetPath
-            | Op::Update
             | Op::UnsetPath
             | Op::NewArray
             | Op::List
@@ -211,9 +209,10 @@ impl Fiber {
             | Op::Rest
             | Op::InitProperty => self.step_element(instr, here),
 
-            Op::Spread | Op::SpreadArgs | Op::Iterate | Op::Next | Op::NextPair => {
-                self.step_iteration(instr, here)
-            }
+            Op::SetPath | Op::Update => self.step_path(instr, here),
+
+            Op::Spread | Op::SpreadArgs | Op::Iterate => self.step_iteration(instr, here),
+            Op::Next | Op::NextPair => self.step_next(instr, here),
 
             Op::Call
             | Op::CallValue
@@ -242,10 +241,9 @@ impl Fiber {
             | Op::NoArm
             | Op::Echo
             | Op::Fail
-            | Op::Yield
-            | Op::YieldPair
             | Op::Enter
             | Op::Leave => self.step_call(instr, here),
+            Op::Yield | Op::YieldPair => self.step_yield(instr),
         }
     }
 
