@@ -9,7 +9,8 @@ use crate::Span;
 use crate::bytecode::{Const, Op, PathOp, Step};
 use crate::compile::Compiler;
 use crate::compile::code::Place;
-use crate::compile::expr::{Operand, writes_variables};
+use crate::compile::effects::writes_variables;
+use crate::compile::expr::Operand;
 
 /// An element that is written: where the chain starts, and its steps.
 struct Path {
@@ -593,7 +594,7 @@ impl Compiler<'_> {
                 }
                 LinkKind::Index(index) => {
                     let mut later: Vec<&Expr> = others.to_vec();
-                    later.extend(links[at + 1..].iter().flat_map(super::expr::link_exprs));
+                    later.extend(links[at + 1..].iter().flat_map(super::effects::link_exprs));
                     match self.operand(index, &later) {
                         Operand::Const(key) => Step::Const(self.constant(key)),
                         // The variable may become an array before its key is read: `$a[$a] = 1`.

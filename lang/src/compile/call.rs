@@ -9,7 +9,8 @@ use crate::Span;
 use crate::builtins::Builtin;
 use crate::bytecode::{Const, Op};
 use crate::compile::code::int;
-use crate::compile::expr::{Operand, writes_variables};
+use crate::compile::effects::writes_variables;
+use crate::compile::expr::Operand;
 use crate::compile::{Compiler, Named, arity_message};
 
 /// The options of `cache` (language.md 15.1).
@@ -83,7 +84,7 @@ impl Compiler<'_> {
                 self.call_known(&named, &name, args, base.span)
             }
             None => {
-                let later: Vec<&Expr> = links.iter().flat_map(super::expr::link_exprs).collect();
+                let later: Vec<&Expr> = links.iter().flat_map(super::effects::link_exprs).collect();
                 let operand = self.operand(base, &later);
                 self.in_register(operand)
             }
@@ -376,7 +377,7 @@ impl Compiler<'_> {
     /// Finds the errors in the arguments of a call that is not compiled.
     fn check_arguments(&mut self, links: &[Link]) {
         let mark = self.mark();
-        for expr in links.iter().flat_map(super::expr::link_exprs) {
+        for expr in links.iter().flat_map(super::effects::link_exprs) {
             self.expr(expr);
             self.reset(mark);
         }
@@ -415,7 +416,7 @@ impl Compiler<'_> {
                 ExprKind::Variable(other) if **other == *name && arg.spread.is_none() => {
                     direct += 1
                 }
-                _ if super::expr::mentions(&arg.value, name) => return None,
+                _ if super::effects::mentions(&arg.value, name) => return None,
                 _ => {}
             }
             if writes_variables(&arg.value) {

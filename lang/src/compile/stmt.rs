@@ -6,7 +6,7 @@ use angarium_syntax::ast::{
 
 use crate::bytecode::{Handler, Op};
 use crate::compile::code::{Barrier, Place};
-use crate::compile::expr::writes_variables;
+use crate::compile::effects::writes_variables;
 use crate::compile::{Compiler, Role};
 
 impl Compiler<'_> {
