@@ -7,6 +7,7 @@
 
 mod bundle;
 mod course;
+mod guide;
 mod notices;
 mod policies;
 mod pooling;

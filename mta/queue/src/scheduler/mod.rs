@@ -352,6 +352,9 @@ pub struct Scheduler<G> {
     timer: Option<Timestamp>,
     outputs: VecDeque<Output>,
     draining: bool,
+    /// Events since every item was last looked at.
+    #[cfg(debug_assertions)]
+    events: usize,
 }
 
 /// The place of an item before predelivery: high priority first, then by arrival.
@@ -448,6 +451,8 @@ impl<G: Gate> Scheduler<G> {
             timer: None,
             outputs: VecDeque::new(),
             draining: false,
+            #[cfg(debug_assertions)]
+            events: 0,
         }
     }
 
@@ -461,6 +466,8 @@ impl<G: Gate> Scheduler<G> {
         self.pass_time(now);
         self.pump(now);
         self.set_timer();
+        #[cfg(debug_assertions)]
+        self.assert_none_forgotten();
         result
     }
 

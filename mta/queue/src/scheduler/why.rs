@@ -146,6 +146,21 @@ impl<G: Gate> Scheduler<G> {
         findings
     }
 
+    /// Fails if there is an item that nothing will move. Every item is looked at once in as many events
+    /// as keep the cost of an event the same however many there are.
+    #[cfg(debug_assertions)]
+    pub(super) fn assert_none_forgotten(&mut self) {
+        self.events += 1;
+        if self.events < 64 + 4 * self.index.len() {
+            return;
+        }
+        self.events = 0;
+        for (slot, item) in self.index.iter() {
+            let what = self.misplaced(slot, self.index.state(slot));
+            debug_assert_eq!(what, None, "{}", item.id);
+        }
+    }
+
     /// Why nothing will move the item, if so.
     fn misplaced(&self, slot: crate::index::Slot, state: State) -> Option<&'static str> {
         let work = self.work.get(slot);

@@ -237,3 +237,178 @@ proptest! {
         }
     }
 }
+
+/// A condition that was set at run time, as the model keeps it.
+#[derive(Clone, Debug)]
+struct ModelDynamic {
+    id: u64,
+    fields: [bool; 4],
+    /// For one of the MX (by number, or for both of the group), or for all.
+    mx: Option<u8>,
+    concurrency: u32,
+    ends: u64,
+    /// What the counters of a policy of its own begin with.
+    born: usize,
+}
+
+/// A pick-up with the counters that it was counted under.
+#[derive(Clone, Debug)]
+struct Counted {
+    values: [u8; 4],
+    over: bool,
+    /// Static policies by place; those that exist for conditions by their fields and birth.
+    under: Vec<(Option<usize>, [bool; 4], usize)>,
+}
+
+const GROUPED: [u8; 2] = [2, 3];
+
+/// Values 2 and 3 of the MX are one group in static policies that group.
+fn rolled(policy_groups: bool, values: [u8; 4]) -> [u8; 4] {
+    let mut values = values;
+    if policy_groups && GROUPED.contains(&values[1]) {
+        values[1] = GROUPED[0];
+    }
+    values
+}
+
+fn same(fields: [bool; 4], one: [u8; 4], two: [u8; 4]) -> bool {
+    (0..4).all(|n| !fields[n] || one[n] == two[n])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Concurrency under conditions and suspends that come, change, go and end meanwhile, with
+    /// groups: the gate passes exactly what a model passes that keeps every pick-up.
+    #[test]
+    fn changes_at_run_time_agree_with_the_model(
+        list in prop::collection::vec((any::<[bool; 4]>(), any::<bool>(), prop::option::of(0u32..4)), 0..3),
+        steps in prop::collection::vec(
+            (0u64..5, any::<[u8; 4]>(), 0u8..16, any::<[bool; 4]>(), 0u32..4, 1u64..30), 1..150),
+    ) {
+        let specs = list.iter().map(|(fields, groups, most)| {
+            let chosen = VARIED.iter().zip(*fields).filter(|(_, chosen)| *chosen);
+            PolicySpec {
+                fields: chosen
+                    .map(|(field, _)| match (field, groups) {
+                        (Field::RemoteMx, true) => grouped(*field, "g", &["mx2.test", "mx3.test"]),
+                        _ => FieldSpec { field: *field, groups: vec![] },
+                    })
+                    .collect(),
+                default: most.map(|most| block(Some(most), None)),
+                ..PolicySpec::default()
+            }
+        });
+        let mut gate = policies(specs.collect());
+        let (mut now, mut next_id) = (0u64, 0u64);
+        let mut dynamics: Vec<ModelDynamic> = Vec::new();
+        let mut suspended: Vec<(u8, u64)> = Vec::new();
+        let mut events: Vec<Counted> = Vec::new();
+        let mut open: Vec<(usize, Grant)> = Vec::new();
+        for (pause, values, what, fields, most, ttl) in steps {
+            now += pause;
+            let values = values.map(|value| value % 4);
+            dynamics.retain(|of| of.ends > now);
+            suspended.retain(|(_, ends)| *ends > now);
+            match what {
+                0 | 1 => {
+                    let mx = fields[1].then_some(values[1]);
+                    let chosen = VARIED.iter().zip(fields).filter(|(_, chosen)| *chosen);
+                    let spec = DynamicSpec {
+                        fields: chosen.map(|(field, _)| *field).collect(),
+                        when: mx.map_or_else(Vec::new, |mx| when(&[(Field::RemoteMx, &format!("mx{mx}.test"))])),
+                        then: block(Some(most), None),
+                        ttl: Some(Duration::from_secs(ttl)),
+                        update: true,
+                        ..DynamicSpec::default()
+                    };
+                    gate.set_policy(spec, format!("p{next_id}").as_str().into(), at(now)).unwrap();
+                    // A policy of its own lives as long as there are conditions for its fields.
+                    let kin = dynamics.iter().find(|of| of.fields == fields);
+                    let born = kin.map_or(events.len(), |of| of.born);
+                    let known = dynamics.iter().position(|of| of.fields == fields && of.mx == mx);
+                    let id = known.map_or(next_id, |place| dynamics.remove(place).id);
+                    next_id += 1;
+                    dynamics.push(ModelDynamic { id, fields, mx, concurrency: most, ends: now + ttl, born });
+                    continue;
+                }
+                2 if !dynamics.is_empty() => {
+                    let gone = dynamics.remove(usize::from(values[0]) % dynamics.len());
+                    let id = format!("p{}", gone.id);
+                    prop_assert!(gate.delete_policy(&id.as_str().into()).is_some());
+                    continue;
+                }
+                3 => {
+                    let spec = SuspendSpec {
+                        when: when(&[(Field::RemoteMx, &format!("mx{}.test", values[1]))]),
+                        ..SuspendSpec::default()
+                    };
+                    let suspend = suspend_of(spec, None, Some(Duration::from_secs(ttl)));
+                    gate.set_suspend(suspend, format!("s{next_id}").as_str().into(), at(now)).unwrap();
+                    next_id += 1;
+                    suspended.retain(|(mx, _)| *mx != values[1]);
+                    suspended.push((values[1], now + ttl));
+                    continue;
+                }
+                4..8 if !open.is_empty() => {
+                    let (event, grant) = open.remove(usize::from(values[0]) % open.len());
+                    gate.release(grant.ticket, Release::Finished, at(now), &mut Vec::new());
+                    events[event].over = true;
+                    continue;
+                }
+                _ => {}
+            }
+            // What applies: the newest condition that fits, else the default; then policies of
+            // conditions without a static one.
+            let fits = |of: &&ModelDynamic, groups: bool| of.mx.is_none_or(|mx| {
+                let one = rolled(groups, [0, mx, 0, 0])[1];
+                one == rolled(groups, values)[1]
+            });
+            let mut passes = suspended.iter().all(|(mx, _)| *mx != values[1]);
+            let mut under = Vec::new();
+            for (place, (fields, groups, default)) in list.iter().enumerate() {
+                let mine = dynamics.iter().filter(|of| of.fields == *fields);
+                let newest = mine.rev().find(|of| fits(of, *groups)).map(|of| of.concurrency);
+                let Some(most) = newest.or(*default) else { continue };
+                let name = (Some(place), *fields, 0);
+                let in_use = events.iter().filter(|event| !event.over && event.under.contains(&name)
+                    && same(*fields, rolled(*groups, event.values), rolled(*groups, values))).count();
+                passes &= in_use < most as usize;
+                under.push(name);
+            }
+            let mut own: Vec<&ModelDynamic> = dynamics
+                .iter()
+                .filter(|of| list.iter().all(|(fields, ..)| *fields != of.fields))
+                .collect();
+            own.reverse();
+            let mut seen = Vec::new();
+            for of in own {
+                if seen.contains(&of.fields) || !fits(&of, false) {
+                    continue;
+                }
+                seen.push(of.fields);
+                let name = (None, of.fields, of.born);
+                let in_use = events.iter().filter(|event| !event.over && event.under.contains(&name)
+                    && same(of.fields, event.values, values)).count();
+                passes &= in_use < of.concurrency as usize;
+                under.push(name);
+            }
+            let mut fields = to(&format!("mx{}.test", values[1]));
+            fields.jobid = Some(format!("job{}", values[2]).into());
+            fields.recipientdomain = Some(format!("d{}.test", values[3]).into());
+            let local = ["198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4"];
+            fields.sources = sources(&[local[usize::from(values[0])]], true);
+            match gate.admit(&fields, at(now)) {
+                Ok(grant) => {
+                    prop_assert!(passes, "passed beyond a limit: {:?}", dynamics);
+                    open.push((events.len(), grant));
+                    events.push(Counted { values, over: false, under });
+                }
+                Err(blocked) => {
+                    prop_assert!(!passes, "blocked without a reason: {:?} {:?}", blocked, dynamics);
+                    prop_assert!(gate.explain(blocked.limit).is_some());
+                }
+            }
+        }
+    }
+}
