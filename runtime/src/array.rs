@@ -8,6 +8,7 @@ use crate::dict::Dict;
 use crate::frozen::{FrozenArray, FrozenKey, Pin};
 use crate::graveyard;
 use crate::memory;
+use crate::pieces::LARGE_ENTRIES;
 use crate::string::{Str, hash_bytes, hash_seed};
 use crate::value::Value;
 
@@ -299,6 +300,13 @@ impl Array {
         Array::from_list(Vec::with_capacity(capacity))
     }
 
+    /// An empty array whose entries have keys of their own.
+    pub(crate) fn keyed() -> Array {
+        let mut array = Array::new();
+        array.make_hash();
+        array
+    }
+
     /// A list of `values` under the keys 0…n−1.
     #[must_use]
     pub fn from_list(values: Vec<Value>) -> Array {
@@ -508,6 +516,27 @@ impl Array {
                 &mut values[last]
             }
             Form::Hash { .. } => unreachable!("the hash form returned above"),
+        }
+    }
+
+    /// Whether this is a long packed list in which an entry for `key` cannot be made.
+    pub(crate) fn is_large_list_without(&self, key: &Key) -> bool {
+        match &self.form {
+            Form::List(values) if values.len() >= LARGE_ENTRIES => {
+                !matches!(key, Key::Integer(at) if (0..=values.len() as i64).contains(at))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether one more entry makes the array move, and that takes long.
+    #[inline]
+    pub(crate) fn is_full_and_large(&self) -> bool {
+        match &self.form {
+            Form::List(values) => {
+                values.len() == values.capacity() && values.len() >= LARGE_ENTRIES
+            }
+            Form::Hash { dict, .. } => dict.is_full() && dict.places().len() >= LARGE_ENTRIES,
         }
     }
 
@@ -830,6 +859,14 @@ impl<'a> View<'a> {
                 Form::Hash { dict, .. } => Values::Hash(dict.places().iter()),
             },
             View::Frozen(array, pin) => Values::Frozen(0, array, pin),
+        }
+    }
+
+    /// Whether this is a packed list.
+    pub(crate) fn is_packed(self) -> bool {
+        match self {
+            View::Local(array) => array.as_list().is_some(),
+            View::Frozen(array, _) => array.is_list(),
         }
     }
 

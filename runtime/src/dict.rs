@@ -162,6 +162,14 @@ impl Dict {
         std::mem::take(&mut self.entries)
     }
 
+    /// Whether there is no room for one more.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        let index = self.index.as_ref();
+        self.entries.len() == self.entries.capacity()
+            || index.is_some_and(|index| index.len() == index.capacity())
+    }
+
     /// Makes room for `more` entries.
     pub fn reserve(&mut self, more: usize) {
         self.entries.reserve(more);

@@ -39,7 +39,9 @@ pub struct Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        if self.bytes > graveyard::LARGE_BYTES || self.arrays.len() > graveyard::LARGE_ENTRIES {
+        if self.strings.len().max(self.arrays.len()) > graveyard::LARGE_ENTRIES
+            || self.bytes > LARGE_BYTES
+        {
             graveyard::bury_tree(
                 std::mem::take(&mut self.strings),
                 std::mem::take(&mut self.arrays),

@@ -1,7 +1,7 @@
 //! How values are freed: deep structures without recursion, large ones in pieces.
 //!
-//! Freeing a gibibyte, or a million small things, takes longer than a script may keep its worker. Whoever drops a large
-//! value or one that holds others puts it here. A little is freed at once; the rest waits until the execution has given
+//! Freeing a million small things takes longer than a script may keep its worker. Whoever drops a value that holds others
+//! puts them here. (One block of memory is given back at once however large it is: that is the allocator's matter.) A little is freed at once; the rest waits until the execution has given
 //! others their turn, and the execution waits until nothing is left ([`crate::Execution::run`]). So an execution never
 //! has more garbage than it had values, and what is freed counts for the account that it was charged to.
 //!
@@ -11,47 +11,26 @@
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 
-use crate::frozen::{FrozenArray, FrozenValue};
+use crate::frozen::FrozenArray;
 use crate::value::Value;
 
-/// Units that one step of freeing takes: about a fifth of a millisecond. A unit is a value or [`BYTES`] of memory.
+/// Units that one step of freeing takes: about a fifth of a millisecond. A unit is a value.
 pub(crate) const PIECE: usize = 4096;
-/// Memory that is worth a unit when it is given back.
-const BYTES: usize = 512;
 /// Lists and tables with more entries are freed in pieces.
 pub(crate) const LARGE_ENTRIES: usize = 1024;
-/// Texts with more bytes are freed in pieces.
-pub(crate) const LARGE_BYTES: usize = 1 << 20;
 /// Values that are freed between two looks at the units left.
 const STEP: usize = 64;
-/// Entries of a list whose memory is given back at once.
-const RETURN: usize = LARGE_BYTES / size_of::<Value>();
 
 /// Something large that is freed piece by piece.
 enum Remains {
-    /// The values of a list; its memory goes with them, from the end.
+    /// The values of a list.
     List(Vec<Value>),
     /// What a table held: each step drops the key of an entry and gives its value.
     Entries(Box<dyn Iterator<Item = Value>>),
-    /// The buffer of a text.
-    Bytes(Vec<u8>),
     /// The texts of a frozen tree.
     Texts(Vec<Box<[u8]>>),
     /// The arrays of a frozen tree.
     Arrays(Vec<FrozenArray>),
-    /// The values of such an array, which need nothing but memory.
-    Frozen(Vec<FrozenValue>),
-}
-
-/// Gives the memory of a vector whose elements need nothing else back from the end.
-fn give_back<T>(values: &mut Vec<T>, units: &mut usize) -> bool {
-    while *units > 0 && !values.is_empty() {
-        let rest = values.len().saturating_sub(LARGE_BYTES / size_of::<T>());
-        values.truncate(rest);
-        values.shrink_to(rest);
-        *units = units.saturating_sub(LARGE_BYTES / BYTES);
-    }
-    !values.is_empty()
 }
 
 impl Remains {
@@ -63,10 +42,6 @@ impl Remains {
                     let rest = values.len().saturating_sub(STEP);
                     values.truncate(rest);
                     *units = units.saturating_sub(STEP + SPENT.take());
-                    if values.capacity() - rest > RETURN {
-                        values.shrink_to(rest);
-                        *units = units.saturating_sub(RETURN * size_of::<Value>() / BYTES);
-                    }
                 }
                 !values.is_empty()
             }
@@ -79,16 +54,12 @@ impl Remains {
                 }
                 true
             }
-            Remains::Bytes(bytes) => give_back(bytes, units),
-            Remains::Frozen(values) => give_back(values, units),
             Remains::Texts(texts) => {
                 while *units > 0
                     && let Some(text) = texts.pop()
                 {
-                    *units = units.saturating_sub(1 + text.len() / BYTES);
-                    if text.len() > LARGE_BYTES {
-                        bury_bytes(text.into_vec());
-                    }
+                    *units = units.saturating_sub(1);
+                    drop(text);
                 }
                 !texts.is_empty()
             }
@@ -96,19 +67,11 @@ impl Remains {
                 while *units > 0
                     && let Some(array) = arrays.pop()
                 {
-                    match array {
-                        FrozenArray::List(values) => {
-                            *units = units.saturating_sub(1 + values.len() / 32);
-                            if values.len() > RETURN {
-                                put_remains(Remains::Frozen(values.into_vec()));
-                            }
-                        }
-                        FrozenArray::Hash(table) => {
-                            *units = units.saturating_sub(1);
-                            if table.len() > LARGE_ENTRIES {
-                                bury_entries(table.into_iter().map(|_| Value::None));
-                            }
-                        }
+                    *units = units.saturating_sub(1);
+                    if let FrozenArray::Hash(table) = array
+                        && table.len() > LARGE_ENTRIES
+                    {
+                        bury_entries(table.into_iter().map(|_| Value::None));
                     }
                 }
                 !arrays.is_empty()
@@ -229,12 +192,6 @@ pub(crate) fn bury_entries(entries: impl Iterator<Item = Value> + 'static) {
     put_remains(Remains::Entries(Box::new(entries)));
 }
 
-/// Frees the buffer of a large text.
-#[cold]
-pub(crate) fn bury_bytes(bytes: Vec<u8>) {
-    put_remains(Remains::Bytes(bytes));
-}
-
 /// Frees the texts and arrays of a frozen tree.
 #[cold]
 pub(crate) fn bury_tree(texts: Vec<Box<[u8]>>, arrays: Vec<FrozenArray>) {
@@ -327,7 +284,6 @@ mod tests {
     use super::*;
     use crate::array::Array;
     use crate::memory::{self, Account};
-    use crate::string::Str;
 
     /// Drops `value` under an account and gives how many pieces it took, and what stays charged.
     fn pieces(value: impl FnOnce() -> Value) -> (usize, usize) {
@@ -366,9 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_and_a_large_table_are_freed_in_pieces() {
-        let text = || Value::String(Str::from_vec(vec![b'x'; 64 << 20]));
-        assert!(pieces(text).0 >= 16);
+    fn a_large_table_is_freed_in_pieces() {
         let table = || {
             let mut array = Array::new();
             for number in 0..50_000 {

@@ -20,6 +20,7 @@ use crate::library::Library;
 use crate::memory;
 use crate::native::{Args, ClassDecl, ClassId, Cx, FnDecl, Outcome, Throw};
 use crate::object::{NativeIterator, NativeObject, Object};
+use crate::pieces::{LARGE_ENTRIES, PIECE_ENTRIES};
 use crate::string::{Str, hash_bytes};
 use crate::value::{Kind, Value};
 use crate::vm::add_values;
@@ -99,6 +100,12 @@ impl Equivalent<SharedKey> for Key<'_> {
     }
 }
 
+/// A key on its way from a table to another.
+enum OwnKey {
+    String(Str),
+    Word(u64),
+}
+
 /// The entries of a table of this thread, by the kind of its keys.
 enum Entries {
     Strings(IndexMap<Str, Value, KeyHash>),
@@ -174,6 +181,54 @@ impl Entries {
             (Entries::Words(entries), Key::Word(word)) => drop(entries.insert(word, value)),
             (Entries::Strings(entries), Key::String(string)) => {
                 drop(entries.insert(string.clone(), value));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether there is no room for one more, and there are many.
+    fn is_full_and_large(&self) -> bool {
+        let (len, capacity) = match self {
+            Entries::Strings(entries) => (entries.len(), entries.capacity()),
+            Entries::Words(entries) => (entries.len(), entries.capacity()),
+        };
+        len == capacity && len >= LARGE_ENTRIES
+    }
+
+    /// An empty one for the same keys.
+    fn with_twice_the_room(&self) -> Entries {
+        match self {
+            Entries::Strings(entries) => {
+                let capacity = entries.len() * 2;
+                Entries::Strings(IndexMap::with_capacity_and_hasher(capacity, KeyHash))
+            }
+            Entries::Words(entries) => {
+                let capacity = entries.len() * 2;
+                Entries::Words(IndexMap::with_capacity_and_hasher(capacity, KeyHash))
+            }
+        }
+    }
+
+    fn into_entries(self) -> Box<dyn Iterator<Item = (OwnKey, Value)>> {
+        match self {
+            Entries::Strings(entries) => Box::new(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (OwnKey::String(key), value)),
+            ),
+            Entries::Words(entries) => Box::new(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (OwnKey::Word(key), value)),
+            ),
+        }
+    }
+
+    fn insert_owned(&mut self, key: OwnKey, value: Value) {
+        match (self, key) {
+            (Entries::Words(entries), OwnKey::Word(word)) => drop(entries.insert(word, value)),
+            (Entries::Strings(entries), OwnKey::String(string)) => {
+                drop(entries.insert(string, value));
             }
             _ => {}
         }
@@ -786,6 +841,47 @@ fn table<'a>(args: &Args<'a>) -> Result<&'a Rc<Table>, Throw> {
 }
 
 impl Table {
+    /// Whether one more entry makes the table move, and that takes long and fits into the budget.
+    fn must_grow(&self, key: Key<'_>) -> bool {
+        let state = self.state.borrow();
+        let State::Local(entries) = &*state else {
+            return false;
+        };
+        entries.is_full_and_large()
+            && self.find(entries, key).is_none()
+            && !memory::would_exceed(entries.bytes() * 2)
+    }
+
+    /// Moves the entries to a table with room for twice as many, in pieces, and then does what was to be done.
+    fn grow(
+        table: &Rc<Table>,
+        mut then: impl FnMut(&mut Cx<'_>) -> Result<Value, Throw> + 'static,
+    ) -> Throw {
+        let table = Rc::clone(table);
+        let old = table.state.replace(State::Local(Entries::new(table.keys)));
+        let State::Local(old) = old else {
+            return Throw::error("not a table");
+        };
+        let mut new = old.with_twice_the_room();
+        let mut rest = Some(old.into_entries());
+        Throw::pieces(move |cx: &mut Cx<'_>| {
+            if let Some(entries) = &mut rest {
+                cx.charge(PIECE_ENTRIES);
+                for _ in 0..PIECE_ENTRIES {
+                    let Some((key, value)) = entries.next() else {
+                        rest = None;
+                        let new = std::mem::replace(&mut new, Entries::new(table.keys));
+                        table.state.replace(State::Local(new));
+                        return Ok(None);
+                    };
+                    new.insert_owned(key, value);
+                }
+                return Ok(None);
+            }
+            then(cx).map(Some)
+        })
+    }
+
     /// Adds or replaces an entry; whether the key is new.
     fn put(&self, key: Key<'_>, value: Value, cx: &mut Cx<'_>) -> Result<bool, Throw> {
         // What was there is dropped when the table is free again: it may lead back to it.
@@ -839,7 +935,20 @@ fn map_set(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
     let table = table(&args)?;
     let key = table.key(args.get(0))?;
     table.check_value(&value)?;
+    if table.must_grow(key) {
+        return Err(put_later(table, args.get(0), value, true));
+    }
     Ok(Value::Boolean(table.put(key, value, cx)?))
+}
+
+/// Adds an entry to a table that has to grow for it, which takes long; gives `answer`.
+#[cold]
+fn put_later(table: &Rc<Table>, key: &Value, mut value: Value, answer: bool) -> Throw {
+    let (own, key) = (Rc::clone(table), key.clone());
+    Table::grow(table, move |cx| {
+        own.put(own.key(&key)?, value.take(), cx)?;
+        Ok(Value::Boolean(answer))
+    })
 }
 
 fn set_add(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
@@ -847,6 +956,9 @@ fn set_add(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let key = table.key(args.get(0))?;
     if table.has(key) {
         return Ok(Value::Boolean(false));
+    }
+    if table.must_grow(key) {
+        return Err(put_later(table, args.get(0), Value::None, true));
     }
     Ok(Value::Boolean(table.put(key, Value::None, cx)?))
 }
@@ -876,6 +988,9 @@ fn map_merge(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let key = table.key(args.get(0))?;
     let Some(mut merged) = table.get(key) else {
         table.check_value(args.get(1))?;
+        if table.must_grow(key) {
+            return Err(put_later(table, args.get(0), args.get(1).clone(), false));
+        }
         table.put(key, args.get(1).clone(), cx)?;
         return Ok(Value::Boolean(false));
     };

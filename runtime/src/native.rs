@@ -65,6 +65,21 @@ pub struct Later {
     pub(crate) again: bool,
 }
 
+impl Later {
+    /// Does the work at once.
+    pub(crate) fn finish(mut self, cx: &mut Cx<'_>) -> Result<(), Throw> {
+        loop {
+            match self.task.resume(cx, Input::Start)? {
+                Step::Again => cx.spend(0)?,
+                Step::Done(_) => return Ok(()),
+                Step::Call(..) | Step::Await(_) => {
+                    return Err(Throw::error("the work was interrupted"));
+                }
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for Later {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Later")

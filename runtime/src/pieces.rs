@@ -55,6 +55,8 @@ impl Throw {
 pub(crate) enum Work {
     /// A copy of an array that only its holder sees.
     Copy,
+    /// The same of a list whose entries are to have keys of their own.
+    Keyed,
     /// The text of an array.
     Text,
     /// Texts joined.
@@ -155,6 +157,140 @@ fn copy_piece(out: &mut Vec<u8>, text: &[u8], at: usize, cx: &mut Cx<'_>) -> usi
     end
 }
 
+/// A text that is made step by step, whose length is not known before: in parts, because a buffer that grows is copied as a
+/// whole each time.
+#[derive(Default)]
+pub struct LongText {
+    /// Full parts.
+    parts: Vec<Vec<u8>>,
+    length: usize,
+    /// The part that is being written.
+    pub part: Vec<u8>,
+    /// When the text is whole: the buffer that the parts are put into, and the next of them.
+    whole: Option<(Vec<u8>, usize)>,
+}
+
+impl LongText {
+    /// Bytes so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length + self.part.len()
+    }
+
+    /// Whether there is nothing so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes the part when it is long enough; called after each step.
+    ///
+    /// # Errors
+    /// When the text is longer than texts may be, or does not fit into the budget with the buffer that it goes to.
+    #[inline]
+    pub fn step(&mut self, cx: &mut Cx<'_>) -> Result<(), Throw> {
+        if self.part.len() >= PIECE_BYTES {
+            self.close();
+            cx.fits(self.length)?;
+            if !cx.fits_growing(self.length) {
+                return Err(cx.over());
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.length += self.part.len();
+        self.parts.push(std::mem::take(&mut self.part));
+    }
+
+    /// Puts the parts together, a piece at a time; the text when it is whole.
+    pub fn finish(&mut self, cx: &mut Cx<'_>) -> Option<Value> {
+        if self.parts.is_empty() {
+            return Some(std::mem::take(&mut self.part).into());
+        }
+        if self.whole.is_none() {
+            self.close();
+            self.whole = Some((Vec::with_capacity(self.length), 0));
+        }
+        let (out, next) = self.whole.as_mut()?;
+        let start = out.len();
+        while out.len() - start < PIECE_BYTES
+            && let Some(part) = self.parts.get_mut(*next)
+        {
+            out.append(part);
+            // The memory goes as it is copied.
+            *part = Vec::new();
+            *next += 1;
+        }
+        cx.charge((out.len() - start) / 64);
+        (*next >= self.parts.len()).then(|| std::mem::take(out).into())
+    }
+}
+
+/// The same for a list.
+#[derive(Default)]
+pub struct LongList {
+    parts: Vec<Vec<Value>>,
+    length: usize,
+    /// The part that is being written.
+    part: Vec<Value>,
+    whole: Option<(Vec<Value>, usize)>,
+}
+
+impl LongList {
+    /// Values so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length + self.part.len()
+    }
+
+    /// Whether there are none so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a value.
+    #[inline]
+    pub fn push(&mut self, value: Value) {
+        if self.part.len() == PIECE_ENTRIES {
+            self.close();
+        }
+        self.part.push(value);
+    }
+
+    fn close(&mut self) {
+        self.length += self.part.len();
+        let next = Vec::with_capacity(PIECE_ENTRIES);
+        self.parts.push(std::mem::replace(&mut self.part, next));
+    }
+
+    /// Puts the parts together, a piece at a time, backwards if the values were added so; the list when it is whole.
+    pub fn finish(&mut self, backwards: bool, cx: &mut Cx<'_>) -> Option<Value> {
+        if self.whole.is_none() {
+            self.close();
+            self.part = Vec::new();
+            if backwards {
+                self.parts.reverse();
+            }
+            self.whole = Some((Vec::with_capacity(self.length), 0));
+        }
+        let (out, next) = self.whole.as_mut()?;
+        if let Some(part) = self.parts.get_mut(*next) {
+            if backwards {
+                part.reverse();
+            }
+            cx.charge(part.len());
+            out.append(part);
+            *part = Vec::new();
+            *next += 1;
+        }
+        let whole = *next >= self.parts.len();
+        whole.then(|| Array::from_list(std::mem::take(out)).into())
+    }
+}
+
 /// The texts one after the other, in a buffer with room for `capacity` bytes.
 pub fn join(parts: Vec<Str>, capacity: usize) -> impl Pieces {
     let mut out = Vec::with_capacity(capacity);
@@ -203,17 +339,25 @@ pub fn text_of(value: &Value) -> impl Pieces {
 }
 
 /// The text of an array: `out` has its beginning, which `dumper` wrote.
-pub(crate) fn text(mut dumper: Dumper, mut out: Vec<u8>) -> impl Pieces {
+pub(crate) fn text(mut dumper: Dumper, out: Vec<u8>) -> impl Pieces {
+    let mut text = LongText {
+        part: out,
+        ..LongText::default()
+    };
+    let mut dumped = Dumped::Part;
     move |cx: &mut Cx<'_>| {
-        let start = out.len();
-        let dumped = dumper.write(&mut out, start.saturating_add(PIECE_BYTES), |len| {
-            cx.fits_growing(len)
+        if dumped == Dumped::Whole {
+            return Ok(text.finish(cx));
+        }
+        text.step(cx)?;
+        let before = text.length;
+        dumped = dumper.write(&mut text.part, PIECE_BYTES, |len| {
+            cx.fits_growing(before + len)
         });
-        cx.charge((out.len() - start) / 32);
+        cx.charge(text.part.len() / 32);
         match dumped {
-            Dumped::Whole => Ok(Some(std::mem::take(&mut out).into())),
-            Dumped::Part => Ok(None),
             Dumped::Over => Err(cx.over()),
+            Dumped::Whole | Dumped::Part => Ok(None),
         }
     }
 }
@@ -272,11 +416,11 @@ fn add(array: &mut Array, keys: Keys, key: Key, value: Value) {
 }
 
 /// `into` with the entries of all of `from` behind its own. Nobody else may hold `into`.
-pub fn extend(into: Value, from: SmallVec<[(Value, Keys); 2]>) -> impl Pieces {
+pub fn extend(into: Value, sources: SmallVec<[(Value, Keys); 2]>) -> impl Pieces {
     let mut into = into;
     let (mut source, mut position) = (0, 0);
     move |cx: &mut Cx<'_>| {
-        let Some((from, keys)) = from.get(source) else {
+        let Some((from, keys)) = sources.get(source) else {
             return Ok(Some(into.take()));
         };
         let Some(array) = into.array_mut() else {
@@ -286,8 +430,12 @@ pub fn extend(into: Value, from: SmallVec<[(Value, Keys); 2]>) -> impl Pieces {
             Some(View::Local(array)) => array.as_list(),
             _ => None,
         };
-        if position == 0 {
-            array.reserve(from.as_array().map_or(0, View::len));
+        if position == 0 && source == 0 {
+            // Once for all: an array that grows moves.
+            let more = sources
+                .iter()
+                .map(|(from, _)| from.as_array().map_or(0, View::len));
+            array.reserve(more.sum());
         }
         let behind = match list {
             // The common case.
@@ -313,8 +461,16 @@ pub fn extend(into: Value, from: SmallVec<[(Value, Keys); 2]>) -> impl Pieces {
     }
 }
 
-/// A copy of an array that only its holder sees.
-pub fn copy(from: &Value) -> impl Pieces {
+/// A copy of an array that only its holder sees, with room for `capacity` entries; a packed list stays one unless it is to be
+/// `keyed`.
+pub(crate) fn copy(from: &Value, capacity: usize, keyed: bool) -> impl Pieces {
     let all = SmallVec::from_iter([(from.clone(), Keys::All)]);
-    extend(Value::from(Array::new()), all)
+    let is_list = from.as_array().is_some_and(View::is_packed);
+    let mut into = if is_list && !keyed {
+        Array::new()
+    } else {
+        Array::keyed()
+    };
+    into.reserve(capacity);
+    extend(Value::from(into), all)
 }

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::fast::FixedState;
 
 use crate::frozen::Pin;
-use crate::graveyard;
 use crate::memory;
 use crate::pieces::LARGE_BYTES;
 
@@ -65,9 +64,6 @@ impl StrBuf {
 impl Drop for StrBuf {
     fn drop(&mut self) {
         memory::credit(BASE + self.bytes.capacity());
-        if self.bytes.capacity() > graveyard::LARGE_BYTES {
-            graveyard::bury_bytes(std::mem::take(&mut self.bytes));
-        }
     }
 }
 

@@ -15,12 +15,19 @@ use angarium_runtime::{Execution, Limits, Suspend};
 /// Most fuel of a slice: what it is granted, and a piece.
 const MOST: u64 = 8192 + 16384;
 
+/// Enough for each of them.
+const LIMITS: Limits = Limits {
+    fuel: Some(20_000_000),
+    memory: Some(256 << 20),
+    time: None,
+};
+
 /// Runs a program slice by slice: its value, and the most fuel that a slice burnt.
 fn run(text: &str) -> (String, u64) {
     let (unit, _) = support::unit(text, &HashMap::new()).unwrap_or_else(|error| panic!("{error}"));
     let lines = Rc::new(support::Lines::default());
     let host = support::host(&lines, &VirtualClock::new(Duration::from_secs(1)));
-    let mut execution = Execution::new(&unit, host, Vec::new(), Limits::default());
+    let mut execution = Execution::new(&unit, host, Vec::new(), LIMITS);
     let (mut most, mut before) = (0, 0);
     loop {
         let suspend = execution.run();

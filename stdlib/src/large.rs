@@ -5,7 +5,9 @@
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::convert::{Comparison, loose_equal_counted, write_number};
 use angarium_runtime::native::{Cx, Throw};
-use angarium_runtime::pieces::{self, PIECE_BYTES, PIECE_ENTRIES, Pieces, walk};
+use angarium_runtime::pieces::{
+    self, LongList, LongText, PIECE_BYTES, PIECE_ENTRIES, Pieces, walk,
+};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use memchr::memmem::{Finder, FinderRev};
@@ -38,9 +40,12 @@ pub(crate) fn mapped(text: Str, change: fn(&mut [u8])) -> impl Pieces {
 /// `subject` with `new` for every occurrence of `search`, which is not empty.
 pub(crate) fn replace(search: &Str, new: Str, subject: Str) -> impl Pieces {
     let finder = Finder::new(search.as_bytes()).into_owned();
-    let mut out = Vec::new();
-    let (mut at, mut found_any) = (0, false);
+    let mut out = LongText::default();
+    let (mut at, mut found_any, mut whole) = (0, false, false);
     move |cx: &mut Cx<'_>| {
+        if whole {
+            return Ok(out.finish(cx));
+        }
         let (bytes, needle) = (subject.as_bytes(), finder.needle().len());
         // An occurrence may go on in the next piece.
         let end = bytes.len().min(at + PIECE_BYTES + needle - 1);
@@ -49,11 +54,10 @@ pub(crate) fn replace(search: &Str, new: Str, subject: Str) -> impl Pieces {
             && let Some(offset) = finder.find(bytes.get(copied..end).unwrap_or_default())
         {
             found_any = true;
-            cx.append(
-                &mut out,
-                bytes.get(copied..copied + offset).unwrap_or_default(),
-            )?;
-            cx.append(&mut out, new.as_bytes())?;
+            let before = bytes.get(copied..copied + offset).unwrap_or_default();
+            cx.append(&mut out.part, before)?;
+            cx.append(&mut out.part, new.as_bytes())?;
+            out.step(cx)?;
             cx.charge(1);
             copied += offset + needle;
         }
@@ -66,17 +70,13 @@ pub(crate) fn replace(search: &Str, new: Str, subject: Str) -> impl Pieces {
         } else {
             copied.max(at + PIECE_BYTES)
         };
-        cx.append(&mut out, bytes.get(copied..rest).unwrap_or_default())?;
+        cx.append(&mut out.part, bytes.get(copied..rest).unwrap_or_default())?;
+        out.step(cx)?;
         cx.charge(PIECE_BYTES / 64);
         at = rest;
-        if at < bytes.len() {
-            return Ok(None);
-        }
-        Ok(Some(if found_any {
-            std::mem::take(&mut out).into()
-        } else {
-            Value::String(subject.clone())
-        }))
+        whole = at >= bytes.len();
+        let unchanged = whole && !found_any;
+        Ok(unchanged.then(|| Value::String(subject.clone())))
     }
 }
 
@@ -127,14 +127,16 @@ pub(crate) fn rfind(text: Str, search: &Str, end: usize) -> impl Pieces {
 pub(crate) fn split(text: Str, delimiter: &Str, most: usize, backwards: bool) -> impl Pieces {
     let forward = Finder::new(delimiter.as_bytes()).into_owned();
     let backward = FinderRev::new(delimiter.as_bytes()).into_owned();
-    let mut parts: Vec<Value> = Vec::new();
+    let mut parts = LongList::default();
     // What is not split yet.
     let (mut start, mut end) = (0, text.len());
     // How far the first or last part is known to have no delimiter.
     let mut searched = 0;
-    let mut reversed = 0;
     move |cx: &mut Cx<'_>| {
         let (bytes, needle) = (text.as_bytes(), forward.needle().len());
+        if start == usize::MAX {
+            return Ok(parts.finish(backwards, cx));
+        }
         for _ in 0..PIECE_ENTRIES {
             if start == usize::MAX {
                 break;
@@ -198,22 +200,7 @@ pub(crate) fn split(text: Str, delimiter: &Str, most: usize, backwards: bool) ->
         }
         cx.charge(PIECE_ENTRIES);
         cx.fits_entries(parts.len().saturating_mul(2))?;
-        if start != usize::MAX {
-            return Ok(None);
-        }
-        if backwards {
-            let half = parts.len() / 2;
-            let next = half.min(reversed + PIECE_ENTRIES);
-            for at in reversed..next {
-                let other = parts.len() - 1 - at;
-                parts.swap(at, other);
-            }
-            reversed = next;
-            if reversed < half {
-                return Ok(None);
-            }
-        }
-        Ok(Some(Array::from_list(std::mem::take(&mut parts)).into()))
+        Ok(None)
     }
 }
 
@@ -243,17 +230,22 @@ pub(crate) fn chunk(text: Str, first: usize, length: usize) -> impl Pieces {
 
 /// `array_join`.
 pub(crate) fn join(array: Value, separator: Str) -> impl Pieces {
-    let mut out = Vec::new();
-    let mut position = 0;
+    let mut out = LongText::default();
+    let (mut position, mut whole) = (0, false);
     // The text of the value that is being written, and how far.
     let mut text: Option<Box<dyn Pieces>> = None;
     let mut writing: Option<(Str, usize)> = None;
     let mut first = true;
     move |cx: &mut Cx<'_>| {
+        if whole {
+            return Ok(out.finish(cx));
+        }
         while !cx.is_due() {
+            out.step(cx)?;
             if let Some((part, at)) = &mut writing {
                 let end = part.len().min(*at + PIECE_BYTES);
-                cx.append(&mut out, part.as_bytes().get(*at..end).unwrap_or_default())?;
+                let piece = part.as_bytes().get(*at..end).unwrap_or_default();
+                cx.append(&mut out.part, piece)?;
                 *at = end;
                 if end == part.len() {
                     writing = None;
@@ -269,21 +261,22 @@ pub(crate) fn join(array: Value, separator: Str) -> impl Pieces {
             }
             let entry = array.as_array().and_then(|view| view.entry_at(position));
             let Some((_, value, next)) = entry else {
-                return Ok(Some(std::mem::take(&mut out).into()));
+                whole = true;
+                return Ok(None);
             };
             if !std::mem::take(&mut first) {
-                cx.append(&mut out, separator.as_bytes())?;
+                cx.append(&mut out.part, separator.as_bytes())?;
             }
             cx.charge(1);
             position = next;
             match value {
-                Value::Number(number) => write_number(&mut out, number),
+                Value::Number(number) => write_number(&mut out.part, number),
                 Value::String(part) if part.len() <= PIECE_BYTES => {
-                    cx.append(&mut out, part.as_bytes())?;
+                    cx.append(&mut out.part, part.as_bytes())?;
                 }
                 Value::String(part) => writing = Some((part, 0)),
                 Value::Array(_) => text = Some(Box::new(pieces::text_of(&value))),
-                other => cx.write_str(&mut out, &other)?,
+                other => cx.write_str(&mut out.part, &other)?,
             }
         }
         Ok(None)

@@ -686,7 +686,19 @@ impl Fiber {
                 fuel: &mut self.quantum,
             };
             let base = frame.base as usize;
-            match task.resume(&mut cx, input)? {
+            let step = match task.resume(&mut cx, input) {
+                Ok(step) => step,
+                Err(throw) => match throw.into_inner() {
+                    // It goes on when that is done, and finds what was prepared.
+                    Thrown::Later(later) => {
+                        self.start_later(later, base);
+                        input = Input::Start;
+                        continue;
+                    }
+                    other => return Err(Throw::from(other)),
+                },
+            };
+            match step {
                 Step::Done(value) => {
                     let result = frame.result as usize;
                     // Whoever was called has taken its arguments off: nothing is left to undefine.
@@ -695,7 +707,11 @@ impl Fiber {
                     if frame.pc == AGAIN
                         && let Some(frame) = self.frames.last_mut()
                     {
-                        // The instruction has what it needs now.
+                        // The instruction or built-in has what it needs now.
+                        if frame.kind == FrameKind::Task {
+                            input = Input::Start;
+                            continue;
+                        }
                         frame.pc = frame.pc.saturating_sub(1);
                         return Ok(Called::Frame);
                     }

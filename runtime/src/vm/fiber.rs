@@ -20,6 +20,7 @@ use crate::object::Object;
 use crate::shared::Guard;
 use crate::string::Str;
 use crate::value::Value;
+use crate::vm::notes::Notes;
 use crate::vm::trace::Trace;
 use crate::vm::unit::{Unit, UnitRef};
 
@@ -80,13 +81,9 @@ pub struct Fiber {
     /// Variables that the host predefines.
     host_cells: HashMap<Box<str>, Rc<VarCell>>,
     /// Every shared variable of this execution, so that cycles among them can be taken apart at its end.
-    cells: Vec<Weak<VarCell>>,
+    cells: Notes<VarCell>,
     /// The same for instances of the script's classes.
-    objects: Vec<Weak<Object>>,
-    /// When `cells` is looked through for dead ones.
-    cells_limit: usize,
-    /// The same for `objects`.
-    objects_limit: usize,
+    objects: Notes<Object>,
     /// Fuel until the next look at the budgets; below zero it is a debt.
     pub(crate) quantum: i64,
     /// Fuel until the executor gets its turn.
@@ -161,11 +158,9 @@ impl Fiber {
             tasks: Vec::new(),
             generators: Vec::new(),
             instances: Vec::new(),
-            objects: Vec::new(),
+            objects: Notes::default(),
             host_cells: HashMap::new(),
-            cells: Vec::new(),
-            cells_limit: 64,
-            objects_limit: 64,
+            cells: Notes::default(),
             quantum: 0,
             slice: 0,
             slice_end: Monotonic(Duration::ZERO),
@@ -249,11 +244,7 @@ impl Fiber {
 
     /// Takes note of an instance of a class.
     pub(crate) fn note(&mut self, object: &Rc<Object>) {
-        if self.objects.len() >= self.objects_limit {
-            self.objects.retain(|object| object.strong_count() > 0);
-            self.objects_limit = (self.objects.len() * 2).max(64);
-        }
-        self.objects.push(Rc::downgrade(object));
+        self.objects.add(object);
     }
 
     fn end_generators(&mut self) {
@@ -265,11 +256,7 @@ impl Fiber {
     }
 
     fn register(&mut self, cell: &Rc<VarCell>) {
-        if self.cells.len() >= self.cells_limit {
-            self.cells.retain(|cell| cell.strong_count() > 0);
-            self.cells_limit = (self.cells.len() * 2).max(64);
-        }
-        self.cells.push(Rc::downgrade(cell));
+        self.cells.add(cell);
     }
 
     /// Puts the first frame of `proto` on an empty stack.
@@ -316,7 +303,7 @@ impl Fiber {
         self.stack.shrink_to_fit();
         self.frames.shrink_to_fit();
         self.instances.shrink_to_fit();
-        self.cells.shrink_to_fit();
+        self.cells.shrink();
     }
 
     /// Takes it again.
@@ -418,24 +405,22 @@ impl Fiber {
 impl Fiber {
     /// Takes a part of what a finished execution holds apart; whether something is left.
     pub(crate) fn release(&mut self) -> bool {
-        /// Variables or objects that are looked at in one step.
-        const PART: usize = 1024;
         self.instances.clear();
-        let rest = self.cells.len().saturating_sub(PART);
-        for cell in self.cells.drain(rest..) {
-            if let Some(cell) = cell.upgrade() {
+        if let Some(cells) = self.cells.take_part() {
+            for cell in cells.iter().filter_map(Weak::upgrade) {
                 cell.set(Value::Undefined);
             }
+            return true;
         }
-        let rest = self.objects.len().saturating_sub(PART);
-        for object in self.objects.drain(rest..) {
-            if let Some(object) = object.upgrade()
-                && let Some(instance) = ObjectData::of(&object)
-            {
+        let Some(objects) = self.objects.take_part() else {
+            return false;
+        };
+        for object in objects.iter().filter_map(Weak::upgrade) {
+            if let Some(instance) = ObjectData::of(&object) {
                 instance.clear();
             }
         }
-        !(self.cells.is_empty() && self.objects.is_empty())
+        true
     }
 }
 

@@ -532,6 +532,7 @@ impl Fiber {
                                 && let Value::Array(array) = &mut regs[r(instr.a)]
                                 && let Some(ArrayRef::Local(array)) = Rc::get_mut(array)
                                 && array.len() < crate::array::MAX_ENTRIES
+                                && !array.is_full_and_large()
                             {
                                 array.push(Value::Number(number));
                                 if instr.op == Op::MovePush {

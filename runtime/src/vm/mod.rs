@@ -17,6 +17,7 @@ pub mod call;
 pub mod execution;
 pub mod fiber;
 mod interp;
+pub(crate) mod notes;
 mod ops;
 mod registers;
 pub mod session;
@@ -26,7 +27,7 @@ pub mod throw;
 pub mod trace;
 pub mod unit;
 
-use crate::native::{Cx, Throw};
+use crate::native::{Cx, Throw, Thrown};
 use crate::value::Value;
 
 /// slot := slot + right, as the `+` operator does; on an error the slot is as it was.
@@ -34,5 +35,13 @@ use crate::value::Value;
 /// # Errors
 /// Operands that `+` does not take, or a result beyond the limits.
 pub(crate) fn add_values(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
-    ops::arith::update(slot, angarium_lang::bytecode::PathOp::Add, right, cx)
+    loop {
+        let added = ops::arith::update(slot, angarium_lang::bytecode::PathOp::Add, right, cx);
+        match added.map_err(Throw::into_inner) {
+            Ok(()) => return Ok(()),
+            // A built-in cannot be done again: large values are added at once.
+            Err(Thrown::Later(later)) => later.finish(cx)?,
+            Err(thrown) => return Err(thrown.into()),
+        }
+    }
 }

@@ -11,6 +11,10 @@
     reason = "a measurement, of real time"
 )]
 
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;

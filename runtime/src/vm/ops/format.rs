@@ -2,7 +2,7 @@
 
 use crate::convert::{to_integer, to_number, write_number};
 use crate::native::{Cx, Throw};
-use crate::pieces::{self, LARGE_BYTES, PIECE_BYTES, Work};
+use crate::pieces::{self, LARGE_BYTES, LongText, PIECE_BYTES, Work};
 use crate::string::Str;
 use crate::value::Value;
 
@@ -40,18 +40,26 @@ pub(in crate::vm) fn format(
             .as_array()
             .map(|view| view.values().collect())
             .unwrap_or_default(),
-        out: Vec::with_capacity(template.len().min(LARGE_BYTES) + 16),
+        out: LongText::default(),
         next: 0,
         at: 0,
     };
     cx.charge(formatting.list.len() + template.len() / 16);
-    if formatting.go_on(template.as_bytes(), cx)? {
-        return Ok(Value::from(formatting.out));
+    formatting
+        .out
+        .part
+        .reserve(template.len().min(LARGE_BYTES) + 16);
+    let mut whole = formatting.go_on(template.as_bytes(), cx)?;
+    if whole && let Some(text) = formatting.out.finish(cx) {
+        return Ok(text);
     }
     let template = template.clone();
     let rest = move |cx: &mut Cx<'_>| {
-        let whole = formatting.go_on(template.as_bytes(), cx)?;
-        Ok(whole.then(|| std::mem::take(&mut formatting.out).into()))
+        if whole {
+            return Ok(formatting.out.finish(cx));
+        }
+        whole = formatting.go_on(template.as_bytes(), cx)?;
+        Ok(None)
     };
     Err(pieces::prepare(Work::Format, &operands, rest))
 }
@@ -59,7 +67,7 @@ pub(in crate::vm) fn format(
 /// A text that is being made.
 struct Formatting {
     list: Vec<Value>,
-    out: Vec<u8>,
+    out: LongText,
     /// The value of the next directive.
     next: usize,
     /// How far the template was read.
@@ -74,45 +82,41 @@ impl Formatting {
         while self.out.len() - start < PIECE_BYTES {
             let rest = template.get(self.at..part).unwrap_or_default();
             let Some(offset) = memchr::memchr(b'%', rest) else {
-                cx.append(&mut self.out, rest)?;
+                cx.append(&mut self.out.part, rest)?;
                 self.at += rest.len();
                 return Ok(self.at >= template.len());
             };
-            self.out
-                .extend_from_slice(rest.get(..offset).unwrap_or_default());
-            self.at += offset + 1;
+            let before = rest.get(..offset).unwrap_or_default();
+            self.out.part.extend_from_slice(before);
+            self.at += offset;
             self.directive(template, cx)?;
         }
         Ok(false)
     }
 
+    /// Does the directive at the place that was read to. If that ends early, because the text of a value is made in pieces,
+    /// everything is as it was.
     fn directive(&mut self, template: &[u8], cx: &mut Cx<'_>) -> Result<(), Throw> {
-        let Formatting {
-            list,
-            out,
-            next,
-            at,
-        } = self;
-        if template.get(*at) == Some(&b'%') {
-            out.push(b'%');
-            *at += 1;
+        let mut at = self.at + 1;
+        if template.get(at) == Some(&b'%') {
+            self.out.part.push(b'%');
+            self.at = at + 1;
             return Ok(());
         }
-        let directive = parse(template, at)?;
-        let index = directive.argument.unwrap_or(*next);
-        *next = index.saturating_add(1);
-        let Some(value) = list.get(index) else {
+        let directive = parse(template, &mut at)?;
+        let index = directive.argument.unwrap_or(self.next);
+        let Some(value) = self.list.get(index) else {
             return Err(Throw::error(format!("format: value {index} is missing")));
         };
         let most = directive
             .width
             .saturating_add(directive.precision.unwrap_or(0));
-        cx.fits(out.len().saturating_add(most))?;
-        let before = out.len();
-        write(out, &directive, value, cx)?;
-        cx.fits(out.len())?;
-        cx.charge(4 + (out.len() - before) / 32);
-        Ok(())
+        cx.fits(self.out.len().saturating_add(most))?;
+        let before = self.out.part.len();
+        write(&mut self.out.part, &directive, value, cx)?;
+        cx.charge(4 + (self.out.part.len() - before) / 32);
+        (self.at, self.next) = (at, index.saturating_add(1));
+        self.out.step(cx)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn writable<'v>(
     {
         let len = value.as_array().map_or(0, |view| view.len());
         if len > LARGE_ENTRIES {
-            copy_large(value, len, cx)?;
+            copy_large(value, Work::Copy, len, cx)?;
         } else {
             cx.reserve_entries(len)?;
         }
@@ -40,15 +40,50 @@ pub(super) fn writable<'v>(
     Ok(value.array_mut())
 }
 
-/// Makes a long array one that only its holder sees, in pieces.
+/// Write access to an array that gets one more entry.
+#[inline]
+pub(super) fn extensible<'v>(
+    value: &'v mut Value,
+    cx: &mut Cx<'_>,
+) -> Result<Option<&'v mut Array>, Throw> {
+    if let Value::Array(array) = &*value
+        && let ArrayRef::Local(local) = &**array
+        && local.is_full_and_large()
+    {
+        // Twice the size, if that fits: what is written to is written to again.
+        let len = local.len();
+        let capacity = if cx.fits_entries(len * 2).is_ok() {
+            len * 2
+        } else {
+            len + len / 8
+        };
+        copy_large(value, Work::Copy, capacity, cx)?;
+    }
+    writable(value, cx)
+}
+
+/// Makes a long list an array whose entries have keys of their own.
 #[cold]
-fn copy_large(value: &mut Value, len: usize, cx: &mut Cx<'_>) -> Result<(), Throw> {
-    if let Some(copy) = pieces::prepared(cx, Work::Copy, &[value]) {
+pub(super) fn keyed(value: &mut Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let len = value.as_array().map_or(0, |view| view.len());
+    copy_large(value, Work::Keyed, len + len / 8, cx)
+}
+
+/// Makes a long array one that only its holder sees and that has room for `capacity` entries, in pieces.
+#[cold]
+fn copy_large(
+    value: &mut Value,
+    work: Work,
+    capacity: usize,
+    cx: &mut Cx<'_>,
+) -> Result<(), Throw> {
+    if let Some(copy) = pieces::prepared(cx, work, &[value]) {
         *value = copy;
         return Ok(());
     }
-    cx.fits_entries(len)?;
-    Err(pieces::prepare(Work::Copy, &[value], pieces::copy(value)))
+    cx.fits_entries(capacity)?;
+    let copy = pieces::copy(value, capacity, work == Work::Keyed);
+    Err(pieces::prepare(work, &[value], copy))
 }
 
 /// The string conversion of `value`, within the limit of strings and the budgets.

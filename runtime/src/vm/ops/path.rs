@@ -6,8 +6,8 @@ use angarium_lang::bytecode::{PathOp, Step};
 use smallvec::SmallVec;
 
 use super::element::Range;
-use super::{arith, room, writable};
-use crate::array::{Array, Key, KeyRef};
+use super::{arith, extensible, keyed, room, writable};
+use crate::array::{Array, Key, KeyRef, View};
 use crate::cell::VarCell;
 use crate::instance::{Caller, Hints, Instance};
 use crate::native::{Cx, Throw};
@@ -288,6 +288,19 @@ fn child<'v>(
 ) -> Result<&'v mut Value, Throw> {
     match step {
         Resolved::Key(key) => {
+            // What was prepared is found as long as nobody has copied the array.
+            let (unkeyed, full) = match value.as_array() {
+                Some(View::Local(array)) => {
+                    let full = array.is_full_and_large() && !array.contains(key);
+                    (array.is_large_list_without(key), full)
+                }
+                _ => (false, false),
+            };
+            if unkeyed {
+                keyed(value, cx)?;
+            } else if full {
+                extensible(value, cx)?;
+            }
             let array = as_array(value, cx)?;
             if array.len() >= crate::array::MAX_ENTRIES && !array.contains(key) {
                 room(array, 1)?;
@@ -299,6 +312,7 @@ fn child<'v>(
             Err(Throw::error("this value cannot be a key"))
         }
         Resolved::Append => {
+            extensible(value, cx)?;
             let array = as_array(value, cx)?;
             room(array, 1)?;
             Ok(array.push_slot())
@@ -614,6 +628,11 @@ fn unset_last(current: &mut Value, last: &Resolved, cx: &mut Cx<'_>) -> Result<b
                 .is_none_or(|view| view.get(key).is_none())
             {
                 return Ok(false);
+            }
+            let len = current.as_array().map_or(0, |view| view.len());
+            let last = matches!(key, Key::Integer(at) if *at + 1 == len as i64);
+            if len > LARGE_ENTRIES && !last && current.as_array().is_some_and(View::is_packed) {
+                keyed(current, cx)?;
             }
             Ok(writable(current, cx)?
                 .and_then(|array| array.remove(key))

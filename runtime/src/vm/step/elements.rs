@@ -8,7 +8,7 @@ use crate::instance::Instance;
 use crate::native::{Cx, Throw};
 use crate::value::Value;
 use crate::vm::fiber::Fiber;
-use crate::vm::ops::{array, element, path, room, writable};
+use crate::vm::ops::{array, element, extensible, path, room};
 use crate::vm::registers::{Registers, put_bool, r, set, take, window};
 
 impl Fiber {
@@ -212,7 +212,7 @@ impl Fiber {
 /// Appends a value to an array.
 #[inline]
 fn push(slot: &mut Value, value: &mut Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
-    if let Some(array) = writable(slot, cx)? {
+    if let Some(array) = extensible(slot, cx)? {
         room(array, 1)?;
         array.push(value.take());
     }
