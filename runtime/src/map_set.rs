@@ -380,11 +380,7 @@ impl Table {
         match &*self.state.borrow() {
             State::Local(entries) => {
                 let at = self.find(entries, key)?;
-                // By its parts: a value that is copied as a whole is often read before it was written.
-                match entries.value(at)? {
-                    Value::Number(number) => Some(Value::Number(*number)),
-                    value => Some(value.clone()),
-                }
+                entries.value(at).cloned()
             }
             State::Shared(table, pin) => table
                 .index
@@ -970,7 +966,17 @@ fn table_has(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 
 fn map_get(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let table = table(&args)?;
-    Ok(table.get(table.key(args.get(0))?).unwrap_or_default())
+    let key = table.key(args.get(0))?;
+    if let State::Local(entries) = &*table.state.borrow() {
+        let found = table.find(entries, key).and_then(|at| entries.value(at));
+        // By its parts: a value that is copied as a whole is often read before it was written.
+        return Ok(match found {
+            None => Value::None,
+            Some(Value::Number(number)) => Value::Number(*number),
+            Some(value) => value.clone(),
+        });
+    }
+    Ok(table.get(key).unwrap_or_default())
 }
 
 fn table_delete(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {

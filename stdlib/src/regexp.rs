@@ -32,8 +32,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
          under its number and name. Without a match the array is empty.",
         |cx, args| {
             let searcher = Searcher::new(cx, &args, 0, 1)?;
-            let groups = vec![Vec::new(); searcher.pattern.groups()];
-            begin(MatchAll { searcher, groups }, cx)
+            begin(MatchAll { searcher, groups: Vec::new() }, cx)
         },
     )
     .example("pcre_match_all(\"[0-9]+\", \"1 and 22\") // [0=>[0=>\"1\",1=>\"22\"]]"),
@@ -380,7 +379,7 @@ impl Task for Match {
 
 struct MatchAll {
     searcher: Searcher,
-    /// The texts of each group, match by match.
+    /// The texts of each group, match by match; empty before the first match.
     groups: Vec<Vec<Value>>,
 }
 
@@ -390,6 +389,8 @@ impl Task for MatchAll {
             match self.searcher.find(cx)? {
                 Found::Wait(future) => return Ok(Step::Await(future)),
                 Found::Match => {
+                    let groups = self.searcher.pattern.groups();
+                    self.groups.resize_with(groups, Vec::new);
                     for (index, texts) in self.groups.iter_mut().enumerate() {
                         texts.push(self.searcher.group(index));
                     }
@@ -438,6 +439,9 @@ impl Replace {
     fn copy_to_match(&mut self) {
         if let Some(found) = self.searcher.captures.get(0) {
             let start = found.start.max(self.copied);
+            if self.out.is_empty() {
+                self.out.reserve(self.searcher.subject.len().min(1 << 16));
+            }
             self.out
                 .extend_from_slice(&self.searcher.subject.as_bytes()[self.copied..start]);
             self.copied = found.end.max(start);
