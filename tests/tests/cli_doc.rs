@@ -145,6 +145,13 @@ fn bash_completes_commands_options_and_values() {
         ("angarium", &["run", "--limit-"], "--limit-memory"),
         ("angarium", &["completions", "z"], "zsh"),
         ("angarium", &["help", "se"], "serve"),
+        ("angarium", &["ctl", "queue", "su"], "suspend"),
+        (
+            "angarium",
+            &["ctl", "queue", "list", "--retryr"],
+            "--retryreason",
+        ),
+        ("halonctl", &["queue", "policy", "re"], "refill"),
         ("hsh", &["--bi"], "--binary"),
         ("hsl-lint", &["--ph"], "--phase"),
     ] {
@@ -167,11 +174,11 @@ fn zsh_and_fish_take_their_completions() {
     for (shell, check) in [
         (
             "zsh",
-            "autoload -U compinit && compinit -u -D && eval \"$COMPLETIONS\" && whence _angarium",
+            "autoload -U compinit && compinit -u -D && eval \"$(<$COMPLETIONS)\" && whence _angarium",
         ),
         (
             "fish",
-            "echo $COMPLETIONS | source; and complete -C 'angarium li' | string match -q 'lint*'",
+            "source $COMPLETIONS; and complete -C 'angarium li' | string match -q 'lint*'",
         ),
     ] {
         let (text, message, status) = run(&["completions", shell]);
@@ -180,9 +187,12 @@ fn zsh_and_fish_take_their_completions() {
             assert!(text.contains(word), "{shell}: {word}");
         }
         if installed(shell) {
+            // Too long for a variable.
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &text).unwrap();
             let output = Command::new(shell)
                 .args(["-c", check])
-                .env("COMPLETIONS", &text)
+                .env("COMPLETIONS", file.path())
                 .output()
                 .unwrap();
             assert!(
