@@ -249,3 +249,62 @@ fn a_hundred_hanging_destinations_at_their_limit_leave_the_others_their_rate() {
     let asked = service.queue.skips_and_misses().0 - before;
     assert_eq!(asked, 0, "no blocked sub-queue was asked on the way");
 }
+
+/// Picks of messages to ten quick domains in ten seconds of virtual time, two at once to each
+/// domain and a second for each message; with `hanging`, beside a hundred domains that never answer.
+fn quick_picks(hanging: bool) -> usize {
+    let mut service = start(vec![PolicySpec {
+        fields: vec![FieldSpec {
+            field: Field::RecipientDomain,
+            groups: vec![],
+        }],
+        default: Some(block(Some(2), None, None)),
+        ..PolicySpec::default()
+    }]);
+    service.queue.limits.deliveries = 1000;
+    if hanging {
+        for n in 0..300 {
+            let domain = format!("hang{}.test", n % 100);
+            service.give(Input::Committed(item_to(n, &domain)));
+        }
+    }
+    for n in 10_000..10_300 {
+        let domain = format!("quick{}.test", n % 10);
+        service.give(Input::Committed(item_to(n, &domain)));
+    }
+    let mut running: VecDeque<(u32, ItemId)> = VecDeque::new();
+    let mut picks = 0;
+    for tenth in 0..100 {
+        while let Some((_, id)) = running.front().copied().filter(|(ends, _)| *ends <= tenth) {
+            running.pop_front();
+            service.ends(id, reply(250, SmtpState::Eod));
+        }
+        while let Some(output) = service.run() {
+            match output {
+                Output::StartAttempt { id, candidate, .. } => {
+                    if candidate.mx.to_str().contains("quick") {
+                        picks += 1;
+                        running.push_back((tenth + 10, id));
+                    }
+                }
+                Output::RunPostdelivery { id, .. } => service.give(Input::PostdeliveryVerdict {
+                    id,
+                    verdict: Verdict::Default,
+                    metadata: None,
+                    announced: None,
+                }),
+                other => panic!("not expected: {other:?}"),
+            }
+        }
+        service.now = service.now.after(Duration::from_millis(100));
+    }
+    picks
+}
+
+#[test]
+fn beside_a_hundred_hanging_destinations_the_others_keep_their_quiet_rate() {
+    let quiet = quick_picks(false);
+    assert_eq!(quiet, 10 * 2 * 10);
+    let beside = quick_picks(true);
+    assert!(beside * 100 >= quiet * 95, "{beside} of {quiet}");
+}
