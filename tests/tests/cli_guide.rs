@@ -259,7 +259,8 @@ fn no_page_is_left_out_and_links_lead_somewhere() {
         .collect();
     assert_eq!(
         names,
-        ["bounces.md", "first-hour.md", "hsh.md", "lint.md"],
+        // The commands of ctl.md need a server that holds mail: they are run by control.rs.
+        ["bounces.md", "ctl.md", "first-hour.md", "hsh.md", "lint.md"],
         "play every page above"
     );
     pages.push(root().join("docs/README.md"));
