@@ -231,6 +231,11 @@ fn the_first_hour() {
 }
 
 #[test]
+fn a_running_server() {
+    Page::play("ctl.md");
+}
+
+#[test]
 fn bounces() {
     Page::play("bounces.md");
 }
@@ -259,7 +264,6 @@ fn no_page_is_left_out_and_links_lead_somewhere() {
         .collect();
     assert_eq!(
         names,
-        // The commands of ctl.md need a server that holds mail: they are run by control.rs.
         ["bounces.md", "ctl.md", "first-hour.md", "hsh.md", "lint.md"],
         "play every page above"
     );

@@ -609,9 +609,7 @@ async fn audit(ctl: &mut Ctl) -> Result<(), Failure> {
     let Some(answer) = answer else { return Ok(()) };
     if answer.findings.is_empty() {
         let count = answer.checked;
-        return print(&format!(
-            "{count} messages: each waits for a stated reason and has a time at which that ends\n"
-        ));
+        return print(&format!("{count} messages, none is forgotten\n"));
     }
     let mut table = Table::new(["id", "state", "what"]);
     for finding in &answer.findings {
