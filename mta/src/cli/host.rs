@@ -4,13 +4,14 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal as _, Write};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use angarium_effects::dns::{Dns, DnsError, Query};
 use angarium_effects::system::{SystemClock, SystemRandom, hostname};
 use angarium_effects::{Clock, DnsAnswer, LocalFuture, RecordType};
-use angarium_runtime::host::{Files, Host, Output};
+use angarium_runtime::host::{Files, Host, Output, Pool};
 use angarium_runtime::library::Library;
+use angarium_runtime::native::{Finish, Job};
 use angarium_runtime::shared::SharedMemory;
 use angarium_stdlib::regexp;
 
@@ -24,25 +25,21 @@ pub struct Services {
     pub library: Arc<Library>,
     clock: Rc<dyn Clock>,
     dns: Rc<LazyDns>,
-    pool: Arc<HeavyPool>,
+    pool: Arc<LazyPool>,
     memory: SharedMemory,
 }
 
 impl Services {
-    /// Starts them.
-    ///
-    /// # Errors
-    /// When the system refuses a thread.
-    pub fn start() -> Result<Services, Failure> {
-        let pool = HeavyPool::start(2, 16)
-            .map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
-        Ok(Services {
+    /// Makes them. Threads and the resolver start when a script needs them first.
+    #[must_use]
+    pub fn new() -> Services {
+        Services {
             library: crate::scripts::library(),
             clock: Rc::new(SystemClock),
             dns: Rc::default(),
-            pool,
+            pool: Arc::default(),
             memory: SharedMemory::default(),
-        })
+        }
     }
 
     /// The host of one execution.
@@ -52,7 +49,7 @@ impl Services {
             Rc::clone(&self.clock),
             Rc::new(SystemRandom),
             Rc::<LazyDns>::clone(&self.dns),
-            Arc::<HeavyPool>::clone(&self.pool),
+            Arc::<LazyPool>::clone(&self.pool),
             output,
             files,
             &regexp::ENGINE,
@@ -66,6 +63,18 @@ impl Services {
     #[must_use]
     pub fn clock(&self) -> &Rc<dyn Clock> {
         &self.clock
+    }
+}
+
+/// Threads for heavy work, started by the first of it: most scripts have none.
+#[derive(Default)]
+struct LazyPool(OnceLock<Arc<HeavyPool>>);
+
+impl Pool for LazyPool {
+    fn run(&self, job: Job) -> angarium_runtime::native::LocalFuture<Finish> {
+        // Without threads, which the system may refuse, work is done at once.
+        let start = || HeavyPool::start(2, 16).unwrap_or_else(|_| HeavyPool::inline());
+        self.0.get_or_init(start).run(job)
     }
 }
 

@@ -257,7 +257,7 @@ fn execute(
     binary: bool,
     limits: Limits,
 ) -> Result<(), Failure> {
-    let services = Services::start()?;
+    let services = Services::new();
     let library = &services.library;
     let names = library
         .context("core")
