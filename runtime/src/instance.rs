@@ -290,6 +290,28 @@ impl Instance {
         found.quick_equal(name).then(|| value.clone())
     }
 
+    /// Does `change` with the property `name` at the place where it was found last time, if it is there and `caller` may
+    /// write it.
+    #[inline]
+    pub(crate) fn with_known<T>(
+        &self,
+        name: &Str,
+        caller: Caller<'_>,
+        hints: &Hints,
+        change: impl FnOnce(&mut Value) -> T,
+    ) -> Option<T> {
+        let hint = hints.of(self.class).get();
+        let known = hint.class == self.class + 1 && caller.unit.same(&self.unit);
+        let guarded = hint.member.private || hint.member.readonly;
+        let usable = !guarded || caller.class == Some(self.class);
+        if !(known && usable && hint.member.method.is_none()) {
+            return None;
+        }
+        let mut properties = self.properties.borrow_mut();
+        let (found, value) = properties.entries.get_mut(usize::from(hint.slot))?;
+        found.quick_equal(name).then(|| change(value))
+    }
+
     /// The value of a property, or a function bound to the object; none when there is neither.
     #[inline]
     pub(crate) fn get(

@@ -35,7 +35,7 @@ impl Fiber {
         let lock = memory.lock(name.as_bytes(), execution);
         let acquired = Rc::clone(&self.acquired);
         self.waiting = Some(result);
-        Ok(Called::Exit(Exit::Wait(Box::pin(async move {
+        Ok(Called::exit(Exit::Wait(Box::pin(async move {
             match lock.await {
                 Ok(guard) => {
                     acquired.replace(Some(guard));

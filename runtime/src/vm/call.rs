@@ -49,11 +49,17 @@ pub(crate) enum Called {
     /// The frames have changed: the running one has to be looked up anew.
     Frame,
     /// The loop is left.
-    Exit(Exit),
+    Exit(Box<Exit>),
 }
 
 /// The counter of a task's frame after which the instruction of the frame below is done again.
 pub(crate) const AGAIN: u32 = 1;
+
+impl Called {
+    pub(crate) fn exit(exit: Exit) -> Called {
+        Called::Exit(Box::new(exit))
+    }
+}
 
 #[cold]
 fn too_deep() -> Throw {
@@ -236,7 +242,7 @@ impl Fiber {
             // Nothing is to be dropped above the running window.
             std::mem::swap(slot, value);
         }
-        let (pc, key) = (state.pc, state.key);
+        let pc = state.pc;
         drop(state);
         let instance = self.instance(&generator.unit);
         self.frames.push(Frame {
@@ -250,7 +256,6 @@ impl Fiber {
         self.generators.push(Running {
             object: Rc::clone(object),
             consumer,
-            key,
         });
         Ok(Called::Frame)
     }
@@ -287,12 +292,17 @@ impl Fiber {
 
     /// `yield` in the running generator: takes its frame off and hands register `value` (and `key`) to the consumer.
     pub(crate) fn yielded(&mut self, key: Option<u8>, value: u8) -> Result<Called, Throw> {
-        let (Some(frame), Some(running)) = (self.frames.pop(), self.generators.pop()) else {
+        let (Some(frame), Some(running)) = (self.frames.last(), self.generators.pop()) else {
             return Err(Throw::error("no generator runs"));
         };
-        let (base, result) = (frame.base as usize, frame.result as usize);
+        // Field by field: the counter was just written, and a copy of the whole would wait for it.
+        let (pc, base, result) = (frame.pc, frame.base as usize, frame.result as usize);
+        self.frames.truncate(self.frames.len() - 1);
         let value = base + usize::from(value);
-        let automatic = running.key;
+        let automatic = match running.object.as_generator() {
+            Some(generator) => generator.state.borrow().key,
+            None => 0.0,
+        };
         let next = if key.is_some() {
             automatic
         } else {
@@ -317,7 +327,7 @@ impl Fiber {
                         }
                     }
                 }
-                self.suspend(&running.object, &frame, next);
+                self.suspend(&running.object, pc, base, next);
                 Ok(Called::Frame)
             }
             Consumer::Method => {
@@ -326,14 +336,14 @@ impl Fiber {
                     Some(key) => Array::from_list(vec![self.stack[key].clone(), value]).into(),
                     None => value,
                 };
-                self.suspend(&running.object, &frame, next);
+                self.suspend(&running.object, pc, base, next);
                 self.hand_over(result, value)
             }
             Consumer::Spread => {
                 // The list is in the result register; the generator goes on at once.
                 let value = self.stack[value].clone();
                 let key = key.and_then(|key| crate::array::Key::cast(&self.stack[key]));
-                self.suspend(&running.object, &frame, next);
+                self.suspend(&running.object, pc, base, next);
                 let mut list = take(&mut self.stack[result]);
                 let added = crate::vm::ops::array::append(&mut list, key, value, &mut self.cx());
                 set(&mut self.stack[result], list);
@@ -360,15 +370,14 @@ impl Fiber {
 
     /// Takes the registers of a generator off the stack until it goes on behind its `yield`.
     #[inline]
-    fn suspend(&mut self, object: &Object, frame: &Frame, key: f64) {
+    fn suspend(&mut self, object: &Object, pc: u32, base: usize, key: f64) {
         let Some(generator) = object.as_generator() else {
             return;
         };
         let mut state = generator.state.borrow_mut();
         state.status = Status::Suspended;
-        state.pc = frame.pc;
+        state.pc = pc;
         state.key = key;
-        let base = frame.base as usize;
         let window = self.stack.get_mut(base..base + state.registers.len());
         let window = window.unwrap_or_default();
         for (slot, value) in window.iter_mut().zip(&mut state.registers) {
@@ -595,11 +604,11 @@ impl Fiber {
         let called = match declared.decl.imp {
             Imp::Plain(function) => function(&mut cx, args).map(Called::Value),
             Imp::Waiting(function) => {
-                function(&mut cx, args).map(|future| Called::Exit(Exit::Wait(future)))
+                function(&mut cx, args).map(|future| Called::exit(Exit::Wait(future)))
             }
             Imp::Heavy(function) => match function(&mut cx, args) {
                 Ok(Heavy::Done(value)) => Ok(Called::Value(value)),
-                Ok(Heavy::Offload(job)) => Ok(Called::Exit(Exit::Offload(job))),
+                Ok(Heavy::Offload(job)) => Ok(Called::exit(Exit::Offload(job))),
                 Ok(Heavy::Task(task)) => {
                     self.clear(first, given);
                     return self.start_task(task, result);
@@ -672,10 +681,10 @@ impl Fiber {
                 && let Tick::Yield = self.tick()?
             {
                 self.pending = Some(input);
-                return Ok(Called::Exit(Exit::Slice));
+                return Ok(Called::exit(Exit::Slice));
             }
             let Some(frame) = self.frames.last().copied() else {
-                return Ok(Called::Exit(Exit::Done));
+                return Ok(Called::exit(Exit::Done));
             };
             let Some(task) = self.tasks.last_mut() else {
                 return Err(Throw::error("no built-in to go on with"));
@@ -727,14 +736,14 @@ impl Fiber {
                         }
                         None => {
                             self.stack[result] = value;
-                            return Ok(Called::Exit(Exit::Done));
+                            return Ok(Called::exit(Exit::Done));
                         }
                     }
                 }
                 Step::Again => input = Input::Start,
                 Step::Await(future) => {
                     self.waiting = Some(base);
-                    return Ok(Called::Exit(Exit::Wait(future)));
+                    return Ok(Called::exit(Exit::Wait(future)));
                 }
                 Step::Call(function, args) => {
                     let first = base + 1;
@@ -755,11 +764,15 @@ impl Fiber {
     }
 
     /// Hands the result of a finished call on when the caller is no function of the same unit.
-    pub(crate) fn deliver(&mut self, result: usize, value: Value) -> Result<Option<Exit>, Throw> {
+    pub(crate) fn deliver(
+        &mut self,
+        result: usize,
+        value: Value,
+    ) -> Result<Option<Box<Exit>>, Throw> {
         match self.frames.last().map(|frame| frame.kind) {
             None => {
                 self.stack[result] = value;
-                Ok(Some(Exit::Done))
+                Ok(Some(Box::new(Exit::Done)))
             }
             Some(FrameKind::Script | FrameKind::Generator) => {
                 self.stack[result] = value;
@@ -820,7 +833,7 @@ impl Fiber {
                     Box::new(|_| Ok(Value::None))
                 }));
                 self.waiting = Some(result);
-                Ok(Called::Exit(Exit::Wait(Box::pin(async move {
+                Ok(Called::exit(Exit::Wait(Box::pin(async move {
                     let _stop = stop;
                     let _finish = run.await;
                     match answer.get() {

@@ -124,8 +124,6 @@ pub(crate) struct Barrier {
 pub(crate) struct Running {
     pub object: Rc<Object>,
     pub consumer: Consumer,
-    /// Its next automatic key.
-    pub key: f64,
 }
 
 /// Who wants the next value of a generator. A word wide, as [`FrameKind`].

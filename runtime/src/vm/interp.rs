@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_lang::bytecode::{MAX_REGISTERS, Op};
+use angarium_lang::bytecode::{MAX_REGISTERS, Op, Step};
 
 use crate::array::KeyRef;
 use crate::convert::exact_int32;
@@ -41,7 +41,7 @@ impl Fiber {
                 // A built-in goes on: its future is done, or the executor had its turn.
                 let input = self.pending.take().unwrap_or(Input::Value(Value::None));
                 match self.advance(input) {
-                    Ok(Called::Exit(exit)) => return exit,
+                    Ok(Called::Exit(exit)) => return *exit,
                     Ok(Called::Value(_) | Called::Frame) => {}
                     Err(throw) => {
                         if let Err(throw) = self.unwind(throw) {
@@ -463,9 +463,19 @@ impl Fiber {
                         }
                         Op::Update | Op::SetPath => {
                             if let Some(steps) = proto.paths.get(instr.d as usize) {
-                                let done = match instr.op {
-                                    Op::Update => short::update(regs, *instr, steps, &constants),
-                                    _ => short::set_path(regs, *instr, steps, &constants),
+                                let caller = Caller {
+                                    unit: &unit,
+                                    class: proto.class,
+                                };
+                                let done = match (instr.op, &**steps) {
+                                    (_, [Step::Property(name)]) => {
+                                        let place = (*name, caller);
+                                        short::property(regs, *instr, place, &constants, &hints)
+                                    }
+                                    (Op::Update, steps) => {
+                                        short::update(regs, *instr, steps, &constants)
+                                    }
+                                    (_, steps) => short::set_path(regs, *instr, steps, &constants),
                                 };
                                 if done {
                                     continue 'op;
@@ -772,7 +782,7 @@ impl Fiber {
                                 };
                                 match self.advance(input) {
                                     Ok(Called::Value(_) | Called::Frame) => continue 'frame,
-                                    Ok(Called::Exit(exit)) => return exit,
+                                    Ok(Called::Exit(exit)) => return *exit,
                                     Err(throw) => match self.unwind(throw) {
                                         Ok(()) => continue 'frame,
                                         Err(throw) => return Exit::Thrown(throw),
@@ -826,7 +836,7 @@ impl Fiber {
                         Ok(Next::Go) => {}
                         Ok(Next::Jump(target)) => pc = target as usize,
                         Ok(Next::Frame) => continue 'frame,
-                        Ok(Next::Exit(exit)) => return exit,
+                        Ok(Next::Exit(exit)) => return *exit,
                         Err(throw) => match self.go_on(throw, base + r(instr.a)) {
                             Ok(()) => continue 'frame,
                             Err(throw) => return Exit::Thrown(throw),

@@ -9,6 +9,7 @@ use angarium_lang::bytecode::{Instr, Op, PathOp, Step};
 use crate::array::{Array, KeyRef, MAX_ENTRIES};
 use crate::frozen::FrozenValue;
 use crate::host::Matched;
+use crate::instance::{Caller, Hints, Instance};
 use crate::string::{INLINE, Str};
 use crate::value::{ArrayRef, Value};
 use crate::vm::ops::path::element;
@@ -171,6 +172,49 @@ pub(super) fn set_path(
             false
         }
     }
+}
+
+/// a->name := b, a->name := a->name op b: for a property that is where it was found last time, and numbers.
+#[inline(never)]
+pub(super) fn property(
+    regs: &mut Registers,
+    instr: Instr,
+    (name, caller): (u32, Caller<'_>),
+    constants: &[Value],
+    hints: &[Hints],
+) -> bool {
+    let (Value::Object(object), Some(Value::String(text)), Some(hints)) = (
+        &regs[r(instr.a)],
+        constants.get(name as usize),
+        hints.get(name as usize),
+    ) else {
+        return false;
+    };
+    let (Some(instance), Value::Number(number)) = (Instance::of(object), &regs[r(instr.b)]) else {
+        return false;
+    };
+    let (number, op) = (*number, PathOp::ALL.get(r(instr.c)));
+    let written = instance.with_known(text, caller, hints, |slot| {
+        if instr.op == Op::SetPath {
+            if let Value::Number(old) = slot {
+                *old = number;
+                return true;
+            }
+            return false;
+        }
+        let Value::Number(old) = slot else {
+            return false;
+        };
+        match op {
+            Some(PathOp::Add) => *old += number,
+            Some(PathOp::Sub) => *old -= number,
+            Some(PathOp::Mul) => *old *= number,
+            Some(PathOp::Div) => *old /= number,
+            _ => return false,
+        }
+        true
+    });
+    written.unwrap_or(false)
 }
 
 /// a[key] := value

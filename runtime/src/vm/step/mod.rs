@@ -25,7 +25,7 @@ pub(super) enum Next {
     /// In the frame that runs now, wherever its counter stands.
     Frame,
     /// Nowhere: the loop is left.
-    Exit(Exit),
+    Exit(Box<Exit>),
 }
 
 pub(super) type Stepped = Result<Next, Throw>;
@@ -248,7 +248,7 @@ impl Fiber {
     }
 
     /// Counts an instruction; when it is the executor's turn, the script goes on at `pc` afterwards.
-    fn charge_or_yield(&mut self, pc: u32) -> Result<Option<Exit>, Throw> {
+    fn charge_or_yield(&mut self, pc: u32) -> Result<Option<Box<Exit>>, Throw> {
         self.quantum -= 1;
         if self.quantum <= 0
             && let Tick::Yield = self.tick()?
@@ -256,7 +256,7 @@ impl Fiber {
             if let Some(frame) = self.frames.last_mut() {
                 frame.pc = pc;
             }
-            return Ok(Some(Exit::Slice));
+            return Ok(Some(Box::new(Exit::Slice)));
         }
         Ok(None)
     }
