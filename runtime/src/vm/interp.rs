@@ -4,6 +4,11 @@
 //! left to [`Fiber::step`], one instruction at a time, so that the loop stays small and the state of the running
 //! frame (code, counter, registers) stays in the machine's registers. Whatever may change the frames sets it anew.
 
+#![allow(
+    clippy::collapsible_match,
+    reason = "an arm whose short way does not fit falls out of the match, to the long way behind it"
+)]
+
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -193,7 +198,8 @@ impl Fiber {
                     // Jumps back, counted; not when it is time to look at the budgets.
                     macro_rules! loop_if {
                         ($instr:expr, $condition:expr) => {{
-                            if !$condition {
+                            let taken: bool = $condition;
+                            if !taken {
                                 continue 'op;
                             }
                             if self.quantum > 1 {

@@ -115,7 +115,7 @@ impl Table {
             self.asked.insert(number, matchers);
             return Ok(());
         }
-        let mut places: Vec<(Vec<(Field, Form)>, Vec<Part>)> = vec![(Vec::new(), Vec::new())];
+        let mut places = vec![(Vec::<(Field, Form)>::new(), Vec::<Part>::new())];
         for (field, patterns) in when {
             let mut longer = Vec::with_capacity(places.len() * patterns.len());
             for (shape, parts) in &places {
