@@ -12,6 +12,7 @@ use angarium_runtime::native::{
     Args, ClassDecl, Cx, FnDecl, Input, Job, LocalFuture, Outcome, Step, Task, Throw, begin,
 };
 use angarium_runtime::object::Function;
+use angarium_runtime::pieces::LongText;
 use angarium_runtime::regex::Regex;
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
@@ -67,7 +68,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
             };
             let limit = usize::try_from(args.integer(3, 0)).ok().filter(|limit| *limit > 0);
             let left = limit.unwrap_or(usize::MAX);
-            begin(Replace { searcher, with, left, out: Vec::new(), copied: 0 }, cx)
+            begin(Replace { searcher, with, left, out: LongText::default(), whole: false, copied: 0 }, cx)
         },
     )
     .example(
@@ -429,7 +430,9 @@ struct Replace {
     searcher: Searcher,
     with: With,
     left: usize,
-    out: Vec<u8>,
+    out: LongText,
+    /// Whether only the parts of `out` are still to be put together.
+    whole: bool,
     /// How much of the subject is in `out`, replaced or not.
     copied: usize,
 }
@@ -440,9 +443,12 @@ impl Replace {
         if let Some(found) = self.searcher.captures.get(0) {
             let start = found.start.max(self.copied);
             if self.out.is_empty() {
-                self.out.reserve(self.searcher.subject.len().min(1 << 16));
+                self.out
+                    .part
+                    .reserve(self.searcher.subject.len().min(1 << 16));
             }
             self.out
+                .part
                 .extend_from_slice(&self.searcher.subject.as_bytes()[self.copied..start]);
             self.copied = found.end.max(start);
         }
@@ -450,32 +456,37 @@ impl Replace {
 
     fn next(&mut self, cx: &mut Cx<'_>) -> Result<bool, Throw> {
         self.left -= 1;
-        cx.fits(self.out.len())?;
+        self.out.step(cx)?;
         Ok(self.left > 0 && self.searcher.advance())
     }
 
-    fn done(&mut self) -> Step {
-        if self.copied == 0 && self.out.is_empty() {
-            return Step::Done(Value::String(self.searcher.subject.clone()));
+    fn done(&mut self, cx: &mut Cx<'_>) -> Step {
+        if !std::mem::replace(&mut self.whole, true) {
+            if self.copied == 0 && self.out.is_empty() {
+                return Step::Done(Value::String(self.searcher.subject.clone()));
+            }
+            let rest = self.searcher.subject.as_bytes().get(self.copied..);
+            self.out.part.extend_from_slice(rest.unwrap_or_default());
         }
-        self.out
-            .extend_from_slice(&self.searcher.subject.as_bytes()[self.copied..]);
-        Step::Done(std::mem::take(&mut self.out).into())
+        self.out.finish(cx).map_or(Step::Again, Step::Done)
     }
 }
 
 impl Task for Replace {
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
+        if self.whole {
+            return Ok(self.done(cx));
+        }
         if let (Input::Value(answer), false) = (input, self.searcher.waiting) {
-            cx.write_str(&mut self.out, &answer)?;
+            cx.write_str(&mut self.out.part, &answer)?;
             if !self.next(cx)? {
-                return Ok(self.done());
+                return Ok(self.done(cx));
             }
         }
         loop {
             match self.searcher.find(cx)? {
                 Found::Wait(future) => return Ok(Step::Await(future)),
-                Found::NoMatch => return Ok(self.done()),
+                Found::NoMatch => return Ok(self.done(cx)),
                 Found::Match => {}
             }
             self.copy_to_match();
@@ -490,11 +501,16 @@ impl Task for Replace {
                     let more = angarium_regex::expanded_len(template.as_bytes(), subject, captures);
                     cx.fits(self.out.len().saturating_add(more))?;
                     cx.charge(more / 64);
-                    angarium_regex::expand(template.as_bytes(), subject, captures, &mut self.out);
+                    angarium_regex::expand(
+                        template.as_bytes(),
+                        subject,
+                        captures,
+                        &mut self.out.part,
+                    );
                 }
             }
             if !self.next(cx)? {
-                return Ok(self.done());
+                return Ok(self.done(cx));
             }
             if cx.is_due() {
                 return Ok(Step::Again);

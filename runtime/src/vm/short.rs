@@ -263,7 +263,7 @@ fn store(base: &mut Value, key: &Value, value: Value) -> Result<(), Value> {
     let (Some(array), Some(key)) = (own(base), KeyRef::cast(key)) else {
         return Err(value);
     };
-    let full = array.len() >= MAX_ENTRIES;
+    let full = array.len() >= MAX_ENTRIES || array.is_full_and_large();
     if let Some(slot) = array.find_mut(key) {
         set(slot, value);
     } else if full {
@@ -281,7 +281,7 @@ pub(super) fn push(regs: &mut Registers, instr: Instr) -> bool {
         return false;
     };
     match own(base) {
-        Some(array) if array.len() < MAX_ENTRIES => {
+        Some(array) if array.len() < MAX_ENTRIES && !array.is_full_and_large() => {
             let value = if instr.op == Op::MovePush {
                 take(from)
             } else {
