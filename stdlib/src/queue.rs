@@ -164,6 +164,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
          value or limit cannot be used; the log says why.",
         queue_policy,
     )
+    .example(r#"queue_policy(["remotemx"], ["remotemx" => "mx.example.org"], ["rate" => [10, 60]], 300)["id"] // "p1""#)
     .since("5.3 (5.2 PickupPolicy)")
     .options(POLICY_OPTIONS),
     FnDecl::waiting(
@@ -171,12 +172,14 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "Takes a limit away that was set by queue_policy; tells whether there was one.",
         queue_policy_delete,
     )
+    .example(r#"queue_policy_delete("p1") // true"#)
     .since(">5.5"),
     FnDecl::waiting(
         "queue_quota(name: string): array",
         "Counts the messages in the queue that are tied to a quota: `count` and `bytes`.",
         queue_quota,
     )
+    .example(r#"queue_quota("customer#1") // ["count"=>2,"bytes"=>8192]"#)
     .since("5.3"),
     FnDecl::waiting(
         "queue_suspend(fields: array, ttl: number, options?: array): array|none",
@@ -184,6 +187,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
          `id`, or none when a field or value cannot be used; the log says why.",
         queue_suspend,
     )
+    .example(r#"queue_suspend(["remotemx" => "mx.example.org"], 3600)["id"] // "s1""#)
     .since("5.3 (5.2 PickupSuspend)")
     .options(SUSPEND_OPTIONS),
     FnDecl::plain(
@@ -192,6 +196,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
          server.",
         server_concurrency,
     )
+    .example(r#"server_concurrency("default") // 12"#)
     .since(">5.5"),
     FnDecl::waiting(
         "PickupPolicy(fields: array, condition: array, policy: array, ttl: number, options?: array): array|none",

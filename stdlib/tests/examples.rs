@@ -14,7 +14,7 @@ use angarium_runtime::library::Library;
 use angarium_runtime::native::FnDecl;
 use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::{Execution, Limits, Unit, convert};
-use angarium_stdlib::{CORE, regexp};
+use angarium_stdlib::{CORE, queue, regexp};
 
 struct Silent;
 
@@ -44,6 +44,40 @@ impl Clock for Fixed {
     }
 }
 
+/// A queue as the examples know it.
+struct Queue;
+
+type Answer<T> = angarium_effects::LocalFuture<'static, Result<T, String>>;
+
+fn answer<T: 'static>(value: T) -> Answer<T> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
+impl queue::Queue for Queue {
+    fn set_policy(&self, _policy: queue::Policy) -> Answer<Vec<u8>> {
+        answer(b"p1".to_vec())
+    }
+    fn delete_policy(&self, id: Vec<u8>) -> Answer<bool> {
+        answer(id == b"p1")
+    }
+    fn set_suspend(&self, _suspend: queue::Suspend) -> Answer<Vec<u8>> {
+        answer(b"s1".to_vec())
+    }
+    fn quota(&self, name: Vec<u8>) -> Answer<(u64, u64)> {
+        answer(if name == b"customer#1" {
+            (2, 8192)
+        } else {
+            (0, 0)
+        })
+    }
+    fn server_concurrency(&self, server: &str, _address: Option<&str>) -> Option<usize> {
+        (server == "default").then_some(12)
+    }
+    fn refused(&self, function: &'static str, why: &str, _origin: &str) {
+        panic!("{function}: {why}");
+    }
+}
+
 fn host() -> Rc<Host> {
     let host = Host::new(
         Rc::new(Fixed),
@@ -56,6 +90,7 @@ fn host() -> Rc<Host> {
         "host.example".into(),
     );
     host.extend(Rc::new(SharedMemory::default()));
+    host.extend(Rc::new(queue::QueueService(Rc::new(Queue))));
     Rc::new(host)
 }
 
