@@ -17,15 +17,22 @@
 //! limit again, it wakes the next one behind it. So a limit that has room for several is used up,
 //! a node that another limit stops does not swallow the turn, and no event touches more than two
 //! nodes for each item that moves.
+//!
+//! The time between connections is not the same limit for everybody: an idle connection lets those through
+//! for whom it is kept. There a node that is stopped again goes to the end and passes the turn on, to
+//! [`MOST_ASKED`] nodes at most; the next turn goes on behind them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::gate::{Blocked, Fields, Gate, Grant, LimitId};
+use crate::gate::{BlockKind, Blocked, Fields, Gate, Grant, LimitId};
 use crate::item::Priority;
 use crate::time::Timestamp;
+
+/// How many nodes are asked in one turn whether an idle connection is for them.
+const MOST_ASKED: u32 = 256;
 
 /// What all items of a node have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,8 +62,20 @@ struct Node {
     key: Arc<NodeKey>,
     items: BTreeMap<u64, u32>,
     state: NodeState,
-    /// The limit that woke the node and is owed a wake-up, with the node's place behind it.
-    woken_by: Option<(LimitId, u64)>,
+    /// The turn that woke the node and is owed to the next one.
+    woken_by: Option<Turn>,
+}
+
+/// A turn of the nodes behind a limit.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    limit: LimitId,
+    /// The place of the node that has it.
+    place: u64,
+    /// Nodes from this place on came, or were asked, after the turn began.
+    end: u64,
+    /// How many nodes the same limit stopped again.
+    asked: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +144,7 @@ impl Nodes {
         };
         node.items.remove(&place.seq);
         if node.items.is_empty() {
-            let owed = node.woken_by.map(|(limit, _)| limit);
+            let owed = node.woken_by.map(|turn| turn.limit);
             self.drop_node(place.node);
             owed.into_iter().for_each(|limit| self.wake(limit));
         }
@@ -151,7 +170,7 @@ impl Nodes {
                     } else {
                         self.make_ready(index);
                     }
-                    woken_by.into_iter().for_each(|(limit, _)| self.wake(limit));
+                    woken_by.into_iter().for_each(|turn| self.wake(turn.limit));
                     return Some(Picked { slot, seq, grant });
                 }
             }
@@ -169,15 +188,29 @@ impl Nodes {
 
     /// Gives the first node behind `limit` a turn.
     pub fn wake(&mut self, limit: LimitId) {
+        self.wake_from(limit, self.next_place, 0);
+    }
+
+    /// Gives the first node behind `limit` whose place is before `end` a turn, in which `asked` others were stopped.
+    fn wake_from(&mut self, limit: LimitId, end: u64, asked: u32) {
         let Some(waiters) = self.waiting.get_mut(&limit) else {
             return;
         };
+        let first = |of: &mut BTreeMap<u64, usize>| {
+            let early = of.first_key_value().is_some_and(|(place, _)| *place < end);
+            early.then(|| of.pop_first()).flatten()
+        };
         let [normal, high] = &mut waiters.nodes;
-        let Some((place, index)) = high.pop_first().or_else(|| normal.pop_first()) else {
+        let Some((place, index)) = first(high).or_else(|| first(normal)) else {
             return;
         };
         self.drop_waiters_if_empty(limit);
-        self.nodes[index].woken_by = Some((limit, place));
+        self.nodes[index].woken_by = Some(Turn {
+            limit,
+            place,
+            end,
+            asked,
+        });
         self.make_ready(index);
     }
 
@@ -237,13 +270,13 @@ impl Nodes {
         self.rings[node.key.class as usize].insert(place, index);
     }
 
-    fn block(&mut self, index: usize, blocked: Blocked, woken_by: Option<(LimitId, u64)>) {
+    fn block(&mut self, index: usize, blocked: Blocked, woken_by: Option<Turn>) {
         let limit = blocked.limit;
+        let again = woken_by.filter(|turn| turn.limit == limit);
         // A node that the same limit stops again keeps its place behind it.
-        let (place, owed) = match woken_by {
-            Some((by, place)) if by == limit => (place, None),
-            Some((by, _)) => (next(&mut self.next_place), Some(by)),
-            None => (next(&mut self.next_place), None),
+        let place = match again {
+            Some(turn) if blocked.kind != BlockKind::ConnectInterval => turn.place,
+            _ => next(&mut self.next_place),
         };
         let node = &mut self.nodes[index];
         node.state = NodeState::Blocked(blocked, place);
@@ -252,7 +285,15 @@ impl Nodes {
         if blocked.until.is_some() {
             self.set_timer(limit, blocked.until);
         }
-        owed.into_iter().for_each(|limit| self.wake(limit));
+        match (again, woken_by) {
+            (Some(turn), _) if blocked.kind == BlockKind::ConnectInterval => {
+                if turn.asked < MOST_ASKED {
+                    self.wake_from(limit, turn.end, turn.asked + 1);
+                }
+            }
+            (None, Some(turn)) => self.wake(turn.limit),
+            _ => {}
+        }
     }
 
     fn set_timer(&mut self, limit: LimitId, until: Option<Timestamp>) {
@@ -503,6 +544,67 @@ mod tests {
         gate.slots = 1;
         nodes.wake(LimitId(1));
         assert_eq!(picks(&mut nodes, &mut gate), [0]);
+    }
+
+    /// No new connections; whoever an idle one is for may pass.
+    struct IdleOnly {
+        idle: Text,
+        asked: usize,
+    }
+
+    impl Gate for IdleOnly {
+        fn fields(&self) -> FieldSet {
+            FieldSet::default()
+        }
+
+        fn admit(&mut self, fields: &Fields, _: Timestamp) -> Result<Grant, Blocked> {
+            self.asked += 1;
+            if fields.remotemx.as_ref() == Some(&self.idle) {
+                return Ok(Grant::default());
+            }
+            Err(Blocked {
+                limit: LimitId(0),
+                until: None,
+                kind: BlockKind::ConnectInterval,
+            })
+        }
+
+        fn release(&mut self, _: Ticket, _: Release, _: Timestamp, freed: &mut Vec<LimitId>) {
+            freed.push(LimitId(0));
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_is_offered_to_the_nodes_behind_those_it_is_not_for() {
+        let mut nodes = Nodes::default();
+        let mut gate = IdleOnly {
+            idle: "none".into(),
+            asked: 0,
+        };
+        let count = 2 * MOST_ASKED;
+        for slot in 0..count {
+            nodes.insert(normal(&format!("mx{slot}")), slot, None);
+        }
+        assert_eq!(picks(&mut nodes, &mut gate), []);
+        gate.asked = 0;
+        nodes.wake(LimitId(0));
+        assert_eq!(picks(&mut nodes, &mut gate), []);
+        assert_eq!(gate.asked, MOST_ASKED as usize + 1, "a turn has an end");
+        // The next turn goes on where that one ended, and finds the one at the very end.
+        gate.idle = format!("mx{}", count - 1).into();
+        nodes.wake(LimitId(0));
+        assert_eq!(picks(&mut nodes, &mut gate), [count - 1]);
+        nodes.check().unwrap();
+        // With few nodes each is asked once a turn.
+        let mut few = Nodes::default();
+        ["a", "b", "c"].iter().zip(0..).for_each(|(mx, slot)| {
+            few.insert(normal(mx), slot, None);
+        });
+        assert_eq!(picks(&mut few, &mut gate), []);
+        gate.asked = 0;
+        few.wake(LimitId(0));
+        assert_eq!(picks(&mut few, &mut gate), []);
+        assert_eq!(gate.asked, 3);
     }
 
     /// Stops each destination by a limit that its name tells.
