@@ -286,10 +286,10 @@ impl Nodes {
             self.set_timer(limit, blocked.until);
         }
         match (again, woken_by) {
-            (Some(turn), _) if blocked.kind == BlockKind::ConnectInterval => {
-                if turn.asked < MOST_ASKED {
-                    self.wake_from(limit, turn.end, turn.asked + 1);
-                }
+            (Some(turn), _)
+                if blocked.kind == BlockKind::ConnectInterval && turn.asked < MOST_ASKED =>
+            {
+                self.wake_from(limit, turn.end, turn.asked + 1);
             }
             (None, Some(turn)) => self.wake(turn.limit),
             _ => {}
