@@ -36,6 +36,14 @@ fn relay(sink: &Sink) -> (Bundle, PathBuf) {
     (bundle, path)
 }
 
+/// Starts a server, whose control socket answers.
+fn start(bundle: &Bundle, socket: &Path) -> Server {
+    let server = Server::start(bundle);
+    let answers = || ctl(socket, &["process-stats"]).status.success();
+    assert!(wait::until_true(SOON, answers));
+    server
+}
+
 fn write(bundle: &Bundle, file: &str, content: &Value) {
     bundle.write(&format!("src/config/{file}"), &format!("{content:#}"));
 }
@@ -101,7 +109,7 @@ fn a_client_in_python_speaks_the_protocol() {
         "smtpd-suspend.yaml",
         &json!({ "version": "6.0", "suspends": suspends }),
     );
-    let mut server = Server::start(&bundle);
+    let mut server = start(&bundle, &socket);
     for number in 0..3 {
         send(&server, &format!("b{number}@held.example"));
     }
@@ -128,14 +136,14 @@ fn a_client_in_python_speaks_the_protocol() {
 fn the_socket_has_its_rights_and_a_killed_server_leaves_nothing_in_the_way() {
     let sink = Sink::start();
     let (bundle, socket) = relay(&sink);
-    let mut server = Server::start(&bundle);
+    let mut server = start(&bundle, &socket);
     let mode = fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     server.kill();
     assert!(socket.exists());
     // Nobody answers there.
     assert_eq!(ctl(&socket, &["process-stats"]).status.code(), Some(2));
-    let server = Server::start(&bundle);
+    let server = start(&bundle, &socket);
     assert!(told(&socket, &["process-stats"]).contains("process.pid"));
     // A second server does not take it away.
     let mut other = Bundle::relay(sink.port());
@@ -162,7 +170,7 @@ fn every_waiting_state_says_what_keeps_the_message_and_without_that_it_goes() {
     );
     bundle.save();
     let policies = |list: Value| json!({ "version": "6.0", "policies": list });
-    let mut server = Server::start(&bundle);
+    let mut server = start(&bundle, &socket);
     let mut arrived = 0;
     let mut goes = |what: &str| {
         arrived += 1;
@@ -391,7 +399,7 @@ fn every_waiting_state_says_what_keeps_the_message_and_without_that_it_goes() {
 fn messages_leave_as_files_and_come_back_here_or_elsewhere() {
     let sink = Sink::start();
     let (bundle, socket) = relay(&sink);
-    let server = Server::start(&bundle);
+    let server = start(&bundle, &socket);
     told(
         &socket,
         &["queue", "suspend", "add", "--all", "--id", "all"],
@@ -550,7 +558,7 @@ fn messages_leave_as_files_and_come_back_here_or_elsewhere() {
 fn tables_json_and_requests_are_printed_as_asked() {
     let sink = Sink::start();
     let (bundle, socket) = relay(&sink);
-    let server = Server::start(&bundle);
+    let server = start(&bundle, &socket);
     told(
         &socket,
         &[

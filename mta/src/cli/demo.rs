@@ -17,6 +17,7 @@ use angarium_effects::disk::{Disk, FileKind, SystemDisk};
 use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
 use angarium_effects::{Clock, Connect, Connection, Net, Random};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::failure::{Failure, reason};
@@ -102,6 +103,9 @@ impl Demo {
         once: bool,
         arrivals: &mut mpsc::UnboundedReceiver<Arrival>,
     ) -> Result<(), Failure> {
+        // Made once: a signal that comes while something else is done is kept until the next look.
+        let mut interrupt = signal(SignalKind::interrupt())
+            .map_err(|error| Failure::Failed(format!("Ctrl-C cannot be heard: {error}")))?;
         let mut seen = self.scripts();
         let mut number = 1;
         send(self.server, number).await?;
@@ -114,7 +118,7 @@ impl Demo {
                     ARRIVAL.as_secs()
                 )));
             }
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
         }
         if once {
             return Ok(());
@@ -123,7 +127,7 @@ impl Demo {
         let mut enter = enter_key();
         loop {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => break,
+                _ = interrupt.recv() => break,
                 Some(arrival) = arrivals.recv() => show_arrival(&arrival)?,
                 // Without a keyboard this never comes, and the demo goes on.
                 Some(()) = enter.recv() => {
