@@ -3,8 +3,9 @@
 //! * [`unit`]: a program linked with a library; exists once per process.
 //! * [`fiber`]: the state of one execution: registers, frames, fuel. Everything is on the heap, so a script can
 //!   be suspended at any built-in call and costs a few kilobytes while it waits.
-//! * [`interp`]: the loop, with the short ways of the instructions. [`step`]: one instruction in general. [`ops`]: what
-//!   operators and paths do. [`registers`]: how registers are read and written.
+//! * [`interp`]: the loop, with the short ways of the instructions; [`short`]: those that are too long for it.
+//!   [`step`]: one instruction in general. [`ops`]: what operators and paths do. [`registers`]: how registers are
+//!   read and written. [`notes`]: what is taken apart at the end.
 //! * [`call`]: calls of functions, built-ins, methods; built-ins that call back are frames ([`crate::native::Task`]).
 //! * [`throw`]: exceptions and unwinding. [`trace`]: the calls that were going on when nobody caught one.
 //! * [`execution`]: the way in, synchronous ([`execution::Execution::run`]) and as a future
