@@ -40,6 +40,7 @@ pub(crate) struct Background {
     checkpoint_size: u64,
     retry_at: Monotonic,
     spare_retry_at: Monotonic,
+    reserve_retry_at: Monotonic,
     compaction: Option<Compaction>,
     /// Segments that cannot be compacted, because a live record cannot be read.
     stuck: BTreeSet<u32>,
@@ -71,6 +72,7 @@ impl Background {
             checkpoint_size: 0,
             retry_at: Monotonic::default(),
             spare_retry_at: Monotonic::default(),
+            reserve_retry_at: Monotonic::default(),
             compaction: None,
             stuck: BTreeSet::new(),
         }
@@ -83,7 +85,11 @@ impl Background {
         if self.shared.active.load(Ordering::Acquire) == 0 {
             return Progress::Idle;
         }
-        if self.remove_garbage() || self.prepare_segment(now) || now < self.retry_at {
+        if self.remove_garbage()
+            || self.keep_reserve(now)
+            || self.prepare_segment(now)
+            || now < self.retry_at
+        {
             return Progress::Worked.unless(now < self.retry_at);
         }
         let result = match self.checkpoint() {
@@ -132,6 +138,30 @@ impl Background {
             }
         }
         !paths.is_empty()
+    }
+
+    /// Keeps room for a full disk, if there is more than that.
+    fn keep_reserve(&mut self, now: Monotonic) -> bool {
+        let shared = &self.shared;
+        if shared.reserve.load(Ordering::Acquire) || now < self.reserve_retry_at {
+            return false;
+        }
+        let wanted = shared.config.reserve().saturating_mul(2);
+        let room = shared
+            .disk
+            .space(&shared.config.path)
+            .is_ok_and(|space| space.bytes >= wanted);
+        let made = room.then(|| rotation::make_reserve(shared));
+        if !matches!(made, Some(Ok(()))) {
+            self.reserve_retry_at = now + RETRY;
+        }
+        if let Some(Err(error)) = made {
+            shared.tell(Event::Background {
+                action: "keep room for a full disk",
+                reason: error.to_string(),
+            });
+        }
+        room
     }
 
     /// Makes the next segment ready, if there is plenty of room.

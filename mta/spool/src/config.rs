@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::Corruption;
 use crate::id::ItemId;
+use crate::segment::START;
 
 /// The settings of a spool (the section `spool` of the start-up configuration).
 #[derive(Clone)]
@@ -61,6 +62,17 @@ impl Config {
             seed: 0,
             observer: Arc::new(|_| {}),
         }
+    }
+
+    /// The size of a segment that is begun with the room kept for a full disk.
+    pub(crate) fn short_segment(&self) -> u64 {
+        START.saturating_add(self.segment_size / 16)
+    }
+
+    /// The room kept for a full disk: a short segment, and as much for the checkpoint without which no old
+    /// segment can go.
+    pub(crate) fn reserve(&self) -> u64 {
+        self.short_segment().saturating_mul(2)
     }
 
     pub(crate) fn log(&self) -> PathBuf {

@@ -10,6 +10,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use angarium_effects::disk::{Disk, FileKind, OpenMode, create_dir_all};
 
@@ -79,8 +80,26 @@ pub(crate) fn open(
     let (index, items) = start.into_index();
     let shared = Arc::new(Shared::new(disk, config, lock, session, index));
     *shared.garbage() = garbage;
+    if access == Access::Write {
+        adopt_reserve(&shared);
+    }
     let writer = Writer::new(Arc::clone(&shared), previous, next_number, carried);
     Ok((Arc::clone(&shared), writer, Recovered::new(shared, items)))
+}
+
+/// Keeps the room that an earlier run has kept for a full disk, if all of it is there.
+fn adopt_reserve(shared: &Shared) {
+    let path = shared.reserve_path();
+    match shared.disk.metadata(&path) {
+        Ok(found) if found.length == shared.config.reserve() => {
+            shared.reserve.store(true, Ordering::Release)
+        }
+        // A part of it, or not of this size: the background makes a new one.
+        Ok(_) => {
+            let _ = shared.disk.unlink(&path);
+        }
+        Err(_) => {}
+    }
 }
 
 fn make_directories(disk: &dyn Disk, config: &Config) -> Result<(), OpenError> {

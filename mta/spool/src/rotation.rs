@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use angarium_effects::disk::{DiskFile, OpenMode};
 
@@ -38,6 +39,8 @@ pub(crate) struct Started {
     pub(crate) segment: Arc<Segment>,
     /// The end of the carried records.
     pub(crate) end: u64,
+    /// How long the segment may get.
+    pub(crate) limit: u64,
     /// Old and new places of what was carried.
     pub(crate) moved: Vec<(Moved, Location, Location)>,
 }
@@ -52,11 +55,21 @@ pub(crate) struct RotationError {
     pub(crate) may_exist: bool,
 }
 
+/// What to do when the disk has no room for a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFull {
+    /// Fail.
+    Fail,
+    /// Begin a short one, in the room that was kept for this. It is for what makes room: completions.
+    Shorten,
+}
+
 /// Begins the segment that `header` describes.
 pub(crate) fn begin(
     shared: &Shared,
     header: Header,
     carried: &Carried,
+    on_full: OnFull,
 ) -> Result<Started, RotationError> {
     let path = segment::path(&shared.config.log(), header.number);
     let mut bytes = header.encode();
@@ -89,7 +102,17 @@ pub(crate) fn begin(
             may_exist,
         }
     };
-    let spare = take_spare(shared).map_err(fail(false))?;
+    let (spare, limit) = match take_spare(shared) {
+        Ok(spare) => (spare, shared.config.segment_size),
+        Err(error) if on_full == OnFull::Shorten && error.kind() == io::ErrorKind::StorageFull => {
+            let short = take_short(shared).map_err(fail(false))?;
+            (
+                short.ok_or(error).map_err(fail(false))?,
+                shared.config.short_segment(),
+            )
+        }
+        Err(error) => return Err(fail(false)(error)),
+    };
     let written = spare
         .file
         .write_all_at(&bytes, 0)
@@ -107,7 +130,7 @@ pub(crate) fn begin(
     let segment = Arc::new(Segment::new(
         path.clone(),
         header.seal(),
-        end.max(shared.config.segment_size),
+        end.max(limit),
         end,
     ));
     shared
@@ -122,6 +145,7 @@ pub(crate) fn begin(
         file: spare.file,
         segment,
         end,
+        limit,
         moved,
     })
 }
@@ -138,6 +162,60 @@ fn take_spare(shared: &Shared) -> io::Result<Spare> {
         return Err(error);
     }
     Ok(Spare { path, file })
+}
+
+/// Returns a file for a short segment: room that the disk still has, or else a part of the reserve, the
+/// rest of which is given back.
+fn take_short(shared: &Shared) -> io::Result<Option<Spare>> {
+    let length = shared.config.short_segment();
+    let path = shared.spare_path();
+    let file = match shared.disk.open(&path, OpenMode::CreateNew) {
+        Ok(file) => file,
+        // Not even a name can be had.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            return take_reserve(shared, path);
+        }
+        Err(error) => return Err(error),
+    };
+    match file.allocate(length) {
+        Ok(()) => Ok(Some(Spare { path, file })),
+        Err(error) => {
+            let _ = shared.disk.unlink(&path);
+            if error.kind() == io::ErrorKind::StorageFull {
+                take_reserve(shared, path)
+            } else {
+                Err(error)
+            }
+        }
+    }
+}
+
+fn take_reserve(shared: &Shared, path: PathBuf) -> io::Result<Option<Spare>> {
+    if !shared.reserve.swap(false, Ordering::AcqRel) {
+        return Ok(None);
+    }
+    shared.disk.rename(&shared.reserve_path(), &path)?;
+    let file = shared.disk.open(&path, OpenMode::ReadWrite)?;
+    file.truncate(shared.config.short_segment())?;
+    Ok(Some(Spare { path, file }))
+}
+
+/// Keeps room for a full disk.
+pub(crate) fn make_reserve(shared: &Shared) -> io::Result<()> {
+    let path = shared.reserve_path();
+    let made = shared
+        .disk
+        .open(&path, OpenMode::CreateNew)
+        .and_then(|file| {
+            file.allocate(shared.config.reserve())?;
+            file.sync_all()
+        });
+    if let Err(error) = made {
+        let _ = shared.disk.unlink(&path);
+        return Err(error);
+    }
+    shared.reserve.store(true, Ordering::Release);
+    Ok(())
 }
 
 /// Fills a new file with zeros, so that writing it later changes no metadata of the file system: a sync

@@ -1,7 +1,7 @@
 //! What the handles, the writer and the background work share.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use angarium_effects::disk::{Disk, DiskFile, DiskLock};
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) garbage: Mutex<Vec<PathBuf>>,
     /// The segment that is written.
     pub(crate) active: AtomicU32,
+    /// Whether the file [`RESERVE`] lies ready.
+    pub(crate) reserve: AtomicBool,
     spare: Mutex<Option<Spare>>,
     next_spare: AtomicU64,
     /// Why no segment can be written.
@@ -125,6 +127,7 @@ impl Shared {
             background: Mailbox::new(1),
             garbage: Mutex::default(),
             active: AtomicU32::new(0),
+            reserve: AtomicBool::new(false),
             spare: Mutex::default(),
             next_spare: AtomicU64::new(0),
             unavailable: Mutex::default(),
@@ -169,6 +172,10 @@ impl Shared {
         self.config.log().join(format!("{SPARE}{number}"))
     }
 
+    pub(crate) fn reserve_path(&self) -> PathBuf {
+        self.config.log().join(RESERVE)
+    }
+
     /// Tells why no segment can be written.
     pub(crate) fn unavailable(&self) -> Option<String> {
         self.unavailable
@@ -196,6 +203,8 @@ impl Shared {
 
 /// The names of spares start with this.
 pub(crate) const SPARE: &str = "spare.";
+/// The name of the room that is kept for a full disk.
+pub(crate) const RESERVE: &str = "reserve";
 
 /// Adds to a counter.
 pub(crate) fn count(counter: &AtomicU64, more: u64) {

@@ -26,7 +26,7 @@ use crate::id::{BodyId, ItemId};
 use crate::index::{ItemEntry, Location};
 use crate::payload;
 use crate::record::{self, ALIGNMENT, FIRST, Kind, LAST};
-use crate::rotation::{self, Carried, RotationError};
+use crate::rotation::{self, Carried, OnFull, RotationError};
 use crate::segment::{End, Header, START, Segment};
 use crate::shared::{Moved, Request, Shared, count};
 use crate::ticket::Completer;
@@ -71,6 +71,8 @@ struct Active {
     written: u64,
     /// What the disk has for sure.
     synced: u64,
+    /// How long it may get.
+    limit: u64,
 }
 
 impl Writer {
@@ -124,12 +126,7 @@ impl Writer {
             self.refuse(requests);
             return;
         };
-        let room = self
-            .shared
-            .config
-            .segment_size
-            .saturating_sub(active.written);
-        let requests = if self.stuck && size > room {
+        let requests = if self.stuck && (size > active.room() || active.is_short(&self.shared)) {
             self.refuse_commits(requests)
         } else {
             requests
@@ -188,15 +185,13 @@ impl Writer {
     /// The last part of a segment is for completions: on a full disk, where no other segment can be
     /// had, they are what makes room.
     fn prepare(&mut self, now: Monotonic, size: u64) {
-        let limit = self.shared.config.segment_size;
-        let limit = limit.saturating_sub(RESERVE.min(limit / 16));
         let Some(mut active) = self.active.take() else {
             if now >= self.retry_at {
                 self.begin_or_wait(now);
             }
             return;
         };
-        let full = active.written > START && active.written.saturating_add(size) > limit;
+        let full = active.written > START && size > active.room();
         if !(full || self.stuck) || now < self.retry_at {
             self.active = Some(active);
             return;
@@ -214,7 +209,13 @@ impl Writer {
         }
         self.release_synced();
         self.previous = Some(active.end(&self.shared));
-        if let Err(error) = self.begin(now) {
+        // A short segment is for completions: while there is room for some, it brings nothing.
+        let on_full = if active.limit > active.written.saturating_add(active.kept() / 2) {
+            OnFull::Fail
+        } else {
+            OnFull::Shorten
+        };
+        if let Err(error) = self.begin(now, on_full) {
             self.wait(&error);
             // Unless a new header may say that this segment has ended, it takes what it has room for.
             if !error.may_exist {
@@ -225,7 +226,7 @@ impl Writer {
     }
 
     fn begin_or_wait(&mut self, now: Monotonic) {
-        if let Err(error) = self.begin(now) {
+        if let Err(error) = self.begin(now, OnFull::Shorten) {
             self.wait(&error);
         }
     }
@@ -236,14 +237,14 @@ impl Writer {
     }
 
     /// Begins a new segment behind `self.previous`.
-    fn begin(&mut self, now: Monotonic) -> Result<(), RotationError> {
+    fn begin(&mut self, now: Monotonic, on_full: OnFull) -> Result<(), RotationError> {
         let header = Header {
             number: self.next_number,
             session: self.shared.session,
             salt: rotation::salt(self.shared.config.seed, self.next_number),
             previous: self.previous,
         };
-        match rotation::begin(&self.shared, header, &self.carried) {
+        match rotation::begin(&self.shared, header, &self.carried, on_full) {
             Ok(started) => {
                 self.next_number = self.next_number.saturating_add(1);
                 for (what, from, to) in started.moved {
@@ -256,11 +257,17 @@ impl Writer {
                     segment: started.segment,
                     written: started.end,
                     synced: started.end,
+                    limit: started.limit,
                 });
                 self.shared.active.store(header.number, Ordering::Release);
-                self.stuck = false;
+                self.stuck = started.limit < self.shared.config.segment_size;
                 self.shared.background.nudge();
-                self.shared.set_unavailable(None);
+                if self.stuck {
+                    self.retry_at = now + RETRY;
+                    self.shared.set_unavailable(Some(FULL.to_owned()));
+                } else {
+                    self.shared.set_unavailable(None);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -337,7 +344,7 @@ impl Writer {
         if self.stuck {
             // No other segment can be had: only what this one has room for.
             let used = active.written.saturating_add(buffer.len() as u64);
-            let room = self.shared.config.segment_size.saturating_sub(used);
+            let room = active.limit.saturating_sub(used);
             let ids = room.saturating_sub(record::size(0) + ALIGNMENT) / ItemId::LENGTH as u64;
             batch.completions = batch
                 .completions
@@ -492,7 +499,9 @@ impl Writer {
 }
 
 /// The part of a segment that commits leave to completions, when segments are not tiny.
-const RESERVE: u64 = 64 << 10;
+const COMPLETIONS: u64 = 64 << 10;
+/// Why no mail is taken while a short segment is written.
+const FULL: &str = "the disk is full: only what leaves the queue is still written";
 /// Completions in one record.
 const DONE_MAX: usize = 4096;
 
@@ -506,6 +515,23 @@ impl Active {
             synced: self.synced,
             buffer,
         }
+    }
+
+    /// The room for all but completions.
+    fn room(&self) -> u64 {
+        self.limit
+            .saturating_sub(self.kept())
+            .saturating_sub(self.written)
+    }
+
+    /// The room at the end that is for completions only.
+    fn kept(&self) -> u64 {
+        COMPLETIONS.min(self.limit / 16)
+    }
+
+    /// Whether it was begun on a full disk, for completions.
+    fn is_short(&self, shared: &Shared) -> bool {
+        self.limit < shared.config.segment_size
     }
 
     /// Appends to the segment.

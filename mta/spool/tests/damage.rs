@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use angarium_effects::clock::Monotonic;
 use angarium_effects::disk::{Disk, Fault, OpenMode, SimDisk, read_file};
-use angarium_spool::{Config, Inspection, ItemId, OnCorrupt, Spool};
+use angarium_spool::{Config, Inspection, ItemId, OnCorrupt, Spool, Stepper};
 use proptest::prelude::*;
 
 const LOG: &str = "/var/spool/queue/log";
@@ -279,6 +279,69 @@ fn on_a_full_disk_completions_make_room() {
         .result()
         .expect("a result")
         .expect("there is room again");
+}
+
+/// Takes all that a disk has left.
+fn fill(disk: &SimDisk, path: &Path) {
+    let file = disk.open(path, OpenMode::CreateNew).expect("a file");
+    let mut at = 0;
+    for length in [4096, 256, 16, 1] {
+        while file.write_all_at(&vec![7; length], at).is_ok() {
+            at += length as u64;
+        }
+    }
+}
+
+#[test]
+fn a_start_on_a_disk_full_to_the_last_byte_makes_room_by_completions() {
+    for stopped_when_full in [false, true] {
+        let disk = SimDisk::new(6);
+        let settings = || Config {
+            segment_size: 200_000,
+            ..config(OnCorrupt::Abort)
+        };
+        let open = || Spool::open_stepped(Arc::new(disk.clone()), settings()).expect("open");
+        let (spool, _, mut stepper) = open();
+        let add = |spool: &Spool, stepper: &mut Stepper, now: Monotonic, queue: u64| {
+            let body = spool.body(&[1; 900]).expect("a body");
+            let mut transaction = spool.transaction();
+            let body = transaction.add_body(&body);
+            transaction.add_item(id(queue), &[body], vec![1; 100]);
+            let commit = spool.commit(transaction);
+            stepper.run(now);
+            commit.result().expect("a result").is_ok()
+        };
+        let start = Monotonic::default();
+        disk.set_capacity(1_000_000, 100);
+        let stored = (0..).take_while(|&queue| {
+            (stopped_when_full || queue < 300) && add(&spool, &mut stepper, start, queue)
+        });
+        let stored: Vec<u64> = stored.collect();
+        drop((spool, stepper));
+        fill(&disk, Path::new("/var/filler"));
+        let (spool, recovered, mut stepper) = open();
+        assert_eq!(recovered.count(), stored.len());
+        stepper.run(start);
+        assert!(
+            !add(&spool, &mut stepper, start, 1_000_000),
+            "no room for new mail"
+        );
+        for &queue in stored.iter().skip(3) {
+            spool.complete(id(queue));
+        }
+        let mut now = start;
+        for _ in 0..5 {
+            now = now + std::time::Duration::from_secs(20);
+            stepper.run(now);
+        }
+        assert_eq!(spool.stats().items, 3);
+        assert!(
+            add(&spool, &mut stepper, now, 1_000_000),
+            "there is room again"
+        );
+        drop((spool, stepper));
+        assert_eq!(open().1.count(), 4);
+    }
 }
 
 #[test]
