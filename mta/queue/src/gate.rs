@@ -195,6 +195,23 @@ pub trait Gate {
     /// Takes away what has ended by `now`. What waited for its end has a time of its own.
     fn pass_time(&mut self, _now: Timestamp) {}
 
+    /// Whether there are limits, new since this was last asked, under which deliveries go on that are not
+    /// counted there.
+    fn has_new_limits(&mut self) -> bool {
+        false
+    }
+
+    /// Counts a delivery that goes on under the limits that it began without. Here all values are set
+    /// that there are.
+    fn goes_on(
+        &mut self,
+        _ticket: Ticket,
+        _fields: &Fields,
+        _local: Option<IpAddr>,
+        _now: Timestamp,
+    ) {
+    }
+
     /// Asks for leave to pick up an item with these values; leave takes what it needs.
     ///
     /// # Errors

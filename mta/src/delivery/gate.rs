@@ -114,6 +114,14 @@ impl gate::Gate for Gate {
         self.policies.pass_time(now);
     }
 
+    fn has_new_limits(&mut self) -> bool {
+        self.policies.has_new_limits()
+    }
+
+    fn goes_on(&mut self, ticket: Ticket, fields: &Fields, local: Option<IpAddr>, now: Timestamp) {
+        self.policies.goes_on(ticket, fields, local, now);
+    }
+
     fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {
         self.policies.admit(fields, now)
     }

@@ -381,6 +381,7 @@ impl Policies {
 
     /// Adds a condition to the policies with exactly its fields, or to one of its own.
     pub(super) fn put(&mut self, number: u64, dynamic: Arc<Dynamic>) {
+        self.is_new = true;
         let wanted = field_set(&dynamic.fields);
         if self.policies.iter().all(|of| of.field_set != wanted) {
             let id = self.number();

@@ -58,6 +58,8 @@ pub struct Policies {
     /// What ended by itself and was not asked for yet.
     pub(super) ended: Vec<EndedBySelf>,
     idle: Option<Arc<dyn IdleDoor>>,
+    /// Something was set that deliveries under way are not counted under.
+    pub(super) is_new: bool,
     /// The number of the next policy, suspend, counter or ticket.
     next: u64,
     counters: HashMap<CounterName, u64>,
@@ -165,6 +167,7 @@ impl Policies {
         let dynamics = std::mem::take(&mut self.dynamics);
         self.next = next;
         self.configured = fresh.len();
+        self.is_new = !fresh.is_empty();
         self.policies = fresh;
         self.suspends = suspends;
         self.algorithm = setup.algorithm;
@@ -569,6 +572,40 @@ impl Gate for Policies {
 
     fn pass_time(&mut self, now: Timestamp) {
         self.expire(now);
+    }
+
+    fn has_new_limits(&mut self) -> bool {
+        std::mem::take(&mut self.is_new)
+    }
+
+    fn goes_on(&mut self, ticket: Ticket, fields: &Fields, local: Option<IpAddr>, now: Timestamp) {
+        let Some(mut list) = self.tickets.remove(&ticket) else {
+            return;
+        };
+        for place in 0..self.policies.len() {
+            let Some((number, applied)) = self.counter(place, fields, local, now) else {
+                continue;
+            };
+            let policy = self.policies.get(place).map(|policy| policy.id);
+            let is_of_it = |taken: &Taken| {
+                let counter = self.by_number.get(&taken.counter);
+                counter.map(|counter| counter.name.0) == policy
+            };
+            if !list.iter().any(is_of_it)
+                && let Some(counter) = self.by_number.get_mut(&number)
+            {
+                counter.in_use += 1;
+                list.push(Taken {
+                    counter: number,
+                    window: None,
+                    connect: None,
+                });
+            }
+            if applied.stop {
+                break;
+            }
+        }
+        self.tickets.insert(ticket, list);
     }
 
     fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {

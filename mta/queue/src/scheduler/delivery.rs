@@ -206,6 +206,26 @@ impl<G: Gate> Scheduler<G> {
         self.index.regroup(|slot, _| fields.remove(&slot));
     }
 
+    /// Has deliveries under way counted under limits that were set meanwhile, before anything else is picked up under
+    /// them: the host at the other end sees them too.
+    pub(super) fn count_under_new_limits(&mut self, now: Timestamp) {
+        if !self.gate.has_new_limits() {
+            return;
+        }
+        let sending: Vec<Slot> = self.sending.iter().copied().collect();
+        for slot in sending {
+            let Some(Work::Routed(route)) = self.work.get(slot) else {
+                continue;
+            };
+            let Some(grant) = &route.grant else { continue };
+            let local = grant.source.as_ref().map(|source| source.address);
+            let (ticket, plan) = (grant.ticket, Arc::clone(&route.bound.plan));
+            let candidate = route.candidates.get(route.walk.place()).cloned();
+            let fields = self.all_fields(slot, &plan, candidate.as_ref());
+            self.gate.goes_on(ticket, &fields, local, now);
+        }
+    }
+
     /// Begins the attempt with the current candidate; the item is in SENDING.
     pub(super) fn start_attempt(&mut self, slot: Slot, grant: Grant) {
         let turn = self.random.next();
@@ -216,6 +236,7 @@ impl<G: Gate> Scheduler<G> {
             return;
         };
         self.running.deliveries += 1;
+        self.sending.insert(slot);
         let item = self.index.item(slot);
         let id = item.id;
         let source = grant.source.clone().or_else(|| {
@@ -327,6 +348,7 @@ impl<G: Gate> Scheduler<G> {
         };
         let grant = route.grant.take().unwrap_or_default();
         self.running.deliveries -= 1;
+        self.sending.remove(&slot);
         let mut freed = Vec::new();
         self.gate.release(grant.ticket, how, now, &mut freed);
         freed.into_iter().for_each(|limit| self.index.wake(limit));

@@ -340,6 +340,8 @@ pub struct Scheduler<G> {
     routes: BTreeSet<Arc<[Candidate]>>,
     routes_swept: usize,
     work: PerSlot<Work>,
+    /// Items in SENDING.
+    sending: BTreeSet<Slot>,
     /// Items that wait for predelivery, in order.
     loader: BTreeMap<Turn, Slot>,
     /// Items that wait for postdelivery, in order.
@@ -442,6 +444,7 @@ impl<G: Gate> Scheduler<G> {
             routes: BTreeSet::new(),
             routes_swept: 0,
             work: PerSlot::default(),
+            sending: BTreeSet::new(),
             loader: BTreeMap::new(),
             finisher: BTreeMap::new(),
             rewrites: BTreeSet::new(),
@@ -462,6 +465,7 @@ impl<G: Gate> Scheduler<G> {
     /// The event does not fit; nothing has changed for the item.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), InputError> {
         self.index.set_now(now);
+        self.count_under_new_limits(now);
         let result = self.take(now, input);
         self.pass_time(now);
         self.pump(now);

@@ -308,3 +308,35 @@ fn beside_a_hundred_hanging_destinations_the_others_keep_their_quiet_rate() {
     let beside = quick_picks(true);
     assert!(beside * 100 >= quiet * 95, "{beside} of {quiet}");
 }
+
+#[test]
+fn a_limit_that_is_set_meanwhile_counts_the_deliveries_that_go_on() {
+    let mut service = start(Vec::new());
+    for n in 0..3 {
+        service.give(Input::Committed(item_to(n, "a.test")));
+        assert_eq!(service.attempt().0, id(n), "nothing limits it yet");
+    }
+    // The field is one that nobody looked at before.
+    let spec = DynamicSpec {
+        fields: vec![Field::RecipientDomain],
+        when: vec![(
+            Field::RecipientDomain,
+            vec![Pattern::parse(Field::RecipientDomain, "a.test").unwrap()],
+        )],
+        then: block(Some(2), None, None),
+        ..DynamicSpec::default()
+    };
+    let now = service.queue_time;
+    let policies = service.queue.gate_mut();
+    let stored = policies.set_policy(spec, "p".into(), now).unwrap();
+    // Before the queue is told: what comes now is under the limit already.
+    service.give(Input::Committed(item_to(3, "a.test")));
+    tell(&mut service, Some(stored.change));
+    assert!(service.run().is_none(), "three go on, two may");
+    service.ends(id(0), reply(250, SmtpState::Eod));
+    service.postdelivery();
+    assert!(service.run().is_none(), "two go on");
+    service.ends(id(1), reply(250, SmtpState::Eod));
+    service.postdelivery();
+    assert_eq!(service.attempt().0, id(3));
+}
