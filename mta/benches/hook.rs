@@ -15,6 +15,7 @@ use angarium::worker::Effects;
 use angarium_config::{HookType, Options, Source, bundle, load};
 use angarium_effects::dns::TableDns;
 use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
+use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::value::Value;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -48,6 +49,7 @@ fn hooks(criterion: &mut Criterion) {
     let scripts = Arc::new(scripts);
     let services = Services {
         memory: SharedMemory::default(),
+        caches: Caches::default(),
         log: Arc::new(Memory::default()),
         hostname: "host".into(),
         door: Door::default(),

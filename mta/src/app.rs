@@ -232,6 +232,7 @@ impl App {
         let hostname = hostname();
         let services = Services {
             memory: SharedMemory::default(),
+            caches: Caches::global().clone(),
             log: Arc::clone(&log),
             hostname: hostname.as_str().into(),
             door: Door::default(),
@@ -348,7 +349,7 @@ impl App {
             spool: self.spool.clone(),
             pool: Arc::clone(&self.pool),
             memory: self.services.memory.clone(),
-            caches: Caches::global().clone(),
+            caches: self.services.caches.clone(),
             resolver: Some(self.resolver.clone()),
             scripts: self.services.counts.clone(),
             admin: Arc::clone(self) as Arc<dyn control::Admin>,

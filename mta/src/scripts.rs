@@ -10,6 +10,7 @@ use angarium_config::{HookType, Running, Startup};
 use angarium_effects::Dns;
 use angarium_lang::modules::Loader;
 use angarium_lang::{Diagnostic, Source};
+use angarium_runtime::cache::Caches;
 use angarium_runtime::exception::Place;
 use angarium_runtime::host::{FileData, Files, Host, MessageScope, Output, Pool};
 use angarium_runtime::library::Library;
@@ -266,6 +267,8 @@ impl Output for Echo {
 pub struct Services {
     /// The store of `memory_*`.
     pub memory: SharedMemory,
+    /// What `cache` keeps.
+    pub caches: Caches,
     /// Where `echo` and errors go.
     pub log: Arc<dyn Log>,
     /// `gethostname()`
@@ -333,6 +336,7 @@ impl Scripts {
             services.hostname.as_ref().into(),
         );
         host.extend(Rc::new(services.memory.clone()));
+        host.extend(Rc::new(services.caches.clone()));
         if let Some(steering) = services.door.steering(Arc::clone(&services.log), run.id) {
             host.extend(Rc::new(QueueService(Rc::new(steering))));
         }

@@ -21,6 +21,7 @@ use angarium_queue::retry::Again;
 use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 use angarium_runtime::Unit;
+use angarium_runtime::cache::Caches;
 use angarium_runtime::host::{Host, Pool};
 use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::value::Value;
@@ -153,6 +154,7 @@ impl Trial {
             scripts: Arc::new(scripts),
             services: Services {
                 memory: SharedMemory::default(),
+                caches: Caches::default(),
                 log: Arc::<Heard>::clone(&heard),
                 hostname: hostname().into(),
                 door: Door::default(),

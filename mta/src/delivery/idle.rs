@@ -357,6 +357,8 @@ impl IdleConnections {
             let Some(next) = next else { break };
             let next = Monotonic(Duration::from_micros(next.as_micros()));
             let closed = tokio::select! {
+                // Not by chance, so that a run can be repeated.
+                biased;
                 () = self.clock.sleep_until(next) => {
                     let now = self.now();
                     let mut pool = self.pool.borrow_mut();

@@ -156,28 +156,27 @@ impl Owner {
             let loading = self.can_load();
             let mut wait = self.sleep();
             tokio::select! {
-                Some(message) = messages.recv() => {
-                    self.take(message);
-                    for _ in 0..BATCH {
-                        let Ok(message) = messages.try_recv() else { break };
-                        self.take(message);
-                    }
-                }
-                Some(items) = news.recv() => {
-                    self.committed(items);
-                    for _ in 0..BATCH {
-                        let Ok(items) = news.try_recv() else { break };
-                        self.committed(items);
-                    }
-                }
-                Some(input) = own.recv() => {
-                    self.own_input(input);
-                    while let Ok(input) = own.try_recv() {
-                        self.own_input(input);
-                    }
-                }
+                // In this order and not by chance, so that a run can be repeated. Nobody is kept waiting by
+                // it: whatever else has come is taken below, and time passes with everything that is taken.
+                biased;
+                Some(message) = messages.recv() => self.take(message),
+                Some(items) = news.recv() => self.committed(items),
+                Some(input) = own.recv() => self.own_input(input),
                 () = &mut wait => self.input(Input::Tick),
                 () = std::future::ready(()), if loading => {}
+            }
+            for _ in 0..BATCH {
+                let Ok(message) = messages.try_recv() else {
+                    break;
+                };
+                self.take(message);
+            }
+            for _ in 0..BATCH {
+                let Ok(items) = news.try_recv() else { break };
+                self.committed(items);
+            }
+            while let Ok(input) = own.try_recv() {
+                self.own_input(input);
             }
         }
         // Completions that nobody waited for; if this fails they are repeated, not lost.

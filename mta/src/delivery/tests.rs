@@ -38,6 +38,7 @@ use angarium_queue::scheduler::{Control, Limits};
 use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 use angarium_queue::transport::Transport;
+use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{Config, Spool};
 use tempfile::TempDir;
@@ -176,6 +177,7 @@ impl Setup {
             Some(scripts) => {
                 let services = Services {
                     memory: SharedMemory::default(),
+                    caches: Caches::default(),
                     log: Arc::new(log.clone()),
                     hostname: "mta.test".into(),
                     counts: crate::counts::ScriptCounters::default(),

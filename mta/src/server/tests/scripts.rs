@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use angarium_config::{Config, FileSource, Listed, Options, Source, load};
 use angarium_effects::{RecordData, RecordType};
+use angarium_runtime::cache::Caches;
 use angarium_runtime::native::ContextDecl;
 use angarium_runtime::shared::SharedMemory;
 use angarium_smtp::server::{Closing, ProxyCommands};
@@ -92,6 +93,7 @@ fn with_scripts(store: &Arc<MemoryStore>, scripts: &[(&str, &str)]) -> (Settings
     let log = Memory::default();
     let services = Services {
         memory: SharedMemory::default(),
+        caches: Caches::default(),
         log: Arc::new(log.clone()),
         hostname: "mx.example".into(),
         door: Door::default(),
