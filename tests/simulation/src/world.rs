@@ -1,0 +1,813 @@
+//! One run: the machine, its surroundings, trouble, and then peace, in which every message has to come to its end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use angarium_effects::disk::{Fault, Loss, SimDisk};
+use angarium_effects::{Clock, Monotonic, VirtualClock};
+use angarium_queue::gate::Field;
+use angarium_queue::index::State;
+use angarium_queue::matcher::Pattern;
+use angarium_queue::policy::spec::{Block, Limits, SuspendSpec};
+use angarium_queue::policy::{DynamicSpec, DynamicSuspend, rate::Rate};
+use angarium_queue::scheduler::Control;
+use angarium_queue::time::Timestamp;
+use tokio::task::LocalSet;
+
+use crate::bundle::{Bundle, HOME_ADDRESS, host, names};
+use crate::dice::Dice;
+use crate::executor::Executor;
+use crate::ledger::{Ledger, Totals};
+use crate::limits::Watched;
+use crate::machine::{Machine, Surroundings};
+use crate::names::SimDns;
+use crate::net::{SimNet, Trouble};
+use crate::plan::{Plan, Planted};
+use crate::sender::{Keys, Sender};
+use crate::sink::{self, Sink};
+use crate::trace::Trace;
+
+/// When the clock of every run begins, since 1970.
+const EPOCH: Duration = Duration::from_secs(1_800_000_000);
+/// How often the queue is compared with what is known.
+const LOOK: Duration = Duration::from_secs(300);
+/// How long after the trouble everything must have come to its end.
+const PEACE: Duration = Duration::from_secs(4 * 86_400);
+
+/// How a run went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The hash of everything that happened, in order.
+    pub hash: u64,
+    /// What became of the messages.
+    pub totals: Totals,
+    /// How often the machine was stopped without warning.
+    pub stops: u64,
+    /// Virtual time that passed.
+    pub passed: Duration,
+}
+
+/// Something did not hold.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What.
+    pub wrong: Vec<String>,
+    /// All that happened.
+    pub trace: Vec<String>,
+    /// The hash of that.
+    pub hash: u64,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}: {}", self.seed, self.wrong.join("; "))
+    }
+}
+
+/// Something that is to happen.
+#[derive(Clone, Debug)]
+enum Event {
+    Start,
+    /// Stops at one of the next calls of the disk, or at once.
+    Stop {
+        after: Option<u64>,
+    },
+    Restart,
+    Fault(Fault),
+    Full(u64),
+    Room,
+    Change,
+    Expire(usize, Change),
+    Wish,
+    Look,
+    Peace,
+}
+
+/// What was set at run time for a host and is in force, by the number of the event that set it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Set {
+    policy: Option<u64>,
+    suspend: Option<u64>,
+}
+
+/// Which of a host's limits was set at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Policy(u64),
+    Suspend(u64),
+}
+
+struct World {
+    plan: Plan,
+    bundle: Bundle,
+    around: Surroundings,
+    executor: Executor,
+    tasks: LocalSet,
+    machine: Option<Machine>,
+    /// What the next start finds.
+    disk: Option<SimDisk>,
+    ledger: Rc<RefCell<Ledger>>,
+    hosts: Vec<Rc<Sink>>,
+    /// Sinks misbehave in so many of 1000 phases.
+    sinks: Rc<Cell<u64>>,
+    dice: Dice,
+    agenda: BTreeMap<(Monotonic, u64), Event>,
+    events: u64,
+    /// What is in force of what was set at run time, by host.
+    set: Rc<RefCell<Vec<Set>>>,
+    peace: bool,
+    /// The queue was empty and all senders had ended at the last look.
+    over: Rc<Cell<bool>>,
+    senders: Rc<Cell<u64>>,
+    stops: u64,
+    panics: Rc<Cell<bool>>,
+}
+
+/// Runs a plan.
+///
+/// # Errors
+/// What did not hold.
+pub fn run(plan: &Plan) -> Result<Outcome, Box<Failure>> {
+    let trace = Trace::default();
+    let failure = |wrong: Vec<String>, trace: &Trace| {
+        Box::new(Failure {
+            seed: plan.seed,
+            wrong,
+            trace: trace.all(),
+            hash: trace.hash(),
+        })
+    };
+    let mut world = World::new(plan, &trace).map_err(|error| failure(vec![error], &trace))?;
+    let result = world.go();
+    let passed = world.around.clock.monotonic().0;
+    let (stops, totals) = (world.stops, world.ledger.borrow().totals());
+    match result {
+        Ok(()) => Ok(Outcome {
+            hash: trace.hash(),
+            totals,
+            stops,
+            passed,
+        }),
+        Err(wrong) => {
+            for line in &wrong {
+                trace.note(format!("WRONG {line}"));
+            }
+            Err(failure(wrong, &trace))
+        }
+    }
+}
+
+impl World {
+    fn new(plan: &Plan, trace: &Trace) -> Result<World, String> {
+        let clock = VirtualClock::new(EPOCH);
+        let dice = |purpose| Dice::new(plan.seed, purpose);
+        let net = SimNet::new(&clock, dice(10));
+        net.set_trouble(plan.network);
+        let dns = SimDns::new(names(plan), &clock, dice(11));
+        dns.set_trouble(plan.dns);
+        let ledger = Rc::new(RefCell::new(Ledger::new(trace)));
+        let sinks = Rc::new(Cell::new(plan.sinks));
+        let tasks = LocalSet::new();
+        let mut hosts = Vec::new();
+        let places = (0..plan.hosts.len()).map(host);
+        let home = ("home-mx.test".to_owned(), HOME_ADDRESS);
+        for (number, (name, address)) in places.chain([home]).enumerate() {
+            let sink = Rc::new(Sink {
+                watched: RefCell::new(Watched::new(name, address, plan.fixed_window)),
+                ledger: Rc::clone(&ledger),
+                clock: clock.clone(),
+                trace: trace.clone(),
+                dice: dice(100 + number as u64),
+                trouble: Rc::clone(&sinks),
+                home: address == HOME_ADDRESS,
+                faults: plan.faults > 0,
+            });
+            sink::start(&sink, &net, &tasks);
+            hosts.push(sink);
+        }
+        let keys = Rc::new(Keys::default());
+        let senders = Rc::new(Cell::new(plan.senders));
+        for number in 0..plan.senders {
+            let dice = dice(200 + number);
+            let start = dice.millis(0, plan.trouble.as_millis() as u64 / 2);
+            let sender = Sender {
+                number: number as u8 + 1,
+                net: net.clone(),
+                clock: clock.clone(),
+                dice,
+                ledger: Rc::clone(&ledger),
+                trace: trace.clone(),
+                keys: Rc::clone(&keys),
+                domains: plan.hosts.len() + 1,
+                trouble: if plan.network.cut > 0 { 50 } else { 0 },
+            };
+            let (messages, senders) = (plan.messages, Rc::clone(&senders));
+            tasks.spawn_local(async move {
+                sender.run(messages, start).await;
+                senders.set(senders.get() - 1);
+            });
+        }
+        let disk = SimDisk::new(dice(12).number());
+        if plan.planted == Planted::LyingDisk {
+            disk.lie(true, true);
+        }
+        let count = hosts.len();
+        let mut world = World {
+            plan: plan.clone(),
+            bundle: Bundle::new(plan)?,
+            around: Surroundings {
+                clock,
+                net,
+                dns,
+                trace: trace.clone(),
+            },
+            executor: Executor::new(),
+            tasks,
+            machine: None,
+            disk: Some(disk),
+            ledger,
+            hosts,
+            sinks,
+            dice: dice(13),
+            agenda: BTreeMap::new(),
+            events: 0,
+            set: Rc::new(RefCell::new(vec![Set::default(); count])),
+            peace: false,
+            over: Rc::default(),
+            senders,
+            stops: 0,
+            panics: crate::panics::watch(),
+        };
+        world.fill_agenda();
+        Ok(world)
+    }
+
+    fn fill_agenda(&mut self) {
+        let (plan, dice) = (self.plan.clone(), self.dice.clone());
+        let end = plan.trouble;
+        let some_time = || dice.millis(0, end.as_millis() as u64);
+        self.at(Duration::ZERO, Event::Start);
+        for _ in 0..plan.stops {
+            let after = dice.chance(700).then(|| dice.below(120));
+            self.at(some_time(), Event::Stop { after });
+        }
+        for _ in 0..plan.restarts {
+            self.at(some_time(), Event::Restart);
+        }
+        for _ in 0..plan.faults {
+            let fault = [Fault::Io, Fault::Io, Fault::NoSpace, Fault::ShortWrite];
+            match dice.below(5) {
+                0 => self.at(some_time(), Event::Full(dice.between(0, 60_000))),
+                _ => self.at(some_time(), Event::Fault(*dice.pick(&fault))),
+            }
+        }
+        for _ in 0..plan.changes {
+            self.at(some_time(), Event::Change);
+        }
+        for _ in 0..plan.wishes {
+            self.at(some_time(), Event::Wish);
+        }
+        self.at(LOOK, Event::Look);
+        self.at(end, Event::Peace);
+    }
+
+    fn at(&mut self, from_now: Duration, event: Event) {
+        let at = self.now() + from_now;
+        self.events += 1;
+        self.agenda.insert((at, self.events), event);
+    }
+
+    fn now(&self) -> Monotonic {
+        self.around.clock.monotonic()
+    }
+
+    fn note(&self, text: impl AsRef<str>) {
+        self.around.trace.note(text);
+    }
+
+    fn go(&mut self) -> Result<(), Vec<String>> {
+        let deadline = Monotonic(self.plan.trouble + PEACE);
+        loop {
+            self.settle().map_err(|error| vec![error])?;
+            self.listen()?;
+            if self
+                .machine
+                .as_ref()
+                .is_some_and(|machine| machine.disk.has_crashed())
+            {
+                self.stop();
+                continue;
+            }
+            if self
+                .machine
+                .as_ref()
+                .is_some_and(|machine| machine.stopped.get())
+            {
+                self.close();
+                continue;
+            }
+            if self.work() {
+                continue;
+            }
+            if self.over.get() {
+                return self.verdict();
+            }
+            let now = self.now();
+            let due = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            if due.is_some_and(|due| due <= now) {
+                if let Some((_, event)) = self.agenda.pop_first() {
+                    self.happen(event)?;
+                }
+                continue;
+            }
+            if now >= deadline {
+                let open = self.ledger.borrow().open();
+                let text =
+                    format!("after {PEACE:?} of peace the end is not reached; open: {open:?}");
+                return Err(vec![text]);
+            }
+            self.pass(due);
+        }
+    }
+
+    /// Lets everybody do what can be done at this moment.
+    fn settle(&mut self) -> Result<(), String> {
+        let result = match &mut self.machine {
+            Some(machine) => {
+                let disk = machine.disk.clone();
+                let mut sets = [&mut machine.tasks, &mut self.tasks];
+                self.executor.settle(&mut sets, || disk.has_crashed())
+            }
+            None => self.executor.settle(&mut [&mut self.tasks], || false),
+        };
+        if self.panics.get() {
+            return Err("a task panicked".to_owned());
+        }
+        result
+    }
+
+    /// Hears what the machine has logged.
+    fn listen(&mut self) -> Result<(), Vec<String>> {
+        let mut ledger = self.ledger.borrow_mut();
+        for line in self.around.trace.take_logged() {
+            ledger.log(&line);
+        }
+        match ledger.wrong.is_empty() {
+            true => Ok(()),
+            false => Err(std::mem::take(&mut ledger.wrong)),
+        }
+    }
+
+    /// The disk's work, now or a little later.
+    fn work(&mut self) -> bool {
+        let now = self.around.clock.monotonic();
+        let dice = self.dice.clone();
+        let Some(machine) = &mut self.machine else {
+            return false;
+        };
+        if dice.chance(500) {
+            return machine.work(now, &dice);
+        }
+        let soon = now + dice.millis(1, 30);
+        let next = self.around.clock.next_timer();
+        let soon = next.map_or(soon, |next| next.min(soon));
+        let due = self.agenda.first_key_value().map(|((at, _), _)| *at);
+        let soon = due.map_or(soon, |due| due.min(soon)).max(now);
+        self.advance(soon);
+        let machine = self.machine.as_mut();
+        machine.is_some_and(|machine| machine.work(soon, &dice))
+    }
+
+    /// Lets time pass until somebody waits for it.
+    fn pass(&mut self, due: Option<Monotonic>) {
+        let timer = self.around.clock.next_timer();
+        let spool = self
+            .machine
+            .as_ref()
+            .and_then(|machine| machine.stepper.due());
+        let soonest = self.now() + Duration::from_millis(1);
+        let spool = spool.map(|at| at.max(soonest));
+        let next = [due, timer, spool].into_iter().flatten().min();
+        self.advance(next.unwrap_or(soonest));
+    }
+
+    fn advance(&self, to: Monotonic) {
+        let passed = to.since(self.now());
+        self.around.trace.set_now(to.0);
+        self.around.clock.advance(passed);
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Vec<String>> {
+        match event {
+            Event::Start => return self.start(),
+            Event::Stop { after } => match (&self.machine, after) {
+                (Some(machine), Some(after)) => {
+                    self.note(format!("the machine will stop after {after} calls"));
+                    machine.disk.crash_after(after);
+                }
+                (Some(_), None) => self.stop(),
+                (None, _) => {}
+            },
+            Event::Restart => {
+                if let Some(machine) = &self.machine {
+                    self.note("the machine is stopped in order");
+                    let handle = machine.handle.clone();
+                    let grace = self.dice.seconds(0, 30);
+                    machine
+                        .tasks
+                        .spawn_local(async move { handle.stop(grace).await });
+                }
+            }
+            Event::Fault(fault) => {
+                if let Some(machine) = &self.machine {
+                    let after = self.dice.below(40);
+                    self.note(format!("{fault:?} after {after} calls"));
+                    machine.disk.fail_after(after, fault);
+                }
+            }
+            Event::Full(bytes) => {
+                if let Some(machine) = &self.machine {
+                    self.note(format!("the disk has room for {bytes} bytes"));
+                    machine.disk.set_capacity(bytes, 20);
+                    let time = self.dice.seconds(1, 600);
+                    self.at(time, Event::Room);
+                }
+            }
+            Event::Room => {
+                if let Some(machine) = &self.machine {
+                    machine.disk.set_capacity(u64::MAX, u64::MAX);
+                }
+            }
+            Event::Change => self.change(),
+            Event::Expire(host, change) => self.expire(host, change),
+            Event::Wish => self.wish(),
+            Event::Look => self.look()?,
+            Event::Peace => self.make_peace(),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<(), Vec<String>> {
+        let Some(disk) = self.disk.take() else {
+            return Ok(());
+        };
+        if !self.peace && self.stops < 12 && self.plan.stops > 0 && self.dice.chance(100) {
+            // In the middle of what a start does, perhaps.
+            disk.crash_after(self.dice.below(60));
+        }
+        let started = Machine::start(
+            &self.plan,
+            &self.bundle,
+            &self.around,
+            disk.clone(),
+            &self.dice,
+        );
+        let now = self.now();
+        match started {
+            Ok(machine) => {
+                self.note("the machine starts");
+                self.machine = Some(machine);
+                for (number, sink) in self.hosts.iter().enumerate() {
+                    let limit = self.plan.hosts.get(number).copied().unwrap_or_default();
+                    sink.watched.borrow_mut().change(now, limit);
+                }
+                self.set.borrow_mut().fill(Set::default());
+            }
+            Err(_) if disk.has_crashed() => self.power_off(&disk),
+            Err(error) => return Err(vec![format!("the machine does not start: {error}")]),
+        }
+        Ok(())
+    }
+
+    /// Stops the machine, or the power, without warning.
+    fn stop(&mut self) {
+        let Some(machine) = self.machine.take() else {
+            return;
+        };
+        let now = self.now();
+        self.ledger.borrow_mut().stop(now);
+        let silent = self.dice.chance(400);
+        self.around.net.stop(&machine.life, silent);
+        let disk = machine.disk.clone();
+        self.power_off(&disk);
+        drop(machine);
+    }
+
+    fn power_off(&mut self, disk: &SimDisk) {
+        self.stops += 1;
+        let loss = if self.plan.planted == Planted::NoSync || self.dice.chance(700) {
+            Loss::Power
+        } else {
+            Loss::Process
+        };
+        self.note(format!("the machine stops: {loss:?}"));
+        let survivor = disk.crash(loss);
+        if self.plan.planted == Planted::LyingDisk {
+            survivor.lie(true, true);
+        }
+        self.disk = Some(survivor);
+        let time = self.dice.seconds(0, *self.dice.pick(&[5, 100, 1200]));
+        self.at(time, Event::Start);
+    }
+
+    /// The end of a stop in order.
+    fn close(&mut self) {
+        let now = self.now();
+        let Some(mut machine) = self.machine.take() else {
+            return;
+        };
+        machine.close(now);
+        self.ledger.borrow_mut().stop(now);
+        self.around.net.stop(&machine.life, false);
+        self.note("the machine has stopped in order");
+        let disk = machine.disk.clone();
+        drop(machine);
+        self.disk = Some(disk.crash(Loss::Process));
+        let time = self.dice.seconds(0, 60);
+        self.at(time, Event::Start);
+    }
+
+    /// Sets or lifts a limit or a suspend of a host.
+    fn change(&mut self) {
+        let Some(machine) = &self.machine else {
+            return;
+        };
+        let dice = self.dice.clone();
+        let number = dice.below(self.plan.hosts.len() as u64) as usize;
+        let (name, _) = host(number);
+        let Ok(pattern) = Pattern::parse(Field::RemoteMx, &name) else {
+            return;
+        };
+        let when = vec![(Field::RemoteMx, vec![pattern])];
+        let handle = machine.handle.clone();
+        let sink = Rc::clone(&self.hosts[number]);
+        let (clock, trace) = (self.around.clock.clone(), self.around.trace.clone());
+        let set = Rc::clone(&self.set);
+        self.events += 1;
+        let mark = self.events;
+        let ttl = dice.seconds(10, 900);
+        match dice.below(6) {
+            0..3 => {
+                let limit = Plan::limit(&dice);
+                let most = Limits {
+                    concurrency: limit.concurrency,
+                    rate: limit.rate.map(|(count, seconds)| Rate {
+                        count,
+                        interval: Duration::from_secs(seconds),
+                    }),
+                    connect_interval: limit.interval.map(Duration::from_secs),
+                };
+                let spec = DynamicSpec {
+                    id: Some(format!("p{number}").as_str().into()),
+                    fields: vec![Field::RemoteMx],
+                    when,
+                    then: Block {
+                        limits: most,
+                        ..Block::default()
+                    },
+                    ttl: Some(ttl),
+                    update: true,
+                    kind: None,
+                };
+                let own = self.plan.hosts[number];
+                self.at(ttl, Event::Expire(number, Change::Policy(mark)));
+                self.tasks.spawn_local(async move {
+                    let stored = handle.set_policy(spec).await;
+                    trace.note(format!(
+                        "policy of {name}: {limit:?} for {ttl:?}: {stored:?}"
+                    ));
+                    if stored.is_ok() {
+                        set.borrow_mut()[number].policy = Some(mark);
+                        let mut watched = sink.watched.borrow_mut();
+                        let suspended = watched.limit().suspended;
+                        let now = crate::limits::Limit {
+                            concurrency: limit.concurrency.or(own.concurrency),
+                            rate: limit.rate.or(own.rate),
+                            interval: limit.interval.or(own.interval),
+                            suspended,
+                        };
+                        watched.change(clock.monotonic(), now);
+                    }
+                });
+            }
+            3 => {
+                let own = self.plan.hosts[number];
+                self.tasks.spawn_local(async move {
+                    let id = format!("p{number}").as_str().into();
+                    let found = handle.delete_policy(id).await;
+                    trace.note(format!("no policy of {name}: {found:?}"));
+                    if found == Ok(true) {
+                        set.borrow_mut()[number].policy = None;
+                        let mut watched = sink.watched.borrow_mut();
+                        let suspended = watched.limit().suspended;
+                        let now = crate::limits::Limit { suspended, ..own };
+                        watched.change(clock.monotonic(), now);
+                    }
+                });
+            }
+            4 => {
+                let suspend = DynamicSuspend {
+                    id: Some(format!("s{number}").as_str().into()),
+                    spec: SuspendSpec {
+                        when,
+                        ..SuspendSpec::default()
+                    },
+                    ttl: Some(ttl),
+                    update: true,
+                };
+                self.at(ttl, Event::Expire(number, Change::Suspend(mark)));
+                self.tasks.spawn_local(async move {
+                    let stored = handle.set_suspend(suspend).await;
+                    trace.note(format!("suspend of {name} for {ttl:?}: {stored:?}"));
+                    if stored.is_ok() {
+                        set.borrow_mut()[number].suspend = Some(mark);
+                        let mut watched = sink.watched.borrow_mut();
+                        let mut now = watched.limit();
+                        now.suspended = true;
+                        watched.change(clock.monotonic(), now);
+                    }
+                });
+            }
+            _ => {
+                self.tasks.spawn_local(async move {
+                    let id = format!("s{number}").as_str().into();
+                    let found = handle.delete_suspend(id).await;
+                    trace.note(format!("no suspend of {name}: {found:?}"));
+                    if found == Ok(true) {
+                        set.borrow_mut()[number].suspend = None;
+                        let mut watched = sink.watched.borrow_mut();
+                        let mut now = watched.limit();
+                        now.suspended = false;
+                        watched.change(clock.monotonic(), now);
+                    }
+                });
+            }
+        }
+    }
+
+    /// What was set at run time ends by itself, unless it was set anew or lifted meanwhile.
+    fn expire(&mut self, number: usize, change: Change) {
+        let now = self.now();
+        let mut set = self.set.borrow_mut();
+        let mut watched = self.hosts[number].watched.borrow_mut();
+        let mut limit = watched.limit();
+        match change {
+            Change::Policy(mark) if set[number].policy == Some(mark) => {
+                set[number].policy = None;
+                let suspended = limit.suspended;
+                limit = crate::limits::Limit {
+                    suspended,
+                    ..self.plan.hosts[number]
+                };
+            }
+            Change::Suspend(mark) if set[number].suspend == Some(mark) => {
+                set[number].suspend = None;
+                limit.suspended = false;
+            }
+            _ => return,
+        }
+        watched.change(now, limit);
+    }
+
+    /// An operator touches some message.
+    fn wish(&mut self) {
+        let Some(machine) = &self.machine else {
+            return;
+        };
+        let (handle, dice) = (machine.handle.clone(), self.dice.fork());
+        let (trace, ledger) = (self.around.trace.clone(), Rc::clone(&self.ledger));
+        let now = unix(&self.around.clock);
+        self.tasks.spawn_local(async move {
+            let Ok(items) = handle.items(|item, _| !item.sender.is_null()).await else {
+                return;
+            };
+            if items.is_empty() {
+                return;
+            }
+            let (item, _) = dice.pick(&items);
+            let action = match dice.below(12) {
+                0..4 => Control::Hold,
+                4..6 => Control::Release,
+                6..8 => Control::Retry,
+                8 => Control::Defer(now.after(dice.seconds(1, 2000))),
+                9 => Control::Freeze,
+                10 => Control::Bounce {
+                    status: None,
+                    diagnostic: None,
+                },
+                _ => Control::Delete,
+            };
+            let deletes = action == Control::Delete;
+            let said = format!("{action:?}");
+            let result = handle.control(item.id, action).await;
+            trace.note(format!("operator: {said} {}: {result:?}", item.id));
+            if deletes && result.is_ok() {
+                ledger.borrow_mut().delete(item.id.to_string());
+            }
+        });
+    }
+
+    /// Compares the queue with what is known.
+    fn look(&mut self) -> Result<(), Vec<String>> {
+        self.at(LOOK, Event::Look);
+        self.around.net.sweep();
+        let mut wrong = Vec::new();
+        for sink in &self.hosts {
+            wrong.extend(sink.watched.borrow().check());
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let Some(machine) = &self.machine else {
+            return Ok(());
+        };
+        let handle = machine.handle.clone();
+        let (trace, ledger) = (self.around.trace.clone(), Rc::clone(&self.ledger));
+        let quiet = self.peace && self.senders.get() == 0;
+        let (over, peace) = (Rc::clone(&self.over), self.peace);
+        self.tasks.spawn_local(async move {
+            let looked = async {
+                let findings = handle.audit().await?;
+                let items = handle.items(|_, _| true).await?;
+                Ok::<_, angarium::delivery::Stopped>((findings, items))
+            };
+            let Ok((findings, items)) = looked.await else {
+                return;
+            };
+            trace.note(format!("look: {} messages", items.len()));
+            let mut ledger = ledger.borrow_mut();
+            for finding in findings {
+                // What is under way, or cannot be written at present, may be older: it is listed, as it should be.
+                let waits = !matches!(finding.state, State::Sending | State::Unknown);
+                if finding.what.contains("older") && !(waits && peace) {
+                    continue;
+                }
+                let text = format!("{} in {:?} {}", finding.id, finding.state, finding.what);
+                ledger.wrong.push(text);
+            }
+            for line in trace.take_logged() {
+                ledger.log(&line);
+            }
+            ledger.check(&items);
+            if !peace {
+                return;
+            }
+            over.set(quiet && items.is_empty());
+            for (item, state) in &items {
+                let action = match state {
+                    State::Hold => Control::Release,
+                    State::Update => Control::Thaw,
+                    _ => continue,
+                };
+                let handle = handle.clone();
+                let id = item.id;
+                tokio::task::spawn_local(async move {
+                    let _ = handle.control(id, action).await;
+                });
+            }
+        });
+        Ok(())
+    }
+
+    /// From now on everything works.
+    fn make_peace(&mut self) {
+        self.note("peace");
+        self.peace = true;
+        self.sinks.set(0);
+        self.around.net.set_trouble(Trouble::default());
+        self.around.dns.set_trouble(0);
+        if let Some(machine) = &self.machine {
+            machine.disk.clear_faults();
+            machine.disk.set_capacity(u64::MAX, u64::MAX);
+        }
+    }
+
+    /// Everything has ended: how?
+    fn verdict(&mut self) -> Result<(), Vec<String>> {
+        let mut wrong = Vec::new();
+        for sink in &self.hosts {
+            wrong.extend(sink.watched.borrow().check());
+        }
+        let open = self.ledger.borrow().open();
+        wrong.extend(
+            open.into_iter()
+                .map(|of| format!("{of} neither arrived nor came back")),
+        );
+        if self.machine.is_none() {
+            wrong.push("the machine does not run at the end".to_owned());
+        }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(wrong),
+        }
+    }
+}
+
+fn unix(clock: &VirtualClock) -> Timestamp {
+    Timestamp::from_micros(u64::try_from(clock.unix().as_micros()).unwrap_or(u64::MAX))
+}
