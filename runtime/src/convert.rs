@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::array::{Key, View};
+use crate::array::View;
+use crate::dump::write_dump_while;
+pub use crate::dump::{dump, dump_short, write_dump, write_quoted};
 use crate::object::Function;
 use crate::pieces::{LARGE_BYTES, LARGE_ENTRIES, PIECE_BYTES};
 use crate::string::{MAX_STRING, Str};
@@ -222,32 +224,6 @@ pub fn write_str(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
-/// The dump form for a message: what is longer than a mebibyte is cut off, and ends with `…`.
-#[must_use]
-pub fn dump_short(value: &Value) -> Vec<u8> {
-    const MOST: usize = 1 << 20;
-    let mut out = Vec::new();
-    let whole = write_dump_while(&mut out, value, |length| length <= MOST);
-    if !whole || out.len() > MOST {
-        out.truncate(MOST);
-        out.extend_from_slice("…".as_bytes());
-    }
-    out
-}
-
-/// The dump form of a value: as [`write_dump`].
-#[must_use]
-pub fn dump(value: &Value) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_dump(&mut out, value);
-    out
-}
-
-/// Appends the text form of 4.3: arrays as `[key=>value,…]`, strings quoted.
-pub fn write_dump(out: &mut Vec<u8>, value: &Value) {
-    let _ = write_dump_while(out, value, |_| true);
-}
-
 /// As [`write_str`], as long as `go_on` holds for the number of bytes written so far: arrays share parts, so that
 /// a text can be exponentially longer than the value. Gives whether the text is whole.
 pub fn write_str_while(out: &mut Vec<u8>, value: &Value, go_on: impl FnMut(usize) -> bool) -> bool {
@@ -258,127 +234,6 @@ pub fn write_str_while(out: &mut Vec<u8>, value: &Value, go_on: impl FnMut(usize
             true
         }
     }
-}
-
-fn write_dump_while(out: &mut Vec<u8>, value: &Value, go_on: impl FnMut(usize) -> bool) -> bool {
-    Dumper::new(value).write(out, usize::MAX, go_on) == Dumped::Whole
-}
-
-/// How far a text was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dumped {
-    /// To its end.
-    Whole,
-    /// As far as it was to go this time.
-    Part,
-    /// As far as it may get.
-    Over,
-}
-
-/// Writes the text form of a value (4.3), in parts if need be.
-pub(crate) struct Dumper {
-    start: Option<Value>,
-    /// Arrays, and the positions of their next entries.
-    open: Vec<(Value, usize)>,
-}
-
-impl Dumper {
-    pub(crate) fn new(value: &Value) -> Dumper {
-        Dumper {
-            start: Some(value.clone()),
-            open: Vec::new(),
-        }
-    }
-
-    /// Goes on until the text is whole, `out` has `enough` bytes, or `fits` does not hold for a number of bytes.
-    pub(crate) fn write(
-        &mut self,
-        out: &mut Vec<u8>,
-        enough: usize,
-        mut fits: impl FnMut(usize) -> bool,
-    ) -> Dumped {
-        if let Some(value) = self.start.take() {
-            write_dump_leaf(out, &value, &mut self.open);
-        }
-        while let Some((array, position)) = self.open.last_mut() {
-            if !fits(out.len()) {
-                return Dumped::Over;
-            }
-            if out.len() >= enough {
-                return Dumped::Part;
-            }
-            let entry = array.as_array().and_then(|view| view.entry_at(*position));
-            let Some((key, value, next)) = entry else {
-                out.push(b']');
-                self.open.pop();
-                continue;
-            };
-            if let Value::String(string) = &value
-                && string.len() > 4096
-                && !fits(out.len().saturating_add(string.len()))
-            {
-                return Dumped::Over;
-            }
-            if *position > 0 && out.last() != Some(&b'[') {
-                out.push(b',');
-            }
-            *position = next;
-            match &key {
-                Key::Integer(number) => {
-                    out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes());
-                }
-                Key::String(string) => write_quoted(out, string.as_bytes()),
-                Key::None | Key::Gap => out.extend_from_slice(b"none"),
-            }
-            out.extend_from_slice(b"=>");
-            write_dump_leaf(out, &value, &mut self.open);
-        }
-        Dumped::Whole
-    }
-}
-
-fn write_dump_leaf(out: &mut Vec<u8>, value: &Value, open: &mut Vec<(Value, usize)>) {
-    match value {
-        Value::None => out.extend_from_slice(b"none"),
-        Value::String(string) => write_quoted(out, string.as_bytes()),
-        Value::Array(_) => {
-            out.push(b'[');
-            open.push((value.clone(), 0));
-        }
-        Value::Object(_) => out.extend_from_slice(b"object"),
-        other => write_str(out, other),
-    }
-}
-
-/// Appends a string literal that reads back as `bytes` (4.3).
-pub fn write_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
-    let plain =
-        |byte: &u8| matches!(byte, 0x20..=0x7e | 0x80..) && !matches!(byte, b'"' | b'\\' | b'$');
-    if bytes.iter().all(plain) {
-        out.push(b'"');
-        out.extend_from_slice(bytes);
-        out.push(b'"');
-        return;
-    }
-    // The shortest run of `#` that does not occur between quotes in the text; none when it has no `''` at all.
-    let mut taken = HashSet::new();
-    for quote in memchr::memchr_iter(b'\'', bytes) {
-        let rest = bytes.get(quote + 1..).unwrap_or_default();
-        let run = rest.iter().take_while(|byte| **byte == b'#').count();
-        // At the end of the text the run would be closed by the quote of the closing mark.
-        if matches!(rest.get(run), None | Some(b'\'')) {
-            taken.insert(run);
-        }
-    }
-    let length = (0..).find(|run| !taken.contains(run)).unwrap_or(0);
-    let mark = |out: &mut Vec<u8>| {
-        out.push(b'\'');
-        out.extend(std::iter::repeat_n(b'#', length));
-        out.push(b'\'');
-    };
-    mark(out);
-    out.extend_from_slice(bytes);
-    mark(out);
 }
 
 /// Strict equality, `===` (5.1).
@@ -694,37 +549,6 @@ mod tests {
             parse_number(b"0xfffffffffffffffffff"),
             Some(75557863725914323419135.0)
         );
-    }
-
-    #[test]
-    fn arrays_print_with_their_keys_and_quoted_strings() {
-        let mut array = Array::from_list(vec![Value::from("how"), Value::from(5.0)]);
-        let inner: Array = [(Key::from("x"), Value::from(true))].into_iter().collect();
-        array.push(Value::from(inner));
-        array.push(Value::from(Array::new()));
-        array.push(Value::None);
-        assert_eq!(
-            dump(&Value::from(array)),
-            br#"[0=>"how",1=>5,2=>["x"=>true],3=>[],4=>none]"#
-        );
-    }
-
-    #[test]
-    fn strings_with_specials_are_dumped_raw_with_a_free_delimiter() {
-        for (input, expected) in [
-            ("plain", "\"plain\""),
-            ("a\"b", "''a\"b''"),
-            ("a\nb", "''a\nb''"),
-            ("cost $5", "''cost $5''"),
-            ("it's \\", "''it's \\''"),
-            ("\\ends'", "'#'\\ends''#'"),
-            ("\\a''b", "'#'\\a''b'#'"),
-            ("\\a''b'#'c", "'##'\\a''b'#'c'##'"),
-        ] {
-            let mut out = Vec::new();
-            write_quoted(&mut out, input.as_bytes());
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
-        }
     }
 
     #[test]

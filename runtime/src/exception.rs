@@ -14,6 +14,9 @@ use crate::object::{NativeObject, Object};
 use crate::string::Str;
 use crate::value::Value;
 
+/// Longest message in a log.
+const MOST: usize = 1 << 20;
+
 /// What an Exception object holds.
 #[derive(Clone, Debug)]
 pub struct Exception {
@@ -61,7 +64,19 @@ impl Exception {
     /// `MESSAGE`, or `MESSAGE in FILE on line L column C` for errors of the language and of built-ins.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
-        let mut text = self.message.as_bytes().to_vec();
+        self.text_with(self.message.as_bytes().to_vec())
+    }
+
+    /// The same for a log: a message of more than a mebibyte is cut off, and ends with `…`.
+    #[must_use]
+    pub fn short_text(&self) -> Vec<u8> {
+        match self.message.as_bytes().get(..MOST) {
+            Some(start) => self.text_with([start, "…".as_bytes()].concat()),
+            None => self.text(),
+        }
+    }
+
+    fn text_with(&self, mut text: Vec<u8>) -> Vec<u8> {
         if let Some(place) = &self.place {
             if let Some(file) = &place.file {
                 text.extend_from_slice(format!(" in {file}").as_bytes());

@@ -109,7 +109,7 @@ impl Graveyard {
         graveyard
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.remains.is_empty()
     }
 

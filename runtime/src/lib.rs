@@ -19,6 +19,7 @@ mod cell;
 pub mod convert;
 pub mod data;
 mod dict;
+mod dump;
 pub mod exception;
 pub mod frozen;
 pub mod generator;

@@ -478,6 +478,11 @@ pub trait Task {
     fn again(&mut self, _: &mut Cx<'_>, _answer: &mut Value, _arguments: &mut [Value]) -> Again {
         Again::Answer
     }
+
+    /// What does this, for measurements.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 }
 
 /// What became of a short way.

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::array::{Array, Key, View};
-use crate::convert::{Dumped, Dumper};
+use crate::dump::{Dumped, Dumper};
 use crate::native::{Cx, Input, Step, Task, Throw};
 use crate::string::Str;
 use crate::value::Value;
@@ -354,7 +354,8 @@ pub(crate) fn text(mut dumper: Dumper, out: Vec<u8>) -> impl Pieces {
         dumped = dumper.write(&mut text.part, PIECE_BYTES, |len| {
             cx.fits_growing(before + len)
         });
-        cx.charge(text.part.len() / 32);
+        // What was only looked at counts too.
+        cx.charge((text.part.len() / 32).max(PIECE_BYTES / 64));
         match dumped {
             Dumped::Over => Err(cx.over()),
             Dumped::Whole | Dumped::Part => Ok(None),

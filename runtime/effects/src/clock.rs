@@ -65,6 +65,14 @@ pub async fn timeout<T>(
     .await
 }
 
+/// Gives every other task of the executor its turn, and lets it look at sockets and timers.
+///
+/// A future that only wakes itself has its next turn before that: an executor looks at sockets and timers once in some sixty
+/// turns, as long as any task is awake. Outside of tokio that is all that this does.
+pub async fn yield_now() {
+    tokio::task::yield_now().await;
+}
+
 /// A clock that stands still until a test or the simulator moves it. Zone UTC.
 #[derive(Clone, Default)]
 pub struct VirtualClock {

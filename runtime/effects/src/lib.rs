@@ -13,7 +13,7 @@ pub mod net;
 pub mod random;
 pub mod system;
 
-pub use clock::{Clock, Monotonic, VirtualClock};
+pub use clock::{Clock, Monotonic, VirtualClock, yield_now};
 pub use dns::{Dns, DnsAnswer, DnsError, Record, RecordData, RecordType};
 pub use memory::MemoryNet;
 pub use net::{Accepted, Connect, Connection, Listener, Net};

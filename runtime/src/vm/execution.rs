@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use angarium_effects::Monotonic;
+use angarium_effects::{Monotonic, yield_now};
 
 use crate::cell::take_thawed;
-use crate::convert;
+use crate::dump::{ShortDump, dump_short};
 use crate::exception::{Exception, Place};
 use crate::graveyard::{self, Graveyard, PIECE};
 use crate::host::Host;
@@ -97,7 +97,7 @@ impl Ended {
                 let exception = value
                     .as_object()
                     .and_then(|object| object.downcast::<Exception>());
-                let text = exception.map_or_else(|| convert::dump_short(&value), Exception::text);
+                let text = exception.map_or_else(|| dump_short(&value), Exception::short_text);
                 let place = exception.and_then(|exception| exception.place.clone());
                 Ended::Uncaught(Uncaught { text, place, value })
             }
@@ -139,10 +139,14 @@ pub struct Execution {
     deadline: Option<Monotonic>,
     /// An end that came while the execution was suspended.
     ended: Option<Ended>,
+    /// What nobody caught, whose text is being written.
+    last_words: Option<(Value, ShortDump)>,
     /// What waits to be freed; the execution goes on when nothing is left.
     graveyard: Graveyard,
     /// Turns that others have before this one, because its last slice took as long as that many.
     turns: u32,
+    /// Counts the times that others had theirs.
+    turn: u32,
 }
 
 impl Execution {
@@ -189,8 +193,10 @@ impl Execution {
             account,
             deadline,
             ended: None,
+            last_words: None,
             graveyard: Graveyard::patient(),
             turns: 0,
+            turn: 0,
         }
     }
 
@@ -211,6 +217,9 @@ impl Execution {
     pub fn run(&mut self) -> Suspend {
         if let Some(ended) = self.ended.take() {
             return Suspend::Ended(ended);
+        }
+        if let Some((value, text)) = self.last_words.take() {
+            return self.speak(value, text);
         }
         if let (Some(deadline), clock) = (self.deadline, &self.fiber.host.clock)
             && clock.monotonic() >= deadline
@@ -245,7 +254,28 @@ impl Execution {
             Exit::Slice => Suspend::Yield,
             Exit::Wait(future) => Suspend::Wait(future),
             Exit::Offload(job) => Suspend::Offload(job),
-            Exit::Thrown(throw) => Suspend::Ended(Ended::from_throw(throw)),
+            Exit::Thrown(throw) => match throw.into_inner() {
+                Thrown::Value(value @ (Value::Array(_) | Value::String(_))) => {
+                    let text = ShortDump::new(&value);
+                    self.speak(value, text)
+                }
+                other => Suspend::Ended(Ended::from_throw(Throw::from(other))),
+            },
+        }
+    }
+
+    /// Goes on with the text of a value that nobody caught.
+    fn speak(&mut self, value: Value, mut text: ShortDump) -> Suspend {
+        match text.go_on() {
+            Some(text) => Suspend::Ended(Ended::Uncaught(Uncaught {
+                value,
+                text,
+                place: None,
+            })),
+            None => {
+                self.last_words = Some((value, text));
+                Suspend::Yield
+            }
         }
     }
 
@@ -284,9 +314,22 @@ impl Execution {
     /// # Errors
     /// How the execution ended, when the main program did not return.
     pub async fn drive(&mut self) -> Result<Value, Ended> {
+        self.drive_watched(|_| {}).await
+    }
+
+    /// As [`Execution::drive`]; `watch` is called after each slice, for measurements.
+    ///
+    /// # Errors
+    /// As [`Execution::drive`].
+    pub async fn drive_watched(
+        &mut self,
+        mut watch: impl FnMut(&Execution),
+    ) -> Result<Value, Ended> {
         let host = Rc::clone(&self.fiber.host);
         loop {
-            match self.run() {
+            let suspend = self.run();
+            watch(self);
+            match suspend {
                 Suspend::Done(value) => {
                     self.pay().await;
                     return Ok(value);
@@ -296,7 +339,7 @@ impl Execution {
                     return Err(ended);
                 }
                 Suspend::Yield => {
-                    yield_now().await;
+                    self.give_way().await;
                     self.pay().await;
                 }
                 Suspend::Wait(future) => {
@@ -315,7 +358,18 @@ impl Execution {
     /// Gives others the turns that this execution owes them.
     async fn pay(&mut self) {
         for _ in 0..std::mem::take(&mut self.turns) {
+            self.give_way().await;
+        }
+    }
+
+    /// Gives others their turn. Only now and then the executor is made to look at sockets and timers too, which costs about a
+    /// microsecond.
+    async fn give_way(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+        if self.turn.is_multiple_of(4) {
             yield_now().await;
+        } else {
+            step_aside().await;
         }
     }
 
@@ -332,7 +386,7 @@ impl Execution {
                 }
             }
         }) {
-            yield_now().await;
+            self.give_way().await;
         }
     }
 
@@ -380,6 +434,17 @@ impl Execution {
         &self.fiber.trace
     }
 
+    /// What the last slice ended with, for measurements: an instruction, a built-in, a task, or what is being freed.
+    #[must_use]
+    pub fn last_step(&self) -> String {
+        let freeing = if self.graveyard.is_empty() {
+            ""
+        } else {
+            ", freeing"
+        };
+        format!("{}{freeing}", self.fiber.last_step())
+    }
+
     /// Fuel used so far.
     #[must_use]
     pub fn fuel_used(&self) -> u64 {
@@ -407,13 +472,16 @@ impl Execution {
         self.fiber.quantum = 0;
         self.account.limit = limits.memory.unwrap_or(0);
         self.ended = None;
+        self.last_words = None;
     }
 }
 
 impl Drop for Execution {
     fn drop(&mut self) {
         // Values are released under the account that they were charged to.
+        let last_words = self.last_words.take();
         self.enter(|fiber| {
+            drop(last_words);
             let (host, library) = (Rc::clone(&fiber.host), Arc::clone(&fiber.library));
             *fiber = Fiber::new(host, library);
         });
@@ -421,14 +489,14 @@ impl Drop for Execution {
     }
 }
 
-/// Lets other tasks of the executor run.
-async fn yield_now() {
-    let mut yielded = false;
+/// Lets the tasks run that wait for their turn already.
+async fn step_aside() {
+    let mut aside = false;
     std::future::poll_fn(|context| {
-        if yielded {
+        if aside {
             return Poll::Ready(());
         }
-        yielded = true;
+        aside = true;
         context.waker().wake_by_ref();
         Poll::Pending
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_effects::Monotonic;
-use angarium_lang::bytecode::{Access, MAX_REGISTERS, Proto};
+use angarium_lang::bytecode::{Access, MAX_REGISTERS, Op, Proto};
 
 use crate::cell::VarCell;
 use crate::exception::Place;
@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::instance::{Hints, Instance as ObjectData};
 use crate::library::Library;
 use crate::memory;
-use crate::native::{Cx, Input, Task, Throw};
+use crate::native::{Cx, Input, NativeFn, Task, Throw};
 use crate::object::Object;
 use crate::shared::Guard;
 use crate::string::Str;
@@ -379,6 +379,31 @@ impl Fiber {
     /// Fuel used so far.
     pub(crate) fn used(&self) -> u64 {
         u64::try_from(self.granted.saturating_sub(self.quantum)).unwrap_or(0)
+    }
+
+    /// What was done last.
+    pub(crate) fn last_step(&self) -> String {
+        let Some(frame) = self.frames.last() else {
+            return "the end".into();
+        };
+        if frame.kind == FrameKind::Task {
+            return self
+                .tasks
+                .last()
+                .map_or("a task", |task| task.name())
+                .into();
+        }
+        let code = &self.proto(frame).code;
+        let Some(instr) = code.get((frame.pc as usize).saturating_sub(1)) else {
+            return "the start".into();
+        };
+        match instr.op {
+            Op::CallNative => {
+                let native = self.library.native(NativeFn(instr.d));
+                native.signature.name.to_string()
+            }
+            op => format!("{op:?}"),
+        }
     }
 
     /// Ends the execution from outside.

@@ -62,7 +62,10 @@ impl Fiber {
             let exception = value
                 .as_object()
                 .and_then(|object| object.downcast::<Exception>());
-            let message = exception.map(|exception| exception.message.to_text().into_owned());
+            // No message that has a hint is long.
+            let message = exception.map(|exception| &exception.message);
+            let message = message.filter(|message| message.len() <= 4096);
+            let message = message.map(|message| message.to_text().into_owned());
             self.note_end(&message.unwrap_or_default());
         }
         while let Some(frame) = self.frames.last().copied() {

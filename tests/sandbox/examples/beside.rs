@@ -1,9 +1,13 @@
 //! How long a hook of one millisecond takes beside a script that runs away on the same worker.
 //!
-//! `cargo run --release -p angarium-sandbox --example beside [NAME]` runs each script of the sandbox's list again and again for a
-//! second, with the limits that a server has by default, while a hook begins every few milliseconds. It prints the median, the
-//! 99th percentile and the worst time of the hooks, in milliseconds, and how often the script was started. Time that other
-//! programs took from the thread is left out.
+//! `cargo run --release -p angarium-sandbox --example beside [NAME [ROUNDS]]` runs each script of the sandbox's list again and again
+//! for three times a second, with the limits that a server has by default, while a hook begins every few milliseconds. It prints
+//! the median, the 99th percentile and the worst time of the hooks, in milliseconds, and how often the script was started. Time
+//! that other programs took from the thread is left out.
+//!
+//! What the machine does besides counts less in the columns behind them, which are processor time of the thread in the quietest
+//! of the rounds: `step` is the longest step of the script, in milliseconds, and `turns` the length that turns of only a
+//! hundredth of its time exceed. Behind the name stands what the longest step did.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -15,6 +19,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +42,10 @@ const LIMITS: Limits = Limits {
     time: Some(Duration::from_secs(300)),
 };
 const SPAN: Duration = Duration::from_secs(1);
+/// How often a script has its second.
+const ROUNDS: usize = 3;
+/// A step of this length is worth a look.
+const LONG: Duration = Duration::from_millis(2);
 
 /// One thread for heavy work, as slow as a busy pool.
 struct Heavy(std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>);
@@ -76,8 +85,66 @@ impl Output for Silent {
     fn syslog(&self, _priority: u32, _message: &[u8]) {}
 }
 
+/// Processor time of this thread.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The turns that a script had.
+#[derive(Default)]
+struct Turns {
+    times: RefCell<Vec<Duration>>,
+    /// When the step that goes on began.
+    begun: Cell<Duration>,
+    /// The longest step of a turn, and what it did.
+    longest: Cell<Duration>,
+    did: RefCell<String>,
+}
+
+impl Turns {
+    /// A step is done.
+    fn look(&self, did: impl FnOnce() -> String) {
+        let now = processor_time();
+        let took = now.saturating_sub(self.begun.replace(now));
+        if took > self.longest.get() {
+            self.longest.set(took);
+            *self.did.borrow_mut() = did();
+            self.begun.set(processor_time());
+        }
+    }
+
+    /// Counts every turn of `future`.
+    async fn count<T>(&self, step: &str, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|context| {
+            let begun = processor_time();
+            self.begun.set(begun);
+            let polled = future.as_mut().poll(context);
+            self.look(|| step.into());
+            let took = processor_time().saturating_sub(begun);
+            self.times.borrow_mut().push(took);
+            polled
+        })
+        .await
+    }
+
+    /// The time that only turns of a hundredth of all the time exceed.
+    fn p99(&self) -> Duration {
+        let mut times = self.times.borrow_mut();
+        times.sort();
+        let most = times.iter().sum::<Duration>() / 100;
+        let mut above = Duration::ZERO;
+        let mut below = times.iter().rev().skip_while(|time| {
+            above += **time;
+            above <= most
+        });
+        below.next().copied().unwrap_or_default()
+    }
+}
+
 /// Runs a program, as a worker does.
-async fn run(unit: &Arc<Unit>, pool: &Arc<Heavy>) {
+async fn run(unit: &Arc<Unit>, pool: &Arc<Heavy>, turns: &Turns) {
     let host = Host::new(
         Rc::new(SystemClock),
         Rc::new(SeededRandom::new(1)),
@@ -91,8 +158,11 @@ async fn run(unit: &Arc<Unit>, pool: &Arc<Heavy>) {
     host.extend(Rc::new(SharedMemory::default()));
     host.extend(Rc::new(Caches::default()));
     let mut execution = Execution::new(unit, Rc::new(host), Vec::new(), LIMITS);
-    let _ = execution.drive().await;
-    execution.close().await;
+    let watch = |execution: &Execution| turns.look(|| execution.last_step());
+    let _ = turns
+        .count("between slices", execution.drive_watched(watch))
+        .await;
+    turns.count("the end", execution.close()).await;
 }
 
 fn unit(text: &str) -> Arc<Unit> {
@@ -112,7 +182,7 @@ async fn hook(pool: &Arc<Heavy>) -> Arc<Unit> {
         let mut times = Vec::new();
         for _ in 0..15 {
             let begin = Instant::now();
-            run(&unit, pool).await;
+            run(&unit, pool, &Turns::default()).await;
             times.push(begin.elapsed());
         }
         times.sort();
@@ -131,8 +201,51 @@ fn waited() -> Duration {
     Duration::from_nanos(nanoseconds.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
+/// Runs a script again and again for [`SPAN`], and hooks beside it, whose times are added to `times`; how often it was started.
+async fn beside(
+    text: Option<&str>,
+    hook: &Arc<Unit>,
+    pool: &Arc<Heavy>,
+    turns: &Rc<Turns>,
+    times: &mut Vec<Duration>,
+) -> usize {
+    let starts = Rc::new(Cell::new(0));
+    let beside = text.map(|text| {
+        let (unit, pool, starts) = (unit(text), Arc::clone(pool), Rc::clone(&starts));
+        let turns = Rc::clone(turns);
+        tokio::task::spawn_local(async move {
+            loop {
+                starts.set(starts.get() + 1);
+                run(&unit, &pool, &turns).await;
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let begin = Instant::now();
+    while begin.elapsed() < SPAN {
+        tokio::time::sleep(Duration::from_millis(4)).await;
+        let (due, waited) = (Instant::now() + Duration::from_millis(1), waited());
+        let (unit, pool) = (Arc::clone(hook), Arc::clone(pool));
+        // A task as the runaway is one; its time counts from when it was due.
+        let task = tokio::task::spawn_local(async move {
+            tokio::time::sleep_until(due.into()).await;
+            run(&unit, &pool, &Turns::default()).await;
+            due.elapsed()
+        });
+        let took = task.await.unwrap();
+        times.push(took.saturating_sub(self::waited() - waited));
+    }
+    if let Some(beside) = beside {
+        beside.abort();
+        let _ = beside.await;
+    }
+    starts.get()
+}
+
 fn main() {
     let only = std::env::args().nth(1);
+    let count = std::env::args().nth(2);
+    let count = count.map_or(ROUNDS, |text| text.parse().unwrap());
     let pool = Heavy::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -141,8 +254,11 @@ fn main() {
     let local = tokio::task::LocalSet::new();
     runtime.block_on(local.run_until(async {
         let hook = hook(&pool).await;
-        println!("{:>8} {:>8} {:>8} {:>7}", "p50", "p99", "worst", "starts");
-        let mut slow = 0;
+        println!(
+            "{:>8} {:>8} {:>8} {:>7} {:>8} {:>8}",
+            "p50", "p99", "worst", "starts", "step", "turns"
+        );
+        let (mut slow, mut long) = (0, 0);
         let alone = ("nothing", None);
         let scripts = RUNAWAYS
             .iter()
@@ -154,35 +270,13 @@ fn main() {
             {
                 continue;
             }
-            let starts = Rc::new(std::cell::Cell::new(0));
-            let beside = text.map(|text| {
-                let (unit, pool, starts) = (unit(text), Arc::clone(&pool), Rc::clone(&starts));
-                tokio::task::spawn_local(async move {
-                    loop {
-                        starts.set(starts.get() + 1);
-                        run(&unit, &pool).await;
-                        tokio::task::yield_now().await;
-                    }
-                })
-            });
-            let begin = Instant::now();
             let mut times = Vec::new();
-            while begin.elapsed() < SPAN {
-                tokio::time::sleep(Duration::from_millis(4)).await;
-                let (due, waited) = (Instant::now() + Duration::from_millis(1), waited());
-                let (unit, pool) = (Arc::clone(&hook), Arc::clone(&pool));
-                // A task as the runaway is one; its time counts from when it was due.
-                let task = tokio::task::spawn_local(async move {
-                    tokio::time::sleep_until(due.into()).await;
-                    run(&unit, &pool).await;
-                    due.elapsed()
-                });
-                let took = task.await.unwrap();
-                times.push(took.saturating_sub(self::waited() - waited));
-            }
-            if let Some(beside) = beside {
-                beside.abort();
-                let _ = beside.await;
+            let mut starts = 0;
+            let mut rounds = Vec::new();
+            for _ in 0..count {
+                let turns = Rc::new(Turns::default());
+                starts += beside(text, &hook, &pool, &turns, &mut times).await;
+                rounds.push((turns.longest.get(), turns.p99(), turns.did.take()));
             }
             times.sort();
             let at = |part: f64| {
@@ -190,14 +284,21 @@ fn main() {
                 times[index].as_secs_f64() * 1000.0
             };
             slow += usize::from(at(0.99) >= 10.0);
+            let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+            let p99 = rounds.iter().map(|(_, p99, _)| *p99).min().unwrap();
+            let (longest, _, did) = rounds.into_iter().min().unwrap();
+            long += usize::from(longest >= LONG);
             println!(
-                "{:8.2} {:8.2} {:8.2} {:7}  {name}",
+                "{:8.2} {:8.2} {:8.2} {:7} {:8.2} {:8.2}  {name}: {did}",
                 at(0.5),
                 at(0.99),
                 at(1.0),
-                starts.get()
+                starts,
+                milliseconds(longest),
+                milliseconds(p99),
             );
         }
         println!("{slow} scripts hold a hook up for 10 ms or more at the 99th percentile");
+        println!("{long} scripts had a step of {LONG:?} or more of processor time");
     }));
 }

@@ -10,7 +10,7 @@ pub(super) mod path;
 use std::rc::Rc;
 
 use crate::array::{Array, MAX_ENTRIES};
-use crate::convert::{Dumped, Dumper};
+use crate::dump::{Dumped, Dumper};
 use crate::native::{Cx, Throw};
 use crate::pieces::{self, LARGE_ENTRIES, Work};
 use crate::string::Str;
