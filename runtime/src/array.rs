@@ -540,6 +540,14 @@ impl Array {
         }
     }
 
+    /// How many entries can be added before the array has to move.
+    pub(crate) fn room(&self) -> usize {
+        match &self.form {
+            Form::List(values) => values.capacity() - values.len(),
+            Form::Hash { dict, .. } => dict.room(),
+        }
+    }
+
     /// Makes room for `more` entries besides those that are there.
     pub fn reserve(&mut self, more: usize) {
         match &mut self.form {

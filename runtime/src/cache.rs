@@ -679,9 +679,18 @@ fn write_key(out: &mut Vec<u8>, value: &Value, host: Option<&Host>) -> bool {
         Value(Value),
         Key(Vec<u8>),
     }
+    const MOST: usize = 1 << 20;
     let mut pending = vec![Item::Value(value.clone())];
     while let Some(item) = pending.pop() {
-        if out.len() > 1 << 20 {
+        // An integer key and the shortest value take ten bytes.
+        let more = match &item {
+            Item::Value(value) => match value.as_array() {
+                Some(view) => view.len().saturating_sub(1) * 10,
+                None => value.as_bytes().map_or(0, <[u8]>::len),
+            },
+            Item::Key(key) => key.len(),
+        };
+        if out.len() + more > MOST {
             return false;
         }
         match item {

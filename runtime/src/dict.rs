@@ -170,6 +170,13 @@ impl Dict {
             || index.is_some_and(|index| index.len() == index.capacity())
     }
 
+    /// How many entries can be added before something has to move.
+    pub fn room(&self) -> usize {
+        let places = self.entries.capacity() - self.entries.len();
+        let index = self.index.as_ref();
+        index.map_or(places, |index| places.min(index.capacity() - index.len()))
+    }
+
     /// Makes room for `more` entries.
     pub fn reserve(&mut self, more: usize) {
         self.entries.reserve(more);

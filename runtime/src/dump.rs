@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::array::Key;
 use crate::convert::write_str;
-use crate::pieces::PIECE_BYTES;
+use crate::pieces::{PIECE_BYTES, PIECE_ENTRIES};
 use crate::string::Str;
 use crate::value::Value;
 
@@ -37,8 +37,8 @@ impl Dumper {
         }
     }
 
-    /// Goes on until the text is whole, `out` has `enough` bytes or a piece of a long string was looked at, or `fits` does
-    /// not hold for a number of bytes.
+    /// Goes on until the text is whole, `out` has `enough` bytes, a piece of entries or of a long string was looked at, or
+    /// `fits` does not hold for a number of bytes.
     pub(crate) fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -48,6 +48,7 @@ impl Dumper {
         if let Some(value) = self.start.take() {
             self.leaf(out, value);
         }
+        let mut entries = 0;
         loop {
             if let Some((quoting, behind)) = &mut self.quoting {
                 if !fits(out.len()) {
@@ -70,7 +71,8 @@ impl Dumper {
             if !fits(out.len()) {
                 return Dumped::Over;
             }
-            if out.len() >= enough {
+            entries += 1;
+            if out.len() >= enough || entries > PIECE_ENTRIES {
                 return Dumped::Part;
             }
             let entry = array.as_array().and_then(|view| view.entry_at(*position));

@@ -33,6 +33,7 @@ pub mod native;
 pub mod object;
 pub mod pieces;
 pub mod regex;
+pub mod scalars;
 pub mod shared;
 pub mod string;
 pub mod value;

@@ -72,7 +72,7 @@ impl Later {
             match self.task.resume(cx, Input::Start)? {
                 Step::Again => cx.spend(0)?,
                 Step::Done(_) => return Ok(()),
-                Step::Call(..) | Step::Await(_) => {
+                Step::Call(..) | Step::CallRest(..) | Step::Await(_) => {
                     return Err(Throw::error("the work was interrupted"));
                 }
             }
@@ -508,6 +508,8 @@ pub enum Input {
 pub enum Step {
     /// Call this function with these arguments.
     Call(Rc<Function>, SmallVec<[Value; 2]>),
+    /// Call this function of a script with a value for each of its parameters, and this list for the last one.
+    CallRest(Rc<Function>, SmallVec<[Value; 2]>, Value),
     /// Wait for this.
     Await(LocalFuture<Outcome>),
     /// Resume it again with [`Input::Start`] after a look at the budgets, and others' turn if it is theirs: for work that is

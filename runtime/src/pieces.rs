@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::array::{Array, Key, View};
 use crate::dump::{Dumped, Dumper};
+use crate::graveyard;
 use crate::native::{Cx, Input, Step, Task, Throw};
 use crate::string::Str;
 use crate::value::Value;
@@ -26,6 +27,8 @@ pub const LARGE_ENTRIES: usize = 1 << 15;
 pub const PIECE_BYTES: usize = 1 << 18;
 /// Entries of a piece.
 pub const PIECE_ENTRIES: usize = 1 << 12;
+/// The same of entries that go to places all over a table: each may be the first in fresh memory.
+pub const PIECE_KEYS: usize = 1 << 10;
 
 /// Work in pieces: called until it gives a value.
 pub trait Pieces: FnMut(&mut Cx<'_>) -> Result<Option<Value>, Throw> + 'static {}
@@ -65,6 +68,8 @@ pub(crate) enum Work {
     Format,
     /// Two arrays added.
     Merge,
+    /// An array without values.
+    Subtract,
     /// A text or an array repeated.
     Repeat,
     /// An array with another one in place of a slice.
@@ -228,7 +233,7 @@ impl LongText {
     }
 }
 
-/// The same for a list.
+/// The same for a list. What is left of it is freed in pieces too.
 #[derive(Default)]
 pub struct LongList {
     parts: Vec<Vec<Value>>,
@@ -291,6 +296,16 @@ impl LongList {
     }
 }
 
+impl Drop for LongList {
+    fn drop(&mut self) {
+        self.parts
+            .drain(..)
+            .chain([std::mem::take(&mut self.part)])
+            .chain(self.whole.take().map(|(whole, _)| whole))
+            .for_each(graveyard::bury_list);
+    }
+}
+
 /// The texts one after the other, in a buffer with room for `capacity` bytes.
 pub fn join(parts: Vec<Str>, capacity: usize) -> impl Pieces {
     let mut out = Vec::with_capacity(capacity);
@@ -350,12 +365,12 @@ pub(crate) fn text(mut dumper: Dumper, out: Vec<u8>) -> impl Pieces {
             return Ok(text.finish(cx));
         }
         text.step(cx)?;
-        let before = text.length;
+        let (before, start) = (text.length, text.part.len());
         dumped = dumper.write(&mut text.part, PIECE_BYTES, |len| {
             cx.fits_growing(before + len)
         });
-        // What was only looked at counts too.
-        cx.charge((text.part.len() / 32).max(PIECE_BYTES / 64));
+        // What was only looked at counts too, so that the time is looked at.
+        cx.charge(((text.part.len() - start) / 32).max(PIECE_ENTRIES / 8));
         match dumped {
             Dumped::Over => Err(cx.over()),
             Dumped::Whole | Dumped::Part => Ok(None),
@@ -386,7 +401,12 @@ pub(crate) fn walk_most(
         return Ok(None);
     };
     let mut next = position;
-    for _ in 0..PIECE_ENTRIES.min(most) {
+    let piece = if view.is_packed() {
+        PIECE_ENTRIES
+    } else {
+        PIECE_KEYS
+    };
+    for _ in 0..piece.min(most) {
         let Some((key, value, behind)) = view.entry_at(next) else {
             cx.charge(next - position);
             return Ok(None);
@@ -441,7 +461,12 @@ pub fn extend(into: Value, sources: SmallVec<[(Value, Keys); 2]>) -> impl Pieces
         let behind = match list {
             // The common case.
             Some(list) => {
-                let end = list.len().min(position + PIECE_ENTRIES);
+                let most = if array.as_list().is_some() {
+                    PIECE_ENTRIES
+                } else {
+                    PIECE_KEYS
+                };
+                let end = list.len().min(position + most);
                 let piece = list.get(position..end).unwrap_or_default();
                 cx.charge(piece.len());
                 for value in piece {
@@ -474,4 +499,137 @@ pub(crate) fn copy(from: &Value, capacity: usize, keyed: bool) -> impl Pieces {
     };
     into.reserve(capacity);
     extend(Value::from(into), all)
+}
+
+/// An array that is built entry by entry and whose size is not known before: it moves to a larger place, or gets keys of its
+/// own, in pieces.
+#[derive(Default)]
+pub struct LongArray {
+    array: Array,
+    /// What is being moved, and how far.
+    moving: Option<(Value, usize)>,
+    /// Entries that wait for the end of that; without a key: under the next number.
+    pending: Vec<(Option<Key>, Value)>,
+}
+
+impl LongArray {
+    /// An empty one whose entries have keys of their own.
+    #[must_use]
+    pub fn keyed() -> LongArray {
+        LongArray::from(Array::keyed())
+    }
+
+    /// The entries so far, but those that wait.
+    #[must_use]
+    pub fn array(&self) -> &Array {
+        &self.array
+    }
+
+    /// Whether nothing waits. Otherwise [`LongArray::make_ready`] is to be called.
+    #[inline]
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.moving.is_none() && self.pending.is_empty()
+    }
+
+    /// Adds a value under the next number.
+    #[inline]
+    pub fn push(&mut self, value: Value) {
+        if self.is_ready() && !self.array.is_full_and_large() {
+            self.array.push(value);
+        } else {
+            self.pending.push((None, value));
+        }
+    }
+
+    /// Adds an entry, or gives one another value.
+    #[inline]
+    pub fn insert(&mut self, key: Key, value: Value) {
+        let waits = self.array.is_full_and_large() || self.array.is_large_list_without(&key);
+        if self.is_ready() && !waits {
+            self.array.insert(key, value);
+        } else {
+            self.pending.push((Some(key), value));
+        }
+    }
+
+    /// Does a piece of what has to be done before entries are added: whether it is done.
+    ///
+    /// # Errors
+    /// When there is no memory for more entries.
+    pub fn make_ready(&mut self, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+        if let Some((old, position)) = &mut self.moving {
+            let array = &mut self.array;
+            let list = array.as_list().is_some();
+            let most = if list { PIECE_ENTRIES } else { PIECE_KEYS };
+            let behind = walk_most(old, *position, most, cx, |key, value| {
+                array.insert(key, value);
+                Ok(())
+            })?;
+            match behind {
+                Some(behind) => *position = behind,
+                None => self.moving = None,
+            }
+            return Ok(false);
+        }
+        if self.pending.is_empty() {
+            return Ok(true);
+        }
+        let unkeyed = |(key, _): &(Option<Key>, Value)| {
+            let key = key.as_ref();
+            key.is_some_and(|key| self.array.is_large_list_without(key))
+        };
+        let keyed = self.array.as_list().is_none() || self.pending.iter().any(unkeyed);
+        let (len, more) = (self.array.len(), self.pending.len() + PIECE_ENTRIES);
+        if self.array.room() < self.pending.len() || keyed != self.array.as_list().is_none() {
+            // Twice the size, if that fits.
+            let capacity = if cx.fits_entries(len * 2 + more).is_ok() {
+                len * 2 + more
+            } else {
+                len + len / 8 + more
+            };
+            cx.fits_entries(capacity)?;
+            let mut array = if keyed { Array::keyed() } else { Array::new() };
+            array.reserve(capacity);
+            let old = std::mem::replace(&mut self.array, array);
+            self.moving = Some((Value::from(old), 0));
+            return Ok(false);
+        }
+        cx.charge(self.pending.len());
+        for (key, value) in std::mem::take(&mut self.pending) {
+            match key {
+                Some(key) => self.array.insert(key, value),
+                None => self.array.push(value),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The array, when nothing waits.
+    ///
+    /// # Errors
+    /// As [`LongArray::make_ready`].
+    pub fn finish(&mut self, cx: &mut Cx<'_>) -> Result<Option<Value>, Throw> {
+        Ok(self
+            .make_ready(cx)?
+            .then(|| std::mem::take(&mut self.array).into()))
+    }
+}
+
+impl From<Array> for LongArray {
+    fn from(array: Array) -> LongArray {
+        LongArray {
+            array,
+            ..LongArray::default()
+        }
+    }
+}
+
+/// Frees values that are no array's, in pieces when there are many.
+pub fn discard(values: impl ExactSizeIterator<Item = Value> + 'static) {
+    if values.len() > graveyard::LARGE_ENTRIES {
+        graveyard::bury_entries(values);
+    } else {
+        drop(values);
+    }
 }

@@ -83,6 +83,27 @@ const SCRIPTS: &[&str] = &[
     r#"$a = [12345] * 50000; $s = "$a|"; return [length($s), $s[0:9], $s[-13:]] == [688893, "[0=>12345", "999=>12345]|"[0:13]] or length($s) > 600000;"#,
     r#"$a = [12345] * 50000; return length("%s-%s" % [$a, $a]) == 2 * length("" . $a) + 1;"#,
     r#"try { $a = [1] * 50000; throw "x" . $a; } catch ($e) { return length($e) > 400000; }"#,
+    r#"$s = "%[0]3000000s|%[1]'.=3000000x|%[2].2000000f|%[0].1s" % ["ab", -5, 0.5]; return [length($s), $s[0:3], $s[3000000:3000003], $s[6000000:6000005], $s[-3:]] == [8000006, "ab ", "|-.", "5|0.5", "0|a"];"#,
+    // Long strings inside it, as values and as keys, plain and not.
+    r#"$s = "x" * 3000000; $a = [$s, "k" => [$s]]; $t = "" . $a; return [length($t), $t[0:6], $t[-4:]] == [6000020, "[0=>\"x", "x\"]]"];"#,
+    r#"$s = "x\n" * 1000000; $a = [$s => $s]; return length("" . $a) == 4000012;"#,
+    // Arguments by the hundred thousand.
+    r#"function f(...$l) { $l[] = 1; return length($l); } $a = [1, 2] * 50000; return [f(...$a), length($a)] == [100001, 100000];"#,
+    r#"function f($x, $y, ...$l) { return [$x, $y, length($l), $l[0], $l[99997]]; } $a = [1, 2] * 50000; return f(...$a) == [1, 2, 99998, 1, 2];"#,
+    r#"class C { constructor($x, ...$l) { $this->n = length($l); } function m(...$l) { return [$this->n, length($l)]; } } $a = [1] * 100000; $c = C(...$a); $m = $c->m; return $m(...$a) == [99999, 100000];"#,
+    r#"$k = 7; $f = function ($x, ...$l) closure ($k) { return [$k, $x, length($l)]; }; return $f(...([1] * 100000)) == [7, 1, 99999];"#,
+    r#"function g(...$l) { foreach ($l as $x) yield $x; } $n = 0; foreach (g(...([1, 2] * 50000)) as $x) $n += $x; return $n == 150000;"#,
+    r#"function f($x, $y) {} try { f(...([1] * 100000)); } catch ($e) { return true; }"#,
+    // What a generator gives, spread.
+    r#"function g() { for ($i = 0; $i < 150000; $i += 1) yield $i; } $a = ["first", ...g(), "last"]; return [length($a), $a[1], $a[150000], $a[150001]] == [150002, 0, 149999, "last"];"#,
+    r#"function g() { for ($i = 0; $i < 70000; $i += 1) yield "k$i" => $i; } $a = [...g()]; return [length($a), $a["k0"], $a["k69999"]] == [70000, 0, 69999];"#,
+    r#"function g() { for ($i = 0; $i < 70000; $i += 1) yield $i; } function f($x, ...$l) { return [$x, length($l), $l[69998]]; } return f(...g()) == [0, 69999, 69999];"#,
+    // Differences.
+    r#"$a = [1, 2, 3] * 50000; $b = $a - [2]; return [length($a), length($b), isset($b[1]), $b[0], $b[149999]] == [150000, 100000, false, 1, 3];"#,
+    r#"$a = [1, "x", 3] * 50000; $a -= "x"; $a -= 4; return [length($a), length($a - $a), $a[2], isset($a[1])] == [100000, 0, 3, false];"#,
+    r#"$a = [[1], [2], 3, none] * 20000; $b = $a - [[2], 3, [none]]; return [length($b), $b[0], $b[79999], isset($b[1])] == [40000, [1], none, false];"#,
+    r#"$a = [[1], "k" => [2], 3]; return [$a - [[2]], $a - 3, [[1] * 50000, 2] - [[1] * 50000]] == [[[1], 1 => 3], [[1], "k" => [2]], [1 => 2]];"#,
+    r#"$a = []; for ($i = 0; $i < 50000; $i += 1) $a[] = "text $i"; $b = $a; $b[] = none; return ($b - $a) == [50000 => none];"#,
     // A format.
     r#"$s = "%[0]30000s" * 100 % ["x"]; return [length($s), $s[0], $s[30000], $s[1]] == [3000000, "x", "x", " "];"#,
 ];

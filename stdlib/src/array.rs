@@ -1,13 +1,15 @@
 //! Arrays.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
-use angarium_runtime::array::{Array, Key, KeyHash, View};
+use angarium_runtime::array::{Array, Key, View};
 use angarium_runtime::convert::{loose_equal_counted, strict_equal_counted, truthy};
 use angarium_runtime::native::{Again, Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
 use angarium_runtime::object::Function;
-use angarium_runtime::pieces::{self, LARGE_ENTRIES, PIECE_BYTES, PIECE_ENTRIES};
+use angarium_runtime::pieces::{
+    self, LARGE_ENTRIES, LongArray, PIECE_BYTES, PIECE_ENTRIES, PIECE_KEYS,
+};
+use angarium_runtime::scalars::Scalars;
 use angarium_runtime::value::Value;
 use smallvec::smallvec;
 
@@ -313,13 +315,14 @@ fn array_shuffle(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 
 fn array_unique(cx: &mut Cx<'_>, mut args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     let array = args.take(0);
-    cx.reserve_entries(array.as_array().map_or(0, |array| array.len()))?;
+    cx.fits_entries(array.as_array().map_or(0, |array| array.len()))?;
     Ok(Box::new(Unique {
         array,
         position: 0,
-        result: Array::new(),
-        scalars: HashSet::with_hasher(KeyHash),
+        result: LongArray::default(),
+        scalars: Scalars::default(),
         others: Vec::new(),
+        whole: false,
     }))
 }
 
@@ -327,9 +330,10 @@ fn array_unique(cx: &mut Cx<'_>, mut args: Args<'_>) -> Result<Box<dyn Task>, Th
 struct Unique {
     array: Value,
     position: usize,
-    result: Array,
-    scalars: HashSet<(u8, Key), KeyHash>,
+    result: LongArray,
+    scalars: Scalars,
     others: Vec<Value>,
+    whole: bool,
 }
 
 /// Units of fuel that a piece of work is worth before the budgets are looked at.
@@ -337,34 +341,38 @@ const PIECE: usize = 4096;
 
 impl Task for Unique {
     fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
-        let mut work = 0;
-        while work < PIECE {
+        if !self.result.make_ready(cx)? || !self.scalars.make_ready(cx)? {
+            return Ok(Step::Again);
+        }
+        if self.whole {
+            let result = self.result.finish(cx)?;
+            return Ok(result.map_or(Step::Again, Step::Done));
+        }
+        let (mut work, mut entries) = (0, 0);
+        while work < PIECE
+            && entries < PIECE_KEYS
+            && self.result.is_ready()
+            && self.scalars.is_ready()
+        {
             let entry = self
                 .array
                 .as_array()
                 .and_then(|array| array.entry_at(self.position));
             let Some((key, value, next)) = entry else {
-                cx.charge(work);
-                return Ok(Step::Done(std::mem::take(&mut self.result).into()));
+                self.whole = true;
+                break;
             };
             self.position = next;
             work += 1;
-            let scalars = &mut self.scalars;
-            let new = match &value {
-                Value::None => scalars.insert((0_u8, Key::None)),
-                Value::Boolean(boolean) => scalars.insert((1, Key::Integer(i64::from(*boolean)))),
-                // NaN differs from itself; 0 equals −0.
-                Value::Number(number) => {
-                    number.is_nan()
-                        || scalars.insert((2, Key::Integer((number + 0.0).to_bits() as i64)))
-                }
-                Value::String(string) => scalars.insert((3, Key::String(string.clone()))),
-                other => {
+            entries += 1;
+            let new = match self.scalars.add(&value) {
+                Some(new) => new,
+                None => {
                     let mut seen = self.others.iter();
                     let new = loop {
                         let Some(seen) = seen.next() else { break true };
                         let before = work;
-                        if strict_equal_counted(seen, other, &mut work) {
+                        if strict_equal_counted(seen, &value, &mut work) {
                             break false;
                         }
                         work += 1;
@@ -373,7 +381,7 @@ impl Task for Unique {
                         }
                     };
                     if new {
-                        self.others.push(other.clone());
+                        self.others.push(value.clone());
                     }
                     new
                 }
@@ -387,8 +395,14 @@ impl Task for Unique {
     }
 }
 
+impl Drop for Unique {
+    fn drop(&mut self) {
+        pieces::discard(std::mem::take(&mut self.others).into_iter());
+    }
+}
+
 /// Calls a function with each value of an array and folds the answers into a state.
-struct Walk<S> {
+struct Walk<S: State> {
     callback: Rc<Function>,
     array: Value,
     position: usize,
@@ -397,8 +411,38 @@ struct Walk<S> {
     ended: Option<Value>,
     /// Takes an answer; a value ends the walk with that result.
     answer: Answer<S>,
-    /// The result when every value was asked.
-    done: fn(&mut S) -> Value,
+    /// The result when every value was asked; none while there is work left to do.
+    done: Done<S>,
+}
+
+/// See [`Walk::done`].
+type Done<S> = fn(&mut S, &mut Cx<'_>) -> Result<Option<Value>, Throw>;
+
+/// What a walk folds the answers into.
+trait State: 'static {
+    /// Whether it can take an answer at once.
+    #[inline]
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Does a piece of what it needs before it takes more; whether it is done.
+    fn make_ready(&mut self, _: &mut Cx<'_>) -> Result<bool, Throw> {
+        Ok(true)
+    }
+}
+
+impl State for () {}
+
+impl State for LongArray {
+    #[inline]
+    fn is_ready(&self) -> bool {
+        LongArray::is_ready(self)
+    }
+
+    fn make_ready(&mut self, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+        LongArray::make_ready(self, cx)
+    }
 }
 
 /// Takes the answer to the entry of an array at a position of its order.
@@ -430,10 +474,10 @@ fn packed(array: &Value) -> Option<&[Value]> {
     }
 }
 
-impl<S> Task for Walk<S> {
+impl<S: State> Task for Walk<S> {
     fn again(&mut self, cx: &mut Cx<'_>, answer: &mut Value, arguments: &mut [Value]) -> Again {
         let next = packed(&self.array).and_then(|values| values.get(self.position));
-        let (Some(next), [place, ..]) = (next, arguments) else {
+        let (Some(next), [place, ..], true) = (next, arguments, self.state.is_ready()) else {
             return Again::Answer;
         };
         place.clone_from(next);
@@ -464,6 +508,9 @@ impl<S> Task for Walk<S> {
                 return Ok(Step::Done(result));
             }
         }
+        if !self.state.make_ready(cx)? {
+            return Ok(Step::Again);
+        }
         cx.charge(1);
         let value = match packed(&self.array) {
             Some(values) => values.get(self.position).map(|value| {
@@ -481,7 +528,7 @@ impl<S> Task for Walk<S> {
         };
         Ok(match value {
             Some(value) => Step::Call(Rc::clone(&self.callback), smallvec![value]),
-            None => Step::Done((self.done)(&mut self.state)),
+            None => (self.done)(&mut self.state, cx)?.map_or(Step::Again, Step::Done),
         })
     }
 }
@@ -494,11 +541,11 @@ fn callback_and_array(mut args: Args<'_>) -> Result<(Rc<Function>, Value), Throw
     Ok((callback, args.take(1)))
 }
 
-fn walk<S: 'static>(
+fn walk<S: State>(
     args: Args<'_>,
     state: S,
     answer: Answer<S>,
-    done: fn(&mut S) -> Value,
+    done: Done<S>,
 ) -> Result<Box<dyn Task>, Throw> {
     let (callback, array) = callback_and_array(args)?;
     Ok(Box::new(Walk {
@@ -517,14 +564,14 @@ fn array_every(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
         args,
         (),
         |(), _, answer| (!truthy(&answer)).then_some(Value::from(false)),
-        |()| Value::from(true),
+        |(), _| Ok(Some(Value::from(true))),
     )
 }
 
 fn array_filter(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     walk(
         args,
-        Array::new(),
+        LongArray::default(),
         |kept, at, answer| {
             if truthy(&answer)
                 && let Some((key, value)) = at.entry()
@@ -533,7 +580,7 @@ fn array_filter(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> 
             }
             None
         },
-        |kept| std::mem::take(kept).into(),
+        LongArray::finish,
     )
 }
 
@@ -545,14 +592,14 @@ fn array_find(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
             let found = truthy(&answer).then(|| at.entry()).flatten();
             found.map(|(_, value)| value)
         },
-        |()| Value::None,
+        |(), _| Ok(Some(Value::None)),
     )
 }
 
 fn array_map(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     walk(
         args,
-        Array::new(),
+        LongArray::default(),
         |mapped, at, answer| {
             if at.is_list() {
                 mapped.push(answer);
@@ -561,7 +608,7 @@ fn array_map(_: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
             }
             None
         },
-        |mapped| std::mem::take(mapped).into(),
+        LongArray::finish,
     )
 }
 
@@ -589,7 +636,7 @@ pub(crate) fn includes(
             args,
             (),
             |(), _, answer| truthy(&answer).then_some(Value::from(true)),
-            |()| Value::from(false),
+            |(), _| Ok(Some(Value::from(false))),
         );
     }
     let needle = args.get(0);
@@ -680,6 +727,8 @@ fn array_reduce(_: &mut Cx<'_>, mut args: Args<'_>) -> Result<Box<dyn Task>, Thr
 struct Sort {
     callback: Rc<Function>,
     by_key: bool,
+    /// The array, and the next entry to be read; none when all are.
+    unread: Option<(Value, usize)>,
     from: Vec<Option<(Key, Value)>>,
     into: Vec<Option<(Key, Value)>>,
     /// Length of the sorted runs of `from`.
@@ -689,6 +738,8 @@ struct Sort {
     middle: usize,
     right: usize,
     end: usize,
+    /// The sorted entries, when there is nothing left to be compared.
+    sorted: Option<LongArray>,
 }
 
 impl Sort {
@@ -731,6 +782,49 @@ impl Sort {
             None => Value::None,
         }
     }
+
+    /// Reads a piece of the entries; whether there are more.
+    fn read(&mut self, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+        let Some((array, at)) = &mut self.unread else {
+            return Ok(false);
+        };
+        let from = &mut self.from;
+        let behind = pieces::walk(array, *at, cx, |key, value| {
+            from.push(Some((key, value)));
+            Ok(())
+        })?;
+        match behind {
+            Some(behind) => *at = behind,
+            None => self.unread = None,
+        }
+        self.middle = self.from.len().min(1);
+        self.right = self.middle;
+        self.end = self.from.len().min(2);
+        Ok(behind.is_some())
+    }
+
+    /// Writes a piece of the sorted entries; the array when it is whole.
+    fn write(&mut self, cx: &mut Cx<'_>) -> Result<Option<Value>, Throw> {
+        let Some(sorted) = &mut self.sorted else {
+            return Ok(None);
+        };
+        if !sorted.make_ready(cx)? {
+            return Ok(None);
+        }
+        for _ in 0..PIECE_KEYS {
+            match self.from.get_mut(self.left) {
+                Some(entry) => {
+                    if let Some((key, value)) = entry.take() {
+                        sorted.insert(key, value);
+                    }
+                    self.left += 1;
+                }
+                None => return sorted.finish(cx),
+            }
+        }
+        cx.charge(PIECE_KEYS);
+        Ok(None)
+    }
 }
 
 impl Task for Sort {
@@ -760,26 +854,46 @@ impl Task for Sort {
                 self.move_left();
             }
         }
+        if self.sorted.is_some() {
+            return Ok(self.write(cx)?.map_or(Step::Again, Step::Done));
+        }
+        if self.read(cx)? {
+            return Ok(Step::Again);
+        }
         cx.charge(1);
+        let mut moves = 0;
         loop {
             if self.left < self.middle && self.right < self.end {
                 // Asking whether the right one comes first keeps equal entries in their order.
                 let arguments = smallvec![self.operand(self.right), self.operand(self.left)];
                 return Ok(Step::Call(Rc::clone(&self.callback), arguments));
             }
-            while self.left < self.middle {
+            while moves < PIECE && self.left < self.middle {
                 self.move_left();
+                moves += 1;
             }
-            while self.right < self.end {
+            while moves < PIECE && self.right < self.end {
                 self.move_right();
+                moves += 1;
+            }
+            if moves >= PIECE {
+                cx.charge(moves);
+                return Ok(Step::Again);
             }
             if !self.next_pair() {
-                let sorted: Array = std::mem::take(&mut self.from)
-                    .into_iter()
-                    .flatten()
-                    .collect();
-                return Ok(Step::Done(sorted.into()));
+                self.left = 0;
+                self.sorted = Some(LongArray::default());
+                return Ok(Step::Again);
             }
+        }
+    }
+}
+
+impl Drop for Sort {
+    fn drop(&mut self) {
+        for entries in [&mut self.from, &mut self.into] {
+            let entries = std::mem::take(entries).into_iter();
+            pieces::discard(entries.map(|entry| entry.map_or(Value::None, |(_, value)| value)));
         }
     }
 }
@@ -787,26 +901,22 @@ impl Task for Sort {
 fn array_sort(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     let by_key = args.options(2).boolean("keys", false);
     let (callback, array) = callback_and_array(args)?;
-    let entries: Vec<_> = array
-        .as_array()
-        .map(|array| array.iter().map(Some).collect())
-        .unwrap_or_default();
-    cx.reserve_entries(entries.len() * 4)?;
-    if entries.len() < 2 {
+    let len = array.as_array().map_or(0, |array| array.len());
+    cx.fits_entries(len * 4)?;
+    if len < 2 {
         return Ok(Box::new(Ready(array)));
     }
-    let into = Vec::with_capacity(entries.len());
-    let mut sort = Sort {
+    Ok(Box::new(Sort {
         callback,
         by_key,
-        from: entries,
-        into,
+        unread: Some((array, 0)),
+        from: Vec::with_capacity(len),
+        into: Vec::with_capacity(len),
         width: 1,
         left: 0,
-        middle: 1,
-        right: 1,
-        end: 2,
-    };
-    sort.end = sort.end.min(sort.from.len());
-    Ok(Box::new(sort))
+        middle: 0,
+        right: 0,
+        end: 0,
+        sorted: None,
+    }))
 }

@@ -6,7 +6,7 @@ use angarium_runtime::array::{Array, Key};
 use angarium_runtime::convert::{Comparison, loose_equal_counted, write_number};
 use angarium_runtime::native::{Cx, Throw};
 use angarium_runtime::pieces::{
-    self, LongList, LongText, PIECE_BYTES, PIECE_ENTRIES, Pieces, walk,
+    self, LongArray, LongList, LongText, PIECE_BYTES, PIECE_ENTRIES, PIECE_KEYS, Pieces, walk,
 };
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
@@ -206,13 +206,13 @@ pub(crate) fn split(text: Str, delimiter: &Str, most: usize, backwards: bool) ->
 
 /// `str_chunk`: the parts of `text`, the first of `first` bytes and the others of `length`.
 pub(crate) fn chunk(text: Str, first: usize, length: usize) -> impl Pieces {
-    let mut parts: Vec<Value> = Vec::with_capacity(text.len() / length + 1);
+    let mut parts = Array::with_capacity(text.len() / length + 1);
     let mut at = 0;
     move |cx: &mut Cx<'_>| {
         let bytes = text.as_bytes();
         for _ in 0..PIECE_ENTRIES {
             if at >= bytes.len() {
-                return Ok(Some(Array::from_list(std::mem::take(&mut parts)).into()));
+                return Ok(Some(std::mem::take(&mut parts).into()));
             }
             let width = if at == 0 { first } else { length };
             let next = bytes.len().min(at.saturating_add(width));
@@ -285,18 +285,20 @@ pub(crate) fn join(array: Value, separator: Str) -> impl Pieces {
 
 /// The values that `value` gives for 0 to `count`.
 pub(crate) fn list(count: usize, value: impl Fn(usize) -> Value + 'static) -> impl Pieces {
-    let mut values = Vec::with_capacity(count);
+    let mut values = Array::with_capacity(count);
     move |cx: &mut Cx<'_>| {
         let next = count.min(values.len() + PIECE_ENTRIES);
         cx.charge(next - values.len());
-        values.extend((values.len()..next).map(&value));
-        Ok((next >= count).then(|| Array::from_list(std::mem::take(&mut values)).into()))
+        for at in values.len()..next {
+            values.push(value(at));
+        }
+        Ok((next >= count).then(|| std::mem::take(&mut values).into()))
     }
 }
 
 /// `array_keys`.
 pub(crate) fn keys(array: Value) -> impl Pieces {
-    let mut keys = Vec::with_capacity(array.as_array().map_or(0, |array| array.len()));
+    let mut keys = Array::with_capacity(array.as_array().map_or(0, |array| array.len()));
     let mut position = 0;
     move |cx: &mut Cx<'_>| {
         let behind = walk(&array, position, cx, |key, _| {
@@ -305,7 +307,7 @@ pub(crate) fn keys(array: Value) -> impl Pieces {
         })?;
         position = behind.unwrap_or(0);
         let whole = behind.is_none();
-        Ok(whole.then(|| Array::from_list(std::mem::take(&mut keys)).into()))
+        Ok(whole.then(|| std::mem::take(&mut keys).into()))
     }
 }
 
@@ -315,11 +317,15 @@ pub(crate) fn reordered(
     array: Value,
     choose: impl Fn(&mut Cx<'_>, usize) -> usize + 'static,
 ) -> impl Pieces {
-    let mut entries: Vec<(Key, Value)> =
-        Vec::with_capacity(array.as_array().map_or(0, |array| array.len()));
+    let count = array.as_array().map_or(0, |array| array.len());
+    let mut entries = Entries(Vec::with_capacity(count));
     let (mut position, mut read) = (0, false);
-    let mut result = Array::new();
+    let mut result = LongArray::default();
     move |cx: &mut Cx<'_>| {
+        if !result.make_ready(cx)? {
+            return Ok(None);
+        }
+        let entries = &mut entries.0;
         if !read {
             let behind = walk(&array, position, cx, |key, value| {
                 entries.push((key, value));
@@ -329,9 +335,9 @@ pub(crate) fn reordered(
             read = behind.is_none();
             return Ok(None);
         }
-        for _ in 0..PIECE_ENTRIES {
+        for _ in 0..PIECE_KEYS {
             if entries.is_empty() {
-                return Ok(Some(std::mem::take(&mut result).into()));
+                return result.finish(cx);
             }
             let chosen = choose(cx, entries.len());
             let last = entries.len() - 1;
@@ -342,17 +348,33 @@ pub(crate) fn reordered(
                 None => {}
             }
         }
-        cx.charge(PIECE_ENTRIES);
+        cx.charge(PIECE_KEYS);
         Ok(None)
+    }
+}
+
+/// Entries that are freed in pieces.
+struct Entries(Vec<(Key, Value)>);
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        let entries = std::mem::take(&mut self.0).into_iter();
+        pieces::discard(entries.map(|(_, value)| value));
     }
 }
 
 /// `array_combine`.
 pub(crate) fn combine(keys: Value, values: Value, missing: Value) -> impl Pieces {
-    let mut result = Array::new();
-    let (mut position, mut value_position) = (0, Some(0));
+    let mut result = LongArray::default();
+    let (mut position, mut value_position) = (Some(0), Some(0));
     move |cx: &mut Cx<'_>| {
-        let behind = walk(&keys, position, cx, |_, key| {
+        if !result.make_ready(cx)? {
+            return Ok(None);
+        }
+        let Some(at) = position else {
+            return result.finish(cx);
+        };
+        position = walk(&keys, at, cx, |_, key| {
             let key = Key::cast(&key).ok_or_else(|| {
                 let kind = key.kind().name();
                 Throw::error(format!("array_combine: {kind} cannot be a key"))
@@ -366,9 +388,7 @@ pub(crate) fn combine(keys: Value, values: Value, missing: Value) -> impl Pieces
             );
             Ok(())
         })?;
-        position = behind.unwrap_or(0);
-        let whole = behind.is_none();
-        Ok(whole.then(|| std::mem::take(&mut result).into()))
+        Ok(None)
     }
 }
 

@@ -5,8 +5,9 @@
 use std::rc::Rc;
 
 use crate::convert::to_str;
-use crate::frozen::{Pin, freeze};
-use crate::native::Throw;
+use crate::frozen::{Freezer, Pin};
+use crate::native::{Cx, Throw};
+use crate::pieces::{PIECE_ENTRIES, Piecewise};
 use crate::shared::SharedMemory;
 use crate::value::Value;
 use crate::vm::call::Called;
@@ -69,6 +70,8 @@ impl Fiber {
             name,
             guard,
             variable,
+            frozen: Rc::default(),
+            is_frozen: Rc::default(),
         });
         Ok((Value::Number(mark), value))
     }
@@ -82,15 +85,44 @@ impl Fiber {
         else {
             return Ok(());
         };
+        if self
+            .barriers
+            .get(at)
+            .is_some_and(|barrier| barrier.variable)
+        {
+            self.freeze_value(at, value)?;
+        }
         let barrier = self.barriers.remove(at);
         if barrier.variable {
-            let tree = match value {
-                Value::Undefined => None,
-                value => Some(freeze(value)?),
-            };
+            let tree = barrier.frozen.take().transpose()?;
             self.shared_memory()?.set(barrier.name.as_bytes(), tree)?;
         }
         drop(barrier.guard);
         Ok(())
+    }
+
+    /// Freezes the value of a barrier's variable. A large one is frozen in pieces, and then the instruction is done again.
+    fn freeze_value(&mut self, at: usize, value: &Value) -> Result<(), Throw> {
+        let Some(barrier) = self.barriers.get(at) else {
+            return Ok(());
+        };
+        if matches!(value, Value::Undefined) || barrier.is_frozen.get() {
+            return Ok(());
+        }
+        let (frozen, is_frozen) = (Rc::clone(&barrier.frozen), Rc::clone(&barrier.is_frozen));
+        let mut freezer = Freezer::new(value);
+        let mut freeze = move |cx: &mut Cx<'_>| {
+            let mut spent = 0;
+            let tree = freezer.go_on(&mut spent, PIECE_ENTRIES).transpose();
+            cx.charge(spent);
+            is_frozen.set(tree.is_some());
+            // An error is thrown when the barrier has been left.
+            frozen.set(tree);
+            Ok(is_frozen.get().then_some(Value::None))
+        };
+        match freeze(&mut self.cx())? {
+            Some(_) => Ok(()),
+            None => Err(Throw::again(Piecewise(freeze))),
+        }
     }
 }

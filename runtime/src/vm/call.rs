@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
+use smallvec::SmallVec;
+
 use angarium_lang::arity_message;
 use angarium_lang::bytecode::{Op, Proto};
 
@@ -12,13 +14,15 @@ use crate::generator::{Generator, Status};
 use crate::host::{Matched, StopOnDrop};
 use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Class;
-use crate::native::{Args, Heavy, Imp, Input, NativeFn, Step, Task, Throw, Thrown};
+use crate::native::{Args, Cx, Heavy, Imp, Input, Later, NativeFn, Step, Task, Throw, Thrown};
 use crate::object::{Function, Object};
+use crate::pieces::{Pieces, Piecewise};
 use crate::regex::Regex;
 use crate::string::Str;
 use crate::value::Value;
 use crate::vm::execution::Exit;
 use crate::vm::fiber::{Consumer, Fiber, Frame, FrameKind, MAX_DEPTH, Running, Tick};
+use crate::vm::ops::{array, element};
 use crate::vm::registers::{copy, put, set, take, wipe};
 use crate::vm::unit::{Member, UnitRef};
 
@@ -345,15 +349,32 @@ impl Fiber {
                 let key = key.and_then(|key| crate::array::Key::cast(&self.stack[key]));
                 self.suspend(&running.object, pc, base, next);
                 let mut list = take(&mut self.stack[result]);
-                let added = crate::vm::ops::array::append(&mut list, key, value, &mut self.cx());
+                if array::is_full_and_large(&list) {
+                    // It moves first. Then the instruction is done again, and goes on with the generator.
+                    let grown = array::grown(&list, key, value, &mut self.cx())?;
+                    drop(list);
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.pc = frame.pc.saturating_sub(1);
+                    }
+                    let task: Box<dyn Task> = Box::new(Piecewise(grown));
+                    self.start_later(Later { task, again: false }, result);
+                    return Ok(Called::Frame);
+                }
+                let added = array::append(&mut list, key, value, &mut self.cx());
                 set(&mut self.stack[result], list);
                 added?;
                 if crate::memory::exceeded() {
                     return Err(Throw::limit("memory"));
                 }
                 self.quantum -= 1;
-                if self.quantum <= 0 {
-                    self.tick()?;
+                if self.quantum <= 0
+                    && let Tick::Yield = self.tick()?
+                {
+                    // Done again, the instruction goes on with the generator.
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.pc = frame.pc.saturating_sub(1);
+                    }
+                    return Ok(Called::exit(Exit::Slice));
                 }
                 self.resume_generator(&running.object, Consumer::Spread, base, result)
             }
@@ -445,7 +466,6 @@ impl Fiber {
         if self.frames.len() >= MAX_DEPTH {
             return Err(too_deep());
         }
-        let instance = self.instance(unit);
         let proto = &unit.program.protos[proto_index as usize];
         let (required, declared) = (usize::from(proto.required), usize::from(proto.declared));
         if given < required || (given > declared && !proto.rest) {
@@ -461,6 +481,24 @@ impl Fiber {
         if proto.rest {
             self.collect_rest(proto, first, given)?;
         }
+        self.enter_bound(unit, proto_index, captures, this, first, given, result)
+    }
+
+    /// As [`Fiber::enter`], with the arguments in the registers of their parameters.
+    #[expect(clippy::too_many_arguments, reason = "as for `enter`")]
+    fn enter_bound(
+        &mut self,
+        unit: &UnitRef,
+        proto_index: u32,
+        captures: &[Rc<VarCell>],
+        this: This,
+        first: usize,
+        given: usize,
+        result: usize,
+    ) -> Result<Called, Throw> {
+        let instance = self.instance(unit);
+        let proto = &unit.program.protos[proto_index as usize];
+        let declared = usize::from(proto.declared);
         let base = if proto.this {
             first.saturating_sub(1)
         } else {
@@ -541,6 +579,76 @@ impl Fiber {
         Ok(())
     }
 
+    /// Calls a function with more arguments than it has parameters: `rest` is the list for the last one.
+    fn call_with_rest(
+        &mut self,
+        function: &Function,
+        args: SmallVec<[Value; 2]>,
+        rest: Value,
+        first: usize,
+        result: usize,
+    ) -> Result<Called, Throw> {
+        if self.frames.len() >= MAX_DEPTH {
+            return Err(too_deep());
+        }
+        self.grow(first);
+        let places = self.stack.get_mut(first..).unwrap_or_default();
+        for (slot, value) in places.iter_mut().zip(args.into_iter().chain([rest])) {
+            set(slot, value);
+        }
+        let (unit, proto, captures, this) = match function {
+            Function::User(user) => (
+                &user.unit,
+                user.proto,
+                &*user.captures,
+                This::of(user.this.as_ref()),
+            ),
+            Function::UserClass(unit, class) => {
+                let Some(table) = unit.classes.get(*class as usize) else {
+                    return Err(Throw::error("no such class"));
+                };
+                let object = Instance::object(unit, *class);
+                self.note(&object);
+                (unit, table.constructor, &[][..], This::Object(object))
+            }
+            _ => return Err(Throw::error("not a function of a script")),
+        };
+        let given = usize::from(unit.program.protos[proto as usize].declared);
+        self.enter_bound(unit, proto, captures, this, first, given, result)
+    }
+
+    /// Calls `callee` with the values of a long list: those that have no parameter of their own become a list in pieces.
+    #[cold]
+    pub(crate) fn call_with_many(
+        &mut self,
+        callee: Value,
+        list: Value,
+        result: usize,
+    ) -> Result<Called, Throw> {
+        let given = list.as_array().map_or(0, |view| view.len());
+        let proto = match &callee {
+            Value::Function(function) => match &**function {
+                Function::User(user) => user.unit.program.protos.get(user.proto as usize),
+                Function::UserClass(unit, class) => {
+                    let table = unit.classes.get(*class as usize);
+                    table.and_then(|table| unit.program.protos.get(table.constructor as usize))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let declared = proto.filter(|proto| proto.rest).map(|proto| proto.declared);
+        match (&callee, declared) {
+            (Value::Function(function), Some(declared)) => {
+                self.cx().fits_entries(given)?;
+                let task = Spread::new(Rc::clone(function), list, usize::from(declared));
+                self.start_task(Box::new(task), result)
+            }
+            // No function takes so many: it says so.
+            _ => self.call(Callee::Value(callee), result + 1, given, result),
+        }
+    }
+
     /// Puts the values of a list into the stack as arguments; gives their number.
     pub(crate) fn place_arguments(&mut self, list: &Value, first: usize) -> Result<usize, Throw> {
         let Some(view) = list.as_array() else {
@@ -591,7 +699,7 @@ impl Fiber {
         if matches!(declared.decl.imp, Imp::Waiting(_)) {
             self.host.set_called_at(self.place());
         }
-        let mut cx = crate::native::Cx {
+        let mut cx = Cx {
             host: &self.host,
             library: &self.library,
             fuel: &mut self.quantum,
@@ -689,7 +797,7 @@ impl Fiber {
             let Some(task) = self.tasks.last_mut() else {
                 return Err(Throw::error("no built-in to go on with"));
             };
-            let mut cx = crate::native::Cx {
+            let mut cx = Cx {
                 host: &self.host,
                 library: &self.library,
                 fuel: &mut self.quantum,
@@ -741,6 +849,12 @@ impl Fiber {
                     }
                 }
                 Step::Again => input = Input::Start,
+                Step::CallRest(function, args, rest) => {
+                    match self.call_with_rest(&function, args, rest, base + 1, base)? {
+                        Called::Value(value) => input = Input::Value(value),
+                        called => return Ok(called),
+                    }
+                }
                 Step::Await(future) => {
                     self.waiting = Some(base);
                     return Ok(Called::exit(Exit::Wait(future)));
@@ -847,5 +961,41 @@ impl Fiber {
                 }))))
             }
         }
+    }
+}
+
+/// A call with the values of a long list, whose function takes the surplus as a list.
+struct Spread {
+    function: Rc<Function>,
+    list: Value,
+    declared: usize,
+    rest: Box<dyn Pieces>,
+}
+
+impl Spread {
+    fn new(function: Rc<Function>, list: Value, declared: usize) -> Spread {
+        let count = list.as_array().map_or(0, |view| view.len());
+        let rest = element::picked(list.clone(), declared, count.saturating_sub(declared));
+        Spread {
+            function,
+            list,
+            declared,
+            rest: Box::new(rest),
+        }
+    }
+}
+
+impl Task for Spread {
+    fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
+        if let Input::Value(answer) = input {
+            return Ok(Step::Done(answer));
+        }
+        let Some(rest) = (self.rest)(cx)? else {
+            return Ok(Step::Again);
+        };
+        let list = self.list.take();
+        let values = list.as_array().into_iter().flat_map(|view| view.values());
+        let args = values.take(self.declared).collect();
+        Ok(Step::CallRest(Rc::clone(&self.function), args, rest))
     }
 }

@@ -1,6 +1,6 @@
 //! The state of one execution.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use angarium_lang::bytecode::{Access, MAX_REGISTERS, Op, Proto};
 
 use crate::cell::VarCell;
 use crate::exception::Place;
+use crate::frozen::{FreezeError, Tree};
 use crate::host::Host;
 use crate::instance::{Hints, Instance as ObjectData};
 use crate::library::Library;
@@ -110,6 +111,9 @@ pub struct Fiber {
     pub(crate) trace: Trace,
 }
 
+/// A value in its frozen form, or why it has none.
+type Frozen = Result<Arc<Tree>, FreezeError>;
+
 /// A barrier that this execution is in: it holds the lock.
 pub(crate) struct Barrier {
     /// What the register of the instruction holds.
@@ -118,6 +122,10 @@ pub(crate) struct Barrier {
     pub guard: Guard,
     /// Whether it has a variable, whose value is stored when the block is left.
     pub variable: bool,
+    /// That value in its frozen form, or why it has none.
+    pub frozen: Rc<Cell<Option<Frozen>>>,
+    /// Whether it was frozen.
+    pub is_frozen: Rc<Cell<bool>>,
 }
 
 /// A generator whose frame is on the stack, and who wants its next value.

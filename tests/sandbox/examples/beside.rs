@@ -5,9 +5,10 @@
 //! the median, the 99th percentile and the worst time of the hooks, in milliseconds, and how often the script was started. Time
 //! that other programs took from the thread is left out.
 //!
-//! What the machine does besides counts less in the columns behind them, which are processor time of the thread in the quietest
-//! of the rounds: `step` is the longest step of the script, in milliseconds, and `turns` the length that turns of only a
-//! hundredth of its time exceed. Behind the name stands what the longest step did.
+//! What the machine does besides counts less in the columns behind them, which are processor time of the thread. `p99 cpu` is that
+//! of the hooks again, from a millisecond before they were due. `step` is the longest step of the script, in the quietest of the
+//! rounds, and `turns` the length that turns of only a hundredth of its time exceed. Behind the name stands what the longest step
+//! did.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -201,13 +202,22 @@ fn waited() -> Duration {
     Duration::from_nanos(nanoseconds.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
+/// How long the hooks took.
+#[derive(Default)]
+struct Times {
+    /// From when they were due, without the time in which the system ran others.
+    real: Vec<Duration>,
+    /// Processor time of the thread, from a millisecond before they were due.
+    processor: Vec<Duration>,
+}
+
 /// Runs a script again and again for [`SPAN`], and hooks beside it, whose times are added to `times`; how often it was started.
 async fn beside(
     text: Option<&str>,
     hook: &Arc<Unit>,
     pool: &Arc<Heavy>,
     turns: &Rc<Turns>,
-    times: &mut Vec<Duration>,
+    times: &mut Times,
 ) -> usize {
     let starts = Rc::new(Cell::new(0));
     let beside = text.map(|text| {
@@ -225,6 +235,7 @@ async fn beside(
     while begin.elapsed() < SPAN {
         tokio::time::sleep(Duration::from_millis(4)).await;
         let (due, waited) = (Instant::now() + Duration::from_millis(1), waited());
+        let processor = processor_time();
         let (unit, pool) = (Arc::clone(hook), Arc::clone(pool));
         // A task as the runaway is one; its time counts from when it was due.
         let task = tokio::task::spawn_local(async move {
@@ -233,7 +244,10 @@ async fn beside(
             due.elapsed()
         });
         let took = task.await.unwrap();
-        times.push(took.saturating_sub(self::waited() - waited));
+        times
+            .real
+            .push(took.saturating_sub(self::waited() - waited));
+        times.processor.push(processor_time() - processor);
     }
     if let Some(beside) = beside {
         beside.abort();
@@ -255,10 +269,10 @@ fn main() {
     runtime.block_on(local.run_until(async {
         let hook = hook(&pool).await;
         println!(
-            "{:>8} {:>8} {:>8} {:>7} {:>8} {:>8}",
-            "p50", "p99", "worst", "starts", "step", "turns"
+            "{:>8} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8}",
+            "p50", "p99", "worst", "p99 cpu", "starts", "step", "turns"
         );
-        let (mut slow, mut long) = (0, 0);
+        let (mut slow, mut slow_processor, mut long) = (0, 0, 0);
         let alone = ("nothing", None);
         let scripts = RUNAWAYS
             .iter()
@@ -270,7 +284,7 @@ fn main() {
             {
                 continue;
             }
-            let mut times = Vec::new();
+            let mut times = Times::default();
             let mut starts = 0;
             let mut rounds = Vec::new();
             for _ in 0..count {
@@ -278,27 +292,30 @@ fn main() {
                 starts += beside(text, &hook, &pool, &turns, &mut times).await;
                 rounds.push((turns.longest.get(), turns.p99(), turns.did.take()));
             }
-            times.sort();
-            let at = |part: f64| {
-                let index = ((times.len() as f64 * part) as usize).min(times.len() - 1);
-                times[index].as_secs_f64() * 1000.0
-            };
-            slow += usize::from(at(0.99) >= 10.0);
             let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+            let at = |times: &mut Vec<Duration>, part: f64| {
+                times.sort();
+                let index = ((times.len() as f64 * part) as usize).min(times.len() - 1);
+                milliseconds(times[index])
+            };
+            let processor = at(&mut times.processor, 0.99);
+            slow += usize::from(at(&mut times.real, 0.99) >= 10.0);
+            slow_processor += usize::from(processor >= 10.0);
             let p99 = rounds.iter().map(|(_, p99, _)| *p99).min().unwrap();
             let (longest, _, did) = rounds.into_iter().min().unwrap();
             long += usize::from(longest >= LONG);
             println!(
-                "{:8.2} {:8.2} {:8.2} {:7} {:8.2} {:8.2}  {name}: {did}",
-                at(0.5),
-                at(0.99),
-                at(1.0),
+                "{:8.2} {:8.2} {:8.2} {processor:8.2} {:7} {:8.2} {:8.2}  {name}: {did}",
+                at(&mut times.real, 0.5),
+                at(&mut times.real, 0.99),
+                at(&mut times.real, 1.0),
                 starts,
                 milliseconds(longest),
                 milliseconds(p99),
             );
         }
         println!("{slow} scripts hold a hook up for 10 ms or more at the 99th percentile");
+        println!("{slow_processor} of them or others when processor time counts");
         println!("{long} scripts had a step of {LONG:?} or more of processor time");
     }));
 }

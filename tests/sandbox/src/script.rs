@@ -124,6 +124,12 @@ pub fn run(text: &[u8], files: &HashMap<String, Vec<u8>>, limits: Limits) -> Res
 /// Runs a program that is compiled.
 #[must_use]
 pub fn run_unit(unit: &Arc<Unit>, limits: Limits) -> Ran {
+    run_watched(unit, limits, |_| {})
+}
+
+/// As [`run_unit`]; `watch` looks at the execution after each slice.
+#[must_use]
+pub fn run_watched(unit: &Arc<Unit>, limits: Limits, watch: impl FnMut(&Execution)) -> Ran {
     let lines = Rc::new(Lines::default());
     let clock = VirtualClock::new(Duration::from_secs(1_700_000_000));
     let host = Host::new(
@@ -139,7 +145,7 @@ pub fn run_unit(unit: &Arc<Unit>, limits: Limits) -> Ran {
     host.extend(Rc::new(SharedMemory::default()));
     host.extend(Rc::new(Caches::default()));
     let mut execution = Execution::new(unit, Rc::new(host), Vec::new(), limits);
-    let driven = drive(execution.drive(), &clock);
+    let driven = drive(execution.drive_watched(watch), &clock);
     let result = match driven {
         Some(Ok(value)) => Ok(String::from_utf8_lossy(&convert::dump_short(&value)).into_owned()),
         Some(Err(ended)) => Err(ended.to_string()),

@@ -1,12 +1,10 @@
 //! Arithmetic, concatenation and bitwise operators by operand types (language.md 6.2, 6.5, 7.5).
 
-use std::collections::HashSet;
-
 use angarium_lang::bytecode::PathOp;
 
-use super::{format, room, unsupported, writable};
+use super::{difference, format, room, unsupported, writable};
 use crate::array::{Array, Key};
-use crate::convert::{exact_u32, strict_equal_counted, to_int32, to_number};
+use crate::convert::{exact_u32, to_int32, to_number};
 use crate::native::{Cx, Throw};
 use crate::pieces::{self, Keys, LARGE_BYTES, LARGE_ENTRIES, PIECE_ENTRIES, Pieces, Work};
 use crate::string::Str;
@@ -24,7 +22,7 @@ pub(in crate::vm) fn update(
         PathOp::Concat => return concat(slot, right, cx),
         PathOp::Sub => {
             if matches!(slot, Value::Array(_)) {
-                return remove_values(slot, right, cx);
+                return difference::remove_values(slot, right, cx);
             }
             let (a, b) = scalars(slot, right)?;
             a - b
@@ -332,6 +330,10 @@ fn repeat_array(value: &Value, count: f64, cx: &mut Cx<'_>) -> Result<Value, Thr
 fn repeat_in_pieces(from: Value, rounds: usize) -> impl Pieces {
     let mut array = Array::new();
     let (mut round, mut position) = (0, 0);
+    let step = from
+        .as_array()
+        .map_or(1, |view| view.len())
+        .min(PIECE_ENTRIES);
     move |cx: &mut Cx<'_>| {
         let mut work = 0;
         while work < PIECE_ENTRIES {
@@ -346,83 +348,12 @@ fn repeat_in_pieces(from: Value, rounds: usize) -> impl Pieces {
                 }
                 Ok(())
             })?;
-            work += (array.len() - before).max(1);
+            // Entries with keys of their own are there already, but looked for.
+            work += (array.len() - before).max(step);
             (round, position) = behind.map_or((round + 1, 0), |position| (round, position));
         }
         Ok(None)
     }
-}
-
-/// Scalars by value, for removing many values at once.
-#[derive(PartialEq, Eq, Hash)]
-enum Scalar {
-    None,
-    Boolean(bool),
-    Number(u64),
-    String(Vec<u8>),
-}
-
-impl Scalar {
-    /// None for values that have no such form, or do not equal themselves.
-    fn of(value: &Value) -> Option<Scalar> {
-        Some(match value {
-            Value::None => Scalar::None,
-            Value::Boolean(boolean) => Scalar::Boolean(*boolean),
-            Value::Number(number) if number.is_nan() => return None,
-            // Both zeros are equal.
-            Value::Number(number) => Scalar::Number((number + 0.0).to_bits()),
-            Value::String(string) => Scalar::String(string.as_bytes().to_vec()),
-            _ => return None,
-        })
-    }
-}
-
-/// `A - B` and `A - x`: removes by strict equality, keeps keys.
-fn remove_values(slot: &mut Value, right: &Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
-    let right = right.clone();
-    let mut scalars = HashSet::new();
-    let mut others = Vec::new();
-    let mut sort = |value: Value| match Scalar::of(&value) {
-        Some(scalar) => {
-            scalars.insert(scalar);
-        }
-        None => others.push(value),
-    };
-    match right.as_array() {
-        Some(view) => view.values().for_each(&mut sort),
-        None => sort(right),
-    }
-    let Some(view) = slot.as_array() else {
-        return Err(unsupported());
-    };
-    cx.charge(view.len());
-    let mut doomed: Vec<Key> = Vec::new();
-    for (key, value) in view.iter() {
-        let drop = match Scalar::of(&value) {
-            Some(scalar) => scalars.contains(&scalar),
-            None => {
-                let mut work = others.len();
-                let found = others
-                    .iter()
-                    .any(|other| strict_equal_counted(&value, other, &mut work));
-                cx.spend(work)?;
-                found
-            }
-        };
-        if drop {
-            doomed.push(key);
-        }
-    }
-    if doomed.is_empty() {
-        return Ok(());
-    }
-    let Some(array) = writable(slot, cx)? else {
-        return Err(unsupported());
-    };
-    for key in &doomed {
-        array.remove(key);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::{element, room, writable};
-use crate::array::{Array, Key};
+use crate::array::{Array, Key, View};
 use crate::library::Library;
 use crate::map_set::Iteration;
 use crate::native::{Cx, Throw};
 use crate::object::NativeIterator;
-use crate::pieces::{self, Keys, LARGE_ENTRIES};
+use crate::pieces::{self, Keys, LARGE_ENTRIES, LongArray, PIECE_ENTRIES, PIECE_KEYS, Pieces};
 use crate::value::Value;
 
 /// Appends the values of registers to an array and leaves them undefined.
@@ -44,8 +44,19 @@ pub(in crate::vm) fn spread(
         cx.fits_entries(total)?;
         let keys = if keys { Keys::Named } else { Keys::None };
         // The register of the literal gets the result.
-        let all = SmallVec::from_iter([(from.clone(), keys)]);
-        return Err(Throw::pieces(pieces::extend(into.take(), all)));
+        let room = match into.as_array() {
+            Some(View::Local(array)) => array.room(),
+            _ => 0,
+        };
+        let mut into = into.take();
+        let mut all: SmallVec<[_; 2]> = SmallVec::new();
+        if len > LARGE_ENTRIES && room < view.len() {
+            // It would be moved as a whole.
+            all.push((into, Keys::All));
+            into = Array::new().into();
+        }
+        all.push((from.clone(), keys));
+        return Err(Throw::pieces(pieces::extend(into, all)));
     }
     let Some(array) = writable(into, cx)? else {
         return Err(Throw::error("not an array"));
@@ -69,18 +80,81 @@ pub(in crate::vm) fn spread(
         )));
     };
     let keyed = keys && iterator.keyed();
-    while let Some((key, value)) = iterator.next() {
+    for _ in 0..PIECE_ENTRIES {
+        let Some((key, value)) = iterator.next() else {
+            return Ok(());
+        };
         cx.charge(1);
-        if crate::memory::exceeded() {
-            return Err(Throw::limit("memory"));
-        }
         room(array, 1)?;
         match Key::cast(&key) {
             Some(key @ Key::String(_)) if keyed => array.insert(key, value),
             _ => array.push(value),
         }
     }
-    Ok(())
+    Err(Throw::pieces(spread_iterator(into.take(), iterator, keyed)))
+}
+
+/// The entries of `into` and those that an iterator gives, in pieces.
+fn spread_iterator(mut into: Value, iterator: Rc<dyn NativeIterator>, keyed: bool) -> impl Pieces {
+    let mut result = LongArray::from(into.array_mut().map(std::mem::take).unwrap_or_default());
+    let mut whole = false;
+    move |cx: &mut Cx<'_>| {
+        if !result.make_ready(cx)? {
+            return Ok(None);
+        }
+        if whole {
+            return result.finish(cx);
+        }
+        for _ in 0..PIECE_KEYS {
+            let Some((key, value)) = iterator.next() else {
+                whole = true;
+                return Ok(None);
+            };
+            room(result.array(), 1)?;
+            match Key::cast(&key) {
+                Some(key @ Key::String(_)) if keyed => result.insert(key, value),
+                _ => result.push(value),
+            }
+        }
+        cx.charge(PIECE_KEYS);
+        Ok(None)
+    }
+}
+
+/// `into`, which is full, with room for more and with one more value, in pieces ([`append`]).
+#[cold]
+pub(in crate::vm) fn grown(
+    into: &Value,
+    key: Option<Key>,
+    value: Value,
+    cx: &mut Cx<'_>,
+) -> Result<impl Pieces, Throw> {
+    let len = into.as_array().map_or(0, |view| view.len());
+    let capacity = if cx.fits_entries(len * 2).is_ok() {
+        len * 2
+    } else {
+        len + len / 8
+    };
+    cx.fits_entries(capacity)?;
+    let mut copy = pieces::copy(into, capacity, false);
+    let mut entry = Some((key, value));
+    Ok(move |cx: &mut Cx<'_>| {
+        let Some(mut grown) = copy(cx)? else {
+            return Ok(None);
+        };
+        if let Some((key, value)) = entry.take() {
+            append(&mut grown, key, value, cx)?;
+        }
+        Ok(Some(grown))
+    })
+}
+
+/// Whether one more entry makes an array move, and that takes long.
+pub(in crate::vm) fn is_full_and_large(value: &Value) -> bool {
+    match value.as_array() {
+        Some(View::Local(array)) => array.is_full_and_large(),
+        _ => false,
+    }
 }
 
 /// Adds one value that was spread: a string key is kept.
@@ -137,7 +211,7 @@ pub(in crate::vm) fn advance(iterator: &Value) -> Option<(Value, Value)> {
 /// The entry of `array` at position `at` of its order, for destructuring.
 pub(in crate::vm) fn entry(array: &Value, at: usize) -> Option<Value> {
     let view = array.as_array()?;
-    if let crate::array::View::Local(array) = view
+    if let View::Local(array) = view
         && let Some(list) = array.as_list()
     {
         return list.get(at).cloned();

@@ -1,5 +1,9 @@
 //! The string format operator (language.md 6.4).
 
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
 use crate::convert::{to_integer, to_number, write_number};
 use crate::native::{Cx, Throw};
 use crate::pieces::{self, LARGE_BYTES, LongText, PIECE_BYTES, Work};
@@ -43,6 +47,7 @@ pub(in crate::vm) fn format(
         out: LongText::default(),
         next: 0,
         at: 0,
+        long: VecDeque::new(),
     };
     cx.charge(formatting.list.len() + template.len() / 16);
     formatting
@@ -72,6 +77,41 @@ struct Formatting {
     next: usize,
     /// How far the template was read.
     at: usize,
+    /// What is long of the last directive and not written yet.
+    long: VecDeque<Part>,
+}
+
+/// A part of what a directive writes.
+enum Part {
+    /// The bytes of a text from one position to another.
+    Text(Str, usize, usize),
+    /// A byte so many times.
+    Fill(u8, usize),
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Part::Text(_, from, to) => to - from,
+            Part::Fill(_, count) => *count,
+        }
+    }
+
+    /// Writes up to `most` bytes of it.
+    fn write(&mut self, out: &mut Vec<u8>, most: usize) {
+        let count = self.len().min(most);
+        match self {
+            Part::Text(text, from, _) => {
+                let end = *from + count;
+                out.extend_from_slice(text.as_bytes().get(*from..end).unwrap_or_default());
+                *from = end;
+            }
+            Part::Fill(byte, left) => {
+                out.extend(std::iter::repeat_n(*byte, count));
+                *left -= count;
+            }
+        }
+    }
 }
 
 impl Formatting {
@@ -80,6 +120,16 @@ impl Formatting {
         let start = self.out.len();
         let part = template.len().min(self.at + LARGE_BYTES);
         while self.out.len() - start < PIECE_BYTES {
+            if let Some(part) = self.long.front_mut() {
+                let before = self.out.part.len();
+                part.write(&mut self.out.part, PIECE_BYTES);
+                cx.charge((self.out.part.len() - before) / 32);
+                if part.len() == 0 {
+                    self.long.pop_front();
+                }
+                self.out.step(cx)?;
+                continue;
+            }
             let rest = template.get(self.at..part).unwrap_or_default();
             let Some(offset) = memchr::memchr(b'%', rest) else {
                 cx.append(&mut self.out.part, rest)?;
@@ -112,10 +162,18 @@ impl Formatting {
             .width
             .saturating_add(directive.precision.unwrap_or(0));
         cx.fits(self.out.len().saturating_add(most))?;
-        let before = self.out.part.len();
-        write(&mut self.out.part, &directive, value, cx)?;
-        cx.charge(4 + (self.out.part.len() - before) / 32);
+        let parts = parts(&directive, value, cx)?;
         (self.at, self.next) = (at, index.saturating_add(1));
+        cx.charge(4);
+        if parts.iter().map(Part::len).sum::<usize>() > PIECE_BYTES {
+            self.long.extend(parts);
+            return Ok(());
+        }
+        let before = self.out.part.len();
+        for mut part in parts {
+            part.write(&mut self.out.part, PIECE_BYTES);
+        }
+        cx.charge((self.out.part.len() - before) / 32);
         self.out.step(cx)
     }
 }
@@ -189,47 +247,68 @@ fn digits(template: &[u8], at: &mut usize) -> Option<usize> {
     (*at > start).then_some(number)
 }
 
-fn write(
-    out: &mut Vec<u8>,
+/// What a directive writes.
+fn parts(
     directive: &Directive,
     value: &Value,
     cx: &mut Cx<'_>,
-) -> Result<(), Throw> {
-    let mut text = Vec::new();
+) -> Result<SmallVec<[Part; 5]>, Throw> {
+    let mut number = Vec::new();
+    let mut zeros = 0;
+    let whole = match directive.kind {
+        b's' => Some(super::text(value, cx)?),
+        _ => None,
+    };
     match directive.kind {
-        b's' => {
-            let whole = super::text(value, cx)?;
-            let most = directive.precision.unwrap_or(usize::MAX).min(whole.len());
-            text = whole.as_bytes()[..most].to_vec();
-        }
+        b's' => {}
         b'f' => match directive.precision {
-            Some(precision) => fixed(&mut text, to_number(value), precision),
-            None => write_number(&mut text, to_number(value)),
+            Some(precision) => {
+                let number_value = to_number(value);
+                // No double has more decimals: what follows is zeros.
+                let decimals = precision.min(DECIMALS);
+                fixed(&mut number, number_value, decimals);
+                if number_value.is_finite() {
+                    zeros = precision - decimals;
+                }
+            }
+            None => write_number(&mut number, to_number(value)),
         },
-        b'x' => integer(&mut text, to_integer(value), 16),
-        b'b' => integer(&mut text, to_integer(value), 2),
-        _ => text.push(to_integer(value).rem_euclid(256) as u8),
+        b'x' => integer(&mut number, to_integer(value), 16),
+        b'b' => integer(&mut number, to_integer(value), 2),
+        _ => number.push(to_integer(value).rem_euclid(256) as u8),
     }
+    let text = whole.unwrap_or_else(|| Str::from_vec(number));
+    let most = match directive.kind {
+        b's' => directive.precision.unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let end = text.len().min(most);
     let default = if matches!(directive.kind, b's' | b'c') {
         Align::Left
     } else {
         Align::Right
     };
-    let pad = directive.width.saturating_sub(text.len());
+    let pad = directive.width.saturating_sub(end + zeros);
+    let mut sign = 0;
     let (before, after) = match directive.align.unwrap_or(default) {
         Align::Left => (0, pad),
         Align::Centre => (pad / 2, pad - pad / 2),
-        Align::Sign if matches!(directive.kind, b'f' | b'x' | b'b') && text.starts_with(b"-") => {
-            out.push(b'-');
-            text.remove(0);
+        Align::Sign
+            if matches!(directive.kind, b'f' | b'x' | b'b')
+                && text.as_bytes().starts_with(b"-") =>
+        {
+            sign = 1;
             (pad, 0)
         }
         Align::Right | Align::Sign => (pad, 0),
     };
-    out.extend(std::iter::repeat_n(directive.fill, before));
-    out.extend_from_slice(&text);
-    out.extend(std::iter::repeat_n(directive.fill, after));
-    Ok(())
+    Ok(SmallVec::from_buf([
+        Part::Text(text.clone(), 0, sign),
+        Part::Fill(directive.fill, before),
+        Part::Text(text, sign, end),
+        Part::Fill(b'0', zeros),
+        Part::Fill(directive.fill, after),
+    ]))
 }
 
 fn integer(text: &mut Vec<u8>, number: i64, radix: u32) {
@@ -245,6 +324,9 @@ fn integer(text: &mut Vec<u8>, number: i64, radix: u32) {
     text.extend_from_slice(digits.as_bytes());
 }
 
+/// No double has more decimals.
+const DECIMALS: usize = 1074;
+
 /// An exact number of decimals, rounded half away from zero.
 ///
 /// Rust prints the exact decimal expansion of a double; rounding that text is right for every number.
@@ -253,10 +335,10 @@ fn fixed(text: &mut Vec<u8>, number: f64, precision: usize) {
         write_number(text, number);
         return;
     }
-    // No double has more than 1,074 decimals: what follows is zeros.
-    let digits = precision.min(1074);
+    // What follows is zeros.
+    let digits = precision.min(DECIMALS);
     let exact = format!("{:.1074}", number.abs());
-    let point = exact.len() - 1074;
+    let point = exact.len() - DECIMALS;
     let keep = point + digits;
     let mut kept: Vec<u8> = exact.as_bytes()[..keep].to_vec();
     if exact

@@ -3,6 +3,7 @@
 pub(super) mod arith;
 pub(super) mod array;
 pub(super) mod compare;
+mod difference;
 pub(super) mod element;
 pub(super) mod format;
 pub(super) mod path;

@@ -10,6 +10,7 @@ use crate::cell::VarCell;
 use crate::convert;
 use crate::native::{ClassId, NativeFn, Throw};
 use crate::object::{Function, UserFunction};
+use crate::pieces::LARGE_ENTRIES;
 use crate::value::Value;
 use crate::vm::call::{Called, Callee, This};
 use crate::vm::fiber::{Fiber, FrameKind};
@@ -32,8 +33,15 @@ impl Fiber {
             Op::CallSpread => {
                 let callee = take(&mut regs[r(instr.a)]);
                 let list = take(&mut regs[r(instr.a.saturating_add(1))]);
-                let count = self.place_arguments(&list, at + 1)?;
-                self.call(Callee::Value(callee), at + 1, count, at)?
+                if list
+                    .as_array()
+                    .is_some_and(|view| view.len() > LARGE_ENTRIES)
+                {
+                    self.call_with_many(callee, list, at)?
+                } else {
+                    let count = self.place_arguments(&list, at + 1)?;
+                    self.call(Callee::Value(callee), at + 1, count, at)?
+                }
             }
             Op::CallNative => {
                 self.quantum -= 1;

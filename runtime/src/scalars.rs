@@ -1,0 +1,87 @@
+//! Sets of scalars: which values came before, by strict equality (language.md 5.1).
+
+use crate::array::{Key, KeyRef};
+use crate::native::{Cx, Throw};
+use crate::pieces::LongArray;
+use crate::value::Value;
+
+/// A set of scalars that grows in pieces: between two of them [`Scalars::make_ready`] is asked.
+pub struct Scalars {
+    none: bool,
+    booleans: [bool; 2],
+    numbers: LongArray,
+    strings: LongArray,
+}
+
+impl Default for Scalars {
+    fn default() -> Scalars {
+        Scalars {
+            none: false,
+            booleans: [false; 2],
+            numbers: LongArray::keyed(),
+            strings: LongArray::keyed(),
+        }
+    }
+}
+
+/// The bits of a number, both zeros having the same.
+fn bits(number: f64) -> i64 {
+    (number + 0.0).to_bits() as i64
+}
+
+impl Scalars {
+    /// Whether a value is in the set; none for what is no scalar.
+    #[must_use]
+    pub fn has(&self, value: &Value) -> Option<bool> {
+        Some(match value {
+            Value::None => self.none,
+            Value::Boolean(boolean) => self.booleans[usize::from(*boolean)],
+            // Nothing equals it.
+            Value::Number(number) if number.is_nan() => false,
+            Value::Number(number) => {
+                let key = KeyRef::Integer(bits(*number));
+                self.numbers.array().find(key).is_some()
+            }
+            Value::String(string) => {
+                let key = KeyRef::String(string);
+                self.strings.array().find(key).is_some()
+            }
+            _ => return None,
+        })
+    }
+
+    /// Adds a value; whether it is new, none for what is no scalar.
+    pub fn add(&mut self, value: &Value) -> Option<bool> {
+        if self.has(value)? {
+            return Some(false);
+        }
+        match value {
+            Value::None => self.none = true,
+            Value::Boolean(boolean) => self.booleans[usize::from(*boolean)] = true,
+            Value::Number(number) if !number.is_nan() => {
+                let key = Key::Integer(bits(*number));
+                self.numbers.insert(key, Value::None);
+            }
+            Value::String(string) => {
+                self.strings
+                    .insert(Key::String(string.clone()), Value::None);
+            }
+            _ => {}
+        }
+        Some(true)
+    }
+
+    /// Whether a value can be looked for and added. Otherwise [`Scalars::make_ready`] is to be called.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.numbers.is_ready() && self.strings.is_ready()
+    }
+
+    /// Does a piece of what makes the set grow; whether it is done.
+    ///
+    /// # Errors
+    /// When there is no memory for more.
+    pub fn make_ready(&mut self, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+        Ok(self.numbers.make_ready(cx)? && self.strings.make_ready(cx)?)
+    }
+}
