@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Relays the same messages through Angarium and through Postfix, in turns, and prints both.
 
-    tests/bench/postfix.py [--sessions 20,100] [--messages 10000] [--rounds 5] [--dir FOLDER] [--stock]
+    tests/bench/postfix.py [--sessions 1,20,100] [--sizes 4096,102400] [--messages 10000] [--rounds 5] [--dir FOLDER] [--stock]
 
 Both servers listen on loopback, take every message with 250 only after a sync, and relay it to a sink on loopback.
 Both spools lie in the same folder, so on the same disk. The load and the sink are one process of few instructions
-(tests/examples/load.rs). CPU is that of all processes of a server, from /proc, those that have ended included.
+(tests/examples/load.rs). CPU is that of all processes of a server, from /proc, those that have ended included. Memory
+and syncs are taken in a round of their own, in which strace counts the syncs, so that neither costs time in the others:
+memory is the most that all processes of a server had at one time, pages that several share counted once (Pss).
 
 Postfix is a private instance with its own configuration and queue; the system's own is not touched. Its limits are
 raised so that they never hold it back; --stock leaves them as Debian ships them. It is not installed by this script:
@@ -26,6 +28,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -132,8 +135,8 @@ def stat(pid):
     return int(fields[1]), sum(map(int, fields[11:15])) / TICK
 
 
-def cpu(root):
-    """Seconds of CPU of a process and all its descendants, those that have ended included."""
+def family(root):
+    """A process and all its descendants, with the seconds of CPU of each and of its ended children."""
     processes = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -141,17 +144,68 @@ def cpu(root):
                 processes[int(name)] = stat(int(name))
             except (FileNotFoundError, ProcessLookupError):
                 pass
-    family, new = set(), {root}
+    found, new = set(), {root}
     while new:
-        family |= new
-        new = {pid for pid, (parent, _) in processes.items() if parent in new} - family
-    return sum(processes[pid][1] for pid in family if pid in processes)
+        found |= new
+        new = {pid for pid, (parent, _) in processes.items() if parent in new} - found
+    return {pid: processes[pid][1] for pid in found if pid in processes}
+
+
+def cpu(root):
+    """Seconds of CPU of a process and all its descendants, those that have ended included."""
+    return sum(family(root).values())
+
+
+def memory(root):
+    """Bytes that a process and all its descendants have now."""
+    total = 0
+    for pid in family(root):
+        try:
+            with open(f"/proc/{pid}/smaps_rollup") as file:
+                total += sum(1024 * int(line.split()[1]) for line in file if line.startswith("Pss:"))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return total
+
+
+class Watch:
+    """Notes the most memory of a server until it is left."""
+
+    def __init__(self, root):
+        self.root, self.most, self.over = root, 0, threading.Event()
+        self.thread = threading.Thread(target=self.look)
+
+    def look(self):
+        while True:
+            self.most = max(self.most, memory(self.root))
+            if self.over.wait(0.1):
+                return
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def counted(file):
+    """What goes before a command so that its syncs are counted."""
+    calls = "fsync,fdatasync,sync,syncfs,sync_file_range,msync"
+    return ["strace", "-f", "--seccomp-bpf", "-qq", "-c", "-U", "name,calls", "-e", f"trace={calls}", "-o", file]
+
+
+def count(file):
+    with open(file) as text:
+        rows = [line.split() for line in text]
+    return sum(int(row[1]) for row in rows if len(row) == 2 and row[0] in ("fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"))
 
 
 class Postfix:
     name = "Postfix"
 
-    def __init__(self, folder, sink, stock):
+    def __init__(self, folder, sink, stock, before=()):
         self.dir, self.port = folder, free_port()
         for part in ("", "queue", "data", "conf"):
             os.makedirs(os.path.join(folder, part), exist_ok=True)
@@ -161,15 +215,20 @@ class Postfix:
             file.write(MAIN_CF.format(dir=folder, sink=sink) + ("" if stock else TUNED))
         with open(os.path.join(self.conf, "master.cf"), "w") as file:
             file.write(MASTER_CF.format(port=self.port))
-        start = subprocess.run(["postfix", "-c", self.conf, "start"], capture_output=True, text=True)
-        if start.returncode:
-            sys.exit(f"postfix does not start: {start.stdout}{start.stderr}")
+        # Its parent ends at once; whoever counts its syncs stays.
+        log = os.path.join(folder, "start")
+        with open(log, "w") as output:
+            self.process = subprocess.Popen([*before, "postfix", "-c", self.conf, "start"], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        if not before and self.process.wait():
+            with open(log) as text:
+                sys.exit(f"postfix does not start: {text.read()}")
+        wait_greeting(self.port)
         with open(os.path.join(folder, "queue", "pid", "master.pid")) as file:
             self.pid = int(file.read())
-        wait_greeting(self.port)
 
     def stop(self):
         subprocess.run(["postfix", "-c", self.conf, "stop"], capture_output=True)
+        self.process.wait()
 
     @staticmethod
     def version():
@@ -179,7 +238,7 @@ class Postfix:
 class Angarium:
     name = "Angarium"
 
-    def __init__(self, folder, sink, program, scripts):
+    def __init__(self, folder, sink, program, scripts, before=()):
         self.port = free_port()
         server = {"id": "default", "type": "smtp", "hostname": "angarium.example", "remoteptr": False, "transport": "out", "phases": {}}
         if "eod" in scripts:
@@ -210,17 +269,18 @@ class Angarium:
                 with open(path, "w") as file:
                     file.write(script)
         self.log = open(os.path.join(folder, "log"), "w")
-        self.process = subprocess.Popen([program, "serve", folder], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        self.pid = self.process.pid
+        self.process = subprocess.Popen([*before, program, "serve", folder], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         try:
             wait_greeting(self.port, self.process)
         except SystemExit:
             with open(self.log.name) as log:
                 print(log.read(), file=sys.stderr)
             raise
+        # Behind whoever counts its syncs.
+        self.pid = max(family(self.process.pid)) if before else self.process.pid
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
+        os.kill(self.pid, signal.SIGTERM)
         try:
             self.process.wait(45)
         except subprocess.TimeoutExpired:
@@ -239,7 +299,8 @@ def measure(load, server, sink, sessions, messages, size):
         sys.exit(f"{server.name}: {output.stdout}{output.stderr}")
     used = cpu(server.pid) - before
     times = json.loads(output.stdout)
-    return {"accepted": messages / times["accepted"], "relayed": messages / times["delivered"], "cpu": 1000 * used / messages}
+    return {"accepted": messages / times["accepted"], "relayed": messages / times["delivered"], "cpu": 1000 * used / messages,
+            "p50": times["p50"], "p99": times["p99"]}
 
 
 def build(package, *arguments):
@@ -248,10 +309,12 @@ def build(package, *arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sessions", default="20,100", help="numbers of sessions, a row each")
-    parser.add_argument("--messages", type=int, default=10000, help="messages in each round")
-    parser.add_argument("--size", type=int, default=4096, help="bytes of a message")
+    parser.add_argument("--sessions", default="1,20,100", help="numbers of sessions, a row each")
+    parser.add_argument("--sizes", default="4096,102400", help="bytes of a message, a table each")
+    parser.add_argument("--messages", type=int, default=10000,
+                        help="messages of 4 KiB in each round; a fifth of them for larger ones, a tenth for a session alone")
     parser.add_argument("--rounds", type=int, default=5, help="rounds; one more before them is not counted")
+    parser.add_argument("--no-counts", action="store_true", help="leave out memory and syncs, which need strace")
     parser.add_argument("--dir", help="folder for both spools; default: the system's temporary folder")
     parser.add_argument("--stock", action="store_true", help="leave Postfix's limits as Debian ships them")
     parser.add_argument("--scripts", default="eod,queue", help="the scripts that Angarium runs, of eod and queue")
@@ -273,34 +336,67 @@ def main():
     folder = tempfile.mkdtemp(prefix="angarium-bench-", dir=options.dir)
     os.chmod(folder, 0o755)
     sink = free_port()
+
+    def start(part, before=lambda _: ()):
+        """The servers, each in a folder of its own; `before` gives what goes before a server's command."""
+        if options.only != "postfix":
+            yield Angarium(os.path.join(folder, part, "angarium"), sink, program, options.scripts.split(","), before("angarium"))
+        if options.only != "angarium":
+            yield Postfix(os.path.join(folder, part, "postfix"), sink, options.stock, before("postfix"))
+
+    def amount(sessions, size):
+        messages = options.messages if size <= 4096 else options.messages // 5
+        return max(messages // 10 if sessions == 1 else messages, 1)
+
     servers = []
     try:
-        if options.only != "postfix":
-            servers.append(Angarium(os.path.join(folder, "angarium"), sink, program, options.scripts.split(",")))
+        servers.extend(start("timed"))
         if options.only != "angarium":
-            servers.append(Postfix(os.path.join(folder, "postfix"), sink, options.stock))
             print(f"Postfix {Postfix.version()}, {'as Debian ships it' if options.stock else 'limits raised'}")
-        print(f"{options.messages} messages of {options.size} bytes a round, {os.cpu_count()} cores, spools in {folder}")
-        for sessions in map(int, options.sessions.split(",")):
+        print(f"{os.cpu_count()} cores, spools in {folder}")
+        rows = [(size, sessions) for size in map(int, options.sizes.split(",")) for sessions in map(int, options.sessions.split(","))]
+        for size, sessions in rows:
+            messages = amount(sessions, size)
             results = {server.name: [] for server in servers}
             for number in range(options.rounds + 1):
                 # In turns, and each begins as often as the other.
                 for server in servers if number % 2 else reversed(servers):
-                    result = measure(load, server, sink, sessions, options.messages, options.size)
-                    print(f"  {sessions:4} sessions  {server.name:8}  accepted {result['accepted']:7.0f}/s  relayed {result['relayed']:7.0f}/s"
-                          f"  CPU {result['cpu']:6.3f} ms a message{'  (not counted)' if number == 0 else ''}", flush=True)
+                    result = measure(load, server, sink, sessions, messages, size)
+                    print(f"  {size} bytes  {sessions:4} sessions  {server.name:8}  accepted {result['accepted']:7.0f}/s  relayed {result['relayed']:7.0f}/s"
+                          f"  CPU {result['cpu']:6.3f} ms a message  250 after {result['p50']:.2f} ms, p99 {result['p99']:.2f} ms"
+                          f"{'  (not counted)' if number == 0 else ''}", flush=True)
                     if number:
                         results[server.name].append(result)
-            medians = {name: {key: statistics.median(row[key] for row in rows) for key in ("accepted", "relayed", "cpu")}
-                       for name, rows in results.items()}
-            print(f"\n{sessions} sessions, medians of {options.rounds} rounds")
-            print("| server | accepted/s | relayed/s | CPU ms a message |\n|---|---|---|---|")
+            keys = ("accepted", "relayed", "cpu", "p50", "p99")
+            medians = {name: {key: statistics.median(row[key] for row in rows) for key in keys} for name, rows in results.items()}
+            print(f"\n{messages} messages of {size} bytes over {sessions} sessions, medians of {options.rounds} rounds")
+            print("| server | accepted/s | relayed/s | CPU ms a message | 250, p50 ms | 250, p99 ms |\n|---|---|---|---|---|---|")
             for name, row in medians.items():
-                print(f"| {name} | {row['accepted']:.0f} | {row['relayed']:.0f} | {row['cpu']:.3f} |")
+                print(f"| {name} | {row['accepted']:.0f} | {row['relayed']:.0f} | {row['cpu']:.3f} | {row['p50']:.2f} | {row['p99']:.2f} |")
             if len(medians) == 2:
                 own, other = medians["Angarium"], medians["Postfix"]
-                print(f"| ratio | {own['accepted'] / other['accepted']:.2f} | {own['relayed'] / other['relayed']:.2f} | {own['cpu'] / other['cpu']:.2f} |")
+                print("| ratio | " + " | ".join(f"{own[key] / other[key]:.2f}" for key in keys) + " |")
             print(flush=True)
+        while servers:
+            servers.pop().stop()
+        if options.no_counts:
+            return
+        print("| size | sessions | server | most memory, MiB | syncs a message |\n|---|---|---|---|---|")
+        for size, sessions in rows:
+            part, messages = f"{size}-{sessions}", amount(sessions, size)
+            calls = lambda name: os.path.join(folder, f"{part}-{name}.calls")
+            servers.extend(start(part, lambda name: counted(calls(name))))
+            most = {}
+            for server in servers:
+                with Watch(server.pid) as watch:
+                    measure(load, server, sink, sessions, messages, size)
+                most[server.name] = watch.most
+            while servers:
+                server = servers.pop()
+                server.stop()
+                syncs = count(calls(server.name.lower()))
+                print(f"| {size} | {sessions} | {server.name} | {most[server.name] / 2**20:.0f} | {syncs / messages:.3f} |", flush=True)
+            shutil.rmtree(os.path.join(folder, part), ignore_errors=True)
     finally:
         for server in servers:
             server.stop()

@@ -3,7 +3,8 @@
 //! `load --target 127.0.0.1:2525 --listen 127.0.0.1:2526 --sessions 20 --messages 10000 --size 4096`
 //!
 //! Sends the messages over as many sessions, waits until the sink has them all, and prints one line of JSON:
-//! seconds until the last message was answered with 250, and until the last one was delivered.
+//! seconds until the last message was answered with 250, and until the last one was delivered; and milliseconds from
+//! the end of a message's content to its 250, the median and the 99th percentile.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -48,12 +49,16 @@ fn main() -> ExitCode {
         }
     });
     let begin = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..options.sessions {
-            scope.spawn(|| client(&options).expect("the relay takes everything"));
-        }
+    let mut waits: Vec<Duration> = std::thread::scope(|scope| {
+        let client = || client(&options).expect("the relay takes everything");
+        let sessions: Vec<_> = (0..options.sessions).map(|_| scope.spawn(client)).collect();
+        let ended = sessions.into_iter().map(|session| session.join());
+        ended
+            .flat_map(|waits| waits.expect("a session ends well"))
+            .collect()
     });
     let accepted = begin.elapsed();
+    waits.sort_unstable();
     let deadline = Instant::now() + Duration::from_secs(600);
     while DELIVERED.load(Ordering::Relaxed) < options.messages {
         if Instant::now() > deadline {
@@ -67,10 +72,16 @@ fn main() -> ExitCode {
         std::thread::sleep(Duration::from_millis(1));
     }
     let delivered = begin.elapsed();
+    let wait = |percent: usize| {
+        let at = waits.len().saturating_sub(1) * percent / 100;
+        waits.get(at).copied().unwrap_or_default().as_secs_f64() * 1000.0
+    };
     println!(
-        "{{\"accepted\": {:.4}, \"delivered\": {:.4}}}",
+        "{{\"accepted\": {:.4}, \"delivered\": {:.4}, \"p50\": {:.3}, \"p99\": {:.3}}}",
         accepted.as_secs_f64(),
-        delivered.as_secs_f64()
+        delivered.as_secs_f64(),
+        wait(50),
+        wait(99)
     );
     ExitCode::SUCCESS
 }
@@ -101,8 +112,9 @@ fn options() -> Option<Options> {
     })
 }
 
-/// One session after the other, until all messages are sent.
-fn client(options: &Options) -> io::Result<()> {
+/// One session after the other, until all messages are sent. Gives how long each waited for its last 250.
+fn client(options: &Options) -> io::Result<Vec<Duration>> {
+    let mut waits = Vec::new();
     let mut message =
         b"From: <from@example.net>\r\nTo: <to@example.com>\r\nSubject: load\r\n\r\n".to_vec();
     while message.len() < options.size {
@@ -120,7 +132,7 @@ fn client(options: &Options) -> io::Result<()> {
                     stream.write_all(b"QUIT\r\n")?;
                     expect(&mut stream, &mut input, b"221")?;
                 }
-                return Ok(());
+                return Ok(waits);
             }
             let stream = match &mut stream {
                 Some(stream) => stream,
@@ -140,7 +152,9 @@ fn client(options: &Options) -> io::Result<()> {
                 expect(stream, &mut input, code)?;
             }
             stream.write_all(&message)?;
+            let sent = Instant::now();
             expect(stream, &mut input, b"250")?;
+            waits.push(sent.elapsed());
         }
         if let Some(mut stream) = stream {
             stream.write_all(b"QUIT\r\n")?;

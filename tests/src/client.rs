@@ -1,8 +1,10 @@
 //! A plain SMTP client over a blocking socket, for what the real clients cannot be made to do.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 /// A whole reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +41,24 @@ impl Client {
     /// # Errors
     /// If there is no connection or no greeting.
     pub fn open(address: SocketAddr) -> io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        Client::over(TcpStream::connect_timeout(
+            &address,
+            Duration::from_secs(10),
+        )?)
+    }
+
+    /// Connects from an IPv4 address of this machine and reads the greeting, whatever it says.
+    ///
+    /// # Errors
+    /// If there is no such address, no connection or no greeting.
+    pub fn open_from(source: IpAddr, address: SocketAddr) -> io::Result<Client> {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddr::new(source, 0))?;
+        connect(&socket, &address)?;
+        Client::over(TcpStream::from(socket))
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Client> {
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_write_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;

@@ -663,3 +663,50 @@ fn tables_json_and_requests_are_printed_as_asked() {
     );
     drop(server);
 }
+
+#[test]
+fn wrong_arguments_are_told_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = folder.path().join("nobody");
+    let file = folder.path().join("message.eml");
+    fs::write(&file, "Subject: hello\r\n\r\nHello!\r\n").unwrap();
+    let file = file.to_str().unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&["queue", "why", "nonsense"], "`nonsense` is no id"),
+        (&["queue", "export", "1234:x"], "`1234:x` is no id"),
+        (&["queue", "list", "--id", "12"], "`12` is no id"),
+        (
+            &["queue", "list", "--sort", "colour"],
+            "cannot sort by `colour`",
+        ),
+        (&["queue", "list", "--size", "big"], "big"),
+        (
+            &["queue", "groupby", "--groupby", "colour"],
+            "cannot group by `colour`",
+        ),
+        (&["queue", "update", "--hold"], "--all"),
+        (
+            &["queue", "update", "--all", "--defer"],
+            "--defer needs --delay or --at",
+        ),
+        (
+            &["queue", "update", "--all", "--bounce", "--status", "5.1"],
+            "must be X.Y.Z",
+        ),
+        (&["queue", "unload"], "--all"),
+        (&["queue", "load", file], "--recipient"),
+        (&["queue", "suspend", "add"], "--all"),
+        (&["queue", "suspend", "update", "id"], "--ttl or --tag"),
+    ];
+    for (arguments, says) in cases {
+        let output = ctl(&nobody, arguments);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains(says), "{arguments:?}: {told}");
+        assert!(!told.contains("cannot reach"), "{arguments:?}: {told}");
+    }
+    // What is right needs a server.
+    let output = ctl(&nobody, &["queue", "list"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot reach a server"));
+}

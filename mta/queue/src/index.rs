@@ -96,6 +96,13 @@ pub struct WrongState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(u32);
 
+impl Slot {
+    /// The place behind this one.
+    pub fn next(self) -> u32 {
+        self.0.saturating_add(1)
+    }
+}
+
 /// Something that some of the items have, by their slots.
 #[derive(Debug)]
 pub(crate) struct PerSlot<T>(Vec<Option<T>>);
@@ -392,6 +399,16 @@ impl Index {
         self.by_id
             .range((from, Bound::Unbounded))
             .map(|(_, slot)| (*slot, self.item(*slot)))
+    }
+
+    /// The items from this place on in the order in which they lie in memory, each with its slot. An item
+    /// keeps its place as long as it is here.
+    pub fn lying_from(&self, place: u32) -> impl Iterator<Item = (Slot, &Item)> {
+        let end = u32::try_from(self.entries.capacity()).unwrap_or(u32::MAX);
+        (place..end).filter_map(|place| {
+            let entry = self.entries.get(place as usize)?;
+            Some((Slot(place), &*entry.item))
+        })
     }
 
     /// Sets when an item that waits in UNKNOWN expires.

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
+use triomphe::ThinArc;
 use uuid::Uuid;
 
 use crate::dsn::DsnRequest;
@@ -121,7 +122,7 @@ impl Priority {
 
 /// A list of names with values in the order given: metadata, or the parameters of an address.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Pairs(Box<[(Text, Text)]>);
+pub struct Pairs(Option<ThinArc<(), (Text, Text)>>);
 
 /// The complaint about strings that are too much for an item.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -157,25 +158,43 @@ impl Pairs {
             }
             list.insert(name, value);
         }
-        Ok(Pairs(list.into_iter().collect()))
+        Ok(Pairs::of(list.into_iter()))
+    }
+
+    /// No list at all if there is nothing in it.
+    fn of(pairs: impl ExactSizeIterator<Item = (Text, Text)>) -> Pairs {
+        let some = pairs.len() > 0;
+        Pairs(some.then(|| ThinArc::from_header_and_iter((), pairs)))
+    }
+
+    fn list(&self) -> &[(Text, Text)] {
+        self.0.as_ref().map_or(&[], |list| &list.slice)
     }
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&Text> {
-        self.0
+        self.list()
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value)
     }
 
+    /// Bytes on the heap without the texts: the count, the length and the places.
+    fn own_size(&self) -> usize {
+        match self.list() {
+            [] => 0,
+            list => 2 * size_of::<usize>() + size_of_val(list),
+        }
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Text, &Text)> {
-        self.0.iter().map(|(name, value)| (name, value))
+        self.list().iter().map(|(name, value)| (name, value))
     }
 
     /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 }
 
@@ -343,12 +362,14 @@ impl Item {
         self.quotas
             .iter_mut()
             .for_each(|quota| interner.share(quota));
-        for (name, value) in &mut self.metadata.0 {
-            interner.share(name);
-            if value.len() <= SHARED_VALUE {
-                interner.share(value);
-            }
-        }
+        let shared = self.metadata.iter().map(|(name, value)| {
+            let value = match value.len() <= SHARED_VALUE {
+                true => interner.text(value.as_bytes()),
+                false => value.clone(),
+            };
+            (interner.text(name.as_bytes()), value)
+        });
+        self.metadata = Pairs::of(shared);
     }
 
     /// Calls `visit` with every string of the item.
@@ -387,9 +408,9 @@ impl Item {
     /// Bytes of the item without its strings: the struct and its lists.
     pub(crate) fn own_size(&self) -> usize {
         let pairs =
-            self.metadata.0.len() + self.senderparams.0.len() + self.recipientparams.0.len();
+            [&self.metadata, &self.senderparams, &self.recipientparams].map(Pairs::own_size);
         size_of::<Item>()
-            + pairs * size_of::<(Text, Text)>()
+            + pairs.iter().sum::<usize>()
             + self.quotas.len() * size_of::<Text>()
             + self.content.0.len()
             + self.edits.as_ref().map_or(0, |edits| edits.0.len())
@@ -517,7 +538,7 @@ mod tests {
             .collect();
         let each = footprint(&items) / items.len();
         // The index adds its entry and its places in the maps by id, time and age.
-        assert!(size_of::<Item>() <= 640, "struct of {}", size_of::<Item>());
+        assert!(size_of::<Item>() <= 312, "struct of {}", size_of::<Item>());
         assert!(each + crate::index::OVERHEAD < 1024, "{each} bytes an item");
     }
 }

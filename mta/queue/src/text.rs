@@ -4,40 +4,50 @@
 //! Host names, transports and job ids repeat in thousands of items; the [`Interner`] keeps one copy.
 
 use std::borrow::{Borrow, Cow};
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
+
+use triomphe::ThinArc;
 
 /// An immutable byte string whose copies share one buffer.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Text(Arc<[u8]>);
+///
+/// A word that points to the count, the length and the bytes: a queued message has more than a dozen of
+/// these, and most of them are empty or shared (docs/decisions/0036-a-million-messages.md).
+#[derive(Clone)]
+pub struct Text(ThinArc<(), u8>);
+
+/// All empty texts are this one.
+static EMPTY: LazyLock<Text> = LazyLock::new(|| Text(ThinArc::from_header_and_slice((), &[])));
 
 impl Text {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.0.slice
     }
 
     /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_bytes().is_empty()
     }
 
     /// The number of bytes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.as_bytes().len()
     }
 
     /// The text, with each byte sequence that is not UTF-8 replaced by U+FFFD.
     pub fn to_str(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        String::from_utf8_lossy(self.as_bytes())
     }
 
     /// A copy with ASCII letters in lower case; shares the buffer if nothing changes.
     #[must_use]
     pub fn to_ascii_lowercase(&self) -> Text {
-        if self.0.iter().any(u8::is_ascii_uppercase) {
-            Text(self.0.to_ascii_lowercase().into())
+        if self.as_bytes().iter().any(u8::is_ascii_uppercase) {
+            Text::from(self.as_bytes().to_ascii_lowercase())
         } else {
             self.clone()
         }
@@ -46,7 +56,7 @@ impl Text {
     /// At most the first `len` bytes, cut at a character boundary where the text is UTF-8.
     #[must_use]
     pub fn truncated(&self, len: usize) -> Text {
-        let Some(head) = self.0.get(..len).filter(|_| self.0.len() > len) else {
+        let Some(head) = self.as_bytes().get(..len).filter(|_| self.len() > len) else {
             return self.clone();
         };
         let head = match std::str::from_utf8(head) {
@@ -55,63 +65,99 @@ impl Text {
             }
             _ => head,
         };
-        Text(head.into())
+        Text::from(head)
     }
 
     /// Whether both share one buffer.
     pub fn same_buffer(&self, other: &Text) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.address() == other.address()
     }
 
-    /// Bytes on the heap that belong to this buffer: the two counts and the content.
+    /// Bytes on the heap that belong to this buffer: the count, the length and the content.
     pub(crate) fn heap_size(&self) -> usize {
-        2 * size_of::<usize>() + self.0.len()
+        2 * size_of::<usize>() + self.len()
     }
 
     pub(crate) fn address(&self) -> usize {
-        self.0.as_ptr() as usize
+        self.as_bytes().as_ptr() as usize
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        EMPTY.clone()
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.same_buffer(other) || self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// As the bytes have it, so that texts are found by them.
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
 impl Borrow<[u8]> for Text {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Text(text.as_bytes().into())
+        Text::from(text.as_bytes())
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Text(text.into_bytes().into())
+        Text::from(text.as_bytes())
     }
 }
 
 impl From<&[u8]> for Text {
     fn from(bytes: &[u8]) -> Self {
-        Text(bytes.into())
+        match bytes {
+            [] => Text::default(),
+            _ => Text(ThinArc::from_header_and_slice((), bytes)),
+        }
     }
 }
 
 impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Self {
-        Text(bytes.into())
+        Text::from(bytes.as_slice())
     }
 }
 
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        *self.0 == *other.as_bytes()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        *self.0 == *other.as_bytes()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -149,7 +195,7 @@ impl Interner {
             return text.clone();
         }
         if self.texts.len() >= (self.after_sweep * 2).max(SWEEP_FROM) {
-            self.texts.retain(|text| Arc::strong_count(&text.0) > 1);
+            self.texts.retain(|text| ThinArc::strong_count(&text.0) > 1);
             self.after_sweep = self.texts.len();
         }
         let text = Text::from(bytes);
@@ -159,7 +205,7 @@ impl Interner {
 
     /// Replaces `text` by the shared text with the same bytes.
     pub fn share(&mut self, text: &mut Text) {
-        *text = self.text(&text.0);
+        *text = self.text(text.as_bytes());
     }
 
     /// The number of different strings in the table.

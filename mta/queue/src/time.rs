@@ -4,29 +4,33 @@
 //! clock times, because retry times outlive the process.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// A point in time: microseconds since the Unix epoch.
 ///
 /// Arithmetic saturates, so that a foolish delay in a script ends far in the future and not in a
 /// panic.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Timestamp(u64);
+///
+/// One more than the microseconds is stored, so that a time that may be missing takes no more room; the last
+/// microsecond that a number can hold is lost for that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZeroU64);
 
 impl Timestamp {
     /// The Unix epoch.
-    pub const ZERO: Timestamp = Timestamp(0);
+    pub const ZERO: Timestamp = Timestamp::from_micros(0);
     /// Later than any time that occurs: "never".
-    pub const NEVER: Timestamp = Timestamp(u64::MAX);
+    pub const NEVER: Timestamp = Timestamp::from_micros(u64::MAX);
 
     /// Makes a time from microseconds since the Unix epoch.
     pub const fn from_micros(micros: u64) -> Self {
-        Timestamp(micros)
+        Timestamp(NonZeroU64::MIN.saturating_add(micros))
     }
 
     /// Makes a time from whole seconds since the Unix epoch.
     pub const fn from_secs(secs: u64) -> Self {
-        Timestamp(secs.saturating_mul(1_000_000))
+        Timestamp::from_micros(secs.saturating_mul(1_000_000))
     }
 
     /// Makes a time from seconds with a fraction, as scripts and the control API give it.
@@ -34,22 +38,22 @@ impl Timestamp {
     /// Negative values and NaN become the epoch.
     pub fn from_secs_f64(secs: f64) -> Self {
         // A float-to-integer cast saturates and turns NaN into zero.
-        Timestamp((secs * 1e6) as u64)
+        Timestamp::from_micros((secs * 1e6) as u64)
     }
 
     /// Makes a time from the time since the Unix epoch, as a clock gives it.
     pub fn from_unix(time: Duration) -> Self {
-        Timestamp(micros(time))
+        Timestamp::from_micros(micros(time))
     }
 
     /// Microseconds since the Unix epoch.
     pub const fn as_micros(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Seconds since the Unix epoch with a fraction, as scripts see `ts`.
     pub fn as_secs_f64(self) -> f64 {
-        self.0 as f64 / 1e6
+        self.as_micros() as f64 / 1e6
     }
 
     /// The time `delay` later.
@@ -60,7 +64,13 @@ impl Timestamp {
 
     /// How long `earlier` lies back; zero if it is later than `self`.
     pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Timestamp::ZERO
     }
 }
 
@@ -69,7 +79,8 @@ impl fmt::Debug for Timestamp {
         if *self == Timestamp::NEVER {
             return f.write_str("never");
         }
-        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+        let micros = self.as_micros();
+        write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
     }
 }
 
@@ -88,6 +99,16 @@ mod tests {
         assert_eq!(Timestamp::from_secs_f64(f64::NAN), Timestamp::ZERO);
         assert_eq!(Timestamp::from_secs_f64(f64::INFINITY), Timestamp::NEVER);
         assert_eq!(Timestamp::from_secs_f64(1.5).as_micros(), 1_500_000);
+    }
+
+    #[test]
+    fn times_keep_their_microseconds_and_their_order() {
+        for micros in [0, 1, 1_700_000_000_000_001, u64::MAX - 1] {
+            assert_eq!(Timestamp::from_micros(micros).as_micros(), micros);
+        }
+        assert_eq!(Timestamp::from_micros(u64::MAX), Timestamp::NEVER);
+        assert!(Timestamp::ZERO < Timestamp::from_micros(1));
+        assert_eq!(size_of::<Option<Timestamp>>(), size_of::<u64>());
     }
 
     #[test]

@@ -3,9 +3,12 @@
 //! Only the writer changes the index, after the change is durable; readers and the checkpoint look at
 //! it meanwhile. It is split so that nobody holds all of it at a time.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher as _};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indexmap::IndexMap;
+use rustc_hash::FxBuildHasher;
 
 use crate::id::{BodyId, ItemId};
 use crate::payload::BodyIds;
@@ -61,7 +64,9 @@ pub(crate) struct BodyEntry {
     pub(crate) references: u32,
 }
 
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+/// Entries stand close together and the table holds their places: it is half empty at worst, and costs a word there
+/// instead of an entry. Nobody outside chooses the names, so that a plain hash does.
+pub(crate) type Map<K, V> = IndexMap<K, V, FxBuildHasher>;
 
 /// A part of the index.
 #[derive(Debug, Default)]
@@ -88,6 +93,18 @@ impl Index {
         }
     }
 
+    /// Makes room for so many entries, evenly spread.
+    pub(crate) fn reserve(&self, items: usize, bodies: usize) {
+        // A little more than the mean: shards differ.
+        let share = |count: usize| count / SHARDS + count / SHARDS / 16;
+        for shard in 0..SHARDS {
+            self.with_shard(shard, |shard| {
+                shard.items.reserve_exact(share(items));
+                shard.bodies.reserve_exact(share(bodies));
+            });
+        }
+    }
+
     pub(crate) fn shard_count(&self) -> usize {
         SHARDS
     }
@@ -102,10 +119,8 @@ impl Index {
     }
 
     fn shard(&self, key: &impl Hash) -> MutexGuard<'_, Shard> {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        // The upper bits: the maps themselves use the lower ones.
-        let index = (hasher.finish() >> 32) as usize % SHARDS;
+        // Bits in the middle: the maps themselves use both ends.
+        let index = (FxBuildHasher.hash_one(key) >> 32) as usize % SHARDS;
         self.shards[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -121,7 +136,7 @@ impl Index {
     }
 
     pub(crate) fn remove_item(&self, id: ItemId) -> Option<ItemEntry> {
-        self.shard(&id).items.remove(&id)
+        self.shard(&id).items.swap_remove(&id)
     }
 
     pub(crate) fn body(&self, id: BodyId) -> Option<BodyEntry> {
@@ -160,7 +175,7 @@ impl Index {
         let entry = shard.bodies.get_mut(&id)?;
         entry.references = entry.references.saturating_sub(1);
         if entry.references == 0 {
-            shard.bodies.remove(&id)
+            shard.bodies.swap_remove(&id)
         } else {
             None
         }

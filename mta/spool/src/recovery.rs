@@ -6,13 +6,13 @@
 //! first new segment, whose header ends the old one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use angarium_effects::disk::{Disk, FileKind, OpenMode, create_dir_all};
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use crate::checkpoint::{self, Checkpoint, Unusable};
 use crate::config::{Config, Event, OnCorrupt};
@@ -32,8 +32,8 @@ use crate::writer::Writer;
 const READ: usize = 1 << 20;
 const BLOCK: usize = 4096;
 
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
-type Set<T> = HashSet<T, BuildHasherDefault<DefaultHasher>>;
+type Map<K, V> = HashMap<K, V, FxBuildHasher>;
+type Set<T> = FxHashSet<T>;
 
 /// Whether a start may change anything on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,18 +424,20 @@ impl<'a> Start<'a> {
                 continue;
             }
             for body in &entry.bodies {
-                let name = body.file_name();
+                // Of a million bodies nearly none has a file or needs a name.
+                let name = || body.file_name();
                 let reason = match self.bodies.get(body) {
                     None => Some((
                         self.log.clone(),
-                        format!("its body {name} is not in the log"),
+                        format!("its body {} is not in the log", name()),
                     )),
                     Some(body) if !self.headers.contains_key(&body.location.segment) => {
                         let path = segment::path(&self.log, body.location.segment);
-                        Some((path, format!("the segment with its body {name} is missing")))
+                        let reason = format!("the segment with its body {} is missing", name());
+                        Some((path, reason))
                     }
-                    Some(body) if body.file && !files.contains(&name) => {
-                        let path = self.config.bodies().join(&name);
+                    Some(body) if body.file && !files.contains(&name()) => {
+                        let path = self.config.bodies().join(name());
                         Some((path, "the file with its body is missing".to_owned()))
                     }
                     Some(_) => None,
@@ -488,10 +490,12 @@ impl<'a> Start<'a> {
 
     /// Finds the files of bodies that no item needs.
     fn orphans(&self) -> Result<Vec<PathBuf>, OpenError> {
+        let in_file = |body: &&BodyId| self.bodies.get(*body).is_some_and(|entry| entry.file);
         let needed: Set<String> = self
             .items
             .values()
             .flat_map(|entry| &entry.bodies)
+            .filter(in_file)
             .map(|body| body.file_name())
             .collect();
         let mut orphans: Vec<String> = self
@@ -517,6 +521,7 @@ impl<'a> Start<'a> {
                 Arc::new(Segment::new(path, header.seal(), length, length)),
             );
         }
+        index.reserve(self.items.len(), self.bodies.len());
         let mut order = Vec::with_capacity(self.items.len());
         for (id, entry) in self.items {
             order.push((entry.location, id));
@@ -543,7 +548,7 @@ impl<'a> Start<'a> {
             }
             index.set_item(id, entry);
         }
-        order.sort_by_key(|(location, id)| (location.segment, location.offset(), *id));
+        order.sort_unstable_by_key(|(location, id)| (location.segment, location.offset(), *id));
         (index, order)
     }
 

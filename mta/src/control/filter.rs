@@ -18,6 +18,7 @@ use angarium_queue::policy::Policies;
 use angarium_queue::scheduler::View;
 use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
+use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
 use uuid::Uuid;
 
@@ -30,6 +31,8 @@ pub(super) struct Around<'a> {
 
 /// A laid out condition.
 pub(super) struct Filter {
+    /// No condition at all.
+    everything: bool,
     states: Vec<(State, Option<bool>)>,
     ids: Choice<(Uuid, u64)>,
     hold: Option<bool>,
@@ -94,7 +97,7 @@ impl<T> Choice<T> {
 enum TextTest {
     Exact(Vec<u8>),
     Caseless(Vec<u8>),
-    Partial(Vec<u8>),
+    Partial(Box<Finder<'static>>),
     Regex(Regex),
 }
 
@@ -103,9 +106,7 @@ impl TextTest {
         match self {
             TextTest::Exact(value) => text == value,
             TextTest::Caseless(value) => text.eq_ignore_ascii_case(value),
-            TextTest::Partial(part) => {
-                part.is_empty() || text.windows(part.len()).any(|window| window == part)
-            }
+            TextTest::Partial(part) => part.find(text).is_some(),
             TextTest::Regex(regex) => regex.is_match(text),
         }
     }
@@ -125,7 +126,9 @@ impl TextTest {
         Ok(match (wanted.r#type(), wanted.caseless) {
             (string_match::Type::Exact, false) => TextTest::Exact(value),
             (string_match::Type::Exact, true) => TextTest::Caseless(value),
-            (string_match::Type::Partial, false) => TextTest::Partial(value),
+            (string_match::Type::Partial, false) => {
+                TextTest::Partial(Box::new(Finder::new(&value).into_owned()))
+            }
             (string_match::Type::Partial, true) => {
                 TextTest::regex(&regex::escape(&wanted.value), true)?
             }
@@ -428,6 +431,7 @@ impl Filter {
         };
         let grouped = wanted.policygroupings.as_ref();
         Ok(Filter {
+            everything: *wanted == nothing,
             states: states(wanted),
             ids: Choice::of(&wanted.ids, |of| of.exclude, id)?,
             hold: wanted.hold.as_ref().map(|hold| hold.value),
@@ -473,8 +477,16 @@ impl Filter {
         (before, Some(last))
     }
 
+    /// Whether every item is meant.
+    pub fn is_everything(&self) -> bool {
+        self.everything
+    }
+
     /// Whether the item is meant.
     pub fn fits(&self, view: &View<'_>, around: Around<'_>) -> bool {
+        if self.everything {
+            return true;
+        }
         // What is cheap and rules out most comes first.
         let item = view.item;
         let state = |(state, freezing): &(State, Option<bool>)| {

@@ -335,7 +335,6 @@ pub(super) async fn group(
                     sum.add(&column.what, view, around);
                 }
             }
-            true
         };
     let rows = scan(queue, &filter, rows, see).await;
     let rows = rows.map_err(|stopped| stopped.to_string())?;

@@ -12,13 +12,16 @@ use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 
 use super::filter::{Around, Filter, tags};
-use super::scan::scan;
+use super::scan::{scan, scan_in_order};
 use crate::delivery::{Handle, Stopped};
 
 /// Items on a page if the request does not say.
 const PAGE: u64 = 100;
 /// Items that are written in one step on the queue's thread.
 const STEP: usize = 1024;
+/// Ids of so many items are gathered and sorted at most; for pages further behind the list is made in the
+/// order of ids.
+const GATHERED: u64 = 100_000;
 
 /// What a list is sorted by.
 #[derive(Clone, Copy)]
@@ -47,7 +50,7 @@ enum Key {
 
 type Row = (Box<[Key]>, ItemId);
 
-/// The first rows of a sorted list, gathered without keeping all.
+/// The first rows of a list, by keys and then by id, gathered without keeping all.
 struct Top {
     rows: Vec<Row>,
     most: usize,
@@ -157,21 +160,28 @@ pub(super) async fn list(
         paging.limit
     };
     let by: Arc<[(By, bool)]> = wanted.sortings.iter().filter_map(sorting).collect();
-    let (mut response, total) = if by.is_empty() {
-        in_order(queue, &filter, paging.offset, limit).await?
+    let (offset, end) = (paging.offset, paging.offset.saturating_add(limit));
+    let (mut response, total) = if by.is_empty() && filter.is_everything() {
+        let (response, seen) = in_order(queue, &filter, offset, limit, true).await?;
+        let total = queue.inspect(|queue| queue.len() as u64).await?;
+        (response, total.max(seen))
+    } else if by.is_empty() && end > GATHERED {
+        in_order(queue, &filter, offset, limit, false).await?
     } else {
-        by_keys(queue, &filter, by, paging.offset, limit).await?
+        by_keys(queue, &filter, by, offset, limit).await?
     };
     response.message(2, |paging| paging.number(1, total));
     Ok(response.into_bytes())
 }
 
-/// In the order of ids each item is written as it is met.
+/// In the order of ids each item is written as it is met. Gives how many fit as well, or, if the list is to
+/// `stop` at the end of the page, those up to there.
 async fn in_order(
     queue: &Handle,
     filter: &Arc<Filter>,
     offset: u64,
     limit: u64,
+    stop: bool,
 ) -> Result<(Writer, u64), Stopped> {
     let end = offset.saturating_add(limit);
     let see = move |(response, total): &mut (Writer, u64), view: &View<'_>, around: Around<'_>| {
@@ -179,9 +189,9 @@ async fn in_order(
             write(response, view, around);
         }
         *total += 1;
-        true
+        !stop || *total < end
     };
-    scan(queue, filter, (Writer::default(), 0), see).await
+    scan_in_order(queue, filter, (Writer::default(), 0), see).await
 }
 
 async fn by_keys(
@@ -200,7 +210,6 @@ async fn by_keys(
     };
     let top = scan(queue, filter, top, |top: &mut Top, view, around| {
         top.push(view, around.now);
-        true
     })
     .await?;
     let total = top.total;

@@ -81,7 +81,7 @@ fn version() -> Version {
 
 fn resolver(desk: &Desk, (maxsize, maxrunning): (u64, u64)) -> Option<response::Resolver> {
     let resolver = desk.backend.resolver.as_ref()?;
-    let cache = resolver.cache_stats();
+    let (cache, activity) = (resolver.cache_stats(), resolver.activity());
     Some(response::Resolver {
         cache: Some(response::Cache {
             size: number(cache.size),
@@ -92,8 +92,12 @@ fn resolver(desk: &Desk, (maxsize, maxrunning): (u64, u64)) -> Option<response::
             skips: 0,
             maxsize,
         }),
+        pending: activity.pending,
+        running: activity.running,
+        dedup: activity.shared,
         maxrunning,
-        ..Default::default()
+        // Answers are kept by question alone.
+        domain: None,
     })
 }
 
@@ -126,7 +130,17 @@ async fn queue(desk: &Desk) -> Result<response::Queue, String> {
         (policy, Change::None)
     });
     let policy = policy.await.map_err(|stopped| stopped.to_string())?;
-    let gathered = handle.inspect(|queue| {
+    let idle = handle.idle();
+    let pooling = response::Cache {
+        size: number(idle.size),
+        hits: idle.totals.hits,
+        misses: idle.totals.misses,
+        expires: idle.totals.expires,
+        evicts: idle.totals.evicts,
+        skips: idle.totals.skips,
+        maxsize: number(idle.most),
+    };
+    let gathered = handle.inspect(move |queue| {
         let size = |size: usize| Some(of::Size { size: number(size) });
         let running = queue.running();
         let counters = queue.counters();
@@ -166,7 +180,7 @@ async fn queue(desk: &Desk) -> Result<response::Queue, String> {
             }),
             connections: Some(of::Connections {
                 concurrent: number(running.deliveries),
-                pooling: None,
+                pooling: Some(pooling),
                 maxconcurrent: number(limits.deliveries),
             }),
             quota: size(queue.quotas()),

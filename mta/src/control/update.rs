@@ -18,7 +18,7 @@ use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 
 use super::filter::{Filter, moment};
-use super::scan::scan;
+use super::scan::scan_in_order;
 use crate::delivery::Handle;
 
 /// Items that are changed in one step on the queue's thread.
@@ -180,7 +180,7 @@ pub(super) async fn chosen(
         list.push((view.item.id, working));
         list.len() < most
     };
-    let list = scan(queue, filter, Vec::new(), see).await;
+    let list = scan_in_order(queue, filter, Vec::new(), see).await;
     list.map_err(|stopped| stopped.to_string())
 }
 

@@ -1,8 +1,8 @@
 //! The way to the queue, for every thread.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use angarium_queue::index::{QuotaUse, State};
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Live;
 use super::attempt::Wishes;
+use super::idle::{IdleCounts, Ledger};
 use super::policies::Alter;
 use super::service::Queue;
 
@@ -54,6 +55,8 @@ pub struct Handle {
     /// and what comes in is slowed down by its sync.
     news: mpsc::UnboundedSender<Vec<Item>>,
     room: Arc<Room>,
+    /// The idle connections, once there is a service.
+    idle: Arc<OnceLock<Arc<Ledger>>>,
 }
 
 /// How much of `queues.maxmessages` is taken.
@@ -264,6 +267,18 @@ impl Handle {
         }
     }
 
+    /// The idle connections of all workers.
+    #[must_use]
+    pub fn idle(&self) -> IdleCounts {
+        let ledger = self.idle.get();
+        ledger.map_or_else(IdleCounts::default, |ledger| ledger.counts())
+    }
+
+    /// For the service: these are its idle connections.
+    pub(super) fn keep_idle(&self, ledger: &Arc<Ledger>) {
+        let _ = self.idle.set(Arc::clone(ledger));
+    }
+
     /// For the service: sets `queues.maxmessages`.
     pub(super) fn set_limit(&self, limit: usize) {
         self.room.limit.store(limit, Ordering::Relaxed);
@@ -294,6 +309,7 @@ pub(super) fn channel() -> (Handle, Inbox) {
         mailbox,
         news: sender,
         room: Arc::default(),
+        idle: Arc::default(),
     };
     (handle, Inbox { messages, news })
 }

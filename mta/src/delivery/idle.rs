@@ -15,7 +15,7 @@ use angarium_effects::{Clock, Monotonic};
 use angarium_queue::attempt::Connection;
 use angarium_queue::gate::{Field, Fields};
 use angarium_queue::policy::IdleDoor;
-use angarium_queue::pool::{Pool, PoolDestination, PoolKey, PoolRules, Put};
+use angarium_queue::pool::{Pool, PoolDestination, PoolKey, PoolRules, PoolStats, Put};
 use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 use tokio::sync::{Notify, mpsc};
@@ -36,6 +36,18 @@ struct Entries {
     idle: BTreeMap<u64, (mpsc::UnboundedSender<u64>, Offer)>,
     evictable: BTreeSet<u64>,
     offers: BTreeMap<Offer, Offered>,
+    stats: PoolStats,
+}
+
+/// What is kept and what came of it, over all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdleCounts {
+    /// Connections that are idle now.
+    pub size: usize,
+    /// `queues.pooling.size`.
+    pub most: usize,
+    /// Since the start.
+    pub totals: PoolStats,
 }
 
 /// What an idle connection may be used for, as far as the queue can tell before an attempt.
@@ -153,7 +165,23 @@ impl Ledger {
             idle: BTreeMap::new(),
             evictable: BTreeSet::new(),
             offers: BTreeMap::new(),
+            stats: PoolStats::default(),
         }))
+    }
+
+    /// What is kept, and what came of it.
+    pub(crate) fn counts(&self) -> IdleCounts {
+        let entries = self.entries();
+        IdleCounts {
+            size: entries.idle.len(),
+            most: entries.size,
+            totals: entries.stats,
+        }
+    }
+
+    /// Counts what a worker met.
+    fn count(&self, what: impl FnOnce(&mut PoolStats)) {
+        what(&mut self.entries().stats);
     }
 
     /// Changes the size; connections that are too many are closed, the oldest first.
@@ -179,7 +207,10 @@ impl Ledger {
     ) -> Option<u64> {
         let mut entries = self.entries();
         if entries.idle.len() >= entries.size {
-            let oldest = *entries.evictable.first()?;
+            let Some(oldest) = entries.evictable.first().copied() else {
+                entries.stats.skips += 1;
+                return None;
+            };
             entries.revoke(oldest);
         }
         let number = entries.next;
@@ -223,6 +254,7 @@ impl Entries {
 
     fn revoke(&mut self, number: u64) {
         if let Some(owner) = self.remove(number) {
+            self.stats.evicts += 1;
             // An owner that is gone has closed its connections.
             let _ = owner.send(number);
         }
@@ -275,10 +307,12 @@ impl IdleConnections {
     ) -> Option<(Link, Connection)> {
         loop {
             let now = self.now();
-            let taken = self
-                .pool
-                .borrow_mut()
-                .take(key, now, |idle| suits(&idle.link))?;
+            let mut pool = self.pool.borrow_mut();
+            let Some(taken) = pool.take(key, now, |idle| suits(&idle.link)) else {
+                self.ledger.count(|stats| stats.misses += 1);
+                return None;
+            };
+            drop(pool);
             let mut idle = taken.handle;
             self.ledger.leave(idle.number);
             if !idle.link.is_reusable() {
@@ -290,6 +324,7 @@ impl IdleConnections {
                 worker.spawn(idle.link.quit());
                 continue;
             }
+            self.ledger.count(|stats| stats.hits += 1);
             return Some((idle.link, idle.about));
         }
     }
@@ -362,7 +397,10 @@ impl IdleConnections {
                 () = self.clock.sleep_until(next) => {
                     let now = self.now();
                     let mut pool = self.pool.borrow_mut();
-                    std::iter::from_fn(|| pool.expired(now)).collect()
+                    let expired: Vec<Idle> = std::iter::from_fn(|| pool.expired(now)).collect();
+                    let count = expired.len() as u64;
+                    self.ledger.count(|stats| stats.expires += count);
+                    expired
                 }
                 Some(number) = revoked.recv() => {
                     self.pool.borrow_mut().take_if(|idle| idle.number == number)
@@ -415,6 +453,9 @@ mod tests {
         assert_eq!(of_second.try_recv(), Ok(fixed));
         assert_eq!(of_first.try_recv(), Ok(other));
         assert_eq!(ledger.enter(&first, true, offer()), None);
+        let counts = ledger.counts();
+        assert_eq!((counts.size, counts.most), (0, 0));
+        assert_eq!((counts.totals.evicts, counts.totals.skips), (3, 2));
     }
 
     #[test]

@@ -61,6 +61,7 @@ use angarium_spool::Spool;
 
 pub use handle::{ControlError, Counts, Handle, Stopped};
 pub use hooks::{After, Before, Ended, NoQueueHooks, QueueHook, QueueHooks};
+pub use idle::IdleCounts;
 pub use log::Line;
 pub use policies::SetError;
 pub use service::{Crew, Service, Start};

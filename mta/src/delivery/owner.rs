@@ -91,6 +91,7 @@ impl Owner {
             spool: start.spool.clone(),
             idle: Arc::new(Ledger::new(settings.pool_size)),
         };
+        handle.keep_idle(&core.idle);
         handle.set_limit(settings.limits.messages);
         let seed = effects.random.next_u64();
         // Settings that were made have policies that can be used.

@@ -11,6 +11,7 @@ mod guide;
 mod notices;
 mod policies;
 mod pooling;
+mod rolled_up;
 mod sending;
 mod sink;
 mod sources;

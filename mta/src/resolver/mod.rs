@@ -23,6 +23,7 @@ mod upstream;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -127,6 +128,19 @@ struct Shared {
     settings: Mutex<Arc<Settings>>,
     cache: Mutex<Cache>,
     now: Now,
+    running: AtomicU64,
+    shared: AtomicU64,
+}
+
+/// What the resolver does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Questions that wait for others to be answered: `resolver.concurrency` are asked at once.
+    pub pending: u64,
+    /// Questions that are being asked.
+    pub running: u64,
+    /// Questions since the start that were asked already when they came, and shared that answer.
+    pub shared: u64,
 }
 
 impl Shared {
@@ -151,6 +165,8 @@ impl Resolver {
             cache: Mutex::new(Cache::new(settings.cache_size)),
             settings: Mutex::new(Arc::new(settings)),
             now,
+            running: AtomicU64::new(0),
+            shared: AtomicU64::new(0),
         });
         upstream::start(Arc::clone(&shared), questions)?;
         Ok(Resolver { shared, mailbox })
@@ -180,6 +196,17 @@ impl Resolver {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .stats()
+    }
+
+    /// What it does now.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        let waiting = self.mailbox.max_capacity() - self.mailbox.capacity();
+        Activity {
+            pending: waiting as u64,
+            running: self.shared.running.load(Ordering::Relaxed),
+            shared: self.shared.shared.load(Ordering::Relaxed),
+        }
     }
 
     /// Forgets what was answered about a domain and the names below it, or everything; gives the

@@ -5,7 +5,7 @@
 )]
 
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use angarium_effects::{Record, RecordData};
@@ -199,4 +199,9 @@ fn equal_questions_at_once_are_asked_once() {
         .block_on(all);
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
+    let activity = Activity {
+        shared: 19,
+        ..Activity::default()
+    };
+    assert_eq!(resolver.activity(), activity);
 }

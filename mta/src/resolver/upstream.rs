@@ -4,11 +4,13 @@
     reason = "this module implements an effect over the system: timers of its own runtime"
 )]
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -57,6 +59,8 @@ pub(super) fn start(shared: Arc<Shared>, questions: mpsc::Receiver<Ask>) -> io::
 
 async fn serve(shared: Arc<Shared>, mut questions: mpsc::Receiver<Ask>) {
     let mut current: Option<Rc<Upstream>> = None;
+    // How often each question is under way; the pool of servers sends equal ones once.
+    let asked: Rc<RefCell<HashMap<Key, u32>>> = Rc::default();
     while let Some(ask) = questions.recv().await {
         let settings = shared.settings();
         let upstream = match &current {
@@ -72,6 +76,7 @@ async fn serve(shared: Arc<Shared>, mut questions: mpsc::Receiver<Ask>) {
             continue;
         };
         let shared = Arc::clone(&shared);
+        let running = Running::new(&shared, &asked, &ask.key);
         tokio::task::spawn_local(async move {
             let Ask {
                 key,
@@ -82,7 +87,7 @@ async fn serve(shared: Arc<Shared>, mut questions: mpsc::Receiver<Ask>) {
                 answer = upstream.ask(&key, &query) => answer,
                 () = reply.closed() => return,
             };
-            drop(permit);
+            drop((permit, running));
             if query.servers.is_empty() && Arc::ptr_eq(&upstream.settings, &shared.settings()) {
                 let ttl = ttl.map(|ttl| ttl.max(upstream.settings.ttl_min));
                 shared.keep(key, answer.clone(), ttl.unwrap_or_default());
@@ -92,13 +97,50 @@ async fn serve(shared: Arc<Shared>, mut questions: mpsc::Receiver<Ask>) {
     }
 }
 
+/// A question under way, for as long as it is.
+struct Running {
+    shared: Arc<Shared>,
+    asked: Rc<RefCell<HashMap<Key, u32>>>,
+    key: Key,
+}
+
+impl Running {
+    fn new(shared: &Arc<Shared>, asked: &Rc<RefCell<HashMap<Key, u32>>>, key: &Key) -> Running {
+        let mut table = asked.borrow_mut();
+        let count = table.entry(key.clone()).or_default();
+        shared
+            .shared
+            .fetch_add(u64::from(*count > 0), Ordering::Relaxed);
+        *count += 1;
+        shared.running.fetch_add(1, Ordering::Relaxed);
+        Running {
+            shared: Arc::clone(shared),
+            asked: Rc::clone(asked),
+            key: key.clone(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut table = self.asked.borrow_mut();
+        if let Some(count) = table.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                table.remove(&self.key);
+            }
+        }
+        self.shared.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The servers of one configuration.
 struct Upstream {
     settings: Arc<Settings>,
     servers: Option<Servers>,
     /// Whether the AD flag of `servers` counts.
     believed: bool,
-    others: std::cell::RefCell<HashMap<Vec<SocketAddr>, Servers>>,
+    others: RefCell<HashMap<Vec<SocketAddr>, Servers>>,
     permits: Arc<Semaphore>,
 }
 

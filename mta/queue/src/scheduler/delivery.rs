@@ -247,7 +247,7 @@ impl<G: Gate> Scheduler<G> {
         let local = source.as_ref().map(|source| source.address);
         route.retry = self.retry_change(slot, &route.bound.plan, Some(&candidate), local);
         let reuse = grant.reuse;
-        route.grant = Some(grant);
+        route.grant = Some(Box::new(grant));
         let worker = route.bound.worker;
         let grouping = route.grouping.clone();
         self.work.insert(slot, Work::Routed(route));
@@ -346,7 +346,10 @@ impl<G: Gate> Scheduler<G> {
         let Some(Work::Routed(mut route)) = self.work.remove(slot) else {
             return Err(awaited);
         };
-        let grant = route.grant.take().unwrap_or_default();
+        let grant = route
+            .grant
+            .take()
+            .map_or_else(Grant::default, |grant| *grant);
         self.running.deliveries -= 1;
         self.sending.remove(&slot);
         let mut freed = Vec::new();

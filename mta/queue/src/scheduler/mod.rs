@@ -397,8 +397,8 @@ struct Route {
     candidates: Arc<[Candidate]>,
     walk: Walk,
     grouping: Option<Text>,
-    /// What the gate granted, while a delivery runs.
-    grant: Option<Grant>,
+    /// What the gate granted, while a delivery runs: only a few of a long queue have it.
+    grant: Option<Box<Grant>>,
     /// What the destination says of retries, as it was when the attempt began.
     retry: Option<Arc<RetryChange>>,
 }

@@ -42,7 +42,7 @@ impl<'a> View<'a> {
 
     /// In ACTIVE: the source addresses to choose from; in SENDING: the one that was chosen.
     pub fn localips(&self) -> impl Iterator<Item = IpAddr> + use<'a> {
-        let chosen = self.route.and_then(|route| route.grant.as_ref());
+        let chosen = self.route.and_then(|route| route.grant.as_deref());
         let chosen = chosen.and_then(|grant| grant.source.as_ref());
         let list = self.fields.map_or(&[][..], |of| &of.sources.addresses);
         chosen.into_iter().chain(list).map(|source| source.address)
@@ -55,7 +55,7 @@ impl<'a> View<'a> {
 
     /// In SENDING: the labels of the policies that applied.
     pub fn tags(&self) -> &'a [Text] {
-        let grant = self.route.and_then(|route| route.grant.as_ref());
+        let grant = self.route.and_then(|route| route.grant.as_deref());
         grant.map_or(&[], |grant| &grant.tags)
     }
 }
@@ -70,6 +70,14 @@ impl<G: Gate> Scheduler<G> {
     /// in several steps goes on after the last one seen: what stays is seen once.
     pub fn views(&self, after: Option<ItemId>) -> impl Iterator<Item = View<'_>> {
         self.index.after(after).map(|(slot, _)| self.view_of(slot))
+    }
+
+    /// The items from a place on in the order in which they lie in memory, several times as quick to go
+    /// over as that of their ids. Each comes with the place behind it, from which a later step goes on:
+    /// what stays is seen once, what comes meanwhile may be seen.
+    pub fn views_lying_from(&self, place: u32) -> impl Iterator<Item = (u32, View<'_>)> {
+        let items = self.index.lying_from(place);
+        items.map(|(slot, _)| (slot.next(), self.view_of(slot)))
     }
 
     fn view_of(&self, slot: Slot) -> View<'_> {

@@ -13,11 +13,17 @@ use crate::control::socket;
 /// Nobody answers: a status of its own, so that scripts can tell.
 const NO_SERVER: u8 = 2;
 
-/// A connection to a server.
+/// The way to a server. The socket is not opened before the first request: what is wrong with the arguments
+/// is said without a server.
 pub struct Client {
+    path: PathBuf,
+    connection: Option<Connection>,
+}
+
+/// An open connection.
+struct Connection {
     stream: Box<dyn LocalStream>,
     answers: Answers,
-    path: PathBuf,
 }
 
 /// Says that nobody answers.
@@ -66,37 +72,51 @@ fn of_halonctl(path: &Path, files: &dyn FileSource) -> Result<PathBuf, Failure> 
 }
 
 impl Client {
-    /// Connects to the socket at `path`.
+    /// The way to the socket at `path`.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Client {
+        Client {
+            path,
+            connection: None,
+        }
+    }
+
+    /// Connects, unless that is done.
     ///
     /// # Errors
     /// Nobody listens there, or we may not.
-    pub async fn connect(path: &Path) -> Result<Client, Failure> {
+    pub async fn connect(&mut self) -> Result<(), Failure> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
         let refused = |error: std::io::Error| {
             let reason = crate::cli::failure::reason(&error);
-            let text = format!("cannot reach a server at {}: {reason}", path.display());
+            let text = format!("cannot reach a server at {}: {reason}", self.path.display());
             no_server(&text)
         };
-        let mut stream = local::connect(path).await.map_err(refused)?;
+        let mut stream = local::connect(&self.path).await.map_err(refused)?;
         stream.write_all(&VERSION).await.map_err(refused)?;
-        Ok(Client {
-            stream,
-            answers: Answers::default(),
-            path: path.to_owned(),
-        })
+        let answers = Answers::default();
+        self.connection = Some(Connection { stream, answers });
+        Ok(())
     }
 
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// The server refuses, or it has gone.
+    /// The server refuses, it has gone, or nobody listens.
     pub async fn call(&mut self, letter: u8, body: Option<&[u8]>) -> Result<Vec<u8>, Failure> {
-        let gone = |path: &Path| no_server(&format!("the server at {} has gone", path.display()));
+        self.connect().await?;
+        let gone = || no_server(&format!("the server at {} has gone", self.path.display()));
+        let Some(connection) = &mut self.connection else {
+            return Err(gone());
+        };
         let frame = request(letter, body);
         // A server that is busy says so and closes: its answer is read all the same.
-        let sent = self.stream.write_all(&frame).await;
+        let sent = connection.stream.write_all(&frame).await;
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let answer = self.answers.take();
+            let answer = connection.answers.take();
             match answer.map_err(|error| Failure::Failed(error.to_string()))? {
                 Some(answer) => match answer.kind {
                     Kind::Done => return Ok(answer.data),
@@ -106,13 +126,14 @@ impl Client {
                     }
                     Kind::Record => {}
                 },
-                None => match self.stream.read(&mut buffer).await {
+                None => match connection.stream.read(&mut buffer).await {
                     Ok(count) if count > 0 => {
-                        self.answers.feed(buffer.get(..count).unwrap_or_default());
+                        let bytes = buffer.get(..count).unwrap_or_default();
+                        connection.answers.feed(bytes);
                     }
                     _ => {
                         drop(sent);
-                        return Err(gone(&self.path));
+                        return Err(gone());
                     }
                 },
             }

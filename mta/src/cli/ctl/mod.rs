@@ -177,7 +177,7 @@ pub async fn run(args: CtlArgs) -> Result<(), Failure> {
 async fn carry_out(args: CtlArgs) -> Result<(), Failure> {
     let path = client::socket(args.options.socket, args.options.config, &SystemFiles)?;
     let mut ctl = Ctl {
-        client: Client::connect(&path).await?,
+        client: Client::new(path),
         json: args.options.json,
         json_request: args.options.json_request,
         timeout: Duration::from_secs(args.options.timeout),

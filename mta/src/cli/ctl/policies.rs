@@ -358,6 +358,10 @@ pub(super) async fn suspend(ctl: &mut Ctl, command: Suspend) -> Result<(), Failu
             }
         }
         Suspend::Update(args) => {
+            if args.ttl.is_none() && args.tag.is_none() {
+                let text = "say what to change: --ttl or --tag";
+                return Err(Failure::Usage(text.to_owned()));
+            }
             let wanted = proto::SuspendUpdateRequest {
                 ttl: args.ttl,
                 tag: optional(&args.tag),
