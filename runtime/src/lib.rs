@@ -39,6 +39,7 @@ pub mod string;
 pub mod value;
 pub mod vm;
 mod waits;
+mod words;
 
 pub use vm::execution::{Ended, Execution, Limits, Suspend};
 pub use vm::session::Session;

@@ -24,6 +24,7 @@ use crate::pieces::{LARGE_ENTRIES, PIECE_ENTRIES};
 use crate::string::{Str, hash_bytes};
 use crate::value::{Kind, Value};
 use crate::vm::add_values;
+use crate::words::Words;
 
 /// Estimated bytes of an entry: key, value, cached hash, index slot.
 const ENTRY: usize = 16 + 16 + 8 + 8;
@@ -109,7 +110,7 @@ enum OwnKey {
 /// The entries of a table of this thread, by the kind of its keys.
 enum Entries {
     Strings(IndexMap<Str, Value, KeyHash>),
-    Words(IndexMap<u64, Value, KeyHash>),
+    Words(Words),
 }
 
 impl Entries {
@@ -117,7 +118,7 @@ impl Entries {
         if keys == Kind::String {
             Entries::Strings(IndexMap::default())
         } else {
-            Entries::Words(IndexMap::default())
+            Entries::Words(Words::default())
         }
     }
 
@@ -129,18 +130,17 @@ impl Entries {
     }
 
     fn bytes(&self) -> usize {
-        let capacity = match self {
-            Entries::Strings(entries) => entries.capacity(),
-            Entries::Words(entries) => entries.capacity(),
-        };
-        capacity * ENTRY
+        match self {
+            Entries::Strings(entries) => entries.capacity() * ENTRY,
+            Entries::Words(entries) => entries.bytes(),
+        }
     }
 
     /// The place of a key.
     #[inline]
     fn find(&self, key: Key<'_>) -> Option<usize> {
         match (self, key) {
-            (Entries::Words(entries), Key::Word(word)) => entries.get_index_of(&word),
+            (Entries::Words(entries), Key::Word(word)) => entries.find(word),
             (Entries::Strings(entries), Key::String(string)) => entries.get_index_of(string),
             _ => None,
         }
@@ -150,9 +150,7 @@ impl Entries {
     #[inline]
     fn is_at(&self, at: usize, key: Key<'_>) -> bool {
         match (self, key) {
-            (Entries::Words(entries), Key::Word(word)) => {
-                entries.get_index(at).is_some_and(|(own, _)| *own == word)
-            }
+            (Entries::Words(entries), Key::Word(word)) => entries.is_at(at, word),
             (Entries::Strings(entries), Key::String(string)) => {
                 entries.get_index(at).is_some_and(|(own, _)| own == string)
             }
@@ -163,7 +161,7 @@ impl Entries {
     #[inline]
     fn value(&self, at: usize) -> Option<&Value> {
         match self {
-            Entries::Words(entries) => entries.get_index(at).map(|(_, value)| value),
+            Entries::Words(entries) => entries.value(at),
             Entries::Strings(entries) => entries.get_index(at).map(|(_, value)| value),
         }
     }
@@ -171,14 +169,14 @@ impl Entries {
     #[inline]
     fn value_mut(&mut self, at: usize) -> Option<&mut Value> {
         match self {
-            Entries::Words(entries) => entries.get_index_mut(at).map(|(_, value)| value),
+            Entries::Words(entries) => entries.value_mut(at),
             Entries::Strings(entries) => entries.get_index_mut(at).map(|(_, value)| value),
         }
     }
 
     fn insert(&mut self, key: Key<'_>, value: Value) {
         match (self, key) {
-            (Entries::Words(entries), Key::Word(word)) => drop(entries.insert(word, value)),
+            (Entries::Words(entries), Key::Word(word)) => entries.insert(word, value),
             (Entries::Strings(entries), Key::String(string)) => {
                 drop(entries.insert(string.clone(), value));
             }
@@ -188,11 +186,11 @@ impl Entries {
 
     /// Whether there is no room for one more, and there are many.
     fn is_full_and_large(&self) -> bool {
-        let (len, capacity) = match self {
-            Entries::Strings(entries) => (entries.len(), entries.capacity()),
-            Entries::Words(entries) => (entries.len(), entries.capacity()),
+        let full = match self {
+            Entries::Strings(entries) => entries.len() == entries.capacity(),
+            Entries::Words(entries) => entries.is_full(),
         };
-        len == capacity && len >= LARGE_ENTRIES
+        full && self.len() >= LARGE_ENTRIES
     }
 
     /// An empty one for the same keys.
@@ -202,10 +200,7 @@ impl Entries {
                 let capacity = entries.len() * 2;
                 Entries::Strings(IndexMap::with_capacity_and_hasher(capacity, KeyHash))
             }
-            Entries::Words(entries) => {
-                let capacity = entries.len() * 2;
-                Entries::Words(IndexMap::with_capacity_and_hasher(capacity, KeyHash))
-            }
+            Entries::Words(entries) => Entries::Words(entries.with_twice_the_room()),
         }
     }
 
@@ -226,7 +221,7 @@ impl Entries {
 
     fn insert_owned(&mut self, key: OwnKey, value: Value) {
         match (self, key) {
-            (Entries::Words(entries), OwnKey::Word(word)) => drop(entries.insert(word, value)),
+            (Entries::Words(entries), OwnKey::Word(word)) => entries.insert(word, value),
             (Entries::Strings(entries), OwnKey::String(string)) => {
                 drop(entries.insert(string, value));
             }
@@ -237,7 +232,7 @@ impl Entries {
     /// The order of the others is not promised, so the last one takes the place.
     fn remove(&mut self, key: Key<'_>) -> Option<Value> {
         match (self, key) {
-            (Entries::Words(entries), Key::Word(word)) => entries.swap_remove(&word),
+            (Entries::Words(entries), Key::Word(word)) => entries.swap_remove(word),
             (Entries::Strings(entries), Key::String(string)) => entries.swap_remove(string),
             _ => None,
         }
@@ -273,7 +268,7 @@ impl Entries {
                 .keys()
                 .map(|string| SharedKey::String(string.as_bytes().into()))
                 .collect(),
-            Entries::Words(entries) => entries.keys().copied().map(SharedKey::Word).collect(),
+            Entries::Words(entries) => entries.keys().map(SharedKey::Word).collect(),
         }
     }
 }
@@ -455,7 +450,7 @@ impl Table {
             }
             State::Local(Entries::Words(entries)) => entries
                 .keys()
-                .map(|word| word_value(*word, self.keys))
+                .map(|word| word_value(word, self.keys))
                 .collect(),
             State::Shared(table, _) => {
                 let keys = table.index.iter();
@@ -889,34 +884,32 @@ impl Table {
                 return Ok(Some(std::mem::replace(slot, value)));
             }
             let full = entries.len() >= crate::array::MAX_ENTRIES;
+            let too_large = || Err(Throw::error(format!("{} too large", self.name())));
             match (entries, key) {
-                (Entries::Words(entries), Key::Word(word)) => {
-                    self.fill(entries.entry(word), value, full)
-                }
+                (Entries::Words(entries), Key::Word(word)) => match entries.find(word) {
+                    Some(at) => Ok(entries
+                        .value_mut(at)
+                        .map(|old| std::mem::replace(old, value))),
+                    None if full => too_large(),
+                    None => {
+                        entries.add(word, value);
+                        Ok(None)
+                    }
+                },
                 (Entries::Strings(entries), Key::String(string)) => {
-                    self.fill(entries.entry(string.clone()), value, full)
+                    match entries.entry(string.clone()) {
+                        Entry::Occupied(mut entry) => Ok(Some(entry.insert(value))),
+                        Entry::Vacant(_) if full => too_large(),
+                        Entry::Vacant(entry) => {
+                            entry.insert(value);
+                            Ok(None)
+                        }
+                    }
                 }
                 _ => Ok(None),
             }
         })?;
         Ok(old.is_none())
-    }
-
-    #[inline]
-    fn fill<K>(
-        &self,
-        entry: Entry<'_, K, Value>,
-        value: Value,
-        full: bool,
-    ) -> Result<Option<Value>, Throw> {
-        match entry {
-            Entry::Occupied(mut entry) => Ok(Some(entry.insert(value))),
-            Entry::Vacant(_) if full => Err(Throw::error(format!("{} too large", self.name()))),
-            Entry::Vacant(entry) => {
-                entry.insert(value);
-                Ok(None)
-            }
-        }
     }
 }
 

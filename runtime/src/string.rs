@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 
 use crate::frozen::Pin;
 use crate::memory;
@@ -32,38 +33,67 @@ pub enum Str {
     Frozen(u32, Pin),
 }
 
+/// Longest text that is stored in the buffer itself: with the counts of its holders it takes 64 bytes.
+const HELD: usize = 32;
+
 /// A heap buffer that reports its size to the memory account and caches its hash.
-#[derive(Default)]
 pub struct StrBuf {
-    bytes: Vec<u8>,
     hash: Cell<u64>,
+    bytes: SmallVec<[u8; HELD]>,
 }
 
-/// Bytes of a buffer besides its text: itself, the counts of its holders, what an allocator adds.
+/// Bytes of a buffer besides a text of its own: itself, the counts of its holders, what an allocator adds.
 const BASE: usize = size_of::<StrBuf>() + 32;
 
 impl StrBuf {
-    fn new(bytes: Vec<u8>) -> StrBuf {
-        memory::charge(BASE + bytes.capacity());
-        StrBuf {
-            bytes,
+    fn new(bytes: SmallVec<[u8; HELD]>) -> StrBuf {
+        let buffer = StrBuf {
             hash: Cell::new(0),
+            bytes,
+        };
+        memory::charge(buffer.size());
+        buffer
+    }
+
+    /// A counted buffer with room for `capacity` bytes. It is filled where it lies: bytes that are put together in one
+    /// place and then moved to another are read back before they were written.
+    #[inline]
+    fn with(capacity: usize, fill: impl FnOnce(&mut SmallVec<[u8; HELD]>)) -> Rc<StrBuf> {
+        let mut buffer = Rc::new(StrBuf {
+            hash: Cell::new(0),
+            bytes: SmallVec::new(),
+        });
+        if let Some(StrBuf { bytes, .. }) = Rc::get_mut(&mut buffer) {
+            bytes.reserve_exact(capacity);
+            fill(bytes);
+        }
+        memory::charge(buffer.size());
+        buffer
+    }
+
+    /// Bytes of memory.
+    fn size(&self) -> usize {
+        if self.bytes.spilled() {
+            BASE + self.bytes.capacity()
+        } else {
+            BASE
         }
     }
 
     fn append(&mut self, more: &[u8]) {
-        let before = self.bytes.capacity();
+        let before = self.size();
         self.bytes.extend_from_slice(more);
         self.hash.set(0);
-        if self.bytes.capacity() != before {
-            memory::charge(self.bytes.capacity() - before);
+        let after = self.size();
+        if after != before {
+            memory::charge(after - before);
         }
     }
 }
 
 impl Drop for StrBuf {
     fn drop(&mut self) {
-        memory::credit(BASE + self.bytes.capacity());
+        memory::credit(self.size());
     }
 }
 
@@ -77,17 +107,19 @@ impl Str {
     pub fn new(bytes: &[u8]) -> Str {
         match short(bytes) {
             Some(inline) => Str::Inline(bytes.len() as u8, inline),
-            None => Str::Heap(Rc::new(StrBuf::new(bytes.to_vec()))),
+            None => Str::Heap(StrBuf::with(bytes.len(), |buffer| {
+                buffer.extend_from_slice(bytes);
+            })),
         }
     }
 
-    /// A string that takes over `bytes` without copying when they do not fit inline.
+    /// A string that takes over `bytes` without copying when they are many.
     #[must_use]
     pub fn from_vec(bytes: Vec<u8>) -> Str {
-        if bytes.len() <= INLINE {
+        if bytes.len() <= HELD {
             Str::new(&bytes)
         } else {
-            Str::Heap(Rc::new(StrBuf::new(bytes)))
+            Str::Heap(Rc::new(StrBuf::new(SmallVec::from_vec(bytes))))
         }
     }
 
@@ -146,10 +178,12 @@ impl Str {
             *self = Str::Inline(total as u8, inline);
         } else {
             // Twice the size: a string that is appended to once is usually appended to again.
-            let mut bytes = Vec::with_capacity(total * 2);
-            bytes.extend_from_slice(old);
-            bytes.extend_from_slice(more);
-            *self = Str::Heap(Rc::new(StrBuf::new(bytes)));
+            let capacity = if total <= HELD { total } else { total * 2 };
+            let joined = StrBuf::with(capacity, |buffer| {
+                buffer.extend_from_slice(old);
+                buffer.extend_from_slice(more);
+            });
+            *self = Str::Heap(joined);
         }
     }
 
@@ -171,11 +205,12 @@ impl Str {
         match self {
             Str::Heap(buffer) => match Rc::try_unwrap(buffer) {
                 Ok(mut buffer) => {
+                    let before = buffer.size();
                     let bytes = std::mem::take(&mut buffer.bytes);
-                    memory::credit(bytes.capacity());
-                    bytes
+                    memory::credit(before - buffer.size());
+                    bytes.into_vec()
                 }
-                Err(shared) => shared.bytes.clone(),
+                Err(shared) => shared.bytes.to_vec(),
             },
             other => other.as_bytes().to_vec(),
         }

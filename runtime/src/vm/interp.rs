@@ -66,7 +66,8 @@ impl Fiber {
             let spare = Hints::default();
             let protos = unit.program.protos.as_slice();
             'frame: loop {
-                let Some(top) = self.frames.last().copied() else {
+                // By reference: of what was written by its parts nothing is read as a whole.
+                let Some(top) = self.frames.last() else {
                     return Exit::Done;
                 };
                 if top.kind == FrameKind::Task || top.instance as usize != instance {

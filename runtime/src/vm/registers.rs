@@ -165,6 +165,29 @@ pub(super) fn holds(value: &Value) -> bool {
     }
 }
 
+/// Undefines a register.
+#[inline]
+pub(super) fn clear(slot: &mut Value) {
+    if is_plain(slot) {
+        put_plain(slot, Value::Undefined);
+    } else {
+        clear_cold(slot);
+    }
+}
+
+/// Writes a text, made in place.
+#[inline]
+pub(super) fn put_text(slot: &mut Value, text: &[u8]) {
+    if !is_plain(slot) {
+        clear_cold(slot);
+    }
+    match Str::new(text) {
+        Str::Inline(length, bytes) => put_plain(slot, Value::String(Str::Inline(length, bytes))),
+        Str::Heap(text) => put_plain(slot, Value::String(Str::Heap(text))),
+        other => put_plain(slot, Value::String(other)),
+    }
+}
+
 /// Undefines registers.
 #[inline]
 pub(super) fn wipe(registers: &mut [Value]) {

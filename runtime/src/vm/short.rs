@@ -10,10 +10,10 @@ use crate::array::{Array, KeyRef, MAX_ENTRIES};
 use crate::frozen::FrozenValue;
 use crate::host::Matched;
 use crate::instance::{Caller, Hints, Instance};
-use crate::string::{INLINE, Str};
+use crate::string::Str;
 use crate::value::{ArrayRef, Value};
 use crate::vm::ops::path::element;
-use crate::vm::registers::{Registers, copy, put, put_bool, r, set, take};
+use crate::vm::registers::{Registers, clear, copy, put, put_bool, put_text, r, set, take};
 
 /// a := b[key] where b is an array.
 #[inline(never)]
@@ -317,36 +317,42 @@ pub(super) fn append(regs: &mut Registers, instr: Instr) -> bool {
     true
 }
 
-/// a := the two strings b and b+1 joined, when that is short.
+/// a := the c texts and whole numbers b, b+1 … joined, when that is short.
 #[inline(never)]
 pub(super) fn concat(regs: &mut Registers, instr: Instr) -> bool {
-    let mut out = [0; INLINE];
+    let mut out = [0; JOINED];
     let mut len = 0;
     let first = r(instr.b);
     let Some(parts) = regs.get_mut(first..first + r(instr.c)) else {
         return false;
     };
     for part in &*parts {
-        let Value::String(Str::Inline(more, bytes)) = part else {
+        let mut digits = itoa::Buffer::new();
+        let bytes = match part {
+            Value::String(text) => text.as_bytes(),
+            Value::Number(number) => match crate::convert::whole(*number) {
+                Some(whole) => digits.format(whole).as_bytes(),
+                None => return false,
+            },
+            _ => return false,
+        };
+        let end = len + bytes.len();
+        let Some(to) = out.get_mut(len..end) else {
             return false;
         };
-        let end = len + usize::from(*more);
-        let (Some(to), Some(from)) = (out.get_mut(len..end), bytes.get(..usize::from(*more)))
-        else {
-            return false;
-        };
-        to.copy_from_slice(from);
+        to.copy_from_slice(bytes);
         len = end;
     }
     for part in parts {
-        set(part, Value::Undefined);
+        clear(part);
     }
-    set(
-        &mut regs[r(instr.a)],
-        Value::String(Str::Inline(len as u8, out)),
-    );
+    let joined = out.get(..len).unwrap_or_default();
+    put_text(&mut regs[r(instr.a)], joined);
     true
 }
+
+/// Longest text that is put together on the stack.
+const JOINED: usize = 96;
 
 /// a := whether text b matches the compiled pattern c, or not; gives the fuel that it took.
 #[inline(never)]
