@@ -81,6 +81,10 @@ impl Compiler<'_> {
                 let LinkKind::Call(args) = &call.kind else {
                     return;
                 };
+                if links.is_empty() && self.length(&named, &name, args, base.span, dst) {
+                    self.reset(entry);
+                    return;
+                }
                 self.call_known(&named, &name, args, base.span)
             }
             None => {
@@ -208,6 +212,21 @@ impl Compiler<'_> {
         };
         self.reset(usize::from(first) + 1);
         first
+    }
+
+    /// dst := the length of something, when that is what the call asks for: the commonest of all calls
+    fn length(&mut self, named: &Named, name: &str, args: &[Arg], span: Span, dst: u8) -> bool {
+        let (Named::Builtin(Builtin::Function(index)), "length", [arg]) = (named, name, args)
+        else {
+            return false;
+        };
+        if self.plain || arg.spread.is_some() {
+            return false;
+        }
+        let subject = self.expr(&arg.value);
+        self.at(span);
+        self.emit(Op::Length, dst, subject, 0, *index);
+        true
     }
 
     /// `cache [options] f(args)`

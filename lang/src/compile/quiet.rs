@@ -5,6 +5,7 @@ use angarium_syntax::ast::{self, Expr, ExprKind, LinkKind, StaticMember, TargetK
 use crate::bytecode::{Const, Op};
 use crate::compile::Compiler;
 use crate::compile::code::Place;
+use crate::compile::effects::writes_variables;
 
 impl Compiler<'_> {
     /// Reads an operand of `??`: what is missing gives none (or undefined) and raises nothing.
@@ -18,8 +19,8 @@ impl Compiler<'_> {
                         .iter()
                         .all(|link| !matches!(link.kind, LinkKind::Call(_) | LinkKind::Append)) =>
             {
-                self.quiet_into(&node.base, dst);
-                self.quiet_links(&node.links, dst);
+                let base = self.quiet_base(&node.base, &node.links, dst);
+                self.quiet_links(&node.links, base, dst);
             }
             ExprKind::Static(node) if matches!(node.member, StaticMember::Variable(_)) => {
                 if self.is_hidden(node) {
@@ -51,15 +52,33 @@ impl Compiler<'_> {
         }
     }
 
-    /// dst := dst with the links applied
-    pub(super) fn quiet_links(&mut self, links: &[ast::Link], dst: u8) {
+    /// The register that `links` begin at: that of a variable where they leave it as it is, or else dst.
+    fn quiet_base(&mut self, base: &Expr, links: &[ast::Link], dst: u8) -> u8 {
+        if !self.plain
+            && let ExprKind::Variable(name) = &base.kind
+            && let [first, ..] = links
+            && let LinkKind::Index(key) = &first.kind
+            && !writes_variables(key)
+            && let Some(index) = self.f.variable(name)
+            && let Place::Register(register) = self.f.place(index)
+        {
+            return register;
+        }
+        self.quiet_into(base, dst);
+        dst
+    }
+
+    /// dst := base with the links applied
+    pub(super) fn quiet_links(&mut self, links: &[ast::Link], base: u8, dst: u8) {
+        let mut base = base;
         for link in links {
+            let from = std::mem::replace(&mut base, dst);
             let mark = self.mark();
             match &link.kind {
                 LinkKind::Index(index) => {
                     let key = self.expr(index);
                     self.at(link.span);
-                    self.emit(Op::Peek, dst, dst, key, 0);
+                    self.emit(Op::Peek, dst, from, key, 0);
                 }
                 LinkKind::Property(name) => {
                     self.at(link.span);
@@ -101,20 +120,21 @@ impl Compiler<'_> {
                 let Some((last, links)) = place.links.split_last() else {
                     return;
                 };
-                self.quiet_into(&place.base, dst);
-                self.quiet_links(links, dst);
+                let base = self.quiet_base(&place.base, &place.links, dst);
+                self.quiet_links(links, base, dst);
+                let base = if links.is_empty() { base } else { dst };
                 match &last.kind {
                     LinkKind::Index(index) => {
                         let key = self.expr(index);
                         self.at(target.span);
-                        self.emit(Op::IssetIndex, dst, dst, key, 0);
+                        self.emit(Op::IssetIndex, dst, base, key, 0);
                     }
                     LinkKind::Property(name) => {
                         let name = self.constant(Const::Str(name.text.as_bytes().into()));
                         self.emit(Op::IssetProperty, dst, dst, 0, name);
                     }
                     LinkKind::Slice(_) => {
-                        self.quiet_links(std::slice::from_ref(last), dst);
+                        self.quiet_links(std::slice::from_ref(last), dst, dst);
                         self.emit(Op::IsSet, dst, dst, 1, 0);
                     }
                     LinkKind::Append | LinkKind::Call(_) => {}

@@ -256,6 +256,10 @@ impl Fiber {
                             continue 'op;
                         }
                         Op::Copy => {
+                            if let Value::Number(number) = regs[r(instr.b)] {
+                                put(&mut regs[r(instr.a)], number);
+                                continue 'op;
+                            }
                             if let Ok([to, from]) = regs.get_disjoint_mut([r(instr.a), r(instr.b)])
                             {
                                 copy(to, from);
@@ -315,7 +319,13 @@ impl Fiber {
                         Op::SubI => arithmetic_int!(instr, x, y, x - y),
                         Op::MulI => arithmetic_int!(instr, x, y, x * y),
                         Op::DivI => arithmetic_int!(instr, x, y, x / y),
-                        Op::RemI => arithmetic_int!(instr, x, y, arith::remainder(*x, y)),
+                        Op::RemI => {
+                            if let Value::Number(number) = &regs[r(instr.b)] {
+                                let result = arith::remainder_int(*number, instr.int());
+                                put(&mut regs[r(instr.a)], result);
+                                continue 'op;
+                            }
+                        }
                         Op::BitAndI => bits_int!(instr, x, y, x & y),
                         Op::BitOrI => bits_int!(instr, x, y, x | y),
                         Op::BitXorI => bits_int!(instr, x, y, x ^ y),
@@ -460,6 +470,25 @@ impl Fiber {
                                 continue 'op;
                             }
                             if short::index(regs, *instr, &constants) {
+                                continue 'op;
+                            }
+                        }
+                        Op::Peek => {
+                            if short::index(regs, *instr, &constants) {
+                                continue 'op;
+                            }
+                        }
+                        Op::Length => {
+                            let length = match &regs[r(instr.b)] {
+                                Value::String(text) => Some(text.len()),
+                                Value::Array(array) => match &**array {
+                                    ArrayRef::Local(array) => Some(array.len()),
+                                    ArrayRef::Frozen(..) => None,
+                                },
+                                _ => None,
+                            };
+                            if let Some(length) = length {
+                                put(&mut regs[r(instr.a)], length as f64);
                                 continue 'op;
                             }
                         }

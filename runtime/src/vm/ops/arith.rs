@@ -67,6 +67,15 @@ pub(in crate::vm) fn remainder(a: f64, b: f64) -> f64 {
     remainder_cold(a, b)
 }
 
+/// [`remainder`] by a number of the program.
+#[inline]
+pub(in crate::vm) fn remainder_int(a: f64, b: i32) -> f64 {
+    if let (Some(x), y @ 1..) = (exact_u32(a), b) {
+        return f64::from(x % y.unsigned_abs());
+    }
+    remainder_cold(a, f64::from(b))
+}
+
 #[inline(never)]
 fn remainder_cold(a: f64, b: f64) -> f64 {
     const EXACT: f64 = 9_007_199_254_740_992.0;

@@ -50,6 +50,15 @@ impl Fiber {
                 native.accept(&mut regs[r(instr.a)..end], &self.library)?;
                 self.call_native(NativeFn(instr.d), None, at, r(instr.b), at)?
             }
+            Op::Length => {
+                self.quantum -= 1;
+                let mut subject = regs[r(instr.b)].clone();
+                let native = self.library.native(NativeFn(instr.d));
+                // A variable in `a` stays as it is when there is no length.
+                native.accept(std::slice::from_mut(&mut subject), &self.library)?;
+                set(&mut regs[r(instr.a)], subject);
+                self.call_native(NativeFn(instr.d), None, at, 1, at)?
+            }
             Op::New => {
                 let constructor = self.library.class(ClassId(instr.d)).constructor;
                 let end = (r(instr.a) + r(instr.b)).min(MAX_REGISTERS);

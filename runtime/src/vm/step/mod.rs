@@ -229,6 +229,7 @@ impl Fiber {
                 }
             }
             Op::CallNative
+            | Op::Length
             | Op::New
             | Op::LoadFunction
             | Op::LoadNative
