@@ -69,6 +69,8 @@ ops! {
     LoadK "ak",
     /// a := b; both hold it
     Copy "ab",
+    /// a := b, then a+1 := c: two arguments of a call
+    CopyTwo "abc",
     /// a := b; b becomes undefined
     Move "ab",
     /// a := undefined
@@ -313,8 +315,8 @@ ops! {
     // ---- Calls -------------------------------------------------------------------------------
     /// a := the result of function d with the b arguments a, a+1 …
     Call "a#f",
-    /// a := the result of built-in function d with the b arguments a, a+1 …
-    CallNative "a#x",
+    /// c := the result of built-in function d with the b arguments a, a+1 …
+    CallNative "ca#x",
     /// a := the length of text or array b; d is the built-in function that knows the length of all else
     Length "abx",
     /// a := the result of function value a with the b arguments a+1, a+2 …
@@ -405,6 +407,16 @@ impl Instr {
     #[must_use]
     pub const fn new(op: Op, a: u8, b: u8, c: u8, d: u32) -> Instr {
         Instr { op, a, b, c, d }
+    }
+
+    /// The register that a call's result goes to.
+    #[inline]
+    #[must_use]
+    pub const fn result(self) -> u8 {
+        match self.op {
+            Op::CallNative => self.c,
+            _ => self.a,
+        }
     }
 
     /// The signed number in `b` and `c`.

@@ -45,6 +45,8 @@ code! {
     try_costs_nothing_on_entry: "try { echo length(\"a\"); } catch ($e) { echo $e; } echo 2;";
     patterns_take_an_array_apart: "[$a, $b = 5, ...$c] = [1]; [\"k\" => $d] = [];";
     foreach_writes_its_variables_directly: "foreach ([1, 2] as $k => $v) { echo $k; if ($v) break; }";
+    arguments_are_copied_in_pairs_and_results_go_to_their_variable: "$a = 1; $b = 2; $c = length($a); function f($x, $y, $z) {} $d = padded($c); f($a, $b, $c); $c->f($a);";
+    isset_and_coalesce_read_a_variable_where_it_is: "$a = []; $k = 1; if (isset($a[$k])) echo 1; echo $a[$k][2] ?? 0; echo $a[$k = 2] ?? isset($a[$k][$k]);";
     conditions_jump_on_comparisons: "$a = 1; $b = \"x\"; if ($a > 0 and ($b == \"x\" or !$a) and 5 >= $a) echo 1; while ($a != $b) { $a = $b; }";
 }
 

@@ -124,7 +124,7 @@ impl Compiler<'_> {
             current = target;
             at += 1;
         }
-        if current != dst {
+        if current != dst && !self.leads_to(current, dst) {
             let op = if usize::from(current) >= mark {
                 Op::Move
             } else {
@@ -133,6 +133,17 @@ impl Compiler<'_> {
             self.emit(op, dst, current, 0, 0);
         }
         self.reset(entry);
+    }
+
+    /// Lets the call of a built-in that was just emitted write its result to dst.
+    fn leads_to(&mut self, current: u8, dst: u8) -> bool {
+        match self.f.proto.code.last_mut() {
+            Some(call) if call.op == Op::CallNative && call.c == current && !self.plain => {
+                call.c = dst;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// dst := base with one index, slice or property applied
@@ -205,7 +216,7 @@ impl Compiler<'_> {
         match named {
             Named::User(proto) => self.emit(Op::Call, first, count, 0, *proto),
             Named::Builtin(Builtin::Function(index)) | Named::BuiltinStatic(index) => {
-                self.emit(Op::CallNative, first, count, 0, *index)
+                self.emit(Op::CallNative, first, count, first, *index)
             }
             Named::Builtin(Builtin::Class(index)) => self.emit(Op::New, first, count, 0, *index),
             Named::Shared { .. } | Named::Class(_) => 0,
@@ -309,12 +320,39 @@ impl Compiler<'_> {
 
     /// Evaluates arguments into new registers, one after the other; gives the first one, which is there in any case.
     fn arguments(&mut self, args: &[Arg]) -> u8 {
+        self.arguments_after(args, false)
+    }
+
+    /// As [`Compiler::arguments`]; `copied` tells whether what stands before them was just copied from a variable.
+    fn arguments_after(&mut self, args: &[Arg], mut copied: bool) -> u8 {
         let first = self.temp();
         for (at, arg) in args.iter().enumerate() {
             let register = if at == 0 { first } else { self.temp() };
+            let before = self.f.proto.code.len();
             self.expr_into(&arg.value, register);
+            let plain_copy = matches!(arg.value.kind, ExprKind::Variable(_))
+                && matches!(self.f.proto.code.get(before..), Some([copy]) if copy.op == Op::Copy);
+            copied = plain_copy && !(copied && self.join_copies());
         }
         first
+    }
+
+    /// Makes one of the last two instructions, which copy to neighbouring registers. No jump leads between them.
+    fn join_copies(&mut self) -> bool {
+        let code = &mut self.f.proto.code;
+        let [.., first, second] = code.as_mut_slice() else {
+            return false;
+        };
+        if self.plain || first.a + 1 != second.a {
+            return false;
+        }
+        (first.op, first.c) = (Op::CopyTwo, second.b);
+        code.pop();
+        let end = code.len();
+        if matches!(self.f.proto.places.last(), Some((at, _)) if *at as usize == end) {
+            self.f.proto.places.pop();
+        }
+        true
     }
 
     /// Calls the function value in `callee`, the last register in use; the result takes its place.
@@ -362,7 +400,9 @@ impl Compiler<'_> {
     }
 
     fn call_method(&mut self, object: u8, name: &str, args: &[Arg], span: Span, mark: usize) -> u8 {
+        let before = self.f.proto.code.len();
         let object = self.on_top(object, mark);
+        let copied = matches!(self.f.proto.code.get(before..), Some([copy]) if copy.op == Op::Copy);
         let constant = self.constant(Const::Str(name.as_bytes().into()));
         if args.len() > MAX_ARGUMENTS || args.iter().any(|arg| arg.spread.is_some()) {
             self.at(span);
@@ -370,7 +410,7 @@ impl Compiler<'_> {
             return self.call_in_place(object, args, span);
         }
         if !args.is_empty() {
-            self.arguments(args);
+            self.arguments_after(args, copied);
         }
         self.at(span);
         self.emit(Op::CallMethod, object, args.len() as u8, 0, constant);

@@ -266,6 +266,19 @@ impl Fiber {
                             }
                             continue 'op;
                         }
+                        Op::CopyTwo => {
+                            let to = r(instr.a);
+                            for (to, from) in [(to, r(instr.b)), (to + 1, r(instr.c))] {
+                                if let Value::Number(number) = regs[from] {
+                                    put(&mut regs[to % MAX_REGISTERS], number);
+                                } else if let Ok([to, from]) =
+                                    regs.get_disjoint_mut([to % MAX_REGISTERS, from])
+                                {
+                                    copy(to, from);
+                                }
+                            }
+                            continue 'op;
+                        }
                         Op::Move => {
                             if let Value::Number(number) = regs[r(instr.b)] {
                                 put(&mut regs[r(instr.a)], number);
@@ -750,15 +763,15 @@ impl Fiber {
                                         Ok(Heavy::Offload(job)) => {
                                             wipe(args);
                                             save!();
-                                            self.waiting = Some(base + r(instr.a));
+                                            self.waiting = Some(base + r(instr.c));
                                             return Exit::Offload(job);
                                         }
                                         Err(throw) => Err(throw),
                                     },
                                     _ => unreachable!("looked at above"),
                                 };
-                                wipe(args.get_mut(1..).unwrap_or_default());
-                                result!(given, &mut regs[r(instr.a)], 'op);
+                                wipe(args);
+                                result!(given, &mut regs[r(instr.c)], 'op);
                                 // Fuel and budget are looked at after every built-in.
                                 if self.quantum <= 0 {
                                     match self.tick() {
@@ -873,7 +886,7 @@ impl Fiber {
                         Ok(Next::Jump(target)) => pc = target as usize,
                         Ok(Next::Frame) => continue 'frame,
                         Ok(Next::Exit(exit)) => return *exit,
-                        Err(throw) => match self.go_on(throw, base + r(instr.a)) {
+                        Err(throw) => match self.go_on(throw, base + r(instr.result())) {
                             Ok(()) => continue 'frame,
                             Err(throw) => return Exit::Thrown(throw),
                         },
@@ -881,7 +894,9 @@ impl Fiber {
                     regs = window(&mut self.stack, base);
                 };
                 save!();
-                let result = code.get(pc.wrapping_sub(1)).map_or(0, |instr| r(instr.a));
+                let result = code
+                    .get(pc.wrapping_sub(1))
+                    .map_or(0, |instr| r(instr.result()));
                 match self.go_on(thrown, base + result) {
                     Ok(()) => {}
                     Err(throw) => return Exit::Thrown(throw),

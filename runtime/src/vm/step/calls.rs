@@ -48,7 +48,7 @@ impl Fiber {
                 let end = (r(instr.a) + r(instr.b)).min(MAX_REGISTERS);
                 let native = self.library.native(NativeFn(instr.d));
                 native.accept(&mut regs[r(instr.a)..end], &self.library)?;
-                self.call_native(NativeFn(instr.d), None, at, r(instr.b), at)?
+                self.call_native(NativeFn(instr.d), None, at, r(instr.b), base + r(instr.c))?
             }
             Op::Length => {
                 self.quantum -= 1;
@@ -89,7 +89,7 @@ impl Fiber {
             Called::Value(value) => {
                 self.grow(base);
                 let regs = window(&mut self.stack, base);
-                set(&mut regs[r(instr.a)], value);
+                set(&mut regs[r(instr.result())], value);
                 Next::Go
             }
             Called::Frame => Next::Frame,

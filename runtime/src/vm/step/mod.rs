@@ -83,6 +83,7 @@ impl Fiber {
             | Op::LoadInt
             | Op::LoadK
             | Op::Copy
+            | Op::CopyTwo
             | Op::Move
             | Op::Clear
             | Op::Jump
