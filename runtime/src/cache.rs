@@ -21,7 +21,7 @@ use crate::frozen::{Freezer, Pin, Tree};
 use crate::host::{Host, MessageScope};
 use crate::native::{Cx, Input, Step, Task, Throw};
 use crate::object::Function;
-use crate::pieces::PIECE_BYTES;
+use crate::pieces::PIECE_FREEZING;
 use crate::shared::ExecutionId;
 use crate::value::{Kind, Value};
 use crate::waits;
@@ -585,7 +585,7 @@ impl CachedCall {
     fn go_on_storing(&mut self, cx: &mut Cx<'_>) -> Result<Step, Throw> {
         if let (Some(place), Some((freezer, ttl))) = (&self.place, &mut self.storing) {
             let mut spent = 0;
-            let tree = freezer.go_on(&mut spent, PIECE_BYTES / 64);
+            let tree = freezer.go_on(&mut spent, PIECE_FREEZING);
             cx.charge(spent);
             let Some(tree) = tree? else {
                 return Ok(Step::Again);

@@ -10,7 +10,7 @@ pub use crate::dump::{dump, dump_short, write_dump, write_quoted};
 use crate::object::Function;
 use crate::pieces::{LARGE_BYTES, LARGE_ENTRIES, PIECE_BYTES};
 use crate::string::{MAX_STRING, Str};
-use crate::value::Value;
+use crate::value::{ArrayRef, Value};
 
 /// Truthiness (5.3).
 #[inline]
@@ -387,6 +387,7 @@ impl Comparison {
         if position == 0 {
             self.steps = self.steps.saturating_add(1);
             if self.steps > 64
+                && may_recur(&a, &b)
                 && let (Value::Array(x), Value::Array(y)) = (&a, &b)
                 && !self.seen.insert([x.identity(), y.identity()])
             {
@@ -402,7 +403,7 @@ impl Comparison {
         let place = self.pending.len();
         while *work < end {
             let Some((key, value, behind)) = x.entry_at(next) else {
-                if self.steps > 64 {
+                if self.steps > 64 && may_recur(&a, &b) {
                     self.held.push((a, b));
                 }
                 return;
@@ -419,6 +420,17 @@ impl Comparison {
         }
         self.pending.insert(place, Pair::Arrays(a, b, next));
     }
+}
+
+/// Whether a pair can be met again: not when each has one holder besides the pair, which are a pair that was met once.
+fn may_recur(a: &Value, b: &Value) -> bool {
+    [a, b].into_iter().any(|value| match value {
+        Value::Array(array) => match &**array {
+            ArrayRef::Local(_) => Rc::strong_count(array) > 2,
+            ArrayRef::Frozen(..) => true,
+        },
+        _ => false,
+    })
 }
 
 fn strict_leaf(a: &Value, b: &Value, pending: &mut Vec<Pair>, work: &mut usize) -> bool {

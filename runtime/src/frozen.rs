@@ -416,6 +416,12 @@ struct Work {
 /// Strings that are shorter are copied without asking whether they were seen.
 const LONG: usize = 256;
 
+/// Whether something may be met again on the way through a value: it has a holder besides the one that was followed to it, and
+/// the copy of the handle.
+fn is_shared<T>(held: &Rc<T>) -> bool {
+    Rc::strong_count(held) > 2
+}
+
 impl Tree {
     /// Counts `more` bytes.
     fn grow(&mut self, more: usize) -> Result<(), FreezeError> {
@@ -435,7 +441,7 @@ impl Tree {
             Value::String(Str::Inline(len, bytes)) => FrozenValue::Short(*len, *bytes),
             Value::String(string) => {
                 let long = match string {
-                    Str::Heap(buffer) if string.len() >= LONG => Some(buffer),
+                    Str::Heap(buffer) if string.len() >= LONG && is_shared(buffer) => Some(buffer),
                     _ => None,
                 };
                 if let Some(index) =
@@ -460,14 +466,17 @@ impl Tree {
             }
             Value::Array(array) => {
                 // A part that several arrays share is there once.
-                if let Some(index) = work.array_index.get(&array.identity()) {
+                let shared = is_shared(array) || matches!(**array, ArrayRef::Frozen(..));
+                if shared && let Some(index) = work.array_index.get(&array.identity()) {
                     return Ok(FrozenValue::Array(*index));
                 }
                 let index = index(self.arrays.len())?;
                 self.arrays.push(FrozenArray::List(Box::default()));
                 work.arrays.push((index, value.clone()));
-                work.array_index.insert(array.identity(), index);
-                work.kept.push(Rc::clone(array));
+                if shared {
+                    work.array_index.insert(array.identity(), index);
+                    work.kept.push(Rc::clone(array));
+                }
                 FrozenValue::Array(index)
             }
             Value::Object(object) => {

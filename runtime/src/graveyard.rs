@@ -90,6 +90,8 @@ pub(crate) struct Graveyard {
     busy: bool,
     /// Whoever owns it comes back to free the rest.
     patient: bool,
+    /// Units that a patient one frees at once before its owner comes back.
+    allowance: usize,
 }
 
 impl Graveyard {
@@ -99,6 +101,7 @@ impl Graveyard {
             remains: Vec::new(),
             busy: false,
             patient: false,
+            allowance: 0,
         }
     }
 
@@ -106,6 +109,7 @@ impl Graveyard {
     pub(crate) const fn patient() -> Graveyard {
         let mut graveyard = Graveyard::new();
         graveyard.patient = true;
+        graveyard.allowance = PIECE;
         graveyard
     }
 
@@ -153,6 +157,12 @@ pub(crate) fn free_orphans() {
     }
 }
 
+/// Frees a piece, for the owner who comes back; whether something is left.
+pub(crate) fn go_on() -> bool {
+    CURRENT.with(|current| current.borrow_mut().allowance = PIECE);
+    free(PIECE)
+}
+
 /// Whether something waits to be freed.
 #[inline]
 pub(crate) fn is_waiting() -> bool {
@@ -187,6 +197,16 @@ pub(crate) fn bury_list(mut values: Vec<Value>) {
     }
 }
 
+/// Frees the values of several lists.
+#[cold]
+pub(crate) fn bury_lists(lists: impl Iterator<Item = Vec<Value>>) {
+    put(|graveyard| {
+        let before = graveyard.remains.len();
+        graveyard.remains.extend(lists.map(Remains::List));
+        graveyard.remains.len() - before
+    });
+}
+
 /// Frees the entries of a large table: `entries` drops their keys.
 pub(crate) fn bury_entries(entries: impl Iterator<Item = Value> + 'static) {
     put_remains(Remains::Entries(Box::new(entries)));
@@ -209,7 +229,8 @@ fn put_remains(remains: Remains) {
     });
 }
 
-/// Puts something into the graveyard, and frees a piece if nobody else is at it.
+/// Puts something into the graveyard, and frees some of it if nobody else is at it: what one step drops can be much more than a
+/// piece.
 fn put(add: impl FnOnce(&mut Graveyard) -> usize) {
     let units = CURRENT.with(|current| {
         let mut graveyard = current.borrow_mut();
@@ -219,12 +240,13 @@ fn put(add: impl FnOnce(&mut Graveyard) -> usize) {
         }
         match (graveyard.busy, graveyard.patient) {
             (true, _) => 0,
-            (false, true) => PIECE,
+            (false, true) => graveyard.allowance,
             (false, false) => usize::MAX,
         }
     });
     if units > 0 {
-        free(units);
+        let left = free_most(units);
+        CURRENT.with(|current| current.borrow_mut().allowance = left);
     }
 }
 
@@ -235,7 +257,13 @@ enum Next {
 }
 
 /// Frees as much as `units` are worth; whether something is left.
-pub(crate) fn free(mut units: usize) -> bool {
+pub(crate) fn free(units: usize) -> bool {
+    free_most(units);
+    is_waiting()
+}
+
+/// Frees as much as `units` are worth, and gives those that are left.
+fn free_most(mut units: usize) -> usize {
     let begun = CURRENT.with(|current| {
         let mut graveyard = current.borrow_mut();
         let begins = !graveyard.busy && !graveyard.is_empty();
@@ -243,7 +271,7 @@ pub(crate) fn free(mut units: usize) -> bool {
         begins
     });
     if !begun {
-        return is_waiting();
+        return units;
     }
     SPENT.set(0);
     loop {
@@ -276,7 +304,7 @@ pub(crate) fn free(mut units: usize) -> bool {
             }
         }
     }
-    is_waiting()
+    units
 }
 
 #[cfg(test)]

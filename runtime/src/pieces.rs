@@ -30,6 +30,10 @@ pub const PIECE_ENTRIES: usize = 1 << 12;
 /// The same of entries that go to places all over a table: each may be the first in fresh memory.
 pub const PIECE_KEYS: usize = 1 << 10;
 
+/// Units of fuel that a piece of freezing may take: an array that holds another one is one unit, and takes as long as several
+/// entries of a list.
+pub const PIECE_FREEZING: usize = 1 << 10;
+
 /// Work in pieces: called until it gives a value.
 pub trait Pieces: FnMut(&mut Cx<'_>) -> Result<Option<Value>, Throw> + 'static {}
 
@@ -298,11 +302,9 @@ impl LongList {
 
 impl Drop for LongList {
     fn drop(&mut self) {
-        self.parts
-            .drain(..)
-            .chain([std::mem::take(&mut self.part)])
-            .chain(self.whole.take().map(|(whole, _)| whole))
-            .for_each(graveyard::bury_list);
+        let whole = self.whole.take().map(|(whole, _)| whole);
+        let lists = self.parts.drain(..).chain(whole);
+        graveyard::bury_lists(lists.chain([std::mem::take(&mut self.part)]));
     }
 }
 

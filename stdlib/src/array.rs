@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use angarium_runtime::array::{Array, Key, View};
-use angarium_runtime::convert::{loose_equal_counted, strict_equal_counted, truthy};
+use angarium_runtime::convert::{Comparison, loose_equal_counted, strict_equal_counted, truthy};
 use angarium_runtime::native::{Again, Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
 use angarium_runtime::object::Function;
 use angarium_runtime::pieces::{
@@ -322,6 +322,7 @@ fn array_unique(cx: &mut Cx<'_>, mut args: Args<'_>) -> Result<Box<dyn Task>, Th
         result: LongArray::default(),
         scalars: Scalars::default(),
         others: Vec::new(),
+        entry: None,
         whole: false,
     }))
 }
@@ -333,6 +334,8 @@ struct Unique {
     result: LongArray,
     scalars: Scalars,
     others: Vec<Value>,
+    /// What is compared with the others: the next of them, and the comparison that goes on.
+    entry: Option<(Key, Value, usize, Option<Comparison>)>,
     whole: bool,
 }
 
@@ -354,6 +357,21 @@ impl Task for Unique {
             && self.result.is_ready()
             && self.scalars.is_ready()
         {
+            work += 1;
+            if let Some((key, value, next, mut comparison)) = self.entry.take() {
+                let Some(other) = self.others.get(next) else {
+                    self.others.push(value.clone());
+                    self.result.insert(key, value);
+                    continue;
+                };
+                let going_on = comparison.get_or_insert_with(|| Comparison::new(other, &value));
+                match going_on.go_on(&mut work, PIECE) {
+                    Some(true) => {}
+                    Some(false) => self.entry = Some((key, value, next + 1, None)),
+                    None => self.entry = Some((key, value, next, comparison)),
+                }
+                continue;
+            }
             let entry = self
                 .array
                 .as_array()
@@ -363,31 +381,11 @@ impl Task for Unique {
                 break;
             };
             self.position = next;
-            work += 1;
             entries += 1;
-            let new = match self.scalars.add(&value) {
-                Some(new) => new,
-                None => {
-                    let mut seen = self.others.iter();
-                    let new = loop {
-                        let Some(seen) = seen.next() else { break true };
-                        let before = work;
-                        if strict_equal_counted(seen, &value, &mut work) {
-                            break false;
-                        }
-                        work += 1;
-                        if work / PIECE > before / PIECE {
-                            cx.spend(work - before)?;
-                        }
-                    };
-                    if new {
-                        self.others.push(value.clone());
-                    }
-                    new
-                }
-            };
-            if new {
-                self.result.insert(key, value);
+            match self.scalars.add(&value) {
+                Some(true) => self.result.insert(key, value),
+                Some(false) => {}
+                None => self.entry = Some((key, value, 0, None)),
             }
         }
         cx.charge(work);

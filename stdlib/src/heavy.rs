@@ -8,7 +8,7 @@ use std::sync::Arc;
 use angarium_runtime::frozen::{FreezeError, Freezer, Pin, Tree, freeze};
 use angarium_runtime::memory::{self, Account};
 use angarium_runtime::native::{Cx, Finish, Heavy, Input, Job, Step, Task, Throw};
-use angarium_runtime::pieces::PIECE_BYTES;
+use angarium_runtime::pieces::PIECE_FREEZING;
 use angarium_runtime::value::Value;
 
 /// Input up to this size is worked on in the loop: some tens of microseconds.
@@ -108,7 +108,7 @@ where
         }
         if let Some(freezer) = self.freezers.front_mut() {
             let mut spent = 0;
-            let tree = freezer.go_on(&mut spent, PIECE_BYTES / 64);
+            let tree = freezer.go_on(&mut spent, PIECE_FREEZING);
             cx.charge(spent);
             match tree {
                 Ok(Some(tree)) => {

@@ -351,6 +351,9 @@ fn write_key(out: &mut Vec<u8>, key: KeyRef<'_>, form: Form) -> Result<(), Encod
     Ok(())
 }
 
+/// What a value counts at least: the time is not in the bytes alone.
+const VALUE: usize = 16;
+
 /// Encodes `value` unless the text gets longer than about `most` bytes.
 fn encode_within(value: &Value, form: Form, most: usize) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::with_capacity(64);
@@ -358,6 +361,7 @@ fn encode_within(value: &Value, form: Form, most: usize) -> Result<Vec<u8>, Enco
     let mut next = Part::Ref(value);
     // Looking at the budget once in 4 KiB is enough.
     let mut looked = 0;
+    let mut values = 0;
     loop {
         match next.get() {
             Value::None => out.extend_from_slice(b"null"),
@@ -390,7 +394,8 @@ fn encode_within(value: &Value, form: Form, most: usize) -> Result<Vec<u8>, Enco
                 return Err(EncodeError::Memory);
             }
         }
-        if out.len() > most {
+        values += 1;
+        if out.len() > most || values > most / VALUE {
             return Err(EncodeError::TooLong);
         }
         loop {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use angarium_runtime::frozen::{Freezer, Pin, Tree, freeze};
 use angarium_runtime::native::{Args, Cx, FnDecl, Input, Step, Task, Throw};
 use angarium_runtime::object::Function;
-use angarium_runtime::pieces::PIECE_BYTES;
+use angarium_runtime::pieces::PIECE_FREEZING;
 use angarium_runtime::shared::{Guard, SharedMemory};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
@@ -176,7 +176,7 @@ impl Task for Access {
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
         if let Some(freezer) = &mut self.freezer {
             let mut spent = 0;
-            let tree = freezer.go_on(&mut spent, PIECE_BYTES / 64);
+            let tree = freezer.go_on(&mut spent, PIECE_FREEZING);
             cx.charge(spent);
             let Some(tree) = tree? else {
                 return Ok(Step::Again);

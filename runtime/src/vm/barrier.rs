@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::convert::to_str;
 use crate::frozen::{Freezer, Pin};
 use crate::native::{Cx, Throw};
-use crate::pieces::{PIECE_ENTRIES, Piecewise};
+use crate::pieces::{PIECE_FREEZING, Piecewise};
 use crate::shared::SharedMemory;
 use crate::value::Value;
 use crate::vm::call::Called;
@@ -113,7 +113,7 @@ impl Fiber {
         let mut freezer = Freezer::new(value);
         let mut freeze = move |cx: &mut Cx<'_>| {
             let mut spent = 0;
-            let tree = freezer.go_on(&mut spent, PIECE_ENTRIES).transpose();
+            let tree = freezer.go_on(&mut spent, PIECE_FREEZING).transpose();
             cx.charge(spent);
             is_frozen.set(tree.is_some());
             // An error is thrown when the barrier has been left.

@@ -11,7 +11,7 @@ use angarium_effects::{Monotonic, yield_now};
 use crate::cell::take_thawed;
 use crate::dump::{ShortDump, dump_short};
 use crate::exception::{Exception, Place};
-use crate::graveyard::{self, Graveyard, PIECE};
+use crate::graveyard::{self, Graveyard};
 use crate::host::Host;
 use crate::memory::{self, Account};
 use crate::native::{Job, LocalFuture, Outcome, Throw, Thrown};
@@ -28,6 +28,10 @@ const SLICE_TIME: Duration = Duration::from_micros(50);
 
 /// Most turns of others that a slice which took too long is made up for with: some two tenths of a second.
 const MOST_TURNS: u32 = 4096;
+
+/// Slices after which an execution makes up for those that took too long: some ten milliseconds. A slice takes long too when the
+/// system runs another program meanwhile, for which a short script is not to stand back behind a long one.
+const YOUNG: u32 = 256;
 
 /// What an execution may use. `None` means without limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,6 +151,8 @@ pub struct Execution {
     turns: u32,
     /// Counts the times that others had theirs.
     turn: u32,
+    /// Counts the slices, long ones as several.
+    age: u32,
 }
 
 impl Execution {
@@ -197,6 +203,7 @@ impl Execution {
             graveyard: Graveyard::patient(),
             turns: 0,
             turn: 0,
+            age: 0,
         }
     }
 
@@ -233,14 +240,16 @@ impl Execution {
             fiber.slice = SLICE;
             fiber.slice_end = fiber.host.clock.monotonic() + SLICE_TIME;
             fiber.unpark();
-            if graveyard::free(PIECE) {
+            if graveyard::go_on() {
                 return Exit::Slice;
             }
             fiber.run()
         });
         let late = self.fiber.host.clock.monotonic();
         let late = late.since(self.fiber.slice_end).as_micros() / SLICE_TIME.as_micros();
-        self.turns = u32::try_from(late).map_or(MOST_TURNS, |turns| turns.min(MOST_TURNS));
+        let late = u32::try_from(late).map_or(MOST_TURNS, |turns| turns.min(MOST_TURNS));
+        self.turns = if self.age > YOUNG { late } else { 0 };
+        self.age = self.age.saturating_add(1 + late);
         match exit {
             Exit::Done => Suspend::Done(self.enter(|fiber| {
                 let value = fiber
@@ -380,7 +389,7 @@ impl Execution {
         while self.enter(|fiber| {
             let begun = fiber.host.clock.monotonic();
             loop {
-                let more = fiber.release() | graveyard::free(PIECE);
+                let more = fiber.release() | graveyard::go_on();
                 if !more || fiber.host.clock.monotonic().since(begun) >= SLICE_TIME {
                     return more;
                 }

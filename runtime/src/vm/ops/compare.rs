@@ -11,7 +11,7 @@ use crate::string::Str;
 use crate::value::Value;
 
 /// Units of fuel that comparing takes at once.
-const MOST: usize = 8192;
+const MOST: usize = 2048;
 
 /// The orders that the language has.
 #[derive(Clone, Copy)]
