@@ -20,6 +20,8 @@ pub(crate) const PIECE: usize = 4096;
 pub(crate) const LARGE_ENTRIES: usize = 1024;
 /// Values that are freed between two looks at the units left.
 const STEP: usize = 64;
+/// Units that a part is worth.
+const PART: usize = 256;
 
 /// Something large that is freed piece by piece.
 enum Remains {
@@ -31,12 +33,23 @@ enum Remains {
     Texts(Vec<Box<[u8]>>),
     /// The arrays of a frozen tree.
     Arrays(Vec<FrozenArray>),
+    /// Something else: frees a part of some hundred values at a time, and tells whether there are more.
+    Parts(Box<dyn FnMut() -> bool>),
 }
 
 impl Remains {
     /// Frees as much as `units` are worth; whether something is left.
     fn free(&mut self, units: &mut usize) -> bool {
         match self {
+            Remains::Parts(free) => {
+                while *units > 0 {
+                    if !free() {
+                        return false;
+                    }
+                    *units = units.saturating_sub(PART + SPENT.take());
+                }
+                true
+            }
             Remains::List(values) => {
                 while *units > 0 && !values.is_empty() {
                     let rest = values.len().saturating_sub(STEP);
@@ -147,12 +160,12 @@ pub(crate) fn bequeath(graveyard: Graveyard) {
     }
 }
 
-/// Frees as much as [`PIECE`] units are worth of what executions left.
-pub(crate) fn free_orphans() {
+/// Frees as much as `units` are worth of what executions left.
+pub(crate) fn free_orphans(units: usize) {
     let waits = ORPHANS.with(|orphans| !orphans.borrow().is_empty());
     if waits {
         let current = swap(ORPHANS.with(|orphans| orphans.replace(Graveyard::patient())));
-        free(PIECE);
+        free(units);
         bequeath(swap(current));
     }
 }
@@ -161,6 +174,11 @@ pub(crate) fn free_orphans() {
 pub(crate) fn go_on() -> bool {
     CURRENT.with(|current| current.borrow_mut().allowance = PIECE);
     free(PIECE)
+}
+
+/// Adds something that is freed part by part when its turn comes.
+pub(crate) fn leave(free: Box<dyn FnMut() -> bool>) {
+    CURRENT.with(|current| current.borrow_mut().remains.push(Remains::Parts(free)));
 }
 
 /// Whether something waits to be freed.
@@ -377,10 +395,10 @@ mod tests {
         bequeath(left);
         let left = || ORPHANS.with(|orphans| orphans.borrow().remains.len());
         assert_eq!(left(), 1);
-        free_orphans();
+        free_orphans(PIECE);
         assert_eq!(left(), 1, "one piece is not all");
         for _ in 0..50_000 / PIECE * 3 {
-            free_orphans();
+            free_orphans(PIECE);
         }
         assert_eq!(left(), 0);
         assert!(!is_waiting());

@@ -11,7 +11,7 @@ use angarium_effects::{Monotonic, yield_now};
 use crate::cell::take_thawed;
 use crate::dump::{ShortDump, dump_short};
 use crate::exception::{Exception, Place};
-use crate::graveyard::{self, Graveyard};
+use crate::graveyard::{self, Graveyard, PIECE};
 use crate::host::Host;
 use crate::memory::{self, Account};
 use crate::native::{Job, LocalFuture, Outcome, Throw, Thrown};
@@ -235,7 +235,8 @@ impl Execution {
             return Suspend::Ended(Ended::Limit("time"));
         }
         // What executions left that ended before is freed beside the others.
-        graveyard::free_orphans();
+        // Whoever is young makes few values, and has other things to do.
+        graveyard::free_orphans(if self.age > YOUNG { PIECE } else { PIECE / 32 });
         let exit = self.enter(|fiber| {
             fiber.slice = SLICE;
             fiber.slice_end = fiber.host.clock.monotonic() + SLICE_TIME;
@@ -492,7 +493,15 @@ impl Drop for Execution {
         self.enter(|fiber| {
             drop(last_words);
             let (host, library) = (Rc::clone(&fiber.host), Arc::clone(&fiber.library));
+            let mut held = fiber.take_held();
             *fiber = Fiber::new(host, library);
+            // What is much is left to others.
+            for _ in 0..4 {
+                if !held.release() {
+                    return;
+                }
+            }
+            graveyard::leave(Box::new(move || held.release()));
         });
         graveyard::bequeath(std::mem::take(&mut self.graveyard));
     }

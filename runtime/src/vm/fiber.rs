@@ -81,10 +81,7 @@ pub struct Fiber {
     pub(crate) instances: Vec<Instance>,
     /// Variables that the host predefines.
     host_cells: HashMap<Box<str>, Rc<VarCell>>,
-    /// Every shared variable of this execution, so that cycles among them can be taken apart at its end.
-    cells: Notes<VarCell>,
-    /// The same for instances of the script's classes.
-    objects: Notes<Object>,
+    held: Held,
     /// Fuel until the next look at the budgets; below zero it is a debt.
     pub(crate) quantum: i64,
     /// Fuel until the executor gets its turn.
@@ -164,9 +161,8 @@ impl Fiber {
             tasks: Vec::new(),
             generators: Vec::new(),
             instances: Vec::new(),
-            objects: Notes::default(),
             host_cells: HashMap::new(),
-            cells: Notes::default(),
+            held: Held::default(),
             quantum: 0,
             slice: 0,
             slice_end: Monotonic(Duration::ZERO),
@@ -245,12 +241,12 @@ impl Fiber {
 
     /// Takes note of variables that came out of shared memory.
     pub(crate) fn adopt(&mut self, cells: Vec<Weak<VarCell>>) {
-        self.cells.extend(cells);
+        self.held.cells.extend(cells);
     }
 
     /// Takes note of an instance of a class.
     pub(crate) fn note(&mut self, object: &Rc<Object>) {
-        self.objects.add(object);
+        self.held.objects.add(object);
     }
 
     fn end_generators(&mut self) {
@@ -262,7 +258,7 @@ impl Fiber {
     }
 
     fn register(&mut self, cell: &Rc<VarCell>) {
-        self.cells.add(cell);
+        self.held.cells.add(cell);
     }
 
     /// Puts the first frame of `proto` on an empty stack.
@@ -309,7 +305,7 @@ impl Fiber {
         self.stack.shrink_to_fit();
         self.frames.shrink_to_fit();
         self.instances.shrink_to_fit();
-        self.cells.shrink();
+        self.held.cells.shrink();
     }
 
     /// Takes it again.
@@ -437,6 +433,26 @@ impl Fiber {
     /// Takes a part of what a finished execution holds apart; whether something is left.
     pub(crate) fn release(&mut self) -> bool {
         self.instances.clear();
+        self.held.release()
+    }
+
+    /// What is still to be taken apart.
+    pub(crate) fn take_held(&mut self) -> Held {
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// Notes of every shared variable and every instance of a class of an execution, so that cycles among them can be taken apart
+/// at its end.
+#[derive(Default)]
+pub(crate) struct Held {
+    cells: Notes<VarCell>,
+    objects: Notes<Object>,
+}
+
+impl Held {
+    /// Takes a part of them apart; whether something is left.
+    pub(crate) fn release(&mut self) -> bool {
         if let Some(cells) = self.cells.take_part() {
             for cell in cells.iter().filter_map(Weak::upgrade) {
                 cell.set(Value::Undefined);
