@@ -1,7 +1,7 @@
 //! Patterns on PCRE2, under limits.
 //!
 //! PCRE2 limits the steps of a search for each start of a match anew, and does not count what a
-//! single step reads. So that a search on a caller's event loop takes a tenth of a second at the
+//! single step reads. So that a search on a caller's event loop takes some ten milliseconds at the
 //! very worst, subjects there are short, and the longer the subject the lower the limit: one
 //! compiled form of the pattern for each of [`LOOP_STAGES`], made when first used. A heavy search
 //! runs in windows of start positions, each with one count of steps for all of its starts; between
@@ -31,10 +31,10 @@ pub(crate) struct Backtracker {
 
 /// Longest subject in bytes, and steps for each start of a match in such a subject.
 const LOOP_STAGES: [(usize, u32); 4] = [
-    (128, 100_000),
-    (1024, 12_000),
-    (4096, 3_000),
-    (LOOP_SUBJECT, 800),
+    (128, 10_000),
+    (1024, 1_200),
+    (4096, 300),
+    (LOOP_SUBJECT, 80),
 ];
 /// Longest subject in bytes that is searched on the event loop.
 pub(crate) const LOOP_SUBJECT: usize = 16 * 1024;

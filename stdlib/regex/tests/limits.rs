@@ -21,6 +21,7 @@ fn within(limit: Duration, what: &str, run: impl FnOnce()) {
     let begin = std::time::Instant::now();
     run();
     let took = begin.elapsed();
+    println!("{what} took {took:?}");
     assert!(took < limit, "{what} took {took:?}");
 }
 
@@ -52,6 +53,27 @@ fn catastrophic_patterns_give_up_quickly_in_both_stages() {
         let outcome = regex.captures_heavy(&line, 0, &mut captures, &mut || true);
         assert_eq!(outcome, Outcome::LimitExceeded(Stage::Heavy));
     });
+}
+
+#[test]
+fn a_search_on_the_event_loop_gives_up_at_once_whatever_the_length() {
+    for pattern in [
+        r"(?=(a+)+b)a",
+        r"(a|a)*\1b",
+        r"(?<!x)(?:a*)*b",
+        r"(?:(?!a*c)a)*d",
+    ] {
+        let regex = regex(pattern, "");
+        for length in [120, 1000, 4000, 16_000] {
+            let line = [&b"a".repeat(length)[..], b"!bcd"].concat();
+            // Compiled for this length before it counts.
+            let _ = regex.is_match(&line);
+            // Some milliseconds, and much for a busy machine and an unoptimised build.
+            within(Duration::from_millis(300), pattern, || {
+                regex.is_match(&line);
+            });
+        }
+    }
 }
 
 #[test]
