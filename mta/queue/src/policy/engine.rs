@@ -142,18 +142,11 @@ impl Policies {
     /// # Errors
     /// A policy or suspend cannot be used; nothing has changed.
     pub fn configure(&mut self, setup: Setup) -> Result<(), PolicyError> {
-        let mut old: Vec<&Policy> = self.policies.iter().take(self.configured).collect();
         let mut next = self.next;
         let mut fresh = Vec::new();
         for spec in &setup.policies {
-            let mut policy = Policy::new(next, spec, &setup.lists)?;
+            fresh.push(Policy::new(next, spec, &setup.lists)?);
             next += 1;
-            if let Some(place) = old.iter().position(|of| of.has_same_counters(&policy)) {
-                let same = old.remove(place);
-                policy.id = same.id;
-                policy.version = same.version + 1;
-            }
-            fresh.push(policy);
         }
         let mut suspends = Suspends::default();
         for spec in &setup.suspends {
@@ -165,6 +158,17 @@ impl Policies {
             suspends.insert(suspend.clone(), &setup.lists)?;
         }
         let dynamics = std::mem::take(&mut self.dynamics);
+        // A condition set at run time may find in the files the policy that it had to make itself, or lose it: the
+        // counters are the same.
+        let mut old = std::mem::take(&mut self.policies);
+        let mut as_before = |policy: &mut Policy| {
+            if let Some(place) = old.iter().position(|of| of.has_same_counters(policy)) {
+                let same = old.remove(place);
+                policy.id = same.id;
+                policy.version += same.version + 1;
+            }
+        };
+        fresh.iter_mut().for_each(&mut as_before);
         self.next = next;
         self.configured = fresh.len();
         self.is_new = !fresh.is_empty();
@@ -176,6 +180,8 @@ impl Policies {
         for (number, dynamic) in dynamics.by_number {
             self.put(number, dynamic);
         }
+        let own = self.policies.iter_mut().skip(self.configured);
+        own.for_each(as_before);
         self.look();
         Ok(())
     }

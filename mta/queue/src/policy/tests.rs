@@ -510,6 +510,36 @@ fn a_reload_keeps_the_counters_of_policies_that_stay() {
 }
 
 #[test]
+fn a_condition_keeps_its_counters_when_a_reload_brings_or_takes_the_policy_of_its_fields() {
+    let with = |list: Vec<PolicySpec>| Setup {
+        policies: list,
+        ..Setup::default()
+    };
+    let of_files = || PolicySpec {
+        fields: fields(&[Field::RemoteMx]),
+        ..PolicySpec::default()
+    };
+    let mut policies = Policies::new(with(Vec::new())).unwrap();
+    let dynamic = DynamicSpec {
+        fields: vec![Field::RemoteMx],
+        then: block(Some(3), Some(rate(2, 60))),
+        ..DynamicSpec::default()
+    };
+    policies.set_policy(dynamic, "own".into(), T0).unwrap();
+    let mut held = burst(&mut policies, &to("a"), T0);
+    assert_eq!(held.len(), 2);
+    for setup in [vec![of_files()], vec![], vec![of_files(), of_files()], vec![]] {
+        policies.configure(with(setup)).unwrap();
+        let blocked = policies.admit(&to("a"), T0).unwrap_err();
+        assert_eq!(blocked.kind, BlockKind::Rate);
+    }
+    held.extend(burst(&mut policies, &to("a"), at(60)));
+    assert_eq!(held.len(), 3, "the third of three at once");
+    release(&mut policies, held, at(60));
+    assert!(policies.admit(&to("a"), at(60)).is_ok());
+}
+
+#[test]
 fn a_reload_does_not_multiply_conditions_of_policies_with_the_same_fields() {
     let of = || PolicySpec {
         fields: fields(&[Field::RemoteMx]),
