@@ -25,13 +25,16 @@ pub struct RecoveredItem {
 
 /// Yields the live items of the spool.
 ///
-/// An error ends the start (`spool.corrupt: abort`); otherwise a damaged item is reported, kept in
-/// quarantine if so configured, removed from the spool, and skipped. The spool can be used while items
+/// After [`OpenError::Io`] (no descriptors, say) the next call tries the same item again; with
+/// `spool.corrupt: abort` a damaged item is another error, which should end the start. Otherwise it is
+/// reported, kept in quarantine if so configured, removed from the spool, and skipped. The spool can be used while items
 /// are still being yielded; one that is completed meanwhile is not yielded.
 #[derive(Debug)]
 pub struct Recovered {
     shared: Arc<Shared>,
     items: std::vec::IntoIter<(Location, ItemId)>,
+    /// The item that could not be read.
+    again: Option<ItemId>,
     window: Option<Window>,
 }
 
@@ -52,6 +55,7 @@ impl Recovered {
         Self {
             shared,
             items: items.into_iter(),
+            again: None,
             window: None,
         }
     }
@@ -158,13 +162,18 @@ impl Recovered {
         let config = &self.shared.config;
         let corruption = match error {
             ReadError::Corrupt(corruption) => corruption,
-            ReadError::Io { path, source } if source.raw_os_error() == Some(EIO) => Corruption {
-                path,
-                start: 0,
-                end: 0,
-                reason: source.to_string(),
-            },
-            // No descriptors, no memory: nothing is wrong with the item.
+            ReadError::Io { path, source }
+                if source.raw_os_error() == Some(EIO) && config.corrupt != OnCorrupt::Abort =>
+            {
+                Corruption {
+                    path,
+                    start: 0,
+                    end: 0,
+                    reason: source.to_string(),
+                }
+            }
+            // No descriptors, no memory: nothing is wrong with the item. What the disk cannot read now it may
+            // read later.
             ReadError::Io { path, source } => {
                 return Err(OpenError::Io {
                     action: "read",
@@ -212,7 +221,10 @@ impl Iterator for Recovered {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (_, id) = self.items.next()?;
+            let id = match self.again.take() {
+                Some(id) => id,
+                None => self.items.next()?.1,
+            };
             // The record may have been moved since the list was made, or the item completed.
             let Some(entry) = self.shared.index.item(id) else {
                 continue;
@@ -232,6 +244,7 @@ impl Iterator for Recovered {
                 Ok(item) => return Some(Ok(item)),
                 Err(error) => {
                     if let Err(error) = self.damaged(id, error) {
+                        self.again = matches!(error, OpenError::Io { .. }).then_some(id);
                         return Some(Err(error));
                     }
                 }
@@ -240,6 +253,7 @@ impl Iterator for Recovered {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.items.len()))
+        let again = usize::from(self.again.is_some());
+        (0, Some(self.items.len().saturating_add(again)))
     }
 }

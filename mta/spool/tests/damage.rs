@@ -386,3 +386,23 @@ fn a_newer_format_is_refused_by_name_and_left_as_it_is() {
     drop(file);
     assert_eq!(whole(&disk, OnCorrupt::Abort).len() as u64, ITEMS);
 }
+
+#[test]
+fn an_item_that_could_not_be_read_for_want_of_a_descriptor_is_tried_again() {
+    let disk = restarted(&filled(true));
+    let opened = Spool::open_stepped(Arc::new(disk.clone()), config(OnCorrupt::Quarantine));
+    let (_spool, mut recovered, _stepper) = opened.expect("open");
+    let mut found = BTreeMap::new();
+    // Every third call for a descriptor is refused.
+    for turn in 0.. {
+        if turn % 3 == 0 {
+            disk.fail_after(0, Fault::NoDescriptors);
+        }
+        match recovered.next() {
+            Some(Ok(item)) => assert_eq!(found.insert(item.id.queue, ()), None),
+            Some(Err(error)) => assert!(error.to_string().contains("os error 24"), "{error}"),
+            None => break,
+        }
+    }
+    assert_eq!(found.len() as u64, ITEMS);
+}

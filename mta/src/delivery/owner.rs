@@ -13,7 +13,7 @@ use angarium_queue::policy::{self, Policies};
 use angarium_queue::scheduler::{Change, Input, Output, Predelivery, Scheduler, WorkerKey};
 use angarium_queue::text::Interner;
 use angarium_queue::time::Timestamp;
-use angarium_spool::{Recovered, Spool};
+use angarium_spool::{OpenError, Recovered, Spool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::attempt::{Task, Wishes};
@@ -35,6 +35,8 @@ use crate::worker::Effects;
 const BATCH: usize = 256;
 /// Items that are loaded at start before messages are looked at.
 const LOAD: usize = 64;
+/// When loading is tried again that failed.
+const LOAD_AGAIN: Duration = Duration::from_secs(30);
 /// The longest sleep, in case the calendar's clock is set.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -43,6 +45,8 @@ pub(super) struct Owner {
     queue: Queue,
     spool: Spool,
     recovered: Option<Recovered>,
+    /// No item is loaded before: the disk failed.
+    load_at: Monotonic,
     /// For items that are being loaded.
     interner: Interner,
     /// New items for which there is no room; they are on disk.
@@ -112,6 +116,7 @@ impl Owner {
             queue,
             spool: start.spool,
             recovered: Some(start.recovered),
+            load_at: Monotonic::default(),
             interner: Interner::new(),
             overflow: VecDeque::new(),
             arrived: 0,
@@ -200,6 +205,9 @@ impl Owner {
             .map_or(LONGEST, |at| at.since(self.now()).min(LONGEST));
         if let Some((end, _)) = &self.stopping {
             wait = wait.min(end.since(clock.monotonic()));
+        }
+        if self.recovered.is_some() && self.load_at > clock.monotonic() {
+            wait = wait.min(self.load_at.since(clock.monotonic()));
         }
         clock.sleep(wait)
     }
@@ -377,7 +385,8 @@ impl Owner {
     }
 
     fn can_load(&self) -> bool {
-        self.queue.has_room() && (self.recovered.is_some() || !self.overflow.is_empty())
+        let waits = self.recovered.is_some() || !self.overflow.is_empty();
+        waits && self.queue.has_room() && self.effects.clock.monotonic() >= self.load_at
     }
 
     /// Loads a few of the items that wait on disk.
@@ -402,10 +411,18 @@ impl Owner {
                         self.log.line(Severity::Error, "", &line);
                     }
                 },
-                Some(Err(error)) => {
+                Some(Err(error @ OpenError::Corrupt(_))) => {
                     let line = format!("queue: the spool cannot be loaded: {error}");
                     self.log.line(Severity::Error, "", &line);
                     self.recovered = None;
+                }
+                Some(Err(error)) => {
+                    // What is there is not forgotten until the next start.
+                    self.load_at = self.effects.clock.monotonic() + LOAD_AGAIN;
+                    let wait = LOAD_AGAIN.as_secs();
+                    let line =
+                        format!("queue: the spool cannot be loaded, next try in {wait} s: {error}");
+                    self.log.line(Severity::Error, "", &line);
                 }
                 None => self.recovered = None,
             }
