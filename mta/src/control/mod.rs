@@ -41,4 +41,4 @@ mod update;
 mod why;
 
 pub use dispatch::{Admin, Backend, Part, Process};
-pub use server::Server;
+pub use server::{Alone, Server};

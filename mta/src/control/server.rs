@@ -21,7 +21,7 @@ use tokio::task::LocalSet;
 
 use super::dispatch::{Backend, answer};
 use crate::log::{Log, Severity};
-use crate::worker::MakeEffects;
+use crate::worker::{Effects, MakeEffects};
 
 /// Clients at once; a further one is told and let go.
 const CLIENTS: usize = 64;
@@ -58,17 +58,7 @@ impl Server {
             .name("angarium-control".to_owned())
             .spawn(move || {
                 let main = async move {
-                    let effects = make(usize::MAX);
-                    let started = effects.clock.monotonic();
-                    let desk = Rc::new(Desk {
-                        backend,
-                        clock: effects.clock,
-                        random: effects.random,
-                        clients: Cell::new(0),
-                        numbers: Cell::new(0),
-                        started,
-                        log,
-                    });
+                    let desk = Desk::new(backend, make(usize::MAX), log);
                     match bound.adopt() {
                         Ok(listener) => accept(&desk, &listener, stopped).await,
                         Err(error) => desk.complain(&error),
@@ -97,6 +87,23 @@ impl Server {
     }
 }
 
+/// The protocol on the caller's thread and without a socket: for the simulator.
+pub struct Alone(Rc<Desk>);
+
+impl Alone {
+    /// Whom the commands reach, and the outside.
+    #[must_use]
+    pub fn new(backend: Backend, effects: Effects, log: Arc<dyn Log>) -> Alone {
+        Alone(Desk::new(backend, effects, log))
+    }
+
+    /// Serves one client until it goes or breaks the rules.
+    pub fn serve(&self, stream: Box<dyn LocalStream>) -> impl Future<Output = ()> + 'static {
+        let desk = Rc::clone(&self.0);
+        async move { serve(&desk, stream).await }
+    }
+}
+
 /// What connections share.
 pub(super) struct Desk {
     pub backend: Backend,
@@ -111,6 +118,19 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    fn new(backend: Backend, effects: Effects, log: Arc<dyn Log>) -> Rc<Desk> {
+        let started = effects.clock.monotonic();
+        Rc::new(Desk {
+            backend,
+            clock: effects.clock,
+            random: effects.random,
+            clients: Cell::new(0),
+            numbers: Cell::new(0),
+            started,
+            log,
+        })
+    }
+
     fn complain(&self, error: &dyn std::fmt::Display) {
         let line = format!("control socket: {error}");
         self.log.line(Severity::Error, "", &line);
