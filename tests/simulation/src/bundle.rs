@@ -10,6 +10,7 @@ use angarium_effects::dns::TableDns;
 use angarium_effects::{RecordData, RecordType};
 
 use crate::dice::Dice;
+use crate::limits::Limit;
 use crate::plan::{Plan, Planted};
 
 /// Where the machine takes mail.
@@ -24,6 +25,12 @@ pub fn host(number: usize) -> (String, IpAddr) {
     let last = u8::try_from(10 + number).unwrap_or(u8::MAX);
     let address = Ipv4Addr::new(203, 0, 113, last);
     (format!("mx{number}.test"), address.into())
+}
+
+/// The source address of a number.
+pub fn source(number: usize) -> IpAddr {
+    let last = u8::try_from(100 + number).unwrap_or(u8::MAX);
+    Ipv4Addr::new(192, 0, 2, last).into()
 }
 
 /// A domain, of which there is one more than hosts.
@@ -92,27 +99,31 @@ fn files(plan: &Plan) -> Vec<(&'static str, String)> {
     let dice = Dice::new(plan.seed, 3);
     let startup = format!(
         "version: '6.0'
+queues: {{maxmessages: {}}}
 servers:
   - id: default
     listeners: [{{port: {}, address: {}}}]
-spool: {{path: /spool/queue, tmp: /spool/tmp, fsync: {}, corrupt: abort, minfree: {{bytes: 0, inodes: 0}}}}
+spool: {{path: /spool/queue, tmp: /spool/tmp, fsync: {}, corrupt: abort, minfree: {{bytes: {}, inodes: 0}}}}
 ",
+        plan.room,
         MACHINE.port(),
         MACHINE.ip(),
         plan.planted != Planted::NoSync,
+        plan.minfree,
     );
     let mut running = format!(
         "version: '6.0'
 queues: {{concurrency: {{total: {}}}, pooling: {{size: {}}}}}
-servers:
+{}servers:
   - id: default
     hostname: mta.test
     remoteptr: {}
     transport: out
     relay: [198.51.100.0/24]
 ",
-        dice.between(1, 12),
+        plan.total,
         dice.between(0, 4),
+        addresses(plan),
         dice.chance(500),
     );
     let mut files = vec![("config/smtpd.yaml", startup)];
@@ -136,7 +147,7 @@ servers:
       - id: out
         retry: {{count: {}, maxage: {}, jitter: {}, intervals: [{{interval: {}}}, {{interval: {}, notify: {}}}, {{interval: 900}}]}}
         session: {{tls: {{mode: disabled}}}}
-      - id: notices
+{}      - id: notices
         retry: {{count: 100000, intervals: [{{interval: 60}}, {{interval: 300}}]}}
         session: {{tls: {{mode: disabled}}}}
 ",
@@ -146,6 +157,7 @@ servers:
         dice.between(10, 300),
         dice.between(60, 900),
         dice.chance(500),
+        sources(plan, &dice),
     );
     files.push(("config/smtpd-app.yaml", running));
     files.push(("config/smtpd-policy.yaml", policies(plan, &dice)));
@@ -164,58 +176,118 @@ delivery:
     files
 }
 
+fn addresses(plan: &Plan) -> String {
+    let list = (0..plan.sources.len()).map(|number| {
+        let address = source(number);
+        format!("  - {{id: a{number}, address: {address}, hostname: a{number}.mta.test}}\n")
+    });
+    let list: String = list.collect();
+    match list.is_empty() {
+        true => list,
+        false => format!("addresses:\n{list}"),
+    }
+}
+
+fn sources(plan: &Plan, dice: &Dice) -> String {
+    let list: Vec<String> = (0..plan.sources.len())
+        .map(|number| format!("a{number}"))
+        .collect();
+    match list.is_empty() {
+        true => String::new(),
+        false => format!(
+            "        connection: {{sourceip: {{addresses: [{}], random: {}}}}}\n",
+            list.join(", "),
+            dice.chance(500),
+        ),
+    }
+}
+
 fn policies(plan: &Plan, dice: &Dice) -> String {
     let mut text = "version: '6.0'\n".to_owned();
     if plan.fixed_window {
         text.push_str("rate: {algorithm: fixedwindow}\n");
     }
+    let mut list = String::new();
+    let more = u32::from(plan.planted == Planted::WrongLimit);
     let mut conditions = String::new();
     for (number, limit) in plan.hosts.iter().enumerate() {
-        let mut then = Vec::new();
-        let more = u32::from(plan.planted == Planted::WrongLimit);
-        then.extend(
-            limit
-                .concurrency
-                .map(|most| format!("concurrency: {}", most + more)),
-        );
-        then.extend(
-            limit
-                .rate
-                .map(|(count, seconds)| format!("rate: {count}/{seconds}")),
-        );
-        then.extend(
-            limit
-                .interval
-                .map(|seconds| format!("connectinterval: {seconds}")),
-        );
-        if !then.is_empty() {
-            let (name, _) = host(number);
-            let then = then.join(", ");
-            let _ = write!(
-                conditions,
-                "\n      - {{if: {{remotemx: {name}}}, then: {{{then}}}}}"
-            );
-        }
+        conditions.push_str(&condition(
+            &format!("remotemx: {}", host(number).0),
+            limit,
+            more,
+        ));
     }
-    if conditions.is_empty() {
-        return text;
-    }
-    // What a host is counted by beside its name is the same for all deliveries.
+    // What a host is counted by beside its name is the same for all deliveries. What is set at run time joins the
+    // policy that has its very fields.
     let fields = *dice.pick(&[
         "[remotemx]",
         "[remotemx, transportid]",
         "[remotemx, remoteip]",
     ]);
-    let fields = match plan.changes {
-        0 if fields != "[remotemx, transportid]" => fields,
-        // What is set at run time joins the policy that has its very fields.
-        _ => "[remotemx]",
+    let fields = if plan.changes > 0 {
+        "[remotemx]"
+    } else {
+        fields
     };
-    let _ = write!(
-        text,
-        "policies:\n  - fields: {fields}\n    conditions:{conditions}\n"
-    );
+    list.push_str(&policy(fields, &conditions));
+    if let Some((count, limit)) = &plan.group {
+        let names: Vec<String> = (0..*count).map(|number| host(number).0).collect();
+        // Messages of the transport alone go to these hosts.
+        let fields = format!(
+            "[transportid, {{remotemx: {{group: [{}]}}}}]",
+            names.join(", ")
+        );
+        list.push_str(&policy(
+            &fields,
+            &condition("remotemx: '#group'", limit, more),
+        ));
+    }
+    let mut conditions = String::new();
+    for (number, limit) in plan.sources.iter().enumerate() {
+        conditions.push_str(&condition(
+            &format!("localip: {}", source(number)),
+            limit,
+            0,
+        ));
+    }
+    list.push_str(&policy("[localip]", &conditions));
+    if !list.is_empty() {
+        let _ = write!(text, "policies:{list}");
+    }
     text
+}
+
+fn policy(fields: &str, conditions: &str) -> String {
+    match conditions.is_empty() {
+        true => String::new(),
+        false => format!("\n  - fields: {fields}\n    conditions:{conditions}"),
+    }
+}
+
+fn condition(when: &str, limit: &Limit, more: u32) -> String {
+    let mut then = Vec::new();
+    then.extend(
+        limit
+            .concurrency
+            .map(|most| format!("concurrency: {}", most + more)),
+    );
+    then.extend(
+        limit
+            .rate
+            .map(|(count, seconds)| format!("rate: {count}/{seconds}")),
+    );
+    then.extend(
+        limit
+            .interval
+            .map(|seconds| format!("connectinterval: {seconds}")),
+    );
+    match then.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\n      - {{if: {{{when}}}, then: {{{}}}}}",
+            then.join(", ")
+        ),
+    }
 }
 
 const RCPTTO: &str = r#"

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use angarium_effects::Monotonic;
-use angarium_queue::index::State;
-use angarium_queue::item::Item;
-use uuid::Uuid;
 
+use crate::console::Listed;
 use crate::net::Line;
 use crate::trace::Trace;
 
@@ -32,8 +30,12 @@ pub struct Ledger {
     pub nameless: usize,
     /// Items that an operator deleted.
     deleted: BTreeSet<String>,
+    /// Items that an operator had written to files of their own; they may be in the queue too.
+    unloaded: BTreeSet<String>,
     /// When the machine stopped without warning.
     stops: Vec<Monotonic>,
+    /// The machine could not read all that is on its disk, and will try again.
+    blind: bool,
     /// What was found wrong.
     pub wrong: Vec<String>,
 }
@@ -41,7 +43,7 @@ pub struct Ledger {
 /// A recipient of a message that was answered with 250.
 struct Accepted {
     key: u64,
-    transaction: Uuid,
+    transaction: String,
     /// The id of its item.
     item: String,
     recipient: String,
@@ -77,7 +79,9 @@ impl Ledger {
             sent: BTreeSet::new(),
             nameless: 0,
             deleted: BTreeSet::new(),
+            unloaded: BTreeSet::new(),
             stops: Vec::new(),
+            blind: false,
             wrong: Vec::new(),
         }
     }
@@ -85,19 +89,18 @@ impl Ledger {
     /// A sender has read a 250.
     pub fn accept(&mut self, key: u64, reply: &str, null_sender: bool, recipients: &[String]) {
         let id = reply.rsplit(' ').next().unwrap_or_default();
-        let Ok(transaction) = id.parse() else {
-            self.wrong
-                .push(format!("the reply names no transaction: {reply}"));
-            return;
-        };
+        if id.len() != 36 {
+            let text = format!("the reply names no transaction: {reply}");
+            return self.wrong.push(text);
+        }
         self.trace
             .note(format!("accepted k{key} {id} {recipients:?}"));
         // Items count from 1, in the order of the recipients.
         self.accepted
             .extend((1..).zip(recipients).map(|(number, recipient)| Accepted {
                 key,
-                transaction,
-                item: format!("{transaction}:{number}"),
+                transaction: id.to_owned(),
+                item: format!("{id}:{number}"),
                 recipient: recipient.clone(),
                 null_sender,
             }));
@@ -112,7 +115,10 @@ impl Ledger {
         if let Some(last) = deliveries.last() {
             let unheard = last.line.ended.get().is_some() || last.line.left.get().is_some();
             let stopped = self.stops.iter().any(|stop| *stop >= last.at);
-            if !unheard && !stopped {
+            let loaded = self.accepted.iter().any(|of| {
+                of.key == key && of.recipient == recipient && self.unloaded.contains(&of.item)
+            });
+            if !unheard && !stopped && !loaded {
                 self.wrong
                     .push(format!("k{key} was delivered twice to {recipient}"));
             }
@@ -132,6 +138,16 @@ impl Ledger {
         self.deleted.insert(item);
     }
 
+    /// It was not deleted after all.
+    pub fn keep(&mut self, item: &str) {
+        self.deleted.remove(item);
+    }
+
+    /// An operator wishes to have an item in a file of its own.
+    pub fn unload(&mut self, item: String) {
+        self.unloaded.insert(item);
+    }
+
     /// The machine stopped.
     pub fn stop(&mut self, at: Monotonic) {
         self.stops.push(at);
@@ -149,6 +165,8 @@ impl Ledger {
             let arrived = value("result").as_deref() == Some("DELIVERED");
             self.removed.extend(value("id").filter(|_| ends));
             self.sent.extend(value("id").filter(|_| arrived));
+        } else if line.starts_with("queue: the spool cannot be loaded") {
+            self.blind = true;
         } else if line.starts_with("dsn ") {
             let failed = value("action").as_deref() == Some("failed");
             if let (Some(about), Some(id), true) = (value("for"), value("id"), failed) {
@@ -157,31 +175,34 @@ impl Ledger {
         }
     }
 
+    /// Whether the machine has read all that is on its disk; asked after a while it has.
+    pub fn sees_all(&mut self) -> bool {
+        !std::mem::take(&mut self.blind)
+    }
+
     /// Compares with what is in the queue now. Every message must be somewhere.
-    pub fn check(&mut self, listing: &[(Item, State)]) {
-        let mut listed = BTreeMap::<(Uuid, String), String>::new();
-        let mut notices = BTreeSet::new();
-        for (item, _) in listing {
-            let recipient = item.recipient.to_string();
-            let id = item.id.to_string();
-            if item.sender.is_null() {
-                notices.insert(id.clone());
-            }
-            listed.insert((item.id.transaction, recipient), id);
-        }
+    pub fn check(&mut self, listing: &[Listed]) {
+        let listed: BTreeSet<(&str, &str)> = (listing.iter())
+            .map(|item| (item.transaction.as_str(), item.recipient.as_str()))
+            .collect();
+        let notices: BTreeSet<&String> = (listing.iter())
+            .filter(|item| item.null_sender)
+            .map(|item| &item.id)
+            .collect();
         let known: BTreeSet<&String> = self.notices.values().collect();
         // Notifications of which the log says nothing: the machine stopped between their sync and the line.
-        let mut unknown = notices.iter().filter(|id| !known.contains(id)).count();
+        let mut unknown = notices.iter().filter(|id| !known.contains(*id)).count();
         let mut lost = Vec::new();
         for accepted in &self.accepted {
-            let place = (accepted.transaction, accepted.recipient.clone());
-            if listed.contains_key(&place) || self.is_over(accepted) {
-                continue;
-            }
-            let notice = self
+            let place = (accepted.transaction.as_str(), accepted.recipient.as_str());
+            let is_told = self
                 .notice_of(accepted)
                 .is_some_and(|id| notices.contains(id));
-            if notice {
+            if listed.contains(&place)
+                || is_told
+                || self.unloaded.contains(&accepted.item)
+                || self.is_over(accepted)
+            {
                 continue;
             }
             if !accepted.null_sender && unknown > 0 {
@@ -190,7 +211,7 @@ impl Ledger {
             }
             lost.push(format!(
                 "k{} to {} ({}) was answered with 250 and is nowhere",
-                accepted.key, accepted.recipient, accepted.transaction
+                accepted.key, accepted.recipient, accepted.item
             ));
         }
         self.wrong.append(&mut lost);

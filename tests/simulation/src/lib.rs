@@ -25,12 +25,14 @@
 //! | `world` | a run: trouble, then peace |
 //! | `machine` | the product, put together as `app` does it, without threads |
 //! | `net`, `names`, `executor`, `dice` | the virtual surroundings; the disk is [`angarium_effects::disk::SimDisk`] |
+//! | `console`, `operator` | an operator at the control socket |
 //! | `sender`, `sink`, `talk` | those who bring mail and take it |
 //! | `bundle` | configuration and scripts |
 //! | `ledger`, `limits` | what must hold |
 //! | `trace` | what happened |
 
 mod bundle;
+mod console;
 mod dice;
 mod executor;
 mod ledger;
@@ -38,6 +40,7 @@ mod limits;
 mod machine;
 mod names;
 mod net;
+mod operator;
 mod panics;
 mod plan;
 mod sender;

@@ -6,7 +6,7 @@
 //! the host or the moment at which the machine left. The machine must hold its place at least that long, so that no
 //! delay of the network makes a false alarm.
 
-use std::net::IpAddr;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,10 +27,9 @@ pub struct Limit {
     pub suspended: bool,
 }
 
-/// A host with all that was seen there.
+/// A host, a group of hosts, a source address or all together, with what was seen there.
 pub struct Watched {
     pub name: String,
-    pub address: IpAddr,
     /// Rates are counted in fixed windows.
     fixed_window: bool,
     regimes: Vec<(Monotonic, Limit)>,
@@ -44,12 +43,23 @@ pub struct Delivery {
     /// The first one on its connection.
     first: bool,
     line: Rc<Line>,
-    replied: std::cell::Cell<Option<Monotonic>>,
+    replied: Cell<Option<Monotonic>>,
     /// The host has accepted the recipient.
-    counts: std::cell::Cell<bool>,
+    counts: Cell<bool>,
 }
 
 impl Delivery {
+    /// One that began at this moment; `first` on its connection.
+    pub fn new(began: Monotonic, line: &Rc<Line>, first: bool) -> Rc<Delivery> {
+        Rc::new(Delivery {
+            began,
+            first,
+            line: Rc::clone(line),
+            replied: Cell::new(None),
+            counts: Cell::new(false),
+        })
+    }
+
     /// The host has said its last word.
     pub fn end(&self, now: Monotonic) {
         if self.replied.get().is_none() {
@@ -69,10 +79,9 @@ impl Delivery {
 }
 
 impl Watched {
-    pub fn new(name: String, address: IpAddr, fixed_window: bool) -> Watched {
+    pub fn new(name: String, fixed_window: bool) -> Watched {
         Watched {
             name,
-            address,
             fixed_window,
             regimes: Vec::new(),
             deliveries: Vec::new(),
@@ -80,9 +89,16 @@ impl Watched {
         }
     }
 
-    /// Other limits from now on.
-    pub fn change(&mut self, now: Monotonic, limit: Limit) {
+    /// These limits from now on, with nothing counted yet.
+    pub fn begin(&mut self, now: Monotonic, limit: Limit) {
         self.regimes.push((now, limit));
+    }
+
+    /// These limits from now on, if they are others.
+    pub fn change(&mut self, now: Monotonic, limit: Limit) {
+        if self.limit() != limit {
+            self.begin(now, limit);
+        }
     }
 
     /// The limits as they are.
@@ -94,9 +110,13 @@ impl Watched {
     }
 
     /// A connection was made.
-    pub fn connected(&mut self, line: &Rc<Line>) -> Rc<Delivery> {
+    pub fn connected(&mut self, line: &Rc<Line>) {
         self.lines.push(Rc::clone(line));
-        self.begin(line.opened, line, true)
+    }
+
+    /// A delivery has begun that counts here.
+    pub fn began(&mut self, delivery: &Rc<Delivery>) {
+        self.deliveries.push(Rc::clone(delivery));
     }
 
     /// A connection has ended as the host sees it.
@@ -106,23 +126,6 @@ impl Watched {
             .iter()
             .filter(|of| Rc::ptr_eq(&of.line, line));
         here.for_each(|delivery| delivery.end(now));
-    }
-
-    /// Another message comes on the same connection.
-    pub fn again(&mut self, at: Monotonic, line: &Rc<Line>) -> Rc<Delivery> {
-        self.begin(at, line, false)
-    }
-
-    fn begin(&mut self, began: Monotonic, line: &Rc<Line>, first: bool) -> Rc<Delivery> {
-        let delivery = Rc::new(Delivery {
-            began,
-            first,
-            line: Rc::clone(line),
-            replied: std::cell::Cell::new(None),
-            counts: std::cell::Cell::new(false),
-        });
-        self.deliveries.push(Rc::clone(&delivery));
-        delivery
     }
 
     /// All limits that were exceeded, as sentences.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium::app::{PRODUCT, spool_config};
+use angarium::control::{Admin, Alone, Backend, Part, Process};
 use angarium::counts::ScriptCounters;
 use angarium::delivery::service::serve;
 use angarium::delivery::{self, Handle, Live, Start};
@@ -20,7 +21,7 @@ use angarium::server::{Endpoint, Event, Settings, SpoolStore, Store, VirtualServ
 use angarium::settings;
 use angarium::worker::{Effects, Stopper, Worker};
 use angarium_effects::disk::SimDisk;
-use angarium_effects::{Monotonic, VirtualClock};
+use angarium_effects::{LocalFuture, Monotonic, VirtualClock};
 use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{Spool, Stepper};
@@ -52,6 +53,9 @@ pub struct Machine {
     pub life: Life,
     pub stepper: Stepper,
     spool: Spool,
+    services: Services,
+    /// Where operators are heard.
+    pub control: Rc<Alone>,
     /// Set when the queue has stopped in order.
     pub stopped: Rc<Cell<bool>>,
     _stopper: Stopper,
@@ -105,16 +109,7 @@ impl Machine {
             counts: ScriptCounters::default(),
         };
         let running = &bundle.config.running;
-        let sockets: Vec<(IpAddr, u16)> = vec![(MACHINE.ip(), MACHINE.port())];
-        let delivery = delivery::Settings::from_config(running, HOSTNAME, sockets);
-        let live = Arc::new(Live {
-            settings: delivery.map_err(|error| error.to_string())?,
-            hooks: Arc::new(QueueScripts::new(
-                Arc::clone(&bundle.scripts),
-                services.clone(),
-                spool.clone(),
-            )),
-        });
+        let live = live(bundle, &services, &spool)?;
         let start = Start {
             spool: spool.clone(),
             recovered,
@@ -186,6 +181,17 @@ impl Machine {
                 accept(&effects, &*listener, &endpoint, hand_over).await;
             });
         }
+        let backend = Backend {
+            queue: handle.clone(),
+            spool: spool.clone(),
+            pool: HeavyPool::inline(),
+            memory: services.memory.clone(),
+            caches: services.caches.clone(),
+            resolver: None,
+            scripts: services.counts.clone(),
+            admin: Arc::new(Nobody),
+        };
+        let control = Rc::new(Alone::new(backend, effects, log));
         Ok(Machine {
             tasks,
             handle,
@@ -193,9 +199,19 @@ impl Machine {
             life,
             stepper,
             spool,
+            services,
+            control,
             stopped,
             _stopper: stopper,
         })
+    }
+
+    /// What a reload with another bundle gives the queue.
+    ///
+    /// # Errors
+    /// The bundle cannot be used.
+    pub fn live(&self, bundle: &Bundle) -> Result<Arc<Live>, String> {
+        live(bundle, &self.services, &self.spool)
     }
 
     /// Writes what waits and does some of the background's work, as chance has it. Says whether there was any.
@@ -213,6 +229,38 @@ impl Machine {
         self.stepper.run(now);
         drop(last);
     }
+}
+
+/// Reloads come to the queue itself: there is no `App` here.
+struct Nobody;
+
+impl Admin for Nobody {
+    fn reload(&self, _part: Part) -> LocalFuture<'_, Result<(), String>> {
+        Box::pin(async { Err("there are no files".to_owned()) })
+    }
+
+    fn check(&self, _config: &str) -> Result<(), String> {
+        Err("there are no files".to_owned())
+    }
+
+    fn process(&self) -> Process {
+        Process::default()
+    }
+}
+
+/// What the queue works by.
+fn live(bundle: &Bundle, services: &Services, spool: &Spool) -> Result<Arc<Live>, String> {
+    let sockets: Vec<(IpAddr, u16)> = vec![(MACHINE.ip(), MACHINE.port())];
+    let running = &bundle.config.running;
+    let settings = delivery::Settings::from_config(running, HOSTNAME, sockets);
+    let mut settings = settings.map_err(|error| error.to_string())?;
+    let most = bundle.config.startup.queues.maxmessages;
+    settings.limits.messages = usize::try_from(most).unwrap_or(usize::MAX);
+    let scripts = Arc::clone(&bundle.scripts);
+    Ok(Arc::new(Live {
+        settings,
+        hooks: Arc::new(QueueScripts::new(scripts, services.clone(), spool.clone())),
+    }))
 }
 
 /// A planted mistake: every seventh message is stored and not handed to the queue.

@@ -1,6 +1,6 @@
 //! `cargo run --release -p angarium-simulation -- [--seeds N] [--from SEED] [--trace]`: runs many seeds, 10,000 if
-//! nothing else is said. It prints the seeds that fail, each with what did not hold; `--trace` the last lines of their
-//! traces too.
+//! nothing else is said. It prints the seeds that fail, each with what did not hold; with `--trace` all that happened in
+//! them, and in a single seed in any case.
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
 use std::process::ExitCode;
@@ -8,9 +8,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use angarium_simulation::{Plan, run};
-
-/// Lines of a trace that are shown.
-const LINES: usize = 400;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,19 +34,16 @@ fn main() -> ExitCode {
                     let Ok(mut failed) = failed.lock() else {
                         return;
                     };
-                    match result {
-                        Ok(outcome) if show && seeds == 1 => println!("{outcome:?}"),
-                        Ok(_) => {}
-                        Err(failure) => {
-                            *failed += 1;
-                            if show {
-                                let skipped = failure.trace.len().saturating_sub(LINES);
-                                for line in failure.trace.iter().skip(skipped) {
-                                    println!("{line}");
-                                }
-                            }
-                            println!("{failure}");
-                        }
+                    let trace = match &result {
+                        Ok(outcome) => &outcome.trace,
+                        Err(failure) => &failure.trace,
+                    };
+                    if show && (seeds == 1 || result.is_err()) {
+                        trace.iter().for_each(|line| println!("{line}"));
+                    }
+                    if let Err(failure) = &result {
+                        *failed += 1;
+                        println!("{failure}");
                     }
                 }
             });

@@ -52,12 +52,24 @@ pub struct Plan {
     /// Senders, and messages of each.
     pub(crate) senders: u64,
     pub(crate) messages: u64,
+    /// `spool.minfree.bytes`
+    pub(crate) minfree: u64,
     /// Bytes of a segment of the spool.
     pub(crate) segment: u64,
     /// How long there is trouble.
     pub(crate) trouble: Duration,
     /// The hosts, each with its limits.
     pub(crate) hosts: Vec<Limit>,
+    /// `queues.concurrency.total`
+    pub(crate) total: u32,
+    /// Hosts whose names have a counter together, from the first, and their limits.
+    pub(crate) group: Option<(usize, Limit)>,
+    /// Source addresses of the machine, each with its limits; none: it has one without.
+    pub(crate) sources: Vec<Limit>,
+    /// `queues.maxmessages`
+    pub(crate) room: u64,
+    /// How often the configuration is read again, with other limits.
+    pub(crate) reloads: u64,
     /// Connections are kept for further messages.
     pub(crate) pooling: bool,
     /// The window of rates is fixed.
@@ -91,8 +103,15 @@ impl Plan {
         let faults = some(400, 1, 6);
         let changes = some(600, 1, 12);
         let wishes = some(500, 1, 10);
+        // Most have little mail: what goes wrong is easier to see.
+        let busy = dice.chance(150);
         let count = dice.between(1, 4);
         let hosts = (0..count).map(|_| Plan::limit(&dice)).collect();
+        let group = dice.chance(300).then(|| {
+            let limit = Plan::limit(&dice);
+            (dice.between(1, count) as usize, limit)
+        });
+        let sources = (0..some(300, 1, 3)).map(|_| Plan::limit(&dice)).collect();
         Plan {
             seed,
             planted: Planted::None,
@@ -105,11 +124,17 @@ impl Plan {
             changes,
             wishes,
             scripts: dice.chance(700),
-            senders: dice.between(1, 4),
-            messages: dice.between(1, 5),
+            senders: dice.between(1, if busy { 8 } else { 4 }),
+            messages: dice.between(1, if busy { 12 } else { 5 }),
+            minfree: *dice.pick(&[0, 0, 30_000]),
             segment: dice.between(12_000, 80_000),
             trouble: dice.seconds(600, *dice.pick(&[1200, 5000, 9000])),
             hosts,
+            total: dice.between(1, 12) as u32,
+            group,
+            sources,
+            room: some(150, 2, 12),
+            reloads: some(250, 1, 4),
             pooling: dice.chance(600),
             fixed_window: dice.chance(300),
             maxage: *dice.pick(&[1800, 7200, 432_000, 432_000]),
@@ -120,6 +145,18 @@ impl Plan {
     #[must_use]
     pub fn planting(self, planted: Planted) -> Plan {
         Plan { planted, ..self }
+    }
+
+    /// The same run with other limits, as a new configuration has them.
+    pub(crate) fn with_other_limits(&self, dice: &Dice) -> Plan {
+        let other = |limits: &[Limit]| limits.iter().map(|_| Plan::limit(dice)).collect();
+        Plan {
+            hosts: other(&self.hosts),
+            sources: other(&self.sources),
+            group: self.group.map(|(count, _)| (count, Plan::limit(dice))),
+            total: dice.between(1, 12) as u32,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn limit(dice: &Dice) -> Limit {

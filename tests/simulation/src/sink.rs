@@ -1,16 +1,17 @@
 //! The hosts at the other end: they take mail, refuse it, hang, and leave.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use angarium_effects::{Clock, VirtualClock};
+use angarium_effects::{Clock, Monotonic, VirtualClock};
 
 use crate::dice::Dice;
 use crate::ledger::{KEY, Ledger};
 use crate::limits::{Delivery, Watched};
-use crate::net::Stream;
+use crate::net::{Line, Stream};
 use crate::talk::{Gone, Talk};
 use crate::trace::Trace;
 
@@ -19,7 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A host.
 pub struct Sink {
-    pub watched: RefCell<Watched>,
+    pub name: String,
+    pub address: IpAddr,
+    /// What counts every delivery here.
+    pub watched: Vec<Rc<RefCell<Watched>>>,
+    /// What counts those from a source address.
+    pub sources: BTreeMap<IpAddr, Rc<RefCell<Watched>>>,
     pub ledger: Rc<RefCell<Ledger>>,
     pub clock: VirtualClock,
     pub trace: Trace,
@@ -58,13 +64,28 @@ impl Sink {
                 let line = Rc::clone(stream.line());
                 // Whoever goes, goes.
                 let _ = own.session(stream).await;
-                own.watched.borrow().end(&line, own.clock.monotonic());
+                for watched in own.watchers(&line) {
+                    watched.borrow().end(&line, own.clock.monotonic());
+                }
             });
         }
     }
 
-    fn name(&self) -> String {
-        self.watched.borrow().name.clone()
+    fn watchers(&self, line: &Line) -> impl Iterator<Item = &Rc<RefCell<Watched>>> {
+        self.watched.iter().chain(self.sources.get(&line.from.ip()))
+    }
+
+    /// A delivery begins.
+    fn begin(&self, at: Monotonic, line: &Rc<Line>, first: bool) -> Rc<Delivery> {
+        let delivery = Delivery::new(at, line, first);
+        for watched in self.watchers(line) {
+            let mut watched = watched.borrow_mut();
+            if first {
+                watched.connected(line);
+            }
+            watched.began(&delivery);
+        }
+        delivery
     }
 
     /// Whether it does something else in this phase.
@@ -115,8 +136,8 @@ impl Sink {
     async fn session(&self, stream: Stream) -> Result<(), Gone> {
         let line = Rc::clone(stream.line());
         self.trace
-            .note(format!("{} connected from {}", self.name(), line.from));
-        let mut delivery = self.watched.borrow_mut().connected(&line);
+            .note(format!("{} connected from {}", self.name, line.from));
+        let mut delivery = self.begin(line.opened, &line, true);
         let mut talk = Talk::new(stream, &self.clock, PATIENCE);
         let (mut first, mut reset) = (true, None);
         let mut transaction = Transaction::default();
@@ -133,7 +154,7 @@ impl Sink {
             if verb == "MAIL" {
                 if !first {
                     let at = reset.unwrap_or(talk.stream.stamp());
-                    delivery = self.watched.borrow_mut().again(at, &line);
+                    delivery = self.begin(at, &line, false);
                 }
                 first = false;
             }
@@ -221,7 +242,7 @@ impl Sink {
         talk: &mut Talk,
         transaction: &mut Transaction,
         delivery: &Delivery,
-        line: &Rc<crate::net::Line>,
+        line: &Rc<Line>,
     ) -> Result<(), Gone> {
         let done = std::mem::take(transaction);
         if let Some(act) = self.act("EOD") {
@@ -237,7 +258,7 @@ impl Sink {
         talk.say(b"250 taken\r\n").await
     }
 
-    fn take(&self, transaction: &Transaction, line: &Rc<crate::net::Line>) {
+    fn take(&self, transaction: &Transaction, line: &Rc<Line>) {
         let now = self.clock.monotonic();
         let recipient = transaction.recipient.clone().unwrap_or_default();
         let text = String::from_utf8_lossy(&transaction.content).into_owned();
@@ -255,7 +276,7 @@ impl Sink {
                 ledger.nameless += 1;
                 return;
             }
-            let name = self.name();
+            let name = &self.name;
             ledger
                 .wrong
                 .push(format!("{name} was given a message without a key:\n{text}"));
@@ -307,7 +328,6 @@ fn path(command: &str) -> String {
 
 /// Starts a host at its address.
 pub fn start(sink: &Rc<Sink>, net: &crate::net::SimNet, set: &tokio::task::LocalSet) {
-    let address = sink.watched.borrow().address;
-    let incoming = net.serve(SocketAddr::new(address, 25));
+    let incoming = net.serve(SocketAddr::new(sink.address, 25));
     set.spawn_local(Rc::clone(sink).serve(incoming));
 }

@@ -3,28 +3,27 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use angarium_control::proto;
 use angarium_effects::disk::{Fault, Loss, SimDisk};
 use angarium_effects::{Clock, Monotonic, VirtualClock};
-use angarium_queue::gate::Field;
-use angarium_queue::index::State;
-use angarium_queue::matcher::Pattern;
-use angarium_queue::policy::spec::{Block, Limits, SuspendSpec};
-use angarium_queue::policy::{DynamicSpec, DynamicSuspend, rate::Rate};
+use angarium_queue::item::ItemId;
 use angarium_queue::scheduler::Control;
-use angarium_queue::time::Timestamp;
 use tokio::task::LocalSet;
 
-use crate::bundle::{Bundle, HOME_ADDRESS, host, names};
+use crate::bundle::{Bundle, HOME_ADDRESS, host, names, source};
+use crate::console::Console;
 use crate::dice::Dice;
 use crate::executor::Executor;
 use crate::ledger::{Ledger, Totals};
-use crate::limits::Watched;
+use crate::limits::{Limit, Watched};
 use crate::machine::{Machine, Surroundings};
 use crate::names::SimDns;
 use crate::net::{SimNet, Trouble};
+use crate::operator::Operator;
 use crate::plan::{Plan, Planted};
 use crate::sender::{Keys, Sender};
 use crate::sink::{self, Sink};
@@ -48,6 +47,8 @@ pub struct Outcome {
     pub stops: u64,
     /// Virtual time that passed.
     pub passed: Duration,
+    /// All that happened.
+    pub trace: Vec<String>,
 }
 
 /// Something did not hold.
@@ -83,6 +84,7 @@ enum Event {
     Room,
     Change,
     Expire(usize, Change),
+    Reload,
     Wish,
     Look,
     Peace,
@@ -91,7 +93,7 @@ enum Event {
 /// What was set at run time for a host and is in force, by the number of the event that set it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Set {
-    policy: Option<u64>,
+    policy: Option<(u64, Limit)>,
     suspend: Option<u64>,
 }
 
@@ -112,20 +114,103 @@ struct World {
     /// What the next start finds.
     disk: Option<SimDisk>,
     ledger: Rc<RefCell<Ledger>>,
-    hosts: Vec<Rc<Sink>>,
+    watched: Rc<AllWatched>,
     /// Sinks misbehave in so many of 1000 phases.
     sinks: Rc<Cell<u64>>,
     dice: Dice,
     agenda: BTreeMap<(Monotonic, u64), Event>,
     events: u64,
-    /// What is in force of what was set at run time, by host.
-    set: Rc<RefCell<Vec<Set>>>,
     peace: bool,
     /// The queue was empty and all senders had ended at the last look.
     over: Rc<Cell<bool>>,
     senders: Rc<Cell<u64>>,
+    /// Files of messages that operators have taken out.
+    files: Rc<RefCell<Vec<PathBuf>>>,
     stops: u64,
     panics: Rc<Cell<bool>>,
+}
+
+/// Everything that has limits, and what they are.
+struct AllWatched {
+    clock: VirtualClock,
+    hosts: Vec<Rc<RefCell<Watched>>>,
+    group: Rc<RefCell<Watched>>,
+    total: Rc<RefCell<Watched>>,
+    sources: Vec<Rc<RefCell<Watched>>>,
+    /// What is in force of what was set at run time, by host.
+    set: RefCell<Vec<Set>>,
+    /// What the configuration says.
+    plan: RefCell<Plan>,
+}
+
+impl AllWatched {
+    fn new(plan: &Plan, clock: &VirtualClock) -> AllWatched {
+        let watched = |name| Rc::new(RefCell::new(Watched::new(name, plan.fixed_window)));
+        let sources = 0..plan.sources.len();
+        AllWatched {
+            clock: clock.clone(),
+            hosts: (0..plan.hosts.len())
+                .map(|number| watched(host(number).0))
+                .collect(),
+            group: watched("the group".to_owned()),
+            total: watched("all hosts".to_owned()),
+            sources: sources
+                .map(|number| watched(source(number).to_string()))
+                .collect(),
+            set: RefCell::new(vec![Set::default(); plan.hosts.len()]),
+            plan: RefCell::new(plan.clone()),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Rc<RefCell<Watched>>> {
+        let together = [&self.group, &self.total];
+        self.hosts.iter().chain(together).chain(&self.sources)
+    }
+
+    /// The limits as they are now, in the order of `all`.
+    fn limits(&self) -> Vec<Limit> {
+        let plan = self.plan.borrow();
+        let set = self.set.borrow();
+        let hosts = plan.hosts.iter().zip(&*set).map(|(own, set)| {
+            let over = set.policy.map(|(_, limit)| limit).unwrap_or_default();
+            Limit {
+                concurrency: over.concurrency.or(own.concurrency),
+                rate: over.rate.or(own.rate),
+                interval: over.interval.or(own.interval),
+                suspended: set.suspend.is_some(),
+            }
+        });
+        let total = Limit {
+            concurrency: Some(plan.total),
+            ..Limit::default()
+        };
+        let group = plan.group.map(|(_, limit)| limit).unwrap_or_default();
+        hosts
+            .chain([group, total])
+            .chain(plan.sources.iter().copied())
+            .collect()
+    }
+
+    /// The machine has started.
+    fn begin(&self) {
+        self.set.borrow_mut().fill(Set::default());
+        for (watched, limit) in self.all().zip(self.limits()) {
+            watched.borrow_mut().begin(self.clock.monotonic(), limit);
+        }
+    }
+
+    /// Something has changed.
+    fn change(&self) {
+        for (watched, limit) in self.all().zip(self.limits()) {
+            watched.borrow_mut().change(self.clock.monotonic(), limit);
+        }
+    }
+
+    fn check(&self) -> Vec<String> {
+        self.all()
+            .flat_map(|watched| watched.borrow().check())
+            .collect()
+    }
 }
 
 /// Runs a plan.
@@ -152,6 +237,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Box<Failure>> {
             totals,
             stops,
             passed,
+            trace: trace.all(),
         }),
         Err(wrong) => {
             for line in &wrong {
@@ -173,12 +259,22 @@ impl World {
         let ledger = Rc::new(RefCell::new(Ledger::new(trace)));
         let sinks = Rc::new(Cell::new(plan.sinks));
         let tasks = LocalSet::new();
-        let mut hosts = Vec::new();
+        let watched = Rc::new(AllWatched::new(plan, &clock));
+        let grouped = plan.group.map_or(0, |(count, _)| count);
         let places = (0..plan.hosts.len()).map(host);
         let home = ("home-mx.test".to_owned(), HOME_ADDRESS);
         for (number, (name, address)) in places.chain([home]).enumerate() {
             let sink = Rc::new(Sink {
-                watched: RefCell::new(Watched::new(name, address, plan.fixed_window)),
+                watched: (watched.hosts.get(number).into_iter())
+                    .chain((number < grouped).then_some(&watched.group))
+                    .chain([&watched.total])
+                    .cloned()
+                    .collect(),
+                sources: (watched.sources.iter().enumerate())
+                    .map(|(number, watched)| (source(number), Rc::clone(watched)))
+                    .collect(),
+                name,
+                address,
                 ledger: Rc::clone(&ledger),
                 clock: clock.clone(),
                 trace: trace.clone(),
@@ -188,7 +284,6 @@ impl World {
                 faults: plan.faults > 0,
             });
             sink::start(&sink, &net, &tasks);
-            hosts.push(sink);
         }
         let keys = Rc::new(Keys::default());
         let senders = Rc::new(Cell::new(plan.senders));
@@ -216,7 +311,6 @@ impl World {
         if plan.planted == Planted::LyingDisk {
             disk.lie(true, true);
         }
-        let count = hosts.len();
         let mut world = World {
             plan: plan.clone(),
             bundle: Bundle::new(plan)?,
@@ -231,15 +325,15 @@ impl World {
             machine: None,
             disk: Some(disk),
             ledger,
-            hosts,
+            watched,
             sinks,
             dice: dice(13),
             agenda: BTreeMap::new(),
             events: 0,
-            set: Rc::new(RefCell::new(vec![Set::default(); count])),
             peace: false,
             over: Rc::default(),
             senders,
+            files: Rc::default(),
             stops: 0,
             panics: crate::panics::watch(),
         };
@@ -268,6 +362,9 @@ impl World {
         }
         for _ in 0..plan.changes {
             self.at(some_time(), Event::Change);
+        }
+        for _ in 0..plan.reloads {
+            self.at(some_time(), Event::Reload);
         }
         for _ in 0..plan.wishes {
             self.at(some_time(), Event::Wish);
@@ -445,6 +542,7 @@ impl World {
             }
             Event::Change => self.change(),
             Event::Expire(host, change) => self.expire(host, change),
+            Event::Reload => self.reload().map_err(|error| vec![error])?,
             Event::Wish => self.wish(),
             Event::Look => self.look()?,
             Event::Peace => self.make_peace(),
@@ -460,6 +558,13 @@ impl World {
             // In the middle of what a start does, perhaps.
             disk.crash_after(self.dice.below(60));
         }
+        let fails = !self.peace && self.plan.faults > 0 && self.dice.chance(150);
+        if fails {
+            let fault = *self
+                .dice
+                .pick(&[Fault::Io, Fault::NoSpace, Fault::NoDescriptors]);
+            disk.fail_after(self.dice.below(60), fault);
+        }
         let started = Machine::start(
             &self.plan,
             &self.bundle,
@@ -467,18 +572,19 @@ impl World {
             disk.clone(),
             &self.dice,
         );
-        let now = self.now();
         match started {
             Ok(machine) => {
                 self.note("the machine starts");
                 self.machine = Some(machine);
-                for (number, sink) in self.hosts.iter().enumerate() {
-                    let limit = self.plan.hosts.get(number).copied().unwrap_or_default();
-                    sink.watched.borrow_mut().change(now, limit);
-                }
-                self.set.borrow_mut().fill(Set::default());
+                self.watched.begin();
             }
             Err(_) if disk.has_crashed() => self.power_off(&disk),
+            Err(error) if fails => {
+                self.note(format!("the machine does not start: {error}"));
+                disk.clear_faults();
+                self.disk = Some(disk);
+                self.at(Duration::from_secs(5), Event::Start);
+            }
             Err(error) => return Err(vec![format!("the machine does not start: {error}")]),
         }
         Ok(())
@@ -540,110 +646,70 @@ impl World {
         let dice = self.dice.clone();
         let number = dice.below(self.plan.hosts.len() as u64) as usize;
         let (name, _) = host(number);
-        let Ok(pattern) = Pattern::parse(Field::RemoteMx, &name) else {
-            return;
-        };
-        let when = vec![(Field::RemoteMx, vec![pattern])];
-        let handle = machine.handle.clone();
-        let sink = Rc::clone(&self.hosts[number]);
-        let (clock, trace) = (self.around.clock.clone(), self.around.trace.clone());
-        let set = Rc::clone(&self.set);
+        let mut console = Console::new(&machine.control, &machine.tasks);
+        let (watched, trace) = (Rc::clone(&self.watched), self.around.trace.clone());
         self.events += 1;
         let mark = self.events;
-        let ttl = dice.seconds(10, 900);
+        let ttl = Duration::from_secs(dice.between(10, 900));
+        let (policy, suspend) = (format!("p{number}"), format!("s{number}"));
         match dice.below(6) {
             0..3 => {
                 let limit = Plan::limit(&dice);
-                let most = Limits {
-                    concurrency: limit.concurrency,
-                    rate: limit.rate.map(|(count, seconds)| Rate {
-                        count,
-                        interval: Duration::from_secs(seconds),
-                    }),
-                    connect_interval: limit.interval.map(Duration::from_secs),
-                };
-                let spec = DynamicSpec {
-                    id: Some(format!("p{number}").as_str().into()),
-                    fields: vec![Field::RemoteMx],
-                    when,
-                    then: Block {
-                        limits: most,
-                        ..Block::default()
-                    },
-                    ttl: Some(ttl),
-                    update: true,
-                    kind: None,
-                };
-                let own = self.plan.hosts[number];
+                let wanted = policy_request(policy, &name, limit, ttl);
                 self.at(ttl, Event::Expire(number, Change::Policy(mark)));
                 self.tasks.spawn_local(async move {
-                    let stored = handle.set_policy(spec).await;
+                    let stored: Result<proto::PolicyConditionAddResponse, _> =
+                        console.ask(b'w', &wanted).await;
                     trace.note(format!(
                         "policy of {name}: {limit:?} for {ttl:?}: {stored:?}"
                     ));
                     if stored.is_ok() {
-                        set.borrow_mut()[number].policy = Some(mark);
-                        let mut watched = sink.watched.borrow_mut();
-                        let suspended = watched.limit().suspended;
-                        let now = crate::limits::Limit {
-                            concurrency: limit.concurrency.or(own.concurrency),
-                            rate: limit.rate.or(own.rate),
-                            interval: limit.interval.or(own.interval),
-                            suspended,
-                        };
-                        watched.change(clock.monotonic(), now);
+                        watched.set.borrow_mut()[number].policy = Some((mark, limit));
+                        watched.change();
                     }
                 });
             }
             3 => {
-                let own = self.plan.hosts[number];
+                let wanted = proto::PolicyConditionDeleteRequest { id: policy };
                 self.tasks.spawn_local(async move {
-                    let id = format!("p{number}").as_str().into();
-                    let found = handle.delete_policy(id).await;
+                    let found: Result<proto::PolicyConditionDeleteResponse, _> =
+                        console.ask(b'x', &wanted).await;
                     trace.note(format!("no policy of {name}: {found:?}"));
-                    if found == Ok(true) {
-                        set.borrow_mut()[number].policy = None;
-                        let mut watched = sink.watched.borrow_mut();
-                        let suspended = watched.limit().suspended;
-                        let now = crate::limits::Limit { suspended, ..own };
-                        watched.change(clock.monotonic(), now);
+                    if found.is_ok_and(|found| found.affected > 0) {
+                        watched.set.borrow_mut()[number].policy = None;
+                        watched.change();
                     }
                 });
             }
             4 => {
-                let suspend = DynamicSuspend {
-                    id: Some(format!("s{number}").as_str().into()),
-                    spec: SuspendSpec {
-                        when,
-                        ..SuspendSpec::default()
-                    },
-                    ttl: Some(ttl),
-                    update: true,
+                let wanted = proto::SuspendAddRequest {
+                    id: suspend,
+                    remotemx: Some(proto::StringValue {
+                        value: name.clone(),
+                    }),
+                    ttl: ttl.as_secs_f64(),
+                    ..proto::SuspendAddRequest::default()
                 };
                 self.at(ttl, Event::Expire(number, Change::Suspend(mark)));
                 self.tasks.spawn_local(async move {
-                    let stored = handle.set_suspend(suspend).await;
+                    let stored: Result<proto::SuspendAddResponse, _> =
+                        console.ask(b't', &wanted).await;
                     trace.note(format!("suspend of {name} for {ttl:?}: {stored:?}"));
                     if stored.is_ok() {
-                        set.borrow_mut()[number].suspend = Some(mark);
-                        let mut watched = sink.watched.borrow_mut();
-                        let mut now = watched.limit();
-                        now.suspended = true;
-                        watched.change(clock.monotonic(), now);
+                        watched.set.borrow_mut()[number].suspend = Some(mark);
+                        watched.change();
                     }
                 });
             }
             _ => {
+                let wanted = proto::SuspendDeleteRequest { id: suspend };
                 self.tasks.spawn_local(async move {
-                    let id = format!("s{number}").as_str().into();
-                    let found = handle.delete_suspend(id).await;
+                    let found: Result<proto::SuspendDeleteResponse, _> =
+                        console.ask(b'u', &wanted).await;
                     trace.note(format!("no suspend of {name}: {found:?}"));
-                    if found == Ok(true) {
-                        set.borrow_mut()[number].suspend = None;
-                        let mut watched = sink.watched.borrow_mut();
-                        let mut now = watched.limit();
-                        now.suspended = false;
-                        watched.change(clock.monotonic(), now);
+                    if found.is_ok_and(|found| found.affected > 0) {
+                        watched.set.borrow_mut()[number].suspend = None;
+                        watched.change();
                     }
                 });
             }
@@ -652,122 +718,118 @@ impl World {
 
     /// What was set at run time ends by itself, unless it was set anew or lifted meanwhile.
     fn expire(&mut self, number: usize, change: Change) {
-        let now = self.now();
-        let mut set = self.set.borrow_mut();
-        let mut watched = self.hosts[number].watched.borrow_mut();
-        let mut limit = watched.limit();
-        match change {
-            Change::Policy(mark) if set[number].policy == Some(mark) => {
-                set[number].policy = None;
-                let suspended = limit.suspended;
-                limit = crate::limits::Limit {
-                    suspended,
-                    ..self.plan.hosts[number]
-                };
+        {
+            let set = &mut self.watched.set.borrow_mut()[number];
+            match change {
+                Change::Policy(mark) if set.policy.is_some_and(|(of, _)| of == mark) => {
+                    set.policy = None;
+                }
+                Change::Suspend(mark) if set.suspend == Some(mark) => set.suspend = None,
+                _ => return,
             }
-            Change::Suspend(mark) if set[number].suspend == Some(mark) => {
-                set[number].suspend = None;
-                limit.suspended = false;
-            }
-            _ => return,
         }
-        watched.change(now, limit);
+        self.watched.change();
     }
 
-    /// An operator touches some message.
+    /// The configuration is read again and has other limits.
+    fn reload(&mut self) -> Result<(), String> {
+        let plan = self.plan.with_other_limits(&self.dice);
+        let bundle = Bundle::new(&plan)?;
+        if let Some(machine) = &self.machine {
+            let (handle, live) = (machine.handle.clone(), machine.live(&bundle)?);
+            self.note("the configuration is read again");
+            let (watched, after) = (Rc::clone(&self.watched), plan.clone());
+            machine.tasks.spawn_local(async move {
+                handle.configure(live).await;
+                watched.plan.replace(after);
+                watched.change();
+            });
+        } else {
+            self.watched.plan.replace(plan.clone());
+        }
+        // The next start reads it too.
+        self.bundle = bundle;
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// An operator at the console.
+    fn operator(&self, machine: &Machine) -> Operator {
+        Operator {
+            console: Console::new(&machine.control, &machine.tasks),
+            disk: machine.disk.clone(),
+            dice: self.dice.fork(),
+            ledger: Rc::clone(&self.ledger),
+            trace: self.around.trace.clone(),
+            files: Rc::clone(&self.files),
+        }
+    }
+
     fn wish(&mut self) {
-        let Some(machine) = &self.machine else {
-            return;
-        };
-        let (handle, dice) = (machine.handle.clone(), self.dice.fork());
-        let (trace, ledger) = (self.around.trace.clone(), Rc::clone(&self.ledger));
-        let now = unix(&self.around.clock);
-        self.tasks.spawn_local(async move {
-            let Ok(items) = handle.items(|item, _| !item.sender.is_null()).await else {
-                return;
-            };
-            if items.is_empty() {
-                return;
-            }
-            let (item, _) = dice.pick(&items);
-            let action = match dice.below(12) {
-                0..4 => Control::Hold,
-                4..6 => Control::Release,
-                6..8 => Control::Retry,
-                8 => Control::Defer(now.after(dice.seconds(1, 2000))),
-                9 => Control::Freeze,
-                10 => Control::Bounce {
-                    status: None,
-                    diagnostic: None,
-                },
-                _ => Control::Delete,
-            };
-            let deletes = action == Control::Delete;
-            let said = format!("{action:?}");
-            let result = handle.control(item.id, action).await;
-            trace.note(format!("operator: {said} {}: {result:?}", item.id));
-            if deletes && result.is_ok() {
-                ledger.borrow_mut().delete(item.id.to_string());
-            }
-        });
+        if let Some(machine) = &self.machine {
+            self.tasks.spawn_local(self.operator(machine).wish());
+        }
     }
 
     /// Compares the queue with what is known.
     fn look(&mut self) -> Result<(), Vec<String>> {
         self.at(LOOK, Event::Look);
         self.around.net.sweep();
-        let mut wrong = Vec::new();
-        for sink in &self.hosts {
-            wrong.extend(sink.watched.borrow().check());
-        }
+        let wrong = self.watched.check();
         if !wrong.is_empty() {
             return Err(wrong);
         }
         let Some(machine) = &self.machine else {
             return Ok(());
         };
-        let handle = machine.handle.clone();
+        let mut console = Console::new(&machine.control, &machine.tasks);
         let (trace, ledger) = (self.around.trace.clone(), Rc::clone(&self.ledger));
-        let quiet = self.peace && self.senders.get() == 0;
+        let quiet = self.peace && self.senders.get() == 0 && self.files.borrow().is_empty();
         let (over, peace) = (Rc::clone(&self.over), self.peace);
+        let (limited, dice) = (self.plan.room > 0, self.dice.fork());
+        let handle = machine.handle.clone();
+        if peace {
+            self.tasks.spawn_local(self.operator(machine).load_all());
+        }
         self.tasks.spawn_local(async move {
-            let looked = async {
-                let findings = handle.audit().await?;
-                let items = handle.items(|_, _| true).await?;
-                Ok::<_, angarium::delivery::Stopped>((findings, items))
-            };
-            let Ok((findings, items)) = looked.await else {
+            let (Ok(findings), Ok(items)) = (console.audit().await, console.list().await) else {
                 return;
+            };
+            let why = match dice.below(items.len() as u64 + 1) as usize {
+                place if place < items.len() => console.why(&items[place].id).await,
+                _ => Ok(()),
             };
             trace.note(format!("look: {} messages", items.len()));
             let mut ledger = ledger.borrow_mut();
+            ledger.wrong.extend(why.err());
             for finding in findings {
                 // What is under way, or cannot be written at present, may be older: it is listed, as it should be.
-                let waits = !matches!(finding.state, State::Sending | State::Unknown);
-                if finding.what.contains("older") && !(waits && peace) {
+                let works = matches!(finding.state.as_str(), "SENDING" | "UNKNOWN");
+                if finding.text.contains("older") && (works || !peace) {
                     continue;
                 }
-                let text = format!("{} in {:?} {}", finding.id, finding.state, finding.what);
-                ledger.wrong.push(text);
+                ledger.wrong.push(format!("audit: {finding:?}"));
             }
             for line in trace.take_logged() {
                 ledger.log(&line);
             }
-            ledger.check(&items);
+            // What has no room in the queue is on disk, and in no listing until there is some.
+            let sees_all = ledger.sees_all();
+            if sees_all && !limited {
+                ledger.check(&items);
+            }
             if !peace {
                 return;
             }
-            over.set(quiet && items.is_empty());
-            for (item, state) in &items {
-                let action = match state {
-                    State::Hold => Control::Release,
-                    State::Update => Control::Thaw,
-                    _ => continue,
+            over.set(quiet && sees_all && items.is_empty());
+            for item in items.iter().filter(|item| item.frozen) {
+                let Ok(id) = item.id.parse::<ItemId>() else {
+                    continue;
                 };
                 let handle = handle.clone();
-                let id = item.id;
                 tokio::task::spawn_local(async move {
-                    let _ = handle.control(id, action).await;
+                    // From HOLD and from UPDATE.
+                    let _ = handle.control(id, Control::Release).await;
                 });
             }
         });
@@ -789,10 +851,7 @@ impl World {
 
     /// Everything has ended: how?
     fn verdict(&mut self) -> Result<(), Vec<String>> {
-        let mut wrong = Vec::new();
-        for sink in &self.hosts {
-            wrong.extend(sink.watched.borrow().check());
-        }
+        let mut wrong = self.watched.check();
         let open = self.ledger.borrow().open();
         wrong.extend(
             open.into_iter()
@@ -808,6 +867,37 @@ impl World {
     }
 }
 
-fn unix(clock: &VirtualClock) -> Timestamp {
-    Timestamp::from_micros(u64::try_from(clock.unix().as_micros()).unwrap_or(u64::MAX))
+/// The request that sets limits of a host for a time.
+fn policy_request(
+    id: String,
+    host: &str,
+    limit: Limit,
+    ttl: Duration,
+) -> proto::PolicyConditionAddRequest {
+    proto::PolicyConditionAddRequest {
+        id,
+        fields: Some(proto::Fields {
+            remotemx: true,
+            ..proto::Fields::default()
+        }),
+        r#if: Some(proto::PolicyIf {
+            remotemx: Some(proto::StringValue {
+                value: host.to_owned(),
+            }),
+            ..proto::PolicyIf::default()
+        }),
+        then: Some(proto::PolicyThen {
+            concurrency: limit.concurrency.map(u64::from),
+            rate: limit.rate.map(|(count, seconds)| proto::PolicyRate {
+                count: u64::from(count),
+                interval: seconds as f64,
+            }),
+            connectinterval: limit.interval.map(|seconds| proto::DoubleValue {
+                value: seconds as f64,
+            }),
+            ..proto::PolicyThen::default()
+        }),
+        ttl: ttl.as_secs_f64(),
+        ..proto::PolicyConditionAddRequest::default()
+    }
 }
