@@ -312,6 +312,36 @@ impl Instance {
         found.quick_equal(name).then(|| change(value))
     }
 
+    /// Adds the property `name` with a number where it was found last time, as an object gets its properties one by
+    /// one; false when it is not the next one, or `caller` may not write it.
+    pub(crate) fn add_known(
+        &self,
+        name: &Str,
+        caller: Caller<'_>,
+        hints: &Hints,
+        number: f64,
+    ) -> bool {
+        let cell = hints.of(self.class);
+        let hint = cell.get();
+        let known = hint.class == self.class + 1 && caller.unit.same(&self.unit);
+        let guarded = hint.member.private || hint.member.readonly;
+        let usable = !guarded || caller.class == Some(self.class);
+        let mut properties = self.properties.borrow_mut();
+        let next = properties.entries.len();
+        if !(known && usable && hint.member.method.is_none())
+            || usize::from(hint.slot) != next
+            || next >= MANY
+            || properties.entries.iter().any(|(own, _)| own == name)
+        {
+            return false;
+        }
+        let at = properties.add(name, cell);
+        if let Some((_, value)) = properties.entries.get_mut(at) {
+            *value = Value::Number(number);
+        }
+        true
+    }
+
     /// The value of a property, or a function bound to the object; none when there is neither.
     #[inline]
     pub(crate) fn get(

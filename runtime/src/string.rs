@@ -216,6 +216,25 @@ impl Str {
         }
     }
 
+    /// The string with its bytes changed by `change`; in place when this is the only holder of its buffer.
+    #[must_use]
+    pub fn map(mut self, change: impl FnOnce(&mut [u8])) -> Str {
+        if let Str::Heap(buffer) = &mut self
+            && let Some(StrBuf { hash, bytes }) = Rc::get_mut(buffer)
+        {
+            hash.set(0);
+            change(bytes);
+            return self;
+        }
+        let mut bytes = SmallVec::<[u8; HELD]>::from_slice(self.as_bytes());
+        change(&mut bytes);
+        if bytes.spilled() {
+            Str::Heap(Rc::new(StrBuf::new(bytes)))
+        } else {
+            Str::new(&bytes)
+        }
+    }
+
     /// The text with invalid UTF-8 replaced, for messages that people read.
     #[must_use]
     pub fn to_text(&self) -> std::borrow::Cow<'_, str> {

@@ -353,9 +353,7 @@ fn mapped<const UPPER: bool>(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
         return Err(Throw::pieces(large::mapped(string, change)));
     }
     cx.reserve(string.len())?;
-    let mut bytes = string.into_vec();
-    change(&mut bytes);
-    Ok(bytes.into())
+    Ok(Value::String(string.map(change)))
 }
 
 fn str_slice(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {

@@ -23,7 +23,7 @@ use crate::value::Value;
 use crate::vm::execution::Exit;
 use crate::vm::fiber::{Consumer, Fiber, Frame, FrameKind, MAX_DEPTH, Running, Tick};
 use crate::vm::ops::{array, element};
-use crate::vm::registers::{copy, put, set, take, wipe};
+use crate::vm::registers::{copy, put, set, shift, take, wipe};
 use crate::vm::unit::{Member, UnitRef};
 
 /// What is called.
@@ -243,8 +243,7 @@ impl Fiber {
         let window = self.stack.get_mut(base..base + state.registers.len());
         let window = window.unwrap_or_default();
         for (slot, value) in window.iter_mut().zip(&mut state.registers) {
-            // Nothing is to be dropped above the running window.
-            std::mem::swap(slot, value);
+            shift(value, slot);
         }
         let pc = state.pc;
         drop(state);
@@ -402,7 +401,7 @@ impl Fiber {
         let window = self.stack.get_mut(base..base + state.registers.len());
         let window = window.unwrap_or_default();
         for (slot, value) in window.iter_mut().zip(&mut state.registers) {
-            std::mem::swap(slot, value);
+            shift(slot, value);
         }
     }
 

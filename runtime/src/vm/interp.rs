@@ -308,6 +308,14 @@ impl Fiber {
                                 }
                             }
                         }
+                        Op::PeekCell => {
+                            if let Ok([to, from]) = regs.get_disjoint_mut([r(instr.a), r(instr.b)])
+                                && !matches!(from, Value::Cell(_))
+                            {
+                                copy(to, from);
+                                continue 'op;
+                            }
+                        }
                         Op::StoreCell | Op::MoveCell => {
                             if let (Value::Cell(cell), Value::Number(number)) =
                                 (&regs[r(instr.a)], &regs[r(instr.b)])
@@ -659,6 +667,24 @@ impl Fiber {
                             {
                                 let first = base + r(instr.a);
                                 enter!(instr.d, callee, first, first, r(instr.b));
+                                continue 'op;
+                            }
+                        }
+                        Op::NewObject => {
+                            if self.quantum > 1
+                                && self.frames.len() < MAX_DEPTH
+                                && let Some(class) = unit.classes.get(instr.d as usize)
+                                && let callee = &protos[class.constructor as usize]
+                                && callee.takes(r(instr.b))
+                                && callee.this
+                            {
+                                let object = Instance::object(&unit, instr.d);
+                                self.note(&object);
+                                // Noting it may have dropped others, but no register has moved.
+                                regs = window(&mut self.stack, base);
+                                set(&mut regs[r(instr.a)], Value::Object(object));
+                                let first = base + r(instr.a);
+                                enter!(class.constructor, callee, first, first, r(instr.b) + 1);
                                 continue 'op;
                             }
                         }

@@ -136,6 +136,19 @@ pub(super) fn take(slot: &mut Value) -> Value {
     std::mem::replace(slot, Value::Undefined)
 }
 
+/// Moves a value to where there is none. Numbers go by their parts, as in [`take`].
+#[inline]
+pub(super) fn shift(from: &mut Value, to: &mut Value) {
+    match *from {
+        Value::Undefined if matches!(to, Value::Undefined) => {}
+        Value::Number(number) if is_plain(to) => {
+            put_plain(from, Value::Undefined);
+            put_plain(to, Value::Number(number));
+        }
+        _ => std::mem::swap(from, to),
+    }
+}
+
 /// Whether dropping the value does nothing.
 #[inline]
 pub(super) fn is_plain(value: &Value) -> bool {

@@ -214,7 +214,10 @@ pub(super) fn property(
         }
         true
     });
-    written.unwrap_or(false)
+    match written {
+        Some(done) => done,
+        None => instr.op == Op::SetPath && instance.add_known(text, caller, hints, number),
+    }
 }
 
 /// a[key] := value
