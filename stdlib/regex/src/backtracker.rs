@@ -245,9 +245,27 @@ impl Compiled {
         pattern: &PatternText,
         modifiers: Modifiers,
     ) -> Result<Compiled, pcre2::Error> {
-        // Without machine code: the limits of PCRE2's own interpreter are exact, and no page of the
-        // process has to be both writable and executable.
+        Compiled::with(text, pattern, modifiers, false)
+    }
+
+    /// As [`Compiled::new`], as machine code where the system allows it: for patterns that are known to be harmless, since
+    /// machine code counts steps in its own way. Its stack is 32 KiB.
+    pub(crate) fn quick(
+        text: &str,
+        pattern: &PatternText,
+        modifiers: Modifiers,
+    ) -> Result<Compiled, pcre2::Error> {
+        Compiled::with(text, pattern, modifiers, true)
+    }
+
+    fn with(
+        text: &str,
+        pattern: &PatternText,
+        modifiers: Modifiers,
+        machine_code: bool,
+    ) -> Result<Compiled, pcre2::Error> {
         let regex = RegexBuilder::new()
+            .jit_if_available(machine_code)
             .caseless(modifiers.has(b'i'))
             .multi_line(modifiers.has(b'm'))
             .dotall(modifiers.has(b's'))

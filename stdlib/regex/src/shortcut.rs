@@ -1,7 +1,7 @@
-//! Groups of regular patterns in short subjects, by PCRE2 where it takes few steps.
+//! Places of regular patterns in short subjects, by PCRE2 where it takes few steps.
 //!
-//! Where a match lies the automata say quickest; where its groups lie takes them several times as long if the pattern
-//! is not "one-pass". PCRE2 reads a simple repeat in one go. It is given so few steps that giving up costs next to
+//! Whether there is a match the automata say quickest; where its groups lie takes them several times as long if the
+//! pattern is not "one-pass". PCRE2 reads a simple repeat in one go. It is given so few steps that giving up costs next to
 //! nothing, and a pattern that needed more once is left to the automata for good.
 
 use std::sync::OnceLock;
@@ -42,7 +42,7 @@ impl Shortcut {
         captures: &mut Captures,
         groups: usize,
     ) -> Option<Outcome> {
-        if groups < 2 || subject.len() > SUBJECT || self.closed.load(Ordering::Relaxed) {
+        if subject.len() > SUBJECT || self.closed.load(Ordering::Relaxed) {
             return None;
         }
         if self.compiled.get().is_none() && self.searches.fetch_add(1, Ordering::Relaxed) < FIRST {
@@ -50,7 +50,7 @@ impl Shortcut {
         }
         let compiled = self.compiled.get_or_init(|| {
             let text = PatternText::new(pattern, modifiers).ok()?;
-            Compiled::new(&text.limited(LIMITS), &text, modifiers).ok()
+            Compiled::quick(&text.limited(LIMITS), &text, modifiers).ok()
         });
         captures.reset(groups);
         let outcome = match compiled {
