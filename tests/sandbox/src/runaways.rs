@@ -317,6 +317,21 @@ pub const RUNAWAYS: &[Runaway] = &[
         &[FUEL],
         "$s = str_repeat(\"1\", 10000000); forever $n = number($s);",
     ),
+    runaway(
+        "differences of a long list",
+        &[FUEL],
+        "$a = array_range(0, 100000); $b = [[1], ...$a]; forever { $b - $a; $a - 7; }",
+    ),
+    runaway(
+        "arguments by the hundred thousand",
+        &[FUEL],
+        "function f(...$l) { return $l[0]; } $a = array_range(0, 100000); forever f(...$a);",
+    ),
+    runaway(
+        "a long list sorted without end",
+        &[FUEL],
+        "$a = array_range(0, 100000); forever array_sort(function ($x, $y) { return $x > $y; }, $a);",
+    ),
     // Callbacks that lie, throw, change what is sorted.
     runaway(
         "a sort whose callback always says yes",
@@ -406,6 +421,11 @@ pub const RUNAWAYS: &[Runaway] = &[
         "$m = Map(\"string\", \"any\"); $m->set(\"a\", 1); for ($i = 0; $i < 60; $i += 1) { $n = Map(\"string\", \"any\"); $n->set(\"a\", $m); $n->set(\"b\", $m); $m = $n; } memory_store(\"m\", $m);",
     ),
     runaway(
+        "a long Map walked and spread again and again",
+        &[FUEL, MEMORY],
+        "$m = Map(\"string\", \"any\"); for ($i = 0; $i < 50000; $i += 1) $m->set(\"k\".$i, $i); forever { foreach ($m as $k => $v) { break; } $a = [...$m]; }",
+    ),
+    runaway(
         "Maps in Maps without end",
         &[MEMORY, FUEL],
         "$m = Map(\"string\", \"any\"); forever { $n = Map(\"string\", \"any\"); $n->set(\"a\", $m); $m = $n; }",
@@ -445,6 +465,11 @@ pub const RUNAWAYS: &[Runaway] = &[
         "a cached function that needs itself",
         &[DEPTH],
         "function f($x) { return cache [] f($x); } f(1);",
+    ),
+    runaway(
+        "a barrier whose variable is large",
+        &[FUEL],
+        "forever { barrier \"b\" => $v { $v = array_range(0, 100000); } }",
     ),
     runaway(
         "barriers in barriers",
