@@ -266,7 +266,8 @@ impl Item {
         item.senderparams = pairs(senderparams, tag::SENDER_PARAM)?;
         item.recipientparams = pairs(recipientparams, tag::RECIPIENT_PARAM)?;
         item.metadata = pairs(metadata, tag::METADATA)?;
-        item.share(interner);
+        // The other strings were shared as they were read.
+        item.share_metadata(interner);
         Ok(item)
     }
 }

@@ -20,6 +20,7 @@
 //! Every item that waits outside a running task also has an expiry, unless its transport sets none
 //! (HOLD only).
 
+use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
@@ -210,10 +211,9 @@ impl Index {
 
     /// `insert`: a new item, in UNKNOWN. None if there is one with its id.
     pub fn insert(&mut self, item: Box<Item>) -> Option<Slot> {
-        if self.by_id.contains_key(&item.id) {
+        let Vacant(name) = self.by_id.entry(item.id) else {
             return None;
-        }
-        let id = item.id;
+        };
         count_quotas(&mut self.quotas, &item, 1);
         let entry = Entry {
             item,
@@ -223,7 +223,7 @@ impl Index {
             since: self.now,
         };
         let slot = Slot(u32::try_from(self.entries.insert(entry)).ok()?);
-        self.by_id.insert(id, slot);
+        name.insert(slot);
         self.counts[State::Unknown as usize] += 1;
         Some(slot)
     }

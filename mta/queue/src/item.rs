@@ -362,6 +362,14 @@ impl Item {
         self.quotas
             .iter_mut()
             .for_each(|quota| interner.share(quota));
+        self.share_metadata(interner);
+    }
+
+    /// The same for metadata alone.
+    pub(crate) fn share_metadata(&mut self, interner: &mut Interner) {
+        if self.metadata.is_empty() {
+            return;
+        }
         let shared = self.metadata.iter().map(|(name, value)| {
             let value = match value.len() <= SHARED_VALUE {
                 true => interner.text(value.as_bytes()),

@@ -40,7 +40,11 @@ impl Text {
 
     /// The text, with each byte sequence that is not UTF-8 replaced by U+FFFD.
     pub fn to_str(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.as_bytes())
+        // Nearly all are UTF-8, which is quicker to check as a whole.
+        match std::str::from_utf8(self.as_bytes()) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(self.as_bytes()),
+        }
     }
 
     /// A copy with ASCII letters in lower case; shares the buffer if nothing changes.

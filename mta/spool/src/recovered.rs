@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{Event, OnCorrupt};
 use crate::error::{Corruption, OpenError, ReadError};
 use crate::id::{BodyRef, ItemId};
-use crate::index::{ItemEntry, Location};
+use crate::index::Location;
 use crate::payload::Payload;
 use crate::quarantine;
 use crate::record::{self, Kind};
@@ -34,7 +34,7 @@ pub struct Recovered {
     shared: Arc<Shared>,
     items: std::vec::IntoIter<(Location, ItemId)>,
     /// The item that could not be read.
-    again: Option<ItemId>,
+    again: Option<(Location, ItemId)>,
     window: Option<Window>,
 }
 
@@ -114,8 +114,8 @@ impl Recovered {
         }
     }
 
-    fn item(&mut self, id: ItemId, entry: &ItemEntry) -> Result<RecoveredItem, ReadError> {
-        let Some(segment) = self.shared.index.segment(entry.location.segment) else {
+    fn item(&mut self, id: ItemId, location: Location) -> Result<RecoveredItem, ReadError> {
+        let Some(segment) = self.shared.index.segment(location.segment) else {
             let path = self.shared.config.log();
             return Err(ReadError::Corrupt(Corruption {
                 path,
@@ -124,7 +124,7 @@ impl Recovered {
                 reason: "the segment is gone".into(),
             }));
         };
-        let payload = self.read(&segment, entry.location)?;
+        let payload = self.read(&segment, location)?;
         match Payload::decode(Kind::Item, &payload) {
             Some(Payload::Item {
                 id: found,
@@ -147,11 +147,8 @@ impl Recovered {
             }
             _ => Err(ReadError::Corrupt(Corruption {
                 path: segment.path.clone(),
-                start: entry.location.offset(),
-                end: entry
-                    .location
-                    .offset()
-                    .saturating_add(entry.location.size()),
+                start: location.offset(),
+                end: location.offset().saturating_add(location.size()),
                 reason: "another item is there".to_owned(),
             })),
         }
@@ -221,30 +218,28 @@ impl Iterator for Recovered {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let id = match self.again.take() {
-                Some(id) => id,
-                None => self.items.next()?.1,
+            let (mut location, id) = match self.again.take() {
+                Some(again) => again,
+                None => self.items.next()?,
             };
             // The record may have been moved since the list was made, or the item completed.
-            let Some(entry) = self.shared.index.item(id) else {
-                continue;
+            let result = loop {
+                let result = self.item(id, location);
+                match self.shared.index.item(id) {
+                    None => break None,
+                    Some(entry) if entry.location == location => break Some(result),
+                    Some(entry) => location = entry.location,
+                }
             };
-            let result = self.item(id, &entry);
-            let moved = self
-                .shared
-                .index
-                .item(id)
-                .is_none_or(|now| now.location != entry.location);
-            let result = match (result, self.shared.index.item(id)) {
-                (Err(_), Some(now)) if moved => self.item(id, &now),
-                (Err(_), None) => continue,
-                (result, _) => result,
+            let Some(result) = result else {
+                continue;
             };
             match result {
                 Ok(item) => return Some(Ok(item)),
                 Err(error) => {
                     if let Err(error) = self.damaged(id, error) {
-                        self.again = matches!(error, OpenError::Io { .. }).then_some(id);
+                        let again = matches!(error, OpenError::Io { .. });
+                        self.again = again.then_some((location, id));
                         return Some(Err(error));
                     }
                 }

@@ -522,8 +522,14 @@ impl<'a> Start<'a> {
             );
         }
         index.reserve(self.items.len(), self.bodies.len());
-        let mut order = Vec::with_capacity(self.items.len());
-        for (id, entry) in self.items {
+        // In the order of the log, in which they are read and handed over next: entries that are used one after
+        // the other then lie together.
+        let mut items: Vec<(ItemId, ItemEntry)> = self.items.into_iter().collect();
+        items.sort_unstable_by_key(|(id, ItemEntry { location, .. })| {
+            (location.segment, location.offset(), *id)
+        });
+        let mut order = Vec::with_capacity(items.len());
+        for (id, entry) in items {
             order.push((entry.location, id));
             index.born(entry.location);
             for (position, body) in entry.bodies.iter().enumerate() {
@@ -548,7 +554,6 @@ impl<'a> Start<'a> {
             }
             index.set_item(id, entry);
         }
-        order.sort_unstable_by_key(|(location, id)| (location.segment, location.offset(), *id));
         (index, order)
     }
 

@@ -11,7 +11,6 @@ use angarium_queue::item::{Item, ItemId};
 use angarium_queue::outcome::{Action, Cause, Verdict};
 use angarium_queue::policy::{self, Policies};
 use angarium_queue::scheduler::{Change, Input, Output, Predelivery, Scheduler, WorkerKey};
-use angarium_queue::text::Interner;
 use angarium_queue::time::Timestamp;
 use angarium_spool::{OpenError, Recovered, Spool};
 use tokio::sync::{mpsc, oneshot};
@@ -47,8 +46,6 @@ pub(super) struct Owner {
     recovered: Option<Recovered>,
     /// No item is loaded before: the disk failed.
     load_at: Monotonic,
-    /// For items that are being loaded.
-    interner: Interner,
     /// New items for which there is no room; they are on disk.
     overflow: VecDeque<Box<Item>>,
     /// Items that came since it was last said how many there are.
@@ -117,7 +114,6 @@ impl Owner {
             spool: start.spool,
             recovered: Some(start.recovered),
             load_at: Monotonic::default(),
-            interner: Interner::new(),
             overflow: VecDeque::new(),
             arrived: 0,
             core: Arc::new(core),
@@ -403,7 +399,7 @@ impl Owner {
                 return;
             };
             match recovered.next() {
-                Some(Ok(found)) => match Item::decode(&found.blob, &mut self.interner) {
+                Some(Ok(found)) => match Item::decode(&found.blob, self.queue.interner()) {
                     Ok(item) => self.input(Input::Loaded(Box::new(item))),
                     Err(error) => {
                         // It stays in the spool, for a version that can read it.

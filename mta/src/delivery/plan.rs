@@ -42,11 +42,7 @@ impl ClientPlan {
         // The settings were checked when they were read.
         let by_destination = destination.tls.mode.and_then(|mode| tls_mode(mode).ok());
         tls.mode = script.tls.or(by_destination).unwrap_or(tls.mode);
-        tls.sni = match &script.tls_sni {
-            None => tls.sni,
-            Some(name) if name.is_empty() => Sni::Host,
-            Some(name) => Sni::Name(name.clone()),
-        };
+        tls.sni = script.tls_sni.clone().unwrap_or(tls.sni);
         if let Some(protocols) = &script.tls_protocols
             && let Ok(protocols) = protocols.parse()
         {

@@ -23,6 +23,7 @@ use angarium_smtp::client::{Credentials, State, Timeouts};
 use rustls::RootCertStore;
 
 use super::attempt::Wishes;
+pub use crate::hooks::queue::Sni;
 use crate::hooks::queue::TlsMode;
 use crate::tls::Versions;
 
@@ -105,18 +106,6 @@ pub struct TlsSettings {
     pub verify_names: Vec<String>,
     /// The system's certificate authorities are trusted.
     pub default_ca: bool,
-}
-
-/// The name that the peer is told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Sni {
-    /// None.
-    #[default]
-    Off,
-    /// That of the host connected to.
-    Host,
-    /// This one.
-    Name(String),
 }
 
 impl Default for TlsSettings {

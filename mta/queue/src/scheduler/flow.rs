@@ -129,7 +129,10 @@ impl<G: Gate> Scheduler<G> {
         if !self.has_room() {
             return Err(InputError::Full(self.index.len()));
         }
-        item.share(&mut self.interner);
+        if new {
+            // What is loaded was decoded with the strings that are shared.
+            item.share(&mut self.interner);
+        }
         if item.hold {
             let since = item.received;
             item.held_since.get_or_insert(since);

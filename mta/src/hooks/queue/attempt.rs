@@ -44,8 +44,8 @@ pub struct Client {
     pub recipientparams: Option<Pairs>,
     /// `tls`
     pub tls: Option<TlsMode>,
-    /// `tls_sni`: a name, or the empty string for the host connected to.
-    pub tls_sni: Option<String>,
+    /// `tls_sni`
+    pub tls_sni: Option<Sni>,
     /// `tls_verify_host`
     pub tls_verify_host: Option<bool>,
     /// `tls_verify_name`
@@ -66,6 +66,18 @@ pub struct Client {
     pub pooling_transactions: Option<u64>,
     /// `pooling.evictable`
     pub pooling_evictable: Option<bool>,
+}
+
+/// The name that the peer is told in the handshake (RFC 6066).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sni {
+    /// None.
+    #[default]
+    Off,
+    /// That of the host connected to.
+    Host,
+    /// This one.
+    Name(String),
 }
 
 /// How the client uses TLS.
@@ -330,9 +342,14 @@ pub(super) fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try,
         None => None,
     };
     client.tls_sni = match reader.get("tls_sni") {
-        None | Some(Value::Boolean(false)) => None,
-        Some(Value::Boolean(true)) => Some(String::new()),
-        Some(name) => Some(to_str(&name).to_text().into_owned()),
+        None => None,
+        // Said by the script, it counts more than what the transport says.
+        Some(Value::Boolean(false)) => Some(Sni::Off),
+        Some(Value::Boolean(true)) => Some(Sni::Host),
+        Some(name) => Some(match to_str(&name).to_text().into_owned() {
+            name if name.is_empty() => Sni::Off,
+            name => Sni::Name(name),
+        }),
     };
     client.tls_verify_host = reader.boolean("tls_verify_host");
     client.tls_verify_name = strings("tls_verify_name")?;
@@ -384,9 +401,18 @@ pub(super) fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try,
         let pooling = Reader::new("Try", &pooling);
         client.pooling = pooling.boolean("enabled");
         client.pooling_timeout = pooling.seconds("timeout")?;
-        client.pooling_transactions = pooling
-            .get("transactions")
-            .map(|number| to_number(&number) as u64);
+        client.pooling_transactions = match pooling.get("transactions") {
+            None => None,
+            Some(number) => {
+                let number = to_number(&number);
+                if !(number.fract() == 0.0 && (0.0..=1e15).contains(&number)) {
+                    return Err(
+                        reader.refuse("pooling.transactions", "expected a whole number, 0 or more")
+                    );
+                }
+                Some(number as u64)
+            }
+        };
         client.pooling_evictable = pooling.boolean("evictable");
     }
     Ok(attempt)
@@ -446,4 +472,41 @@ fn source(
         source.helo = Some(Text::from(helo));
     }
     Ok(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hooks::variables::Map;
+
+    fn read(options: Map) -> Result<Client, Throw> {
+        read_try(&options.into(), None).map(|read| read.client)
+    }
+
+    #[test]
+    fn an_sni_of_false_is_said_and_not_left_out() {
+        let of = |value: Value| read(Map::default().with("tls_sni", value)).unwrap().tls_sni;
+        assert_eq!(read(Map::default()).unwrap().tls_sni, None);
+        assert_eq!(of(Value::Boolean(false)), Some(Sni::Off));
+        assert_eq!(of(Value::Boolean(true)), Some(Sni::Host));
+        assert_eq!(of(Value::from("")), Some(Sni::Off));
+        assert_eq!(
+            of(Value::from("mx.test")),
+            Some(Sni::Name("mx.test".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_number_of_transactions_is_whole_and_not_negative() {
+        let of = |number: f64| {
+            let pooling = Map::default().with("transactions", number);
+            let read = read(Map::default().with("pooling", pooling));
+            read.map(|client| client.pooling_transactions)
+        };
+        assert_eq!(of(0.0).unwrap(), Some(0));
+        assert_eq!(of(100.0).unwrap(), Some(100));
+        for wrong in [-1.0, 0.5, f64::NAN, f64::INFINITY] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 }
