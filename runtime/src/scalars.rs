@@ -85,3 +85,38 @@ impl Scalars {
         Ok(self.numbers.make_ready(cx)? && self.strings.make_ready(cx)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Array;
+
+    #[test]
+    fn scalars_are_told_apart_by_strict_equality() {
+        let mut scalars = Scalars::default();
+        let values = || {
+            [
+                Value::None,
+                Value::from(false),
+                Value::from(true),
+                Value::from(0.0),
+                Value::from(1.0),
+                Value::from("1"),
+                Value::from(""),
+                Value::from("a text that is too long to be in place"),
+            ]
+        };
+        for value in values() {
+            assert_eq!(scalars.has(&value), Some(false), "{value:?}");
+            assert_eq!(scalars.add(&value), Some(true), "{value:?}");
+        }
+        for value in values() {
+            assert_eq!(scalars.add(&value), Some(false), "{value:?}");
+        }
+        assert_eq!(scalars.has(&Value::from(-0.0)), Some(true));
+        for _ in 0..2 {
+            assert_eq!(scalars.add(&Value::from(f64::NAN)), Some(true));
+        }
+        assert_eq!(scalars.add(&Value::from(Array::new())), None);
+    }
+}

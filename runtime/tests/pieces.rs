@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use angarium_effects::VirtualClock;
 use angarium_runtime::convert::dump;
-use angarium_runtime::{Execution, Limits, Suspend};
+use angarium_runtime::{Ended, Execution, Limits, Suspend};
 
 /// Most fuel of a slice: what it is granted, and a piece.
 const MOST: u64 = 8192 + 16384;
@@ -120,4 +120,29 @@ fn large_work_is_right_and_comes_in_pieces() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_text_of_what_nobody_caught_is_cut_off_and_written_in_pieces() {
+    let text = "$a = [12345] * 30000; throw [$a, $a, $a, $a];";
+    let (unit, _) = support::unit(text, &HashMap::new()).unwrap();
+    let lines = Rc::new(support::Lines::default());
+    let host = support::host(&lines, &VirtualClock::new(Duration::from_secs(1)));
+    let mut execution = Execution::new(&unit, host, Vec::new(), LIMITS);
+    let (mut slices, mut idle) = (0, 0);
+    let uncaught = loop {
+        let before = execution.fuel_used();
+        match execution.run() {
+            Suspend::Ended(Ended::Uncaught(uncaught)) => break uncaught,
+            Suspend::Yield => {
+                slices += 1;
+                idle += u32::from(execution.fuel_used() == before);
+            }
+            _ => panic!("it throws"),
+        }
+    };
+    assert_eq!(uncaught.text.len(), (1 << 20) + "…".len());
+    assert!(uncaught.text.starts_with(b"[0=>[0=>12345,1=>12345,"));
+    // The script is over: slices that burn nothing are those in which the text was written.
+    assert!(idle >= 4, "{idle} of {slices} slices");
 }

@@ -21,7 +21,6 @@ fn within(limit: Duration, what: &str, run: impl FnOnce()) {
     let begin = std::time::Instant::now();
     run();
     let took = begin.elapsed();
-    println!("{what} took {took:?}");
     assert!(took < limit, "{what} took {took:?}");
 }
 
