@@ -294,6 +294,10 @@ ops! {
     /// a := whether b(path d) was there, which is removed
     UnsetPath "abp",
 
+    /// a := b(path), and the c instructions behind, which would find it step by step, are left out; nothing when it is
+    /// not there, or not in arrays alone
+    GetPath "ab%p",
+
     // ---- Arrays ------------------------------------------------------------------------------
     /// a := an empty array with room for d entries
     NewArray "ad",

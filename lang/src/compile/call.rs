@@ -7,8 +7,8 @@ use angarium_syntax::ast::{
 
 use crate::Span;
 use crate::builtins::Builtin;
-use crate::bytecode::{Const, Op};
-use crate::compile::code::int;
+use crate::bytecode::{Const, Op, Step};
+use crate::compile::code::{Place, int};
 use crate::compile::effects::writes_variables;
 use crate::compile::expr::Operand;
 use crate::compile::{Compiler, Named, arity_message};
@@ -93,6 +93,7 @@ impl Compiler<'_> {
                 self.in_register(operand)
             }
         };
+        let shortened = self.shorten_path(base, links, dst, current);
         let mut at = 0;
         while let Some(link) = links.get(at) {
             let last = at + 1 == links.len();
@@ -132,7 +133,53 @@ impl Compiler<'_> {
             };
             self.emit(op, dst, current, 0, 0);
         }
+        if let Some(start) = shortened {
+            let skipped = self.f.proto.code.len() - start - 1;
+            if let Some(short) = self.f.proto.code.get_mut(start) {
+                short.c = u8::try_from(skipped).unwrap_or(0);
+            }
+        }
         self.reset(entry);
+    }
+
+    /// Begins to read an element of an element with one instruction, if the keys are constants and variables; the
+    /// instructions that find it step by step are to follow.
+    fn shorten_path(&mut self, base: &Expr, links: &[Link], dst: u8, current: u8) -> Option<usize> {
+        const MOST: usize = 8;
+        let ExprKind::Variable(_) = base.kind else {
+            return None;
+        };
+        if self.plain || self.is_temp(current) || !(2..=MOST).contains(&links.len()) {
+            return None;
+        }
+        let keys: Vec<&Expr> = links
+            .iter()
+            .map(|link| match &link.kind {
+                LinkKind::Index(key) => Some(key),
+                _ => None,
+            })
+            .collect::<Option<_>>()?;
+        let mut steps = Vec::new();
+        for key in keys {
+            steps.push(match &key.kind {
+                ExprKind::Variable(name) => {
+                    let index = self.f.variable(name)?;
+                    match self.f.place(index) {
+                        Place::Register(register) if self.f.is_defined(index) => {
+                            Step::Key(register)
+                        }
+                        _ => return None,
+                    }
+                }
+                _ => {
+                    let key = self.known(key)?;
+                    Step::Const(self.constant(key))
+                }
+            });
+        }
+        let path = self.path(steps);
+        self.at(links.first()?.span);
+        Some(self.emit(Op::GetPath, dst, current, 0, path))
     }
 
     /// Lets the call of a built-in that was just emitted write its result to dst.
@@ -466,7 +513,7 @@ impl Compiler<'_> {
             return None;
         }
         let index = self.f.variable(name)?;
-        let super::code::Place::Register(register) = self.f.place(index) else {
+        let Place::Register(register) = self.f.place(index) else {
             return None;
         };
         let mut direct = 0;

@@ -539,6 +539,14 @@ impl Fiber {
                                 }
                             }
                         }
+                        Op::GetPath => {
+                            if let Some(steps) = proto.paths.get(instr.d as usize)
+                                && short::get_path(regs, *instr, steps, &constants)
+                            {
+                                pc += r(instr.c);
+                            }
+                            continue 'op;
+                        }
                         Op::SetIndexK | Op::MoveIndexK => {
                             if short::set_index(regs, *instr, &constants) {
                                 continue 'op;

@@ -115,6 +115,58 @@ fn place<'r>(
     }
 }
 
+/// What an operator makes of two numbers: the four that scripts mostly use.
+#[inline]
+fn combine(op: Option<PathOp>, old: f64, by: f64) -> Option<f64> {
+    match op? {
+        PathOp::Add => Some(old + by),
+        PathOp::Sub => Some(old - by),
+        PathOp::Mul => Some(old * by),
+        PathOp::Div => Some(old / by),
+        _ => None,
+    }
+}
+
+/// a := b(path), if all of it is there.
+#[inline(never)]
+pub(super) fn get_path(
+    regs: &mut Registers,
+    instr: Instr,
+    steps: &[Step],
+    constants: &[Value],
+) -> bool {
+    let mut found = &regs[r(instr.b)];
+    for step in steps {
+        let Value::Array(array) = found else {
+            return false;
+        };
+        let ArrayRef::Local(array) = &**array else {
+            return false;
+        };
+        let key = match step {
+            Step::Const(key) => constants.get(*key as usize),
+            Step::Key(key) => regs.get(r(*key)),
+            _ => None,
+        };
+        let next = match key {
+            Some(Value::Number(at)) => array.get_index(*at as i64),
+            Some(key) => KeyRef::cast(key).and_then(|key| array.find(key)),
+            None => None,
+        };
+        let Some(next) = next else {
+            return false;
+        };
+        found = next;
+    }
+    if let Value::Number(number) = *found {
+        put(&mut regs[r(instr.a)], number);
+    } else {
+        let value = found.clone();
+        set(&mut regs[r(instr.a)], value);
+    }
+    true
+}
+
 /// a(path) := a(path) op b for numbers.
 #[inline(never)]
 pub(super) fn update(
@@ -126,17 +178,24 @@ pub(super) fn update(
     let Value::Number(by) = regs[r(instr.b)] else {
         return false;
     };
+    let op = PathOp::ALL.get(r(instr.c)).copied();
+    if let (Value::Cell(cell), []) = (&regs[r(instr.a)], steps) {
+        let old = match *cell.borrow() {
+            Value::Number(old) => old,
+            _ => return false,
+        };
+        return combine(op, old, by).is_some_and(|new| cell.put(new));
+    }
     let Some(Value::Number(number)) = place(regs, instr.a, steps, constants) else {
         return false;
     };
-    match PathOp::ALL.get(r(instr.c)) {
-        Some(PathOp::Add) => *number += by,
-        Some(PathOp::Sub) => *number -= by,
-        Some(PathOp::Mul) => *number *= by,
-        Some(PathOp::Div) => *number /= by,
-        _ => return false,
+    match combine(op, *number, by) {
+        Some(new) => {
+            *number = new;
+            true
+        }
+        None => false,
     }
-    true
 }
 
 /// a(path) := b
@@ -193,7 +252,7 @@ pub(super) fn property(
     let (Some(instance), Value::Number(number)) = (Instance::of(object), &regs[r(instr.b)]) else {
         return false;
     };
-    let (number, op) = (*number, PathOp::ALL.get(r(instr.c)));
+    let (number, op) = (*number, PathOp::ALL.get(r(instr.c)).copied());
     let written = instance.with_known(text, caller, hints, |slot| {
         if instr.op == Op::SetPath {
             if let Value::Number(old) = slot {
@@ -205,14 +264,13 @@ pub(super) fn property(
         let Value::Number(old) = slot else {
             return false;
         };
-        match op {
-            Some(PathOp::Add) => *old += number,
-            Some(PathOp::Sub) => *old -= number,
-            Some(PathOp::Mul) => *old *= number,
-            Some(PathOp::Div) => *old /= number,
-            _ => return false,
+        match combine(op, *old, number) {
+            Some(new) => {
+                *old = new;
+                true
+            }
+            None => false,
         }
-        true
     });
     match written {
         Some(done) => done,

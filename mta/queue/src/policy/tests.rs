@@ -528,7 +528,12 @@ fn a_condition_keeps_its_counters_when_a_reload_brings_or_takes_the_policy_of_it
     policies.set_policy(dynamic, "own".into(), T0).unwrap();
     let mut held = burst(&mut policies, &to("a"), T0);
     assert_eq!(held.len(), 2);
-    for setup in [vec![of_files()], vec![], vec![of_files(), of_files()], vec![]] {
+    for setup in [
+        vec![of_files()],
+        vec![],
+        vec![of_files(), of_files()],
+        vec![],
+    ] {
         policies.configure(with(setup)).unwrap();
         let blocked = policies.admit(&to("a"), T0).unwrap_err();
         assert_eq!(blocked.kind, BlockKind::Rate);

@@ -211,6 +211,8 @@ impl Fiber {
             | Op::InitProperty => self.step_element(instr, here),
 
             Op::SetPath | Op::Update => self.step_path(instr, here),
+            // The instructions behind it do the same.
+            Op::GetPath => Ok(Next::Go),
 
             Op::Spread | Op::SpreadArgs | Op::Iterate => self.step_iteration(instr, here),
             Op::Next | Op::NextPair => self.step_next(instr, here),
