@@ -103,6 +103,10 @@ fn same(a: &Value, b: &Value) -> bool {
         (Value::Number(a), Value::Number(b)) => a.to_bits() == b.to_bits(),
         (Value::Boolean(a), Value::Boolean(b)) => a == b,
         (Value::None | Value::Undefined, Value::None | Value::Undefined) => true,
+        (Value::Function(a), Value::Function(b)) => Rc::ptr_eq(a, b),
+        (Value::Object(a), Value::Object(b)) => Rc::ptr_eq(a, b),
+        (Value::Resource(a), Value::Resource(b)) => Rc::ptr_eq(a, b),
+        (Value::Cell(a), Value::Cell(b)) => Rc::ptr_eq(a, b),
         _ => false,
     }
 }
