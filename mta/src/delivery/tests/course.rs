@@ -135,6 +135,8 @@ fn an_operator_holds_releases_and_removes() {
         let first = rig.submit("b@to.test", MESSAGE, Change::None).await;
         let second = rig.submit("c@to.test", MESSAGE, Change::None).await;
         rig.deliveries(2).await;
+        // The lines come before the changes are written; until then the queue is busy with the messages.
+        rig.idle().await;
         rig.handle
             .control(first, Control::Hold)
             .await
