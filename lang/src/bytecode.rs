@@ -299,7 +299,7 @@ ops! {
     GetPath "ab%p",
 
     // ---- Arrays ------------------------------------------------------------------------------
-    /// a := an empty array with room for d entries
+    /// a := an empty array with room for d entries; with b = 1 these will have keys of their own
     NewArray "ad",
     /// a := the list of the c values b, b+1 …; these become undefined
     List "ab%",

@@ -300,6 +300,19 @@ impl Array {
         Array::from_list(Vec::with_capacity(capacity))
     }
 
+    /// An empty array with room for `capacity` entries with keys of their own.
+    pub(crate) fn keyed_with_capacity(capacity: usize) -> Array {
+        let mut array = Array {
+            form: Form::Hash {
+                dict: Dict::with_capacity(capacity),
+                next: 0,
+            },
+            charged: 0,
+        };
+        array.recharge();
+        array
+    }
+
     /// An empty array whose entries have keys of their own.
     pub(crate) fn keyed() -> Array {
         let mut array = Array::new();

@@ -32,6 +32,14 @@ fn hash(key: KeyRef<'_>) -> u64 {
 }
 
 impl Dict {
+    /// An empty one with room for `capacity` entries.
+    pub fn with_capacity(capacity: usize) -> Dict {
+        Dict {
+            entries: Vec::with_capacity(capacity),
+            ..Dict::default()
+        }
+    }
+
     /// The entries of a list.
     pub fn from_list(values: Vec<Value>) -> Dict {
         let mut entries = Vec::with_capacity(values.capacity().max(4));

@@ -387,7 +387,7 @@ fn str_slice(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     Ok(Value::bytes(&string[start as usize..end as usize]))
 }
 
-fn strip(cx: &mut Cx<'_>, args: Args<'_>, left: bool, right: bool) -> Outcome {
+fn strip(cx: &mut Cx<'_>, mut args: Args<'_>, left: bool, right: bool) -> Outcome {
     let string = args.bytes(0);
     cx.charge(string.len() / 64);
     let (start, end) = if args.has(1) {
@@ -401,7 +401,7 @@ fn strip(cx: &mut Cx<'_>, args: Args<'_>, left: bool, right: bool) -> Outcome {
         ends(string, left, right, white)
     };
     Ok(if start == 0 && end == string.len() {
-        args.get(0).clone()
+        args.take(0)
     } else if end - start > LARGE_BYTES {
         cx.fits(end - start)?;
         return Err(Throw::pieces(large::slice(text(&args, 0), start, end)));

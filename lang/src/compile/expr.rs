@@ -285,7 +285,10 @@ impl Compiler<'_> {
                 continue;
             }
             if !started {
-                self.emit(Op::NewArray, dst, 0, 0, elements.len().min(1 << 16) as u32);
+                let keyed = matches!(elements.first(), Some(Element::Pair(pair))
+                    if matches!(self.known(&pair.key), Some(Const::Str(_))));
+                let count = elements.len().min(1 << 16) as u32;
+                self.emit(Op::NewArray, dst, u8::from(keyed), 0, count);
                 started = true;
                 continue;
             }

@@ -127,7 +127,9 @@ impl Fiber {
             }
             Op::NewArray => {
                 // Few entries are mostly to have keys of their own: then room for a list is not needed.
-                let array = if instr.d <= 8 {
+                let array = if instr.b == 1 {
+                    Array::keyed_with_capacity(instr.d as usize)
+                } else if instr.d <= 8 {
                     Array::new()
                 } else {
                     Array::with_capacity(instr.d as usize)
