@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use angarium_lang::builtins::{Builtin, Builtins, Signature};
 
 use crate::data::DataFormats;
+use crate::map_set::Quick;
 use crate::native::{ClassDecl, ClassId, ContextDecl, FnDecl, Imp, Native, NativeFn};
 use crate::object::Object;
 
@@ -167,10 +168,15 @@ impl Library {
     fn add_native(&mut self, decl: FnDecl) -> Result<NativeFn, LibraryError> {
         let signature = Signature::parse(decl.signature).map_err(LibraryError::Signature)?;
         let accepts = crate::accept::Accepts::new(&decl, &signature);
+        let quick = match decl.imp {
+            Imp::Plain(function) => Quick::of(function),
+            _ => None,
+        };
         self.natives.push(Native {
             decl,
             signature,
             accepts,
+            quick,
         });
         Ok(NativeFn((self.natives.len() - 1) as u32))
     }

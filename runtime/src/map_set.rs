@@ -18,7 +18,7 @@ use crate::frozen::{FreezeError, FrozenObject, Pin, Tree, freeze};
 use crate::graveyard;
 use crate::library::Library;
 use crate::memory;
-use crate::native::{Args, ClassDecl, ClassId, Cx, FnDecl, Outcome, Throw};
+use crate::native::{Args, ClassDecl, ClassId, Cx, FnDecl, Outcome, PlainFn, Throw};
 use crate::object::{NativeIterator, NativeObject, Object};
 use crate::pieces::{LARGE_ENTRIES, PIECE_ENTRIES};
 use crate::string::{Str, hash_bytes};
@@ -915,6 +915,66 @@ impl Table {
             }
         })?;
         Ok(old.is_none())
+    }
+}
+
+/// The methods that the loop of the VM does itself where they only look, or write a number over a number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Quick {
+    /// `has`
+    Has,
+    /// `get`
+    Get,
+    /// `Map.set`
+    Set,
+    /// `Set.add`
+    Add,
+}
+
+/// What such a method gives.
+pub(crate) enum Answer {
+    /// A boolean.
+    Truth(bool),
+    /// A number.
+    Number(f64),
+}
+
+impl Quick {
+    /// The method that a built-in is.
+    pub(crate) fn of(function: PlainFn) -> Option<Quick> {
+        let known: [(PlainFn, Quick); 4] = [
+            (table_has, Quick::Has),
+            (map_get, Quick::Get),
+            (map_set, Quick::Set),
+            (set_add, Quick::Add),
+        ];
+        let own = |(own, _): &(PlainFn, Quick)| std::ptr::fn_addr_eq(*own, function);
+        known.into_iter().find(own).map(|(_, quick)| quick)
+    }
+
+    /// What the method gives; none, with nothing changed, where it has to be called.
+    #[inline]
+    pub(crate) fn answer(self, object: &TableObject, args: &[Value]) -> Option<Answer> {
+        let table = &object.0;
+        let key = |value| Key::of(value, table.keys);
+        match (self, args) {
+            (Quick::Has, [value]) => Some(Answer::Truth(table.has(key(value)?))),
+            (Quick::Add, [value]) => table.has(key(value)?).then_some(Answer::Truth(false)),
+            (Quick::Set, [value, Value::Number(number)]) => table
+                .put_number(key(value)?, *number)
+                .then_some(Answer::Truth(false)),
+            (Quick::Get, [value]) => {
+                let State::Local(entries) = &*table.state.borrow() else {
+                    return None;
+                };
+                match entries.value(table.find(entries, key(value)?)?)? {
+                    Value::Number(number) => Some(Answer::Number(*number)),
+                    Value::Boolean(truth) => Some(Answer::Truth(*truth)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
     }
 }
 

@@ -710,4 +710,6 @@ pub struct Native {
     pub signature: Signature,
     /// What its arguments are checked with.
     pub accepts: crate::accept::Accepts,
+    /// The method of Map or Set that it is, if the VM knows a short way for it.
+    pub(crate) quick: Option<crate::map_set::Quick>,
 }

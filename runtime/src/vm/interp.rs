@@ -721,6 +721,12 @@ impl Fiber {
                                 } else if let Some((function, native)) =
                                     plain_method(object, hints, &library)
                                 {
+                                    if let Some(quick) = native.quick
+                                        && short::table_method(regs, *instr, quick)
+                                    {
+                                        self.quantum -= 1;
+                                        continue 'op;
+                                    }
                                     // No frame is needed.
                                     let object = take(&mut regs[r(instr.a)]);
                                     let first = r(instr.a) + 1;

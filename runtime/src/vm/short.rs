@@ -4,16 +4,17 @@
 
 use std::rc::Rc;
 
-use angarium_lang::bytecode::{Instr, Op, PathOp, Step};
+use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp, Step};
 
 use crate::array::{Array, KeyRef, MAX_ENTRIES};
 use crate::frozen::FrozenValue;
 use crate::host::Matched;
 use crate::instance::{Caller, Hints, Instance};
+use crate::map_set::{Answer, Quick};
 use crate::string::Str;
 use crate::value::{ArrayRef, Value};
 use crate::vm::ops::path::element;
-use crate::vm::registers::{Registers, clear, copy, put, put_bool, put_text, r, set, take};
+use crate::vm::registers::{Registers, clear, copy, put, put_bool, put_text, r, set, take, wipe};
 
 /// a := b[key] where b is an array.
 #[inline(never)]
@@ -353,6 +354,27 @@ pub(super) fn push(regs: &mut Registers, instr: Instr) -> bool {
         }
         _ => false,
     }
+}
+
+/// a := a->method(a+1 …) of a Map or Set.
+#[inline(never)]
+pub(super) fn table_method(regs: &mut Registers, instr: Instr, quick: Quick) -> bool {
+    let end = (r(instr.a) + 1 + r(instr.b)).min(MAX_REGISTERS);
+    let Some([Value::Object(object), args @ ..]) = regs.get(r(instr.a)..end) else {
+        return false;
+    };
+    let Some(answer) = object
+        .as_table()
+        .and_then(|table| quick.answer(table, args))
+    else {
+        return false;
+    };
+    wipe(regs.get_mut(r(instr.a)..end).unwrap_or_default());
+    match answer {
+        Answer::Truth(truth) => put_bool(&mut regs[r(instr.a)], truth),
+        Answer::Number(number) => put(&mut regs[r(instr.a)], number),
+    }
+    true
 }
 
 /// Up to this length of a text appending to it needs no look at the budgets.
