@@ -64,3 +64,17 @@ message! {
     an_operator_on_literals: "echo [1] / 2;\necho 1 + 2 * [1] - 5;\necho \"%s\" % [1];";
     warnings: "function print() { return 1; echo 2; }\n$x == 5;\necho [1] / 2;\necho $missing;\nfunction g() { return $connection; }";
 }
+
+#[test]
+fn an_expression_with_too_many_intermediate_values_is_refused() {
+    let call = "f($a, $b, ".repeat(200);
+    let text = format!(
+        "function f($x, $y, $z) {{}} $a = 1; $b = 2;\n$r = {call}1{};",
+        ")".repeat(200)
+    );
+    let message = support::compile(&text).err().unwrap_or_default();
+    assert!(
+        message.contains("too many intermediate values"),
+        "{message}"
+    );
+}

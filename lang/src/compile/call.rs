@@ -390,7 +390,7 @@ impl Compiler<'_> {
         let [.., first, second] = code.as_mut_slice() else {
             return false;
         };
-        if self.plain || first.a + 1 != second.a {
+        if self.plain || first.a.checked_add(1) != Some(second.a) {
             return false;
         }
         (first.op, first.c) = (Op::CopyTwo, second.b);
