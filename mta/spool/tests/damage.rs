@@ -239,26 +239,26 @@ fn a_batch_is_one_write_and_one_sync() {
     assert_eq!(after.calls - before.calls, 2);
 }
 
+/// Stores an item with a body; whether that was accepted.
+fn stores(spool: &Spool, stepper: &mut Stepper, now: Monotonic, queue: u64) -> bool {
+    let body = spool.body(&[1; 900]).expect("a body");
+    let mut transaction = spool.transaction();
+    let body = transaction.add_body(&body);
+    transaction.add_item(id(queue), &[body], vec![1; 100]);
+    let commit = spool.commit(transaction);
+    stepper.run(now);
+    commit.result().expect("a result").is_ok()
+}
+
 #[test]
 fn on_a_full_disk_completions_make_room() {
     let disk = SimDisk::new(5);
     let (spool, _, mut stepper) =
         Spool::open_stepped(Arc::new(disk.clone()), config(OnCorrupt::Abort)).expect("open");
     let mut now = Monotonic::default();
-    let mut stored = Vec::new();
     disk.set_capacity(200_000, 100);
-    for queue in 0.. {
-        let body = spool.body(&[1; 900]).expect("a body");
-        let mut transaction = spool.transaction();
-        let body = transaction.add_body(&body);
-        transaction.add_item(id(queue), &[body], vec![1; 100]);
-        let commit = spool.commit(transaction);
-        stepper.run(now);
-        match commit.result().expect("a result") {
-            Ok(()) => stored.push(queue),
-            Err(_) => break,
-        }
-    }
+    let stored = (0..).take_while(|&queue| stores(&spool, &mut stepper, now, queue));
+    let stored: Vec<u64> = stored.collect();
     assert!(stored.len() > 50, "{} stored", stored.len());
     assert!(spool.accepting(now).is_err());
     for &queue in stored.iter().take(stored.len() - 3) {
@@ -269,16 +269,10 @@ fn on_a_full_disk_completions_make_room() {
         stepper.run(now);
     }
     assert_eq!(spool.stats().items, 3);
-    let body = spool.body(b"after").expect("a body");
-    let mut transaction = spool.transaction();
-    let body = transaction.add_body(&body);
-    transaction.add_item(id(1_000_000), &[body], Vec::new());
-    let commit = spool.commit(transaction);
-    stepper.run(now);
-    commit
-        .result()
-        .expect("a result")
-        .expect("there is room again");
+    assert!(
+        stores(&spool, &mut stepper, now, 1_000_000),
+        "there is room again"
+    );
 }
 
 /// Takes all that a disk has left.
@@ -302,19 +296,10 @@ fn a_start_on_a_disk_full_to_the_last_byte_makes_room_by_completions() {
         };
         let open = || Spool::open_stepped(Arc::new(disk.clone()), settings()).expect("open");
         let (spool, _, mut stepper) = open();
-        let add = |spool: &Spool, stepper: &mut Stepper, now: Monotonic, queue: u64| {
-            let body = spool.body(&[1; 900]).expect("a body");
-            let mut transaction = spool.transaction();
-            let body = transaction.add_body(&body);
-            transaction.add_item(id(queue), &[body], vec![1; 100]);
-            let commit = spool.commit(transaction);
-            stepper.run(now);
-            commit.result().expect("a result").is_ok()
-        };
         let start = Monotonic::default();
         disk.set_capacity(1_000_000, 100);
         let stored = (0..).take_while(|&queue| {
-            (stopped_when_full || queue < 300) && add(&spool, &mut stepper, start, queue)
+            (stopped_when_full || queue < 300) && stores(&spool, &mut stepper, start, queue)
         });
         let stored: Vec<u64> = stored.collect();
         drop((spool, stepper));
@@ -323,7 +308,7 @@ fn a_start_on_a_disk_full_to_the_last_byte_makes_room_by_completions() {
         assert_eq!(recovered.count(), stored.len());
         stepper.run(start);
         assert!(
-            !add(&spool, &mut stepper, start, 1_000_000),
+            !stores(&spool, &mut stepper, start, 1_000_000),
             "no room for new mail"
         );
         for &queue in stored.iter().skip(3) {
@@ -336,7 +321,7 @@ fn a_start_on_a_disk_full_to_the_last_byte_makes_room_by_completions() {
         }
         assert_eq!(spool.stats().items, 3);
         assert!(
-            add(&spool, &mut stepper, now, 1_000_000),
+            stores(&spool, &mut stepper, now, 1_000_000),
             "there is room again"
         );
         drop((spool, stepper));
