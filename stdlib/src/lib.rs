@@ -7,13 +7,16 @@ pub mod array;
 pub mod calendar;
 pub mod csv;
 pub mod data;
+pub mod dkim;
 pub mod dns;
+pub mod domain;
 pub mod encoding;
 pub mod file;
 pub mod hash;
 pub mod heavy;
 pub mod inet;
 pub mod json;
+pub mod keys;
 mod large;
 pub mod legacy;
 pub mod math;
@@ -22,6 +25,7 @@ pub mod message;
 pub mod misc;
 pub mod queue;
 pub mod regexp;
+pub mod spf;
 pub mod string;
 pub mod time;
 pub mod types;
@@ -36,16 +40,21 @@ pub static CORE: ContextDecl = ContextDecl {
     functions: &[
         array::FUNCTIONS,
         csv::FUNCTIONS,
+        dkim::FUNCTIONS,
         dns::FUNCTIONS,
+        domain::FUNCTIONS,
         encoding::FUNCTIONS,
         hash::FUNCTIONS,
         inet::FUNCTIONS,
         json::FUNCTIONS,
+        keys::FUNCTIONS,
         math::FUNCTIONS,
         memory::FUNCTIONS,
         misc::FUNCTIONS,
         queue::FUNCTIONS,
         regexp::FUNCTIONS,
+        spf::FUNCTIONS,
+        spf::LEGACY,
         string::FUNCTIONS,
         time::FUNCTIONS,
         types::FUNCTIONS,

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use angarium_mail::edits::Modified;
 use angarium_mail::encoded_word::WordEncoding;
 use angarium_mail::field::ValueForm;
 use angarium_mail::message::Message;
@@ -26,6 +27,7 @@ use angarium_runtime::object::{NativeObject, Object};
 use angarium_runtime::regex::Regex;
 use angarium_runtime::value::Value;
 
+use crate::dkim::{self, SharedSource, Signable};
 use crate::regexp::ENGINE;
 
 const FIELD: OptDecl = opt(
@@ -230,6 +232,8 @@ pub const MAIL_MESSAGE: ClassDecl = ClassDecl {
                 Ok(args.this.map_or(Value::None, |this| Value::Object(Rc::clone(this))))
             },
         ),
+        dkim::sign_method::<PartObject>(),
+        dkim::verify_method::<PartObject>(),
     ],
     statics: &[
         FnDecl::plain(
@@ -330,6 +334,39 @@ impl PartObject {
                 class: self.class,
             },
         ))
+    }
+}
+
+impl Signable for PartObject {
+    fn original(&self) -> SharedSource {
+        Arc::new(Arc::clone(self.mail.message.borrow().source()))
+    }
+
+    fn changed(&self, now: i64) -> Result<SharedSource, Throw> {
+        let message = self.mail.message.borrow();
+        if message.snapshot() == 0 {
+            return Ok(Arc::new(Arc::clone(message.source())));
+        }
+        let changed = Modified::new(Arc::clone(message.source()), Arc::new(message.edits()), now);
+        Ok(Arc::new(
+            changed.map_err(|error| Throw::error(error.to_string()))?,
+        ))
+    }
+
+    fn add_field(&self, name: &str, value: &[u8]) -> Result<(), Throw> {
+        let added = self.mail.message.borrow_mut().add_header(
+            PartId::ROOT,
+            name.as_bytes(),
+            value,
+            ValueForm::Verbatim,
+        );
+        self.mail.account();
+        added.map_err(|error| Throw::error(error.to_string()))
+    }
+
+    fn reset(&self) {
+        self.mail.message.borrow_mut().reset();
+        self.mail.account();
     }
 }
 
