@@ -434,13 +434,13 @@ async fn run_on<R: Send + 'static>(
 ) -> Option<R> {
     let slot: Arc<Mutex<Option<R>>> = Arc::default();
     let inner = Arc::clone(&slot);
-    pool.run(Box::new(move || {
+    let job = move || {
         let result = work();
         *inner.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         let finish: Finish = Box::new(|_| Ok(Value::None));
         finish
-    }))
-    .await;
+    };
+    drop(pool.run(Box::new(job)).await);
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 

@@ -101,10 +101,13 @@ pub fn encode(domain: &str) -> Option<String> {
 #[must_use]
 pub fn decode(domain: &str) -> Option<String> {
     if let Some(name) = plain(domain) {
-        return Some(name);
+        return Some(name).filter(|name| fits(name));
     }
     let (decoded, outcome) = Uts46::new().to_unicode(domain.as_bytes(), DENIED, Hyphens::Check);
-    outcome.ok().map(|()| decoded.into_owned())
+    outcome.ok().map(|()| decoded.into_owned()).filter(|name| {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        !name.split('.').any(str::is_empty)
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod dkim;
 pub mod dns;
 pub mod domain;
 pub mod encoding;
+pub mod extras;
 pub mod file;
 pub mod hash;
 pub mod heavy;

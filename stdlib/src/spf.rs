@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use angarium_effects::Dns;
-use angarium_effects::dns::{Query, RecordData, RecordType};
+use angarium_effects::dns::{DnsError, Query, RecordData, RecordType};
 use angarium_mail::spf::{self, Client, Data, Kind, NoAnswer, SpfResult};
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::convert::to_str;
@@ -76,35 +76,43 @@ impl HostResolver {
 
 impl spf::Resolver for HostResolver {
     async fn query(&self, name: &str, kind: Kind) -> Result<Vec<Data>, NoAnswer> {
-        let kind = match kind {
-            Kind::A => RecordType::A,
-            Kind::Aaaa => RecordType::Aaaa,
-            Kind::Mx => RecordType::Mx,
-            Kind::Ptr => RecordType::Ptr,
-            Kind::Txt => RecordType::Txt,
-        };
-        let answer = self.dns.query(name, kind, &self.query).await;
-        let answer = answer.map_err(|error| {
-            use angarium_effects::dns::DnsError;
-            match error {
-                // A name that cannot be asked for does not exist.
-                DnsError::NxDomain | DnsError::NoData | DnsError::NoRecovery => NoAnswer::Absent,
-                _ => NoAnswer::Failed,
-            }
-        })?;
-        let data = answer
-            .records
-            .into_iter()
-            .filter_map(|record| match record.data {
-                RecordData::A(address) => Some(Data::Address(address.into())),
-                RecordData::Aaaa(address) => Some(Data::Address(address.into())),
-                RecordData::Mx { exchange, .. } => Some(Data::Name(exchange)),
-                RecordData::Ptr(name) => Some(Data::Name(name)),
-                RecordData::Txt(text) => Some(Data::Text(text)),
-                _ => None,
-            });
-        Ok(data.collect())
+        ask(&*self.dns, name, kind, &self.query).await
     }
+}
+
+/// Asks a resolver for what a check needs.
+///
+/// # Errors
+/// That there is nothing, or that nobody could tell.
+pub async fn ask(
+    dns: &dyn Dns,
+    name: &str,
+    kind: Kind,
+    query: &Query,
+) -> Result<Vec<Data>, NoAnswer> {
+    let kind = match kind {
+        Kind::A => RecordType::A,
+        Kind::Aaaa => RecordType::Aaaa,
+        Kind::Mx => RecordType::Mx,
+        Kind::Ptr => RecordType::Ptr,
+        Kind::Txt => RecordType::Txt,
+    };
+    let answer = dns.query(name, kind, query).await;
+    let answer = answer.map_err(|error| match error {
+        // A name that cannot be asked for does not exist.
+        DnsError::NxDomain | DnsError::NoData | DnsError::NoRecovery => NoAnswer::Absent,
+        _ => NoAnswer::Failed,
+    })?;
+    let records = answer.records.into_iter();
+    let data = records.filter_map(|record| match record.data {
+        RecordData::A(address) => Some(Data::Address(address.into())),
+        RecordData::Aaaa(address) => Some(Data::Address(address.into())),
+        RecordData::Mx { exchange, .. } => Some(Data::Name(exchange)),
+        RecordData::Ptr(name) => Some(Data::Name(name)),
+        RecordData::Txt(text) => Some(Data::Text(text)),
+        _ => None,
+    });
+    Ok(data.collect())
 }
 
 /// The addresses of the option `servers`.

@@ -16,6 +16,7 @@ pub mod charset;
 pub mod content_type;
 pub mod date;
 pub mod dkim;
+pub mod dmarc;
 pub mod dsn;
 pub mod editor;
 pub mod edits;
