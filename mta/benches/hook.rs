@@ -54,6 +54,7 @@ fn hooks(criterion: &mut Criterion) {
         hostname: "host".into(),
         door: Door::default(),
         counts: angarium::counts::ScriptCounters::default(),
+        common: angarium::scripts::Common::default(),
     };
     let effects = Effects {
         clock: Rc::new(SystemClock),

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use angarium_config::pki::{KeyPair as WrittenPair, KeySource};
+use angarium_config::running::MetricType;
 use angarium_config::startup::Corrupt;
 use angarium_config::{Config, ConfigErrors, FileSource, Options, Running, Server, Source};
 use angarium_effects::disk::SystemDisk;
@@ -18,6 +19,8 @@ use angarium_effects::{Clock as _, Dns, LocalFuture, Random as _};
 use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{OnCorrupt, Spool};
+use angarium_stdlib::http::background::Background;
+use angarium_stdlib::metrics::{Declaration, Kinds};
 
 use crate::bundle_loader::SystemRoot;
 use crate::control::{self, Part, Process};
@@ -29,14 +32,14 @@ use crate::hooks::steering::Door;
 use crate::log::{Log, Severity, quoted};
 use crate::pool::HeavyPool;
 use crate::resolver::{self, Resolver};
-use crate::scripts::{Root, ScriptErrors, Scripts, Services};
+use crate::scripts::{Common, Keys, Root, ScriptErrors, Scripts, Services};
 use crate::server::{
     Acceptor, BindError, Endpoint, Event, Hooks, Observer, Settings, SpoolStore, Store,
     VirtualServer,
 };
 use crate::settings;
 use crate::tls::{KeyPair, ServerTls, TlsError, Versions};
-use crate::worker::{Effects, MakeEffects, Workers};
+use crate::worker::{Effects, MakeEffects, Worker, Workers};
 
 /// How long sessions and attempts may take to finish after a stop (mta.md 2.3).
 const GRACE: Duration = Duration::from_secs(30);
@@ -116,6 +119,7 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
     let (scripts, script_warnings) =
         Scripts::compile(&config.startup, &config.running, root).map_err(StartError::Scripts)?;
     warnings.extend(script_warnings);
+    let scripts = scripts.with_keys(key_pairs(&config.running, &place));
     // Certificates and other settings are read now, so that a check finds what a start would.
     for server in config.running.servers.values() {
         server_tls(server, &config.running, &place)?;
@@ -159,6 +163,45 @@ fn key_pair(written: &WrittenPair, place: &Place) -> Result<KeyPair, String> {
     };
     let (certificate, key) = (read(&written.certificate)?, read(&written.privatekey)?);
     KeyPair::from_pem(&certificate, &key).map_err(|error| error.to_string())
+}
+
+/// All key pairs, for scripts. One that cannot be read is an error of the script that wants it.
+fn key_pairs(running: &Running, place: &Place) -> Keys {
+    let pairs = running.pki.iter();
+    pairs
+        .map(|(id, written)| {
+            let pair = key_pair(written, place);
+            (id.clone(), pair.map(|pair| pair.certified()))
+        })
+        .collect()
+}
+
+/// The metrics that scripts may move.
+fn metrics(running: &Running) -> impl Iterator<Item = Declaration> + '_ {
+    running.monitor.metrics.iter().map(|metric| Declaration {
+        name: metric.name.clone(),
+        help: metric.help.clone(),
+        kind: match metric.kind {
+            MetricType::Counter => Kinds::Counter,
+            MetricType::Gauge => Kinds::Gauge,
+            MetricType::Histogram => Kinds::Histogram(metric.buckets.clone()),
+        },
+    })
+}
+
+/// Has a worker make the requests that nobody waits for.
+fn serve_background(background: &Arc<Background>, workers: &Workers) {
+    let background = Arc::clone(background);
+    let job = move |worker: Rc<Worker>| -> LocalFuture<'static, ()> {
+        let Effects {
+            clock, dns, net, ..
+        } = worker.effects.clone();
+        let pool: Arc<dyn angarium_runtime::host::Pool> = Arc::<HeavyPool>::clone(&worker.pool);
+        Box::pin(background.serve(net, dns, clock, pool, worker.stopped()))
+    };
+    if let Some(worker) = workers.handles().first() {
+        worker.try_run(job);
+    }
 }
 
 fn server_tls(
@@ -230,6 +273,10 @@ impl App {
             ..
         } = prepared;
         let hostname = hostname();
+        let background = {
+            let log = Arc::clone(&log);
+            Background::new(move |failed| log.line(Severity::Warning, "", failed))
+        };
         let services = Services {
             memory: SharedMemory::default(),
             caches: Caches::global().clone(),
@@ -237,7 +284,12 @@ impl App {
             hostname: hostname.as_str().into(),
             door: Door::default(),
             counts: ScriptCounters::default(),
+            common: Common {
+                background: Some(Arc::clone(&background)),
+                ..Common::default()
+            },
         };
+        services.common.metrics.declare(metrics(&config.running));
         let now: angarium_spool::Now = Arc::new(|| SystemClock.monotonic());
         let observer = {
             let log = Arc::clone(&log);
@@ -255,6 +307,7 @@ impl App {
         let pool = HeavyPool::start(cores(), HEAVY_QUEUE)?;
         let count = config.startup.workers().unwrap_or_else(cores);
         let workers = Arc::new(Workers::start(count, &make, &pool, GRACE)?);
+        serve_background(&background, &workers);
         let live = Arc::new(Live {
             settings: delivery_settings(&config, &hostname)?,
             hooks: Arc::new(QueueScripts::new(
@@ -391,7 +444,7 @@ impl App {
         let (scripts, script_warnings) =
             Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
         warnings.extend(script_warnings);
-        let scripts = Arc::new(scripts);
+        let scripts = Arc::new(scripts.with_keys(key_pairs(&new.running, &self.place)));
         // Everything that can fail comes before the first thing that takes effect.
         let resolver = resolver::Settings::from_config(&new.running.resolver)?;
         let settings = delivery_settings(&new, &self.hostname)?;
@@ -420,6 +473,7 @@ impl App {
             server.reload(settings);
         }
         self.resolver.reconfigure(resolver);
+        self.services.common.metrics.declare(metrics(&new.running));
         let hooks = Arc::new(QueueScripts::new(
             scripts,
             self.services.clone(),

@@ -1,13 +1,14 @@
 //! The scripts of a bundle: compiled once per load, run at every hook.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 use angarium_config::types::Id;
 use angarium_config::{HookType, Running, Startup};
-use angarium_effects::Dns;
+use angarium_effects::{Dns, Net};
 use angarium_lang::modules::Loader;
 use angarium_lang::{Diagnostic, Source};
 use angarium_runtime::cache::Caches;
@@ -18,8 +19,13 @@ use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::string::hash_bytes;
 use angarium_runtime::value::Value;
 use angarium_runtime::{Ended, Execution, Limits, Unit};
+use angarium_stdlib::http::background::Background;
+use angarium_stdlib::metrics::{Metrics, MetricsService};
+use angarium_stdlib::network::{Names, Network};
 use angarium_stdlib::queue::QueueService;
+use angarium_stdlib::rate::{RateService, Rates};
 use angarium_stdlib::regexp;
+use rustls::sign::CertifiedKey;
 
 use crate::counts::ScriptCounters;
 use crate::hooks::steering::Door;
@@ -82,7 +88,11 @@ pub struct Scripts {
     limits: BTreeMap<HookType, Limits>,
     running: Arc<Running>,
     root: Arc<dyn Root>,
+    keys: Keys,
 }
+
+/// The key pairs of a configuration by id, as far as they can be used; an error says why not.
+pub type Keys = BTreeMap<Id, Result<Arc<CertifiedKey>, String>>;
 
 /// Everything that is wrong with the scripts of a bundle, ready to be shown.
 #[derive(Debug)]
@@ -166,9 +176,17 @@ impl Scripts {
                 limits: limits.collect(),
                 running: Arc::clone(running),
                 root,
+                keys: Keys::new(),
             },
             warnings,
         ))
+    }
+
+    /// The same scripts with key pairs that they may use.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Keys) -> Scripts {
+        self.keys = keys;
+        self
     }
 
     /// The unit of a hook.
@@ -237,6 +255,22 @@ impl Files for BundleFiles {
     }
 }
 
+/// What scripts call by an id of the configuration.
+struct Configured(Arc<Scripts>);
+
+impl Names for Configured {
+    fn address(&self, id: &str) -> Option<IpAddr> {
+        let addresses = &self.0.running.addresses;
+        let (_, found) = addresses.iter().find(|(known, _)| &***known == id)?;
+        Some(found.address.0)
+    }
+
+    fn key_pair(&self, id: &str) -> Option<Result<Arc<CertifiedKey>, String>> {
+        let (_, found) = self.0.keys.iter().find(|(known, _)| &***known == id)?;
+        Some(found.clone())
+    }
+}
+
 /// `echo` in a hook: a log line with the id of the transaction.
 struct Echo {
     log: Arc<dyn Log>,
@@ -277,6 +311,32 @@ pub struct Services {
     pub door: Door,
     /// How often each hook ran.
     pub counts: ScriptCounters,
+    /// What the library's functions count and queue.
+    pub common: Common,
+}
+
+/// What functions of the library share between all scripts of the process.
+#[derive(Clone, Default)]
+pub struct Common {
+    /// The metrics of `metrics_*`.
+    pub metrics: Arc<Metrics>,
+    /// The hits of `rate`.
+    pub rates: Arc<Rates>,
+    /// The requests of `http` that nobody waits for; none: they cannot be queued.
+    pub background: Option<Arc<Background>>,
+}
+
+impl Common {
+    /// Gives them to an execution, with the network as its thread sees it.
+    pub fn extend(&self, host: &Host, net: &Rc<dyn Net>, names: Arc<dyn Names>) {
+        host.extend(Rc::new(MetricsService(Arc::clone(&self.metrics))));
+        host.extend(Rc::new(RateService(Arc::clone(&self.rates))));
+        host.extend(Rc::new(Network {
+            net: Rc::clone(net),
+            names,
+            background: self.background.clone(),
+        }));
+    }
 }
 
 /// One run of a hook, prepared.
@@ -337,6 +397,8 @@ impl Scripts {
         );
         host.extend(Rc::new(services.memory.clone()));
         host.extend(Rc::new(services.caches.clone()));
+        let names = Arc::new(Configured(Arc::clone(self)));
+        services.common.extend(&host, &effects.net, names);
         if let Some(steering) = services.door.steering(Arc::clone(&services.log), run.id) {
             host.extend(Rc::new(QueueService(Rc::new(steering))));
         }

@@ -236,6 +236,15 @@ impl WorkerHandle {
     ) -> Result<(), Stopped> {
         self.mailbox.send(Box::new(job)).await.map_err(|_| Stopped)
     }
+
+    /// Has `job` run there without waiting: for what a start gives to a worker that has nothing to do yet. False when
+    /// its mailbox is full, or it has stopped.
+    pub fn try_run(
+        &self,
+        job: impl FnOnce(Rc<Worker>) -> LocalFuture<'static, ()> + Send + 'static,
+    ) -> bool {
+        self.mailbox.try_send(Box::new(job)).is_ok()
+    }
 }
 
 /// All workers.

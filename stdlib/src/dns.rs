@@ -6,14 +6,15 @@ use std::time::Duration;
 use angarium_effects::dns::{DnsAnswer, DnsError, Query, Record, RecordData, RecordType};
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::convert::to_str;
-use angarium_runtime::native::{Args, Cx, FnDecl, LocalFuture, Outcome, Throw, opt};
+use angarium_runtime::native::{Args, Cx, FnDecl, LocalFuture, Options, Task, Throw, opt};
 use angarium_runtime::value::Value;
 
 use crate::hash::hex;
+use crate::wait::then;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
-    FnDecl::waiting(
+    FnDecl::task(
         "dns_query(host: string, options?: array): array",
         "Asks for the records of a name and follows CNAMEs. Gives `result`, a list, or `error`: NXDOMAIN, NO_DATA, \
          SERVFAIL, REFUSED, FORMERR, NOTIMP, TRY_AGAIN (no answer in time) or NO_RECOVERY (a name that cannot be \
@@ -34,57 +35,124 @@ pub const FUNCTIONS: &[FnDecl] = &[
     .example(r#"dns_query("")["error"] // "NO_RECOVERY""#),
 ];
 
-fn dns_query(cx: &mut Cx<'_>, args: Args<'_>) -> Result<LocalFuture<Outcome>, Throw> {
-    let options = args.options(1);
-    let name = options
-        .string("type")
-        .map_or_else(|| "a".to_owned(), |name| name.to_text().into_owned());
-    let Some(kind) = RecordType::from_name(&name) else {
-        return Err(Throw::error(format!(
-            "dns_query: unknown record type \"{name}\""
-        )));
-    };
-    let extended = options.boolean("extended_result", false);
-    let port = options.number("port", 53.0);
-    let mut servers = Vec::new();
-    if let Some(list) = options.get("servers") {
-        for server in list.as_array().into_iter().flat_map(|list| list.values()) {
-            let text = to_str(&server);
-            let address: IpAddr = text.to_text().parse().map_err(|_| {
-                Throw::error(format!(
-                    "dns_query: \"{}\" is no IP address",
-                    text.to_text()
-                ))
-            })?;
-            servers.push(SocketAddr::new(address, port as u16));
-        }
-    }
-    let timeout = options.number("timeout", 5.0);
-    if !timeout.is_finite() || timeout < 0.0 {
-        return Err(Throw::error(
-            "dns_query: timeout must be a number of seconds",
-        ));
-    }
-    let query = Query {
-        servers,
-        timeout: Some(Duration::from_secs_f64(timeout.min(3600.0))),
-    };
-    let host = args.bytes(0);
-    let valid =
-        !host.is_empty() && host.len() <= 255 && host.iter().all(|byte| byte.is_ascii_graphic());
-    if !valid {
-        return Ok(Box::pin(async {
-            Ok(result(Err(DnsError::NoRecovery), false))
-        }));
-    }
-    let answer = cx
-        .host
-        .dns
-        .query(&String::from_utf8_lossy(host), kind, &query);
-    Ok(Box::pin(async move { Ok(result(answer.await, extended)) }))
+fn dns_query(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
+    let asked = Asked::read("dns_query", &args.options(1))?;
+    let kind = asked.kind.unwrap_or(RecordType::A);
+    let extended = asked.extended;
+    let answer = ask(cx, args.bytes(0), kind, &asked.query);
+    Ok(then(answer, move |cx, answer| {
+        charge(cx, &answer)?;
+        Ok(result(answer, extended))
+    }))
 }
 
-fn result(answer: Result<DnsAnswer, DnsError>, extended: bool) -> Value {
+/// What the options of a question say.
+pub(crate) struct Asked {
+    /// The type, if one is named.
+    pub kind: Option<RecordType>,
+    /// Whom to ask, and for how long.
+    pub query: Query,
+    /// `extended_result`
+    pub extended: bool,
+}
+
+impl Asked {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// An unknown type, a server that is no address, a time that is none.
+    pub fn read(function: &str, options: &Options<'_>) -> Result<Asked, Throw> {
+        let kind = match options.string("type") {
+            None => None,
+            Some(name) => Some(RecordType::from_name(&name.to_text()).ok_or_else(|| {
+                let name = name.to_text();
+                Throw::error(format!("{function}: unknown record type \"{name}\""))
+            })?),
+        };
+        let port = options.number("port", 53.0);
+        if !(1.0..=65535.0).contains(&port) {
+            return Err(Throw::error(format!("{function}: {port} is no port")));
+        }
+        let list = options.get("servers");
+        Ok(Asked {
+            kind,
+            query: Query {
+                servers: servers(function, list.as_ref(), port as u16)?,
+                timeout: Some(seconds(function, options.number("timeout", 5.0))?),
+            },
+            extended: options.boolean("extended_result", false),
+        })
+    }
+}
+
+/// The resolvers in a list of addresses.
+///
+/// # Errors
+/// One that is no address.
+pub(crate) fn servers(
+    function: &str,
+    list: Option<&Value>,
+    port: u16,
+) -> Result<Vec<SocketAddr>, Throw> {
+    let mut servers = Vec::new();
+    let list = list.and_then(Value::as_array);
+    for server in list.into_iter().flat_map(|list| list.values()) {
+        let text = to_str(&server);
+        let address: IpAddr = text.to_text().parse().map_err(|_| {
+            let text = text.to_text();
+            Throw::error(format!("{function}: \"{text}\" is no IP address"))
+        })?;
+        servers.push(SocketAddr::new(address, port));
+    }
+    Ok(servers)
+}
+
+/// The time limit of a question.
+///
+/// # Errors
+/// No number of seconds.
+pub(crate) fn seconds(function: &str, timeout: f64) -> Result<Duration, Throw> {
+    if !timeout.is_finite() || timeout < 0.0 {
+        let message = format!("{function}: timeout must be a number of seconds");
+        return Err(Throw::error(message));
+    }
+    Ok(Duration::from_secs_f64(timeout.min(3600.0)))
+}
+
+/// Asks for the records of a name; one that cannot be asked for is answered here.
+pub(crate) fn ask(
+    cx: &Cx<'_>,
+    host: &[u8],
+    kind: RecordType,
+    query: &Query,
+) -> LocalFuture<Result<DnsAnswer, DnsError>> {
+    if !is_name(host) {
+        return Box::pin(std::future::ready(Err(DnsError::NoRecovery)));
+    }
+    cx.host
+        .dns
+        .query(&String::from_utf8_lossy(host), kind, query)
+}
+
+/// Whether a name can be asked for (RFC 1035 §2.3.4): labels of 1 to 63 bytes, at most 253 in all.
+fn is_name(host: &[u8]) -> bool {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    host.len() <= 253
+        && host.iter().all(u8::is_ascii_graphic)
+        && host
+            .split(|byte| *byte == b'.')
+            .all(|label| (1..=63).contains(&label.len()))
+}
+
+/// Charges for an answer before it becomes a value.
+pub(crate) fn charge(cx: &mut Cx<'_>, answer: &Result<DnsAnswer, DnsError>) -> Result<(), Throw> {
+    match answer {
+        Ok(answer) => cx.reserve_entries(answer.records.len().saturating_mul(8)),
+        Err(_) => Ok(()),
+    }
+}
+
+pub(crate) fn result(answer: Result<DnsAnswer, DnsError>, extended: bool) -> Value {
     let mut array = Array::new();
     let dnssec = match answer {
         Ok(answer) => {

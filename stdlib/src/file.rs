@@ -89,11 +89,8 @@ pub const FILE: ClassDecl = ClassDecl {
         FnDecl::heavy(
             "read(filename: string): string|none",
             "Gives the content of a file; none when it cannot be read.",
-            |cx, args| match cx.host.files.open(&args.get(0).as_str().map(|name| name.to_text()).unwrap_or_default()) {
-                Some(data) => {
-                    let state = Arc::new(Mutex::new(Some(Open::new(data))));
-                    run(cx, &state, Wanted::Bytes(usize::MAX))
-                }
+            |cx, args| match named(cx, &args, 0) {
+                Some(data) => whole(cx, data),
                 None => Ok(Heavy::Done(Value::None)),
             },
         )
@@ -418,6 +415,18 @@ fn readline(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     run(cx, &args.this::<File>()?.state, Wanted::Line)
 }
 
+/// The file whose name is argument `index`; none when it cannot be opened.
+pub(crate) fn named(cx: &Cx<'_>, args: &Args<'_>, index: usize) -> Option<Arc<dyn FileData>> {
+    let name = args.get(index).as_str()?;
+    cx.host.files.open(&name.to_text())
+}
+
+/// The whole content of a file; none when it cannot be read.
+pub(crate) fn whole(cx: &mut Cx<'_>, data: Arc<dyn FileData>) -> Result<Heavy, Throw> {
+    let state = Arc::new(Mutex::new(Some(Open::new(data))));
+    run(cx, &state, Wanted::Bytes(usize::MAX))
+}
+
 /// Reads here what is small or in memory, on the pool what is not.
 fn run(cx: &mut Cx<'_>, state: &State, wanted: Wanted) -> Result<Heavy, Throw> {
     let budget = budget();
@@ -458,7 +467,7 @@ fn run(cx: &mut Cx<'_>, state: &State, wanted: Wanted) -> Result<Heavy, Throw> {
 }
 
 /// The longest string that the execution may still make.
-fn budget() -> usize {
+pub(crate) fn budget() -> usize {
     let account = memory::swap(Account::default());
     memory::swap(account);
     match account.limit {

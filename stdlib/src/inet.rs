@@ -137,10 +137,13 @@ fn inet_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn inet_reverse(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let Some(address) = address(args.bytes(0)) else {
-        return Ok(Value::None);
-    };
-    let (labels, zone): (Vec<String>, &str) = match address {
+    let zone = args.has(1).then(|| args.bytes(1));
+    Ok(reverse(args.bytes(0), zone).map_or(Value::None, Value::from))
+}
+
+/// The name under which an address is looked up below `zone`, or below its own; none for what is no address.
+pub(crate) fn reverse(ip: &[u8], zone: Option<&[u8]>) -> Option<Vec<u8>> {
+    let (labels, own): (Vec<String>, &str) = match address(ip)? {
         IpAddr::V4(address) => (
             address
                 .octets()
@@ -164,12 +167,8 @@ fn inet_reverse(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     };
     let mut name = labels.join(".").into_bytes();
     name.push(b'.');
-    name.extend_from_slice(if args.has(1) {
-        args.bytes(1)
-    } else {
-        zone.as_bytes()
-    });
-    Ok(name.into())
+    name.extend_from_slice(zone.unwrap_or(own.as_bytes()));
+    Some(name)
 }
 
 #[cfg(test)]

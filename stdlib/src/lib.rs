@@ -3,18 +3,22 @@
 //! Each module is a family: its declarations first, then the functions. [`CORE`] puts the families together into
 //! the context that every script sees; hooks add theirs (the MTA's tables).
 
+pub mod appliance;
 pub mod array;
 pub mod calendar;
 pub mod csv;
 pub mod data;
 pub mod dkim;
 pub mod dns;
+mod dns_lists;
 pub mod domain;
 pub mod encoding;
 pub mod extras;
 pub mod file;
+mod file_lines;
 pub mod hash;
 pub mod heavy;
+pub mod http;
 pub mod inet;
 pub mod json;
 pub mod keys;
@@ -23,13 +27,21 @@ pub mod legacy;
 pub mod math;
 pub mod memory;
 pub mod message;
+pub mod metrics;
 pub mod misc;
+pub mod network;
 pub mod queue;
+pub mod rate;
 pub mod regexp;
+pub mod socket;
 pub mod spf;
 pub mod string;
 pub mod time;
+pub mod tls;
+mod tls_socket;
 pub mod types;
+mod wait;
+mod x509;
 pub mod yaml;
 
 use angarium_runtime::native::ContextDecl;
@@ -39,20 +51,26 @@ use angarium_runtime::{exception, map_set};
 pub static CORE: ContextDecl = ContextDecl {
     name: "core",
     functions: &[
+        appliance::FUNCTIONS,
         array::FUNCTIONS,
         csv::FUNCTIONS,
         dkim::FUNCTIONS,
         dns::FUNCTIONS,
+        dns_lists::FUNCTIONS,
         domain::FUNCTIONS,
         encoding::FUNCTIONS,
+        file_lines::FUNCTIONS,
         hash::FUNCTIONS,
+        http::FUNCTIONS,
         inet::FUNCTIONS,
         json::FUNCTIONS,
         keys::FUNCTIONS,
         math::FUNCTIONS,
         memory::FUNCTIONS,
+        metrics::FUNCTIONS,
         misc::FUNCTIONS,
         queue::FUNCTIONS,
+        rate::FUNCTIONS,
         regexp::FUNCTIONS,
         spf::FUNCTIONS,
         spf::LEGACY,
@@ -71,6 +89,9 @@ pub static CORE: ContextDecl = ContextDecl {
         message::MAIL_MESSAGE,
         regexp::REGEX,
         map_set::SET,
+        socket::SOCKET,
+        tls_socket::TLS_SOCKET,
+        x509::X509,
     ],
     variables: &[],
 };

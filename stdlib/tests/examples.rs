@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium_effects::dns::TableDns;
+use angarium_effects::system::SystemNet;
 use angarium_effects::{Clock, SeededRandom};
 use angarium_lang::Source;
 use angarium_lang::modules::NoFiles;
@@ -14,6 +15,9 @@ use angarium_runtime::library::Library;
 use angarium_runtime::native::FnDecl;
 use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::{Execution, Limits, Unit, convert};
+use angarium_stdlib::metrics::{Declaration, Kinds, Metrics, MetricsService};
+use angarium_stdlib::network::{Network, NoNames};
+use angarium_stdlib::rate::{RateService, Rates};
 use angarium_stdlib::{CORE, queue, regexp};
 
 struct Silent;
@@ -91,6 +95,23 @@ fn host() -> Rc<Host> {
     );
     host.extend(Rc::new(SharedMemory::default()));
     host.extend(Rc::new(queue::QueueService(Rc::new(Queue))));
+    let metrics = Metrics::default();
+    metrics.declare(
+        [("doc_mails", Kinds::Counter), ("doc_size", Kinds::Gauge)].map(|(name, kind)| {
+            Declaration {
+                name: name.to_owned(),
+                kind,
+                help: String::new(),
+            }
+        }),
+    );
+    host.extend(Rc::new(MetricsService(Arc::new(metrics))));
+    host.extend(Rc::new(RateService(Arc::new(Rates::default()))));
+    host.extend(Rc::new(Network {
+        net: Rc::new(SystemNet),
+        names: Arc::new(NoNames),
+        background: None,
+    }));
     Rc::new(host)
 }
 

@@ -7,17 +7,20 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use angarium_effects::dns::{Dns, DnsError, Query};
-use angarium_effects::system::{SystemClock, SystemRandom, hostname};
-use angarium_effects::{Clock, DnsAnswer, LocalFuture, RecordType};
+use angarium_effects::system::{SystemClock, SystemNet, SystemRandom, hostname};
+use angarium_effects::{Clock, DnsAnswer, LocalFuture, Net, RecordType};
 use angarium_runtime::host::{Files, Host, Output, Pool};
 use angarium_runtime::library::Library;
 use angarium_runtime::native::{Finish, Job};
 use angarium_runtime::shared::SharedMemory;
+use angarium_stdlib::http::background::Background;
+use angarium_stdlib::network::NoNames;
 use angarium_stdlib::regexp;
 
 use super::failure::Failure;
 use crate::pool::HeavyPool;
 use crate::resolver::{Resolver, Settings};
+use crate::scripts::Common;
 
 /// Services that live as long as the tool.
 pub struct Services {
@@ -27,13 +30,23 @@ pub struct Services {
     dns: Rc<LazyDns>,
     pool: Arc<LazyPool>,
     memory: SharedMemory,
+    net: Rc<dyn Net>,
+    background: Arc<Background>,
+    common: Common,
 }
 
 impl Services {
     /// Makes them. Threads and the resolver start when a script needs them first.
     #[must_use]
     pub fn new() -> Services {
+        let background = Background::new(|failed| super::terminal::error(&format!("{failed}\n")));
         Services {
+            net: Rc::new(SystemNet),
+            common: Common {
+                background: Some(Arc::clone(&background)),
+                ..Common::default()
+            },
+            background,
             library: crate::scripts::library(),
             clock: Rc::new(SystemClock),
             dns: Rc::default(),
@@ -56,7 +69,28 @@ impl Services {
             hostname().into(),
         );
         host.extend(Rc::new(self.memory.clone()));
+        self.common.extend(&host, &self.net, Arc::new(NoNames));
         Rc::new(host)
+    }
+
+    /// Does `work`, with the requests beside it that it leaves to be made; those that are left then are made at last.
+    pub async fn with_background<T>(&self, work: impl Future<Output = T>) -> T {
+        let (over, ended) = tokio::sync::oneshot::channel::<()>();
+        let serving = Arc::clone(&self.background).serve(
+            Rc::clone(&self.net),
+            Rc::<LazyDns>::clone(&self.dns),
+            Rc::clone(&self.clock),
+            Arc::<LazyPool>::clone(&self.pool),
+            async {
+                let _ = ended.await;
+            },
+        );
+        let work = async {
+            let result = work.await;
+            drop(over);
+            result
+        };
+        futures_util::future::join(work, serving).await.0
     }
 
     /// The tool's clock.

@@ -207,11 +207,11 @@ impl Console {
     fn eval(&mut self, source: Source<'_>) -> Result<(), Failure> {
         // A Ctrl-C that came before the statement is not meant for it.
         self.was_interrupted();
-        let (session, files) = (&mut self.session, &self.files);
+        let (session, files, services) = (&mut self.session, &self.files, &self.services);
         let interrupts = &mut self.interrupts;
         let evaluated = self.tasks.block_on(&self.runtime, async {
             tokio::select! {
-                evaluated = session.eval_source(source, files) => evaluated,
+                evaluated = services.with_background(session.eval_source(source, files)) => evaluated,
                 _ = interrupts.recv() => Err(SessionError::Ended(Ended::Limit(INTERRUPTED))),
             }
         });

@@ -276,7 +276,7 @@ fn execute(
         let host = services.host(Rc::<Echo>::clone(&echo), Rc::new(files));
         let mut execution = Execution::new(&unit, host, Vec::new(), limits);
         let ended = tokio::select! {
-            ended = execution.drive() => ended,
+            ended = services.with_background(execution.drive()) => ended,
             _ = tokio::signal::ctrl_c() => Err(Ended::Limit(INTERRUPTED)),
             // Why is said by the flush below.
             () = echo.broken() => Err(Ended::Limit("output")),

@@ -159,6 +159,7 @@ impl Trial {
                 hostname: hostname().into(),
                 door: Door::default(),
                 counts: ScriptCounters::default(),
+                common: crate::scripts::Common::default(),
             },
             heard,
             effects: Effects {

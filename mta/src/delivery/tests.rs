@@ -182,6 +182,7 @@ impl Setup {
                     log: Arc::new(log.clone()),
                     hostname: "mta.test".into(),
                     counts: crate::counts::ScriptCounters::default(),
+                    common: crate::scripts::Common::default(),
                     door: door.clone(),
                 };
                 Arc::new(QueueScripts::new(scripts, services, spool.clone()))

@@ -13,6 +13,12 @@ use super::{TlsError, provider};
 pub struct KeyPair(pub(super) Arc<CertifiedKey>);
 
 impl KeyPair {
+    /// The pair as rustls takes it.
+    #[must_use]
+    pub fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0)
+    }
+
     /// Reads both. `certificate` holds the server's own certificate first and then the rest of the
     /// chain, `key` a key in PKCS#8, PKCS#1 or SEC 1 form; other sections are passed over.
     ///

@@ -11,6 +11,7 @@ pub mod local;
 pub mod memory;
 pub mod net;
 pub mod random;
+pub mod socket;
 pub mod system;
 
 pub use clock::{Clock, Monotonic, VirtualClock, yield_now};

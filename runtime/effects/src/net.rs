@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::LocalFuture;
+use crate::socket::{Family, Kind, Socket};
 
 /// Both directions of a stream.
 pub trait Connection: AsyncRead + AsyncWrite + Unpin {
@@ -82,4 +85,28 @@ pub trait Net {
     /// # Errors
     /// As the system reports it.
     fn listen(&self, at: SocketAddr, backlog: Option<u32>) -> io::Result<Rc<dyn Listener>>;
+
+    /// Connects to the socket of this machine at `path`. Its ends have no addresses.
+    fn connect_local(&self, path: &Path) -> LocalFuture<'static, io::Result<Box<dyn Connection>>> {
+        let _ = path;
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    /// Opens a socket for a script.
+    ///
+    /// # Errors
+    /// As the system reports it; `Unsupported` on a network that has none.
+    fn socket(&self, family: Family, kind: Kind) -> io::Result<Rc<dyn Socket>> {
+        let _ = (family, kind);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Takes a socket that somebody else has opened.
+    ///
+    /// # Errors
+    /// As [`Net::socket`].
+    fn adopt(&self, socket: OwnedFd) -> io::Result<Rc<dyn Socket>> {
+        let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }

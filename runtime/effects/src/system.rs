@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -21,6 +22,7 @@ use crate::LocalFuture;
 use crate::clock::{Clock, Monotonic};
 use crate::net::{Accepted, Connect, Connection, Listener, Net};
 use crate::random::Random;
+use crate::socket::{self, Family, Kind};
 
 /// The system's clocks; timers are tokio's.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,9 +84,9 @@ impl Random for SystemRandom {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemNet;
 
-struct Stream(tokio::net::TcpStream);
+struct Stream<S>(S);
 
-impl AsyncRead for Stream {
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,7 +96,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -120,12 +122,21 @@ impl AsyncWrite for Stream {
     }
 }
 
-impl Connection for Stream {
+impl Connection for Stream<tokio::net::TcpStream> {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.peer_addr()
+    }
+}
+
+impl Connection for Stream<tokio::net::UnixStream> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -207,16 +218,16 @@ impl Net for SystemNet {
     ) -> LocalFuture<'static, io::Result<Box<dyn Connection>>> {
         let how = how.clone();
         Box::pin(async move {
-            if how.nonlocal {
-                return Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "binding a non-local address is not available",
-                ));
-            }
             let socket = match to {
                 SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
                 SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
             };
+            if how.nonlocal {
+                match to {
+                    SocketAddr::V4(_) => rustix::net::sockopt::set_ip_freebind(&socket, true)?,
+                    SocketAddr::V6(_) => rustix::net::sockopt::set_ipv6_freebind(&socket, true)?,
+                }
+            }
             if let Some(source) = how.source {
                 socket.bind(SocketAddr::new(source, 0))?;
             }
@@ -248,6 +259,23 @@ impl Net for SystemNet {
         // The system cuts a longer one to its own limit.
         let listener = socket.listen(backlog.unwrap_or(4096))?;
         Ok(Rc::new(TcpListener::new(listener)?))
+    }
+
+    fn connect_local(&self, path: &Path) -> LocalFuture<'static, io::Result<Box<dyn Connection>>> {
+        let path = path.to_owned();
+        Box::pin(async move {
+            let stream = tokio::net::UnixStream::connect(path).await?;
+            let connection: Box<dyn Connection> = Box::new(Stream(stream));
+            Ok(connection)
+        })
+    }
+
+    fn socket(&self, family: Family, kind: Kind) -> io::Result<Rc<dyn socket::Socket>> {
+        socket::open(family, kind)
+    }
+
+    fn adopt(&self, socket: OwnedFd) -> io::Result<Rc<dyn socket::Socket>> {
+        socket::adopt(socket)
     }
 }
 

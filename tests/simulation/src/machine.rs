@@ -107,6 +107,7 @@ impl Machine {
             hostname: HOSTNAME.into(),
             door: Door::default(),
             counts: ScriptCounters::default(),
+            common: angarium::scripts::Common::default(),
         };
         let running = &bundle.config.running;
         let live = live(bundle, &services, &spool)?;

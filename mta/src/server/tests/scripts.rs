@@ -98,6 +98,7 @@ fn with_scripts(store: &Arc<MemoryStore>, scripts: &[(&str, &str)]) -> (Settings
         hostname: "mx.example".into(),
         door: Door::default(),
         counts: ScriptCounters::default(),
+        common: crate::scripts::Common::default(),
     };
     let mut settings = settings(store);
     let smtp = Arc::make_mut(&mut settings.smtp);
