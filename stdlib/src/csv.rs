@@ -3,10 +3,12 @@
 //! The reader is our own: readers of the library world take what they get, here an open quote or text after a closing
 //! one is an error with its place.
 
+use std::borrow::Cow;
+
 use angarium_runtime::array::{Array, Key, View};
-use angarium_runtime::convert::{parse_number, to_str, truthy};
+use angarium_runtime::convert::{parse_number, to_str, truthy, write_str_while};
 use angarium_runtime::memory;
-use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Outcome, Throw, opt};
+use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw, opt};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 
@@ -14,7 +16,7 @@ use crate::heavy::{self, Failure};
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
-    FnDecl::plain(
+    FnDecl::heavy(
         "csv_encode(values: array, options?: array): string",
         "Gives one CSV record without line end. Fields with a delimiter, a quote, a line break or a space are quoted.",
         csv_encode,
@@ -40,16 +42,13 @@ pub const FUNCTIONS: &[FnDecl] = &[
         ),
     ])
     .example("csv_decode(\"a,b\\n1,2\\n\") // [0=>[\"a\"=>\"1\",\"b\"=>\"2\"]]"),
-    FnDecl::plain(
+    FnDecl::heavy(
         "csv_explode(string: string): array",
-        "Takes one CSV record apart.",
-        |_, args| {
-            let form = Form { header: false, ..Form::default() };
-            let rows = decode(args.bytes(0), &form).unwrap_or_default();
-            Ok(rows.as_array().and_then(|rows| rows.get(&Key::Integer(0))).unwrap_or_else(|| Array::new().into()))
-        },
+        "Takes one CSV record apart: the first of the text, which is empty when the text is no CSV.",
+        csv_explode,
     )
-    .legacy(),
+    .legacy()
+    .example("csv_explode(''a,\"b c\"'') // [0=>\"a\",1=>\"b c\"]"),
 ];
 
 /// How a text is read.
@@ -169,22 +168,22 @@ impl Column {
         Some(Column { kind, null })
     }
 
-    fn convert(&self, text: Vec<u8>) -> Result<Value, String> {
-        let is_in = |list: &[Vec<u8>]| list.contains(&text);
+    fn convert(&self, text: &[u8]) -> Result<Value, String> {
+        let is_in = |list: &[Vec<u8>]| list.iter().any(|known| known == text);
         if is_in(&self.null) {
             return Ok(Value::None);
         }
         match &self.kind {
             ColumnKind::String => Ok(Value::from(text)),
-            ColumnKind::Number => match parse_number(&text) {
+            ColumnKind::Number => match parse_number(text) {
                 Some(number) => Ok(Value::Number(number)),
-                None => Err(format!("{:?} is no number", String::from_utf8_lossy(&text))),
+                None => Err(format!("{:?} is no number", String::from_utf8_lossy(text))),
             },
             ColumnKind::Boolean { yes, .. } if is_in(yes) => Ok(Value::Boolean(true)),
             ColumnKind::Boolean { no, .. } if is_in(no) => Ok(Value::Boolean(false)),
             ColumnKind::Boolean { .. } => Err(format!(
                 "{:?} is neither true nor false",
-                String::from_utf8_lossy(&text)
+                String::from_utf8_lossy(text)
             )),
         }
     }
@@ -208,48 +207,48 @@ pub fn decode(text: &[u8], form: &Form) -> Result<Value, Fault> {
         },
         delimiter: &form.delimiter,
     };
+    let mut fields = Fields::new();
     let columns: Option<Vec<Key>> = if form.header {
-        match records.next()? {
-            Some(names) => Some(
-                names
-                    .into_iter()
-                    .map(|(_, name)| Key::from_string(Str::from_vec(name)))
-                    .collect(),
-            ),
-            None => return Ok(Array::new().into()),
+        if !records.next(&mut fields)? {
+            return Ok(Array::new().into());
         }
+        let names = fields.iter().map(|(_, name)| Key::from_string(Str::new(name)));
+        Some(names.collect())
     } else {
         None
     };
+    let convert = |key: &Key, offset: usize, text: &[u8]| match form.column(key) {
+        Some(column) => column
+            .convert(text)
+            .map_err(|message| Fault { offset, message }),
+        None => Ok(Value::from(text)),
+    };
     let mut rows = Array::new();
-    while let Some(fields) = records.next()? {
-        let convert = |key: &Key, (offset, text): (usize, Vec<u8>)| match form.column(key) {
-            Some(column) => column
-                .convert(text)
-                .map_err(|message| Fault { offset, message }),
-            None => Ok(Value::from(text)),
-        };
-        let mut row = Array::with_capacity(fields.len());
+    let mut values: usize = 0;
+    while records.next(&mut fields)? {
+        let mut row = Array::with_capacity(columns.as_ref().map_or(fields.len(), |_| 0));
         match &columns {
             Some(columns) => {
-                let mut fields = fields.into_iter();
+                let mut fields = fields.iter();
                 for column in columns {
                     let value = match fields.next() {
-                        Some(field) => convert(column, field)?,
+                        Some((offset, text)) => convert(column, *offset, text)?,
                         None => Value::None,
                     };
                     row.insert(column.clone(), value);
                 }
             }
             None => {
-                for (index, field) in fields.into_iter().enumerate() {
+                for (index, (offset, text)) in fields.iter().enumerate() {
                     let key = Key::Integer(i64::try_from(index).unwrap_or(i64::MAX));
-                    row.push(convert(&key, field)?);
+                    row.push(convert(&key, *offset, text)?);
                 }
             }
         }
+        let before = values;
+        values += row.len() + 1;
         rows.push(row.into());
-        if rows.len().is_multiple_of(1024) && memory::exceeded() {
+        if before >> 10 != values >> 10 && memory::exceeded() {
             break;
         }
     }
@@ -257,7 +256,7 @@ pub fn decode(text: &[u8], form: &Form) -> Result<Value, Fault> {
 }
 
 /// Fields with the offset of their first byte.
-type Fields = Vec<(usize, Vec<u8>)>;
+type Fields<'a> = Vec<(usize, Cow<'a, [u8]>)>;
 
 /// Takes a text apart, a record at a time.
 struct Records<'a> {
@@ -266,24 +265,32 @@ struct Records<'a> {
     delimiter: &'a [u8],
 }
 
-impl Records<'_> {
-    /// The next record; none at the end. Blank lines are no records.
-    fn next(&mut self) -> Result<Option<Fields>, Fault> {
+impl<'a> Records<'a> {
+    /// Reads the next record, if there is one. Blank lines are no records.
+    fn next(&mut self, fields: &mut Fields<'a>) -> Result<bool, Fault> {
+        fields.clear();
         while let Some(length) = self.line_end() {
             self.at += length;
         }
         if self.at >= self.text.len() {
-            return Ok(None);
+            return Ok(false);
         }
-        let mut fields = Vec::new();
         loop {
             let start = self.at;
             let field = if self.text.get(self.at) == Some(&b'"') {
                 self.quoted()?
             } else {
-                self.plain()
+                Cow::Borrowed(self.plain())
             };
             fields.push((start, field));
+            if fields.len().is_multiple_of(1024)
+                && memory::would_exceed(size_of_val(fields.as_slice()).saturating_mul(2))
+            {
+                return Err(Fault {
+                    offset: start,
+                    message: OUT_OF_MEMORY.to_owned(),
+                });
+            }
             if self.rest().starts_with(self.delimiter) {
                 self.at += self.delimiter.len();
                 continue;
@@ -298,11 +305,11 @@ impl Records<'_> {
                     });
                 }
             }
-            return Ok(Some(fields));
+            return Ok(true);
         }
     }
 
-    fn rest(&self) -> &[u8] {
+    fn rest(&self) -> &'a [u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
 
@@ -315,7 +322,7 @@ impl Records<'_> {
         }
     }
 
-    fn plain(&mut self) -> Vec<u8> {
+    fn plain(&mut self) -> &'a [u8] {
         let start = self.at;
         let first = self.delimiter[0];
         loop {
@@ -330,31 +337,40 @@ impl Records<'_> {
                     }
                 }
             }
-            return self.text[start..self.at].to_vec();
+            return &self.text[start..self.at];
         }
     }
 
-    fn quoted(&mut self) -> Result<Vec<u8>, Fault> {
+    fn quoted(&mut self) -> Result<Cow<'a, [u8]>, Fault> {
         let open = self.at;
         self.at += 1;
-        let mut field = Vec::new();
+        let mut field: Cow<'a, [u8]> = Cow::Borrowed(b"");
         loop {
-            let Some(ahead) = memchr::memchr(b'"', self.rest()) else {
+            let rest = self.rest();
+            let Some(ahead) = memchr::memchr(b'"', rest) else {
                 return Err(Fault {
                     offset: open,
                     message: "this quote is never closed".to_owned(),
                 });
             };
-            field.extend_from_slice(&self.rest()[..ahead]);
+            let part = &rest[..ahead];
+            if field.is_empty() {
+                field = Cow::Borrowed(part);
+            } else {
+                field.to_mut().extend_from_slice(part);
+            }
             self.at += ahead + 1;
             if self.rest().first() != Some(&b'"') {
                 return Ok(field);
             }
-            field.push(b'"');
+            field.to_mut().push(b'"');
             self.at += 1;
         }
     }
 }
+
+/// What is wrong with a text that is too much for the budget.
+const OUT_OF_MEMORY: &str = "out of memory";
 
 fn csv_decode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let size = args.bytes(0).len();
@@ -364,50 +380,98 @@ fn csv_decode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
         let form = Form::parse(options)
             .map_err(|message| Failure::Error(format!("csv_decode: {message}")))?;
         let rows = decode(text, &form);
-        if memory::exceeded() {
+        if memory::exceeded() || matches!(&rows, Err(fault) if fault.message == OUT_OF_MEMORY) {
             return Err(Failure::Memory);
         }
         Ok(rows.unwrap_or_default())
     })
 }
 
-fn csv_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+fn csv_explode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
+    heavy::run(cx, args.bytes(0).len(), args.values, |values| {
+        let mut records = Records {
+            text: values.first().and_then(Value::as_bytes).unwrap_or(b""),
+            at: 0,
+            delimiter: b",",
+        };
+        let mut fields = Fields::new();
+        match records.next(&mut fields) {
+            Ok(_) => {}
+            Err(fault) if fault.message == OUT_OF_MEMORY => return Err(Failure::Memory),
+            Err(_) => fields.clear(),
+        }
+        heavy::fits_entries(fields.len())?;
+        let values = fields.iter().map(|(_, field)| Value::bytes(field));
+        Ok(Array::from_list(values.collect()).into())
+    })
+}
+
+/// Arrays of more values are encoded on the pool.
+const FEW: usize = 1024;
+
+fn csv_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let delimiter = match args.options(1).string("delimiter") {
         Some(delimiter) => checked_delimiter(&delimiter)
             .map_err(|message| Throw::error(format!("csv_encode: {message}")))?,
         None => b",".to_vec(),
     };
-    let mut out = Vec::new();
-    let Some(view) = args.get(0).as_array() else {
-        return Ok(Value::None);
-    };
-    let mut text = Vec::new();
-    for (index, value) in view.values().enumerate() {
-        if index > 0 {
-            out.extend_from_slice(&delimiter);
+    let view = args.get(0).as_array();
+    let size = view.map_or(0, |view| {
+        let of = |value: Value| value.as_bytes().map_or(16, <[u8]>::len);
+        match view.len() {
+            ..=FEW => view.values().map(of).sum(),
+            many => many.saturating_mul(64),
         }
-        text.clear();
-        cx.write_str(&mut text, &value)?;
-        let quote = memchr::memmem::find(&text, &delimiter).is_some()
-            || text
-                .iter()
-                .any(|byte| matches!(byte, b'"' | b'\r' | b'\n' | b' '));
-        cx.reserve(out.len().saturating_add(text.len().saturating_mul(2)))?;
-        if !quote {
-            out.extend_from_slice(&text);
-            continue;
-        }
-        out.push(b'"');
-        for byte in &text {
-            if *byte == b'"' {
-                out.push(b'"');
+    });
+    heavy::run(cx, size, &args.values[..1], move |values| {
+        let view = values.first().and_then(Value::as_array);
+        let mut out = Vec::new();
+        let mut text = Vec::new();
+        for (index, value) in view.into_iter().flat_map(View::values).enumerate() {
+            if index > 0 {
+                out.extend_from_slice(&delimiter);
             }
-            out.push(*byte);
+            let before = out.len();
+            match value.as_bytes() {
+                Some(bytes) => write_field(&mut out, bytes, &delimiter),
+                None => {
+                    text.clear();
+                    // Arrays share parts, so that their text can be far longer than they are.
+                    let mut over = None;
+                    write_str_while(&mut text, &value, |length| {
+                        over = heavy::fits(length.saturating_mul(2)).err();
+                        over.is_none()
+                    });
+                    if let Some(failure) = over {
+                        return Err(failure);
+                    }
+                    write_field(&mut out, &text, &delimiter);
+                }
+            }
+            if before >> 12 != out.len() >> 12 {
+                heavy::fits(out.len())?;
+            }
         }
-        out.push(b'"');
+        Ok(out.into())
+    })
+}
+
+fn write_field(out: &mut Vec<u8>, text: &[u8], delimiter: &[u8]) {
+    let special = |byte: &u8| matches!(byte, b'"' | b'\r' | b'\n' | b' ');
+    if !text.iter().any(special) && memchr::memmem::find(text, delimiter).is_none() {
+        out.extend_from_slice(text);
+        return;
     }
-    cx.charge(out.len() / 64);
-    Ok(out.into())
+    out.push(b'"');
+    let mut rest = text;
+    while let Some(quote) = memchr::memchr(b'"', rest) {
+        let (before, after) = rest.split_at(quote + 1);
+        out.extend_from_slice(before);
+        out.push(b'"');
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const BINARY: angarium_runtime::native::OptDecl = opt(
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
-    FnDecl::plain(
+    FnDecl::heavy(
         "hash(message: string): number",
         "Gives a number that is the same for equal strings, in every process: FNV-1a, the low 53 of its 64 bits.",
         hash,
@@ -186,15 +186,16 @@ fn keyed(
     })
 }
 
-fn hash(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let message = args.bytes(0);
-    cx.charge(message.len() / 16);
-    let hash = message
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-    Ok(((hash & ((1 << 53) - 1)) as f64).into())
+fn hash(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
+    heavy::run(cx, args.bytes(0).len(), args.values, |values| {
+        let message = values.first().and_then(Value::as_bytes).unwrap_or(b"");
+        let hash = message
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        Ok(((hash & ((1 << 53) - 1)) as f64).into())
+    })
 }
 
 fn random_bytes(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {

@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use angarium_runtime::array::MAX_ENTRIES;
 use angarium_runtime::frozen::{FreezeError, Freezer, Pin, Tree, freeze};
 use angarium_runtime::memory::{self, Account};
-use angarium_runtime::native::{Cx, Finish, Heavy, Input, Job, Step, Task, Throw};
+use angarium_runtime::native::{Cx, Finish, Heavy, Input, Job, Outcome, Step, Task, Throw};
 use angarium_runtime::pieces::PIECE_FREEZING;
+use angarium_runtime::string::MAX_STRING;
 use angarium_runtime::value::Value;
 
 /// Input up to this size is worked on in the loop: some tens of microseconds.
@@ -41,6 +43,42 @@ impl From<Failure> for Throw {
     }
 }
 
+/// Whether a result may have `bytes`: within the string limit and the memory budget. For work that may be on the pool, where
+/// [`Cx::reserve`] is out of reach.
+///
+/// # Errors
+/// Why not.
+pub fn fits(bytes: usize) -> Result<(), Failure> {
+    fits_budget(bytes)?;
+    if bytes > MAX_STRING {
+        return Err(Failure::Error("string too long".to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether `bytes` more are within the memory budget: for what the work needs besides its result.
+///
+/// # Errors
+/// [`Failure::Memory`]
+pub fn fits_budget(bytes: usize) -> Result<(), Failure> {
+    if memory::would_exceed(bytes) {
+        return Err(Failure::Memory);
+    }
+    Ok(())
+}
+
+/// Whether an array may have `entries`; see [`fits`].
+///
+/// # Errors
+/// Why not.
+pub fn fits_entries(entries: usize) -> Result<(), Failure> {
+    fits_budget(entries.saturating_mul(size_of::<Value>()))?;
+    if entries > MAX_ENTRIES {
+        return Err(Failure::Error("array too large".to_owned()));
+    }
+    Ok(())
+}
+
 /// Does `work` on `values`, here when `size` is small and on the pool otherwise.
 ///
 /// Values cross to the pool and back in their frozen form. Values that cannot be frozen stay here.
@@ -53,15 +91,31 @@ pub fn run(
     values: &[Value],
     work: impl FnOnce(&[Value]) -> Result<Value, Failure> + Send + 'static,
 ) -> Result<Heavy, Throw> {
+    run_then(cx, size, values, work, |_, value| Ok(value))
+}
+
+/// As [`run`]; `then` makes the result of what `work` gives, on this thread.
+///
+/// # Errors
+/// What `work` or `then` fails with.
+pub fn run_then(
+    cx: &mut Cx<'_>,
+    size: usize,
+    values: &[Value],
+    work: impl FnOnce(&[Value]) -> Result<Value, Failure> + Send + 'static,
+    then: impl FnOnce(&mut Cx<'_>, Value) -> Outcome + 'static,
+) -> Result<Heavy, Throw> {
     cx.charge(size / 16);
     if size <= INLINE_BYTES {
-        return Ok(Heavy::Done(work(values)?));
+        let value = work(values)?;
+        return Ok(Heavy::Done(then(cx, value)?));
     }
     Err(Throw::later(FreezeAndRun {
         freezers: values.iter().map(Freezer::new).collect(),
         values: values.to_vec(),
         frozen: Vec::new(),
         work: Some(work),
+        then: Some(then),
         finish: Rc::default(),
     }))
 }
@@ -82,7 +136,7 @@ fn job(
         memory::swap(before);
         let finish: Finish = Box::new(move |cx| {
             let tree = result?;
-            cx.reserve(tree.bytes().min(angarium_runtime::string::MAX_STRING))?;
+            cx.reserve(tree.bytes().min(MAX_STRING))?;
             Ok(Pin::new(&tree).root())
         });
         finish
@@ -90,21 +144,37 @@ fn job(
 }
 
 /// Freezes large values in pieces, and goes to the pool then.
-struct FreezeAndRun<W> {
+struct FreezeAndRun<W, T> {
     values: Vec<Value>,
     freezers: VecDeque<Freezer>,
     frozen: Vec<Arc<Tree>>,
     work: Option<W>,
+    /// Makes the result of what the work gave.
+    then: Option<T>,
     finish: Rc<Cell<Option<Finish>>>,
 }
 
-impl<W> Task for FreezeAndRun<W>
+impl<W, T> FreezeAndRun<W, T>
+where
+    T: FnOnce(&mut Cx<'_>, Value) -> Outcome,
+{
+    fn done(&mut self, cx: &mut Cx<'_>, value: Value) -> Result<Step, Throw> {
+        match self.then.take() {
+            Some(then) => Ok(Step::Done(then(cx, value)?)),
+            None => Ok(Step::Done(value)),
+        }
+    }
+}
+
+impl<W, T> Task for FreezeAndRun<W, T>
 where
     W: FnOnce(&[Value]) -> Result<Value, Failure> + Send + 'static,
+    T: FnOnce(&mut Cx<'_>, Value) -> Outcome,
 {
     fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
         if let Some(finish) = self.finish.take() {
-            return Ok(Step::Done(finish(cx)?));
+            let value = finish(cx)?;
+            return self.done(cx, value);
         }
         if let Some(freezer) = self.freezers.front_mut() {
             let mut spent = 0;
@@ -121,7 +191,8 @@ where
                     let Some(work) = self.work.take() else {
                         return Err(Throw::error("the work was interrupted"));
                     };
-                    return Ok(Step::Done(work(&self.values)?));
+                    let value = work(&self.values)?;
+                    return self.done(cx, value);
                 }
             }
             return Ok(Step::Again);

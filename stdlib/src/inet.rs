@@ -42,7 +42,8 @@ pub const FUNCTIONS: &[FnDecl] = &[
     FnDecl::plain(
         "inet_reverse(ip: string, zone?: string): string|none",
         "Gives the name under which an address is looked up: its parts in reverse order below `zone`, or below \
-         in-addr.arpa or ip6.arpa.",
+         in-addr.arpa or ip6.arpa. With an empty `zone` it is the parts alone. Gives none for text that is no address and for a \
+         zone with control characters.",
         inet_reverse,
     )
     .example(r#"inet_reverse("12.34.56.78", "example.com") // "78.56.34.12.example.com""#),
@@ -67,10 +68,10 @@ fn domain_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let head = subdomain.strip_suffix(domain.as_slice());
     Ok(head
         .is_some_and(|head| {
-            if head.is_empty() {
-                !below
-            } else {
-                head.ends_with(b".") && head.len() > 1
+            match head {
+                [] | [b'.'] if below => false,
+                [] => true,
+                head => head.ends_with(b"."),
             }
         })
         .into())
@@ -136,7 +137,8 @@ fn inet_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     Ok((family == bits && (first..=last).contains(&address)).into())
 }
 
-fn inet_reverse(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+fn inet_reverse(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    cx.reserve(args.bytes(1).len())?;
     let zone = args.has(1).then(|| args.bytes(1));
     Ok(reverse(args.bytes(0), zone).map_or(Value::None, Value::from))
 }
@@ -165,9 +167,16 @@ pub(crate) fn reverse(ip: &[u8], zone: Option<&[u8]>) -> Option<Vec<u8>> {
             )
         }
     };
+    let zone = zone.unwrap_or(own.as_bytes());
+    // The result is looked up and logged: a zone that could end a line is no zone.
+    if zone.iter().any(|byte| byte.is_ascii_control()) {
+        return None;
+    }
     let mut name = labels.join(".").into_bytes();
-    name.push(b'.');
-    name.extend_from_slice(zone.unwrap_or(own.as_bytes()));
+    if !zone.is_empty() {
+        name.push(b'.');
+        name.extend_from_slice(zone);
+    }
     Some(name)
 }
 

@@ -1,6 +1,7 @@
 //! JSON (RFC 8259): decoding through serde_json, encoding by a loop that no depth overflows.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 use angarium_runtime::array::{Array, Key, KeyRef, View};
@@ -9,7 +10,7 @@ use angarium_runtime::memory;
 use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw, opt};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::heavy::{self, Failure};
 
@@ -72,34 +73,52 @@ pub fn decode(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     // The depth is bounded by the seed, which counts to 256 where serde_json would stop at 128.
     deserializer.disable_recursion_limit();
-    let value = Seed { depth: 0 }.deserialize(&mut deserializer)?;
+    let seed = Seed {
+        depth: 0,
+        values: &Cell::new(0),
+    };
+    let value = seed.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
-struct Seed {
+#[derive(Clone, Copy)]
+struct Seed<'c> {
     depth: usize,
+    /// How many values there are, wherever: the budget is looked at once in a thousand.
+    values: &'c Cell<u32>,
 }
 
-impl<'de> DeserializeSeed<'de> for Seed {
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl Seed {
-    fn deeper<E: serde::de::Error>(&self) -> Result<Seed, E> {
+impl Seed<'_> {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom("nested too deep"));
         }
         Ok(Seed {
             depth: self.depth + 1,
+            ..self
         })
+    }
+
+    /// Counts a value that was added.
+    fn added<E: serde::de::Error>(self) -> Result<(), E> {
+        let values = self.values.get().wrapping_add(1);
+        self.values.set(values);
+        if values.is_multiple_of(1024) && memory::exceeded() {
+            return Err(E::custom(OUT_OF_MEMORY));
+        }
+        Ok(())
     }
 }
 
-impl<'de> Visitor<'de> for Seed {
+impl<'de> Visitor<'de> for Seed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,22 +144,20 @@ impl<'de> Visitor<'de> for Seed {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Array::new();
-        while let Some(item) = items.next_element_seed(self.deeper()?)? {
+        let seed = self.deeper()?;
+        while let Some(item) = items.next_element_seed(seed)? {
             array.push(item);
-            if array.len().is_multiple_of(1024) && memory::exceeded() {
-                return Err(A::Error::custom(OUT_OF_MEMORY));
-            }
+            self.added()?;
         }
         Ok(array.into())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut array = Array::new();
+        let seed = self.deeper()?;
         while let Some(key) = entries.next_key_seed(KeySeed)? {
-            let value = entries.next_value_seed(self.deeper()?)?;
+            let value = entries.next_value_seed(seed)?;
             array.insert(key, value);
-            if array.len().is_multiple_of(1024) && memory::exceeded() {
-                return Err(A::Error::custom(OUT_OF_MEMORY));
-            }
+            self.added()?;
         }
         Ok(array.into())
     }

@@ -6,6 +6,7 @@
 pub mod appliance;
 pub mod array;
 pub mod calendar;
+pub mod coding;
 pub mod csv;
 pub mod data;
 pub mod dkim;
@@ -19,17 +20,20 @@ mod file_lines;
 pub mod hash;
 pub mod heavy;
 pub mod http;
+pub mod iconv;
 pub mod inet;
 pub mod json;
 pub mod keys;
 mod large;
 pub mod legacy;
+pub mod mailtext;
 pub mod math;
 pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod misc;
 pub mod network;
+pub mod pack;
 pub mod queue;
 pub mod rate;
 pub mod regexp;
@@ -40,9 +44,11 @@ pub mod time;
 pub mod tls;
 mod tls_socket;
 pub mod types;
+pub mod url;
 mod wait;
 mod x509;
 pub mod yaml;
+pub mod zlib;
 
 use angarium_runtime::native::ContextDecl;
 use angarium_runtime::{exception, map_set};
@@ -65,10 +71,12 @@ pub static CORE: ContextDecl = ContextDecl {
         inet::FUNCTIONS,
         json::FUNCTIONS,
         keys::FUNCTIONS,
+        mailtext::FUNCTIONS,
         math::FUNCTIONS,
         memory::FUNCTIONS,
         metrics::FUNCTIONS,
         misc::FUNCTIONS,
+        pack::FUNCTIONS,
         queue::FUNCTIONS,
         rate::FUNCTIONS,
         regexp::FUNCTIONS,
@@ -77,12 +85,15 @@ pub static CORE: ContextDecl = ContextDecl {
         string::FUNCTIONS,
         time::FUNCTIONS,
         types::FUNCTIONS,
+        url::FUNCTIONS,
         yaml::FUNCTIONS,
+        zlib::FUNCTIONS,
         legacy::FUNCTIONS,
     ],
     classes: &[
         exception::EXCEPTION,
         file::FILE,
+        iconv::ICONV,
         map_set::ITERATOR,
         map_set::MAP,
         message::MIME_PART,

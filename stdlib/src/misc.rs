@@ -2,9 +2,11 @@
 
 use angarium_effects::random::{uuid_bytes, uuid_text};
 use angarium_runtime::convert::to_integer;
-use angarium_runtime::native::{Args, Cx, FnDecl, Outcome, Throw};
+use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Outcome, Throw};
 use angarium_runtime::value::Value;
 use sha1::{Digest as _, Sha1};
+
+use crate::heavy;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
@@ -14,7 +16,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         Ok(uuid_text(&cx.host.random.uuid()).into())
     })
     .example("length(uuid()) // 36"),
-    FnDecl::plain(
+    FnDecl::heavy(
         "uuidv5(uuidnamespace: string, value: string): string",
         "Gives the UUID of version 5 of a value within a namespace, the same each time. A namespace that is no UUID raises \
          an Exception.",
@@ -31,21 +33,29 @@ pub const FUNCTIONS: &[FnDecl] = &[
     .example("syslog(\"info\", \"hello\") // none"),
 ];
 
-fn uuidv5(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let text = String::from_utf8_lossy(args.bytes(0));
+fn uuidv5(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
+    let text = args.get(0).as_str().map(|text| text.to_text());
+    let text = text.unwrap_or_default();
     let Some(namespace) = uuid_bytes(&text) else {
-        return Err(Throw::error(format!("uuidv5: \"{text}\" is no UUID")));
+        let shown: String = text.chars().take(64).collect();
+        return Err(Throw::error(format!(
+            "uuidv5: \"{}\" is no UUID",
+            shown.escape_debug()
+        )));
     };
-    cx.charge(args.bytes(1).len() / 16);
-    let digest = Sha1::new()
-        .chain_update(namespace)
-        .chain_update(args.bytes(1))
-        .finalize();
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&digest[..16]);
-    uuid[6] = (uuid[6] & 0x0f) | 0x50;
-    uuid[8] = (uuid[8] & 0x3f) | 0x80;
-    Ok(uuid_text(&uuid).into())
+    let values = args.values.get(1..).unwrap_or_default();
+    heavy::run(cx, args.bytes(1).len(), values, move |values| {
+        let value = values.first().and_then(Value::as_bytes).unwrap_or(b"");
+        let digest = Sha1::new()
+            .chain_update(namespace)
+            .chain_update(value)
+            .finalize();
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(&digest[..16]);
+        uuid[6] = (uuid[6] & 0x0f) | 0x50;
+        uuid[8] = (uuid[8] & 0x3f) | 0x80;
+        Ok(uuid_text(&uuid).into())
+    })
 }
 
 const NAMES: [&str; 8] = [

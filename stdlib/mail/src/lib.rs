@@ -21,6 +21,7 @@ pub mod dsn;
 pub mod editor;
 pub mod edits;
 pub mod encoded_word;
+pub mod envelope;
 pub mod field;
 pub mod header;
 pub mod ident;
