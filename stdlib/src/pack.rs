@@ -394,7 +394,7 @@ mod tests {
     fn every_code_reads_its_bytes() {
         for (format, data, expected) in [
             ("aa*", &b"abc"[..], "[0=>\"a\",1=>\"bc\"]"),
-            ("a2", b"a\0", "[0=>\"a\\x00\"]"),
+            ("a2", b"a\0", "[0=>''a\0'']"),
             ("Z3a", b"a\0bc", "[0=>\"a\",1=>\"c\"]"),
             ("Z*Z*", b"ab\0cd", "[0=>\"ab\",1=>\"cd\"]"),
             ("Z*a*", b"", "[0=>\"\",1=>\"\"]"),

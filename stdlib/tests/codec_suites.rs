@@ -91,7 +91,7 @@ fn encodings_are_what_their_rfcs_say() {
 #[test]
 fn a_bomb_ends_at_the_memory_limit() {
     let limits = Limits {
-        memory: 8 << 20,
+        memory: Some(8 << 20),
         ..Limits::default()
     };
     let bomb = run("return zlib_compress(str_repeat(\"\\x00\", 50000000), 9);").unwrap();

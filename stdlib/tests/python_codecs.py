@@ -94,8 +94,8 @@ def generate():
         if any("\r" in field for row in lists for field in row) and quoting == csv.QUOTE_MINIMAL:
             continue
         options = f'["header" => false, "delimiter" => $1]'
-        want = json.dumps(lists, separators=(",", ":")).encode()
-        out("csv, decode", f"json_encode(csv_decode($0, {options}))", [source.encode(), delimiter.encode()], want)
+        out("csv, decode", f"json_encode(csv_decode($0, {options}))", [source.encode(), delimiter.encode()],
+            verify={"json": json.dumps(lists)})
         row = lists[0]
         source = json.dumps(row).encode()
         out("csv, encode", "csv_encode(json_decode($0), [\"delimiter\" => $1])", [source, delimiter.encode()],

@@ -36,8 +36,11 @@ fn python(mode: &str, input: &str) -> Option<String> {
         println!("skipped: no {}", program.display());
         return None;
     };
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    // It answers while it is still being told: both pipes have to move.
+    let (mut pipe, input) = (child.stdin.take().unwrap(), input.to_owned());
+    let writer = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
     assert!(output.status.success(), "Python failed");
     Some(String::from_utf8(output.stdout).unwrap())
 }
