@@ -9,8 +9,8 @@ mod tables;
 
 use angarium_mail::charset::{self, Charset};
 use encoding_rs::{
-    Decoder, DecoderResult, EUC_KR, Encoder, EncoderResult, Encoding, GBK, UTF_16BE, UTF_16LE,
-    WINDOWS_874, WINDOWS_1252, WINDOWS_1254,
+    Decoder, DecoderResult, EUC_KR, Encoder, EncoderResult, Encoding, GBK, ISO_2022_JP, UTF_16BE,
+    UTF_16LE, WINDOWS_874, WINDOWS_1252, WINDOWS_1254,
 };
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
@@ -173,6 +173,18 @@ impl Reader {
     /// [`Fault::Invalid`]
     pub fn read(&mut self, bytes: &[u8], out: &mut String) -> Result<(), Fault> {
         let (coding, mode) = match &mut self.state {
+            Reading::Standard(decoder) if decoder.encoding() == ISO_2022_JP => {
+                let mut joined = std::mem::take(&mut self.held);
+                joined.extend_from_slice(bytes);
+                // An escape sequence at the end may be one that another follows.
+                let from = joined.len().saturating_sub(3);
+                let tail = joined.get(from..).unwrap_or_default();
+                if let Some(escape) = memchr::memchr(ESCAPE, tail) {
+                    self.held = joined.split_off(from + escape);
+                }
+                let joined = charset::without_empty_segments(&joined);
+                return decode(decoder, &joined, out, false, self.ignore);
+            }
             Reading::Standard(decoder) => return decode(decoder, bytes, out, false, self.ignore),
             Reading::Own(coding, mode) => (*coding, mode),
         };
@@ -209,7 +221,8 @@ impl Reader {
     pub fn finish(mut self, out: &mut String) -> Result<(), Fault> {
         match &mut self.state {
             Reading::Standard(decoder) => {
-                decode(decoder, b"", out, true, false).map_err(|_| Fault::Incomplete)
+                let held = charset::without_empty_segments(&self.held);
+                decode(decoder, &held, out, true, false).map_err(|_| Fault::Incomplete)
             }
             Reading::Own(..) if self.held.is_empty() => Ok(()),
             Reading::Own(..) => Err(Fault::Incomplete),
@@ -327,6 +340,7 @@ fn utf32(bytes: &[u8], wanted: Order, mode: &mut Mode) -> Step {
     }
 }
 
+const ESCAPE: u8 = 0x1b;
 const SHIFT_OUT: u8 = 0x0e;
 const SHIFT_IN: u8 = 0x0f;
 /// Says that SO leads to KS X 1001.
@@ -338,9 +352,9 @@ fn iso2022_kr(bytes: &[u8], first: u8, mode: &mut Mode) -> Step {
             mode.shifted = first == SHIFT_OUT;
             Step::Taken(1, None)
         }
-        0x1b if bytes.starts_with(KR_HEADER) => Step::Taken(KR_HEADER.len(), None),
-        0x1b if KR_HEADER.starts_with(bytes) => Step::Short,
-        0x1b => Step::Bad(1),
+        ESCAPE if bytes.starts_with(KR_HEADER) => Step::Taken(KR_HEADER.len(), None),
+        ESCAPE if KR_HEADER.starts_with(bytes) => Step::Short,
+        ESCAPE => Step::Bad(1),
         b'\n' => {
             // Every line begins in ASCII.
             mode.shifted = false;
@@ -461,8 +475,7 @@ impl Writing {
             Writing::Standard(encoder) => {
                 let mut rest = text;
                 loop {
-                    let room =
-                        encoder.max_buffer_length_from_utf8_without_replacement(rest.len());
+                    let room = encoder.max_buffer_length_from_utf8_without_replacement(rest.len());
                     out.reserve(room.unwrap_or(rest.len()).max(16));
                     let (result, read) =
                         encoder.encode_from_utf8_to_vec_without_replacement(rest, out, false);
@@ -567,7 +580,7 @@ impl Coding {
                 self.unshift(mode, out);
                 let byte = u8::try_from(c).ok()?;
                 match self {
-                    Coding::Iso2022Kr if matches!(byte, SHIFT_OUT | SHIFT_IN | 0x1b) => {
+                    Coding::Iso2022Kr if matches!(byte, SHIFT_OUT | SHIFT_IN | ESCAPE) => {
                         return None;
                     }
                     Coding::Hz if byte == b'~' => out.push(b'~'),
@@ -639,7 +652,8 @@ fn similar(c: char) -> Vec<String> {
         list.push(known.to_owned());
     }
     let mut buffer = [0; 4];
-    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(c.encode_utf8(&mut buffer));
+    let decomposed =
+        DecomposingNormalizerBorrowed::new_nfkd().normalize(c.encode_utf8(&mut buffer));
     if decomposed.chars().ne([c]) {
         list.push(decomposed.clone().into_owned());
         let base: String = decomposed
@@ -729,6 +743,7 @@ mod tests {
             (b"x~{VPND~}y~~", "HZ", "x中文y~"),
             (b"\xd6\xd0", "GB2312", "中"),
             (b"\xa4\xa4", "Big5", "中"),
+            (b"\x1b$BF|\x1b(B\x1b$BK\\\x1b(B", "ISO-2022-JP", "日本"),
         ] {
             assert_eq!(
                 converted(bytes, from, "UTF-8"),
@@ -780,7 +795,11 @@ mod tests {
             (b"\x0e0", "iso-2022-kr", Fault::Incomplete),
             (b"~", "hz", Fault::Incomplete),
         ] {
-            assert_eq!(converted(bytes, from, "utf-8"), Err(fault), "{bytes:?} {from}");
+            assert_eq!(
+                converted(bytes, from, "utf-8"),
+                Err(fault),
+                "{bytes:?} {from}"
+            );
         }
         assert_eq!(
             converted("€".as_bytes(), "utf-8", "iso-8859-1"),
@@ -821,7 +840,7 @@ mod tests {
 
         #[test]
         fn pieces_read_as_the_whole(bytes in prop::collection::vec(any::<u8>(), 0..60), at in 0..60_usize) {
-            for charset in ["utf-8", "utf-16", "shift_jis", "iso-2022-kr", "hz", "gb18030", "utf-32le"] {
+            for charset in ["utf-8", "utf-16", "shift_jis", "iso-2022-kr", "iso-2022-jp", "hz", "gb18030", "utf-32le"] {
                 let mut whole = String::new();
                 let mut reader = Reader::new(named(charset), true);
                 let result = reader.read(&bytes, &mut whole).and_then(|()| reader.finish(&mut whole));

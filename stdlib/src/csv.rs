@@ -212,7 +212,9 @@ pub fn decode(text: &[u8], form: &Form) -> Result<Value, Fault> {
         if !records.next(&mut fields)? {
             return Ok(Array::new().into());
         }
-        let names = fields.iter().map(|(_, name)| Key::from_string(Str::new(name)));
+        let names = fields
+            .iter()
+            .map(|(_, name)| Key::from_string(Str::new(name)));
         Some(names.collect())
     } else {
         None

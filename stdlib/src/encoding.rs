@@ -251,7 +251,10 @@ mod tests {
     #[test]
     fn url_escapes_are_decoded_where_they_are_whole() {
         assert_eq!(super::url_decode(b"%41%4a%4J%%42%4"), b"AJ%4J%B%4");
-        assert_eq!(super::url_encode(b"a~ \xff\r\n\0+"), b"a~%20%FF%0D%0A%00%2B");
+        assert_eq!(
+            super::url_encode(b"a~ \xff\r\n\0+"),
+            b"a~%20%FF%0D%0A%00%2B"
+        );
     }
 
     proptest! {

@@ -82,7 +82,10 @@ fn iconv(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 fn parse(text: &[u8]) -> Result<(Coding, Policy), Throw> {
     let unknown = || {
         let name: String = String::from_utf8_lossy(text).chars().take(64).collect();
-        Throw::error(format!("Iconv: unknown charset \"{}\"", name.escape_debug()))
+        Throw::error(format!(
+            "Iconv: unknown charset \"{}\"",
+            name.escape_debug()
+        ))
     };
     let (name, suffixes) = match memchr::memmem::find(text, b"//") {
         Some(end) => text.split_at_checked(end).unwrap_or((text, b"")),
@@ -133,7 +136,10 @@ fn convert(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
             Value::Number(errno) => (Value::None, errno as u8),
             text => (text, 0),
         };
-        if let Some(iconv) = object.as_ref().and_then(|object| object.downcast::<Iconv>()) {
+        if let Some(iconv) = object
+            .as_ref()
+            .and_then(|object| object.downcast::<Iconv>())
+        {
             iconv.errno.set(errno);
         }
         Ok(value)
@@ -147,7 +153,10 @@ mod tests {
     #[test]
     fn suffixes_are_read_in_any_case_and_unknown_ones_refused() {
         let policy = |text: &str| parse(text.as_bytes()).ok().map(|(_, policy)| policy);
-        let both = Policy { translit: true, ignore: true };
+        let both = Policy {
+            translit: true,
+            ignore: true,
+        };
         assert_eq!(policy("utf-8"), Some(Policy::default()));
         assert_eq!(policy("UTF-8//translit//IGNORE"), Some(both));
         assert_eq!(policy("latin1//IGNORE,TRANSLIT"), Some(both));

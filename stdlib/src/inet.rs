@@ -67,12 +67,10 @@ fn domain_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     }
     let head = subdomain.strip_suffix(domain.as_slice());
     Ok(head
-        .is_some_and(|head| {
-            match head {
-                [] | [b'.'] if below => false,
-                [] => true,
-                head => head.ends_with(b"."),
-            }
+        .is_some_and(|head| match head {
+            [] | [b'.'] if below => false,
+            [] => true,
+            head => head.ends_with(b"."),
         })
         .into())
 }

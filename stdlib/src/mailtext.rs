@@ -11,8 +11,18 @@ use crate::encoding::{coded, hex_value};
 use crate::heavy::{self, Failure};
 
 const EXTRACT: &[OptDecl] = &[
-    opt("field", "boolean", "false", "`value` is a whole field: \"Name: value\""),
-    opt("name", "boolean", "false", "give an array of name and address for each"),
+    opt(
+        "field",
+        "boolean",
+        "false",
+        "`value` is a whole field: \"Name: value\"",
+    ),
+    opt(
+        "name",
+        "boolean",
+        "false",
+        "give an array of name and address for each",
+    ),
 ];
 
 /// The functions of this family.
@@ -258,7 +268,10 @@ mod tests {
     #[test]
     fn xtext_leaves_printable_bytes_alone() {
         assert_eq!(xtext_encode(b"Bob@x"), b"Bob@x");
-        assert_eq!(xtext_encode(b"+ =\x7f\xff\r\n\0"), b"+2B+20+3D+7F+FF+0D+0A+00");
+        assert_eq!(
+            xtext_encode(b"+ =\x7f\xff\r\n\0"),
+            b"+2B+20+3D+7F+FF+0D+0A+00"
+        );
         assert_eq!(xtext_decode(b"+2B+2b+zz+2"), b"+++zz+2");
     }
 
@@ -266,9 +279,15 @@ mod tests {
     fn entries_are_texts_or_records_without_line_ends() {
         let record = |entries: &[(&str, Value)]| {
             let entries = entries.iter().cloned();
-            Value::from(entries.map(|(key, value)| (Key::from(key), value)).collect::<Array>())
+            Value::from(
+                entries
+                    .map(|(key, value)| (Key::from(key), value))
+                    .collect::<Array>(),
+            )
         };
-        let read = |value: &Value| mailbox(value).map(|(name, address)| (name.is_some(), address.into_vec()));
+        let read = |value: &Value| {
+            mailbox(value).map(|(name, address)| (name.is_some(), address.into_vec()))
+        };
         assert_eq!(read(&"a@b".into()), Ok((false, b"a@b".to_vec())));
         assert_eq!(
             read(&record(&[("name", "N".into()), ("address", "a@b".into())])),
@@ -277,7 +296,10 @@ mod tests {
         for bad in [
             Value::None,
             record(&[("name", "N".into())]),
-            record(&[("name", Value::from(Array::new())), ("address", "a@b".into())]),
+            record(&[
+                ("name", Value::from(Array::new())),
+                ("address", "a@b".into()),
+            ]),
             "a@b\r\nBcc: c@d".into(),
             "a@b\0".into(),
         ] {

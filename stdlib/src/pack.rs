@@ -138,7 +138,10 @@ impl Number {
         for (to, from) in little.iter_mut().zip(bytes) {
             *to = *from;
         }
-        if let Number::Short { big: true } | Number::Long { big: true } | Number::Double { big: true } = self {
+        if let Number::Short { big: true }
+        | Number::Long { big: true }
+        | Number::Double { big: true } = self
+        {
             little.get_mut(..bytes.len()).unwrap_or_default().reverse();
         }
         match self {
@@ -400,9 +403,17 @@ mod tests {
             ("Z*a*", b"", "[0=>\"\",1=>\"\"]"),
             ("H3H*", b"\x1f\xa5\xff", "[0=>\"1fa\",1=>\"ff\"]"),
             ("cC", b"\xff\xff", "[0=>-1,1=>255]"),
-            ("nvN", b"\x01\x02\x01\x02\xff\xff\xff\xfe", "[0=>258,1=>513,2=>4294967294]"),
+            (
+                "nvN",
+                b"\x01\x02\x01\x02\xff\xff\xff\xfe",
+                "[0=>258,1=>513,2=>4294967294]",
+            ),
             ("V*a*", b"\x01\0\0\0\x02\0\0\0xy", "[0=>1,1=>2,2=>\"xy\"]"),
-            ("eE", b"\0\0\0\0\0\0\xf0\x3f\x3f\xf0\0\0\0\0\0\0", "[0=>1,1=>1]"),
+            (
+                "eE",
+                b"\0\0\0\0\0\0\xf0\x3f\x3f\xf0\0\0\0\0\0\0",
+                "[0=>1,1=>1]",
+            ),
             ("x2C", b"abc", "[0=>99]"),
             ("x*a*", b"abc", "[0=>\"\"]"),
             ("C0", b"", "[]"),

@@ -218,13 +218,19 @@ mod tests {
             ("http://h/a?b?c#d#e?f", "http - - h - /a b?c d#e?f"),
             ("http://h?a/b", "http - - h - - a/b -"),
             ("http://a@b@c/", "http a@b - c - / - -"),
-            ("https://[2001:DB8::1]:443", "https - - 2001:db8::1 443 - - -"),
+            (
+                "https://[2001:DB8::1]:443",
+                "https - - 2001:db8::1 443 - - -",
+            ),
             ("file:///etc/x", "file - - - - /etc/x - -"),
             ("mailto:A@b?subject=x", "mailto - - - - A@b subject=x -"),
             ("urn:ietf:rfc:2648", "urn - - - - ietf:rfc:2648 - -"),
             ("x:", "x - - - - - - -"),
             ("asdf://%7C%c3B/", "asdf - - %7C%c3b - / - -"),
-            ("http://bücher.example/ü", "http - - bücher.example - /ü - -"),
+            (
+                "http://bücher.example/ü",
+                "http - - bücher.example - /ü - -",
+            ),
             ("http://h/a|b\\c", "http - - h - /a|b\\c - -"),
         ] {
             assert_eq!(parts(url), expected, "{url}");

@@ -83,10 +83,15 @@ fn zlib_compress(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let size = args.bytes(0).len();
     cx.reserve(bound(size))?;
     // It takes some ten times as long as other codecs.
-    heavy::run(cx, size.saturating_mul(8), &args.values[..1], move |values| {
-        let bytes = values.first().and_then(Value::as_bytes).unwrap_or(b"");
-        deflate(bytes, level, format).map(Value::from)
-    })
+    heavy::run(
+        cx,
+        size.saturating_mul(8),
+        &args.values[..1],
+        move |values| {
+            let bytes = values.first().and_then(Value::as_bytes).unwrap_or(b"");
+            deflate(bytes, level, format).map(Value::from)
+        },
+    )
 }
 
 /// Most bytes that `size` bytes become, at any level and in any wrapping.
@@ -236,7 +241,10 @@ mod tests {
     #[test]
     fn either_wrapping_is_told_from_the_stream() {
         for bits in [15, 31] {
-            assert_eq!(inflated(&deflated(b"hello", 6, bits), 47), Some(b"hello".to_vec()));
+            assert_eq!(
+                inflated(&deflated(b"hello", 6, bits), 47),
+                Some(b"hello".to_vec())
+            );
         }
         assert_eq!(inflated(&deflated(b"hello", 6, -15), 47), None);
         assert_eq!(inflated(&deflated(b"hello", 6, 31), 15), None);

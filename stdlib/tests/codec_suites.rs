@@ -43,7 +43,10 @@ fn encodings_are_what_their_rfcs_say() {
         let (id, name) = (row["id"].as_str().unwrap(), row["fn"].as_str().unwrap());
         let input = bytes(&row, "in", "in_b64");
         // A name without a direction means both.
-        let both = matches!(name, "base64" | "base64url" | "base32" | "xtext" | "url" | "mimeword");
+        let both = matches!(
+            name,
+            "base64" | "base64url" | "base32" | "xtext" | "url" | "mimeword"
+        );
         let result = match name {
             "inet_includes" => {
                 let network = row["net"].as_str().unwrap();
@@ -61,11 +64,17 @@ fn encodings_are_what_their_rfcs_say() {
             Json::String(text) => result
                 .as_ref()
                 .is_ok_and(|value| value.as_bytes() == Some(text.as_bytes())),
-            Json::Bool(expected) => matches!(&result, Ok(Value::Boolean(found)) if found == expected),
+            Json::Bool(expected) => {
+                matches!(&result, Ok(Value::Boolean(found)) if found == expected)
+            }
             _ => false,
         };
         let right = if let Some(digest) = row["out_sha256"].as_str() {
-            let found = result.as_ref().ok().and_then(Value::as_bytes).unwrap_or(b"?");
+            let found = result
+                .as_ref()
+                .ok()
+                .and_then(Value::as_bytes)
+                .unwrap_or(b"?");
             let found = call("sha2", &[found, b"256"]);
             found.is_ok_and(|value| value.as_bytes() == Some(digest.as_bytes()))
         } else if row["error"].as_bool() == Some(true) || row["out"] == "error" {
@@ -115,14 +124,20 @@ fn east_asian_texts_are_converted_both_ways() {
     files.sort();
     for file in files {
         let read = |name: String| std::fs::read(folder.join(name)).unwrap();
-        let (coded, plain) = (read(format!("{file}.txt")), read(format!("{file}-utf8.txt")));
+        let (coded, plain) = (
+            read(format!("{file}.txt")),
+            read(format!("{file}-utf8.txt")),
+        );
         let charset = match file.as_str() {
             "iso2022_kr" => "ISO-2022-KR".to_owned(),
             "iso2022_jp" => "ISO-2022-JP".to_owned(),
             other => other.replace('_', "-"),
         };
         let convert = |from: &str, to: &str, text: &[u8]| {
-            run(&format!("return Iconv(\"{from}\", \"{to}\")->convert({});", literal(text)))
+            run(&format!(
+                "return Iconv(\"{from}\", \"{to}\")->convert({});",
+                literal(text)
+            ))
         };
         // Beyond the Encoding Standard's list.
         let beyond = ["johab", "hz", "jisx0213", "jisx0208"];
@@ -134,11 +149,16 @@ fn east_asian_texts_are_converted_both_ways() {
             (convert(&charset, "UTF-8", &coded), &plain),
             (convert("utf-8", &charset, &plain), &coded),
         ] {
-            let right = result.as_ref().is_ok_and(|value| value.as_bytes() == Some(expected));
+            let right = result
+                .as_ref()
+                .is_ok_and(|value| value.as_bytes() == Some(expected));
             score.row(&file, right, || shown(&result).chars().take(80).collect());
         }
     }
-    println!("charset-cjk, advisory: {} of {}", advisory.good, advisory.total);
+    println!(
+        "charset-cjk, advisory: {} of {}",
+        advisory.good, advisory.total
+    );
     must.end("charset-cjk", &[]);
 }
 
@@ -146,7 +166,10 @@ fn east_asian_texts_are_converted_both_ways() {
 fn addresses_are_those_of_the_envelope_or_of_headers() {
     let (mut envelope, mut header) = (Score::default(), Score::default());
     for row in rows("address-isemail", "cases.jsonl") {
-        let (id, address) = (row["id"].as_str().unwrap(), row["address"].as_str().unwrap());
+        let (id, address) = (
+            row["id"].as_str().unwrap(),
+            row["address"].as_str().unwrap(),
+        );
         let category = row["category"].as_str().unwrap();
         let accepted = ["VALID_CATEGORY", "DNSWARN", "RFC5321"]
             .iter()
@@ -157,8 +180,11 @@ fn addresses_are_those_of_the_envelope_or_of_headers() {
         });
         if category != "ISEMAIL_ERR" {
             let result = call("header_addresslist_extract", &[address.as_bytes()]);
-            let one = matches!(&result, Ok(list) if list.as_array().is_some_and(|list| list.len() == 1));
-            header.row(id, one, || format!("{address:?}, {category}: {}", shown(&result)));
+            let one =
+                matches!(&result, Ok(list) if list.as_array().is_some_and(|list| list.len() == 1));
+            header.row(id, one, || {
+                format!("{address:?}, {category}: {}", shown(&result))
+            });
         }
     }
     envelope.end("address-isemail, envelope", &[]);
@@ -173,7 +199,9 @@ fn urls_are_taken_apart_where_they_are_normal() {
         let text = literal(input.as_bytes());
         let result = run(&format!("return url_parse({text});"));
         assert!(result.is_ok(), "{input:?}: {}", shown(&result));
-        let back = run(&format!("return url_decode(url_encode({text})) === {text};"));
+        let back = run(&format!(
+            "return url_decode(url_encode({text})) === {text};"
+        ));
         assert!(matches!(back, Ok(Value::Boolean(true))), "{input:?}");
         if row["href"] != row["input"] {
             continue;
@@ -183,7 +211,9 @@ fn urls_are_taken_apart_where_they_are_normal() {
             Some(convert::to_str(&value).to_text().into_owned())
         };
         let part = |name: &str| field(name).unwrap_or_default();
-        let after = |name: &str, sign: &str| field(name).map_or_else(String::new, |text| format!("{sign}{text}"));
+        let after = |name: &str, sign: &str| {
+            field(name).map_or_else(String::new, |text| format!("{sign}{text}"))
+        };
         let found = [
             format!("{}:", part("schema")),
             part("username"),
@@ -194,9 +224,11 @@ fn urls_are_taken_apart_where_they_are_normal() {
             after("query", "?"),
             after("fragment", "#"),
         ];
-        let wanted = ["protocol", "username", "password", "hostname", "port", "pathname", "search", "hash"]
-            .map(|name| row[name].as_str().unwrap_or_default())
-            .map(|text| text.trim_matches(['[', ']']).to_owned());
+        let wanted = [
+            "protocol", "username", "password", "hostname", "port", "pathname", "search", "hash",
+        ]
+        .map(|name| row[name].as_str().unwrap_or_default())
+        .map(|text| text.trim_matches(['[', ']']).to_owned());
         score.row(id, found == wanted, || format!("{input:?} {found:?}"));
     }
     score.end("url-wpt", &["716"]);
@@ -243,11 +275,15 @@ fn keyed_digests_agree_with_wycheproof() {
                     "invalid" => !equal,
                     _ => true,
                 };
-                score.row(&format!("{file} {}", test["tcId"]), right, || shown(&result));
+                score.row(&format!("{file} {}", test["tcId"]), right, || {
+                    shown(&result)
+                });
             }
         }
     }
-    println!("left out for later: aes_cbc_pkcs5, aes_gcm, ed25519, rsa_signature_2048_sha256, rsa_signature_2048_sha512");
+    println!(
+        "left out for later: aes_cbc_pkcs5, aes_gcm, ed25519, rsa_signature_2048_sha256, rsa_signature_2048_sha512"
+    );
     score.end("crypto-wycheproof, hmac", &[]);
 }
 
@@ -258,7 +294,15 @@ fn times_that_are_formatted_in_full_are_read_back() {
         let (Some(unix), "UTC") = (row["ts"].as_i64(), row["tz"].as_str().unwrap_or("UTC")) else {
             continue;
         };
-        for format in ["%Y-%m-%d %H:%M:%S", "%a, %d %b %Y %H:%M:%S %z", "%s", "%c", "%G-W%V-%u %T", "%Y-%j %I:%M:%S %p", "%F %R:%S"] {
+        for format in [
+            "%Y-%m-%d %H:%M:%S",
+            "%a, %d %b %Y %H:%M:%S %z",
+            "%s",
+            "%c",
+            "%G-W%V-%u %T",
+            "%Y-%j %I:%M:%S %p",
+            "%F %R:%S",
+        ] {
             let zone = calendar::Zone {
                 offset: 0,
                 name: "UTC".to_owned(),
@@ -296,10 +340,23 @@ fn a_validator_in_the_language_runs_json_schemas_suite() {
             let at = |index: usize| row.as_array().unwrap().get(&index.into()).unwrap();
             let title = format!("{name}: {}", convert::to_str(&at(0)).to_text());
             let right = matches!(at(1), Value::Boolean(true));
-            score.row(&title, right, || convert::to_str(&at(2)).to_text().into_owned());
+            score.row(&title, right, || {
+                convert::to_str(&at(2)).to_text().into_owned()
+            });
         }
     }
-    println!("json-schema: {} of {}", score.good, score.total);
-    // Among the rest are empty objects, which are empty arrays here, and schemas that would have to be fetched.
-    assert!(score.good * 100 >= score.total * 95, "{:?}", score.misses);
+    score.end(
+        "json-schema",
+        &[
+            "contains: contains keyword validation: not array is valid",
+            "minItems: minItems validation: too short is invalid",
+            "minItems: minItems validation with a decimal: too short is invalid",
+            "minProperties: minProperties validation: too short is invalid",
+            "minProperties: minProperties validation with a decimal: too short is invalid",
+            "required: required validation: ignores arrays",
+            "required: required properties whose names are Javascript object property names: ignores arrays",
+            "ref: remote ref, containing refs itself: remote ref valid",
+            "ref: remote ref, containing refs itself: remote ref invalid",
+        ],
+    );
 }

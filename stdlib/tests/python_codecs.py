@@ -59,13 +59,13 @@ def value(depth=4):
 
 
 def plain(item):
-    """Empty lists and empty objects are one, as are 1 and 1.0."""
+    """Empty lists and empty objects are one, and all numbers are doubles."""
     if isinstance(item, dict):
         return {key: plain(part) for key, part in item.items()} or []
     if isinstance(item, list):
         return [plain(part) for part in item]
-    if isinstance(item, float) and item.is_integer() and abs(item) < 1e300:
-        return int(item)
+    if isinstance(item, int) and not isinstance(item, bool):
+        return float(item)
     return item
 
 

@@ -2,7 +2,10 @@
 //!
 //! Python makes random cases from a fixed seed, each with what it makes of them; the library's functions have to give the
 //! same. What the library encodes is then given back to Python to decode. `$PYTHON` names the program.
-#![allow(clippy::print_stdout, reason = "the test says how many cases there were")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the test says how many cases there were"
+)]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -99,12 +102,16 @@ fn codecs_agree_with_pythons() {
                 Json::Null => "none".to_owned(),
                 want => String::from_utf8_lossy(&unbase(want)).into_owned(),
             };
-            failures.push_str(&format!("{kind}: {script}\n  gives {found:?}\n  want {want:?}\n"));
+            failures.push_str(&format!(
+                "{kind}: {script}\n  gives {found:?}\n  want {want:?}\n"
+            ));
         }
     }
     for line in python("verify", &back).unwrap().lines() {
         let row: Json = serde_json::from_str(line).unwrap();
-        let count = counts.entry(row["kind"].as_str().unwrap().to_owned()).or_default();
+        let count = counts
+            .entry(row["kind"].as_str().unwrap().to_owned())
+            .or_default();
         count.1 += 1;
         if row["right"] == true {
             count.0 += 1;

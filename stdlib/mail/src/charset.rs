@@ -1,6 +1,6 @@
 //! From the charsets of mail to UTF-8 (RFC 2978 names, through the Encoding Standard's tables).
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, ISO_2022_JP};
 use std::borrow::Cow;
 
 /// A charset that this crate can decode.
@@ -27,7 +27,8 @@ pub fn for_label(label: &[u8]) -> Option<Charset> {
         }
         // Names of Microsoft's and IANA's lists that the Encoding Standard lacks.
         b"cp932" | b"ms932" => b"shift_jis",
-        b"cp936" | b"ms936" => b"gbk",
+        // Python names GB 2312 so in the headers that it writes.
+        b"cp936" | b"ms936" | b"eucgb2312_cn" => b"gbk",
         b"cp949" | b"ms949" | b"ks_c_5601" => b"euc-kr",
         b"cp950" | b"ms950" => b"big5",
         b"cp874" => b"windows-874",
@@ -48,6 +49,11 @@ impl Charset {
     pub fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
         match self {
             Self::Ascii => header_text(bytes, None),
+            Self::Other(encoding) if encoding == ISO_2022_JP => {
+                let bytes = without_empty_segments(bytes);
+                let text = encoding.decode_without_bom_handling(&bytes).0;
+                Cow::Owned(text.into_owned())
+            }
             Self::Other(encoding) => encoding.decode_without_bom_handling(bytes).0,
         }
     }
@@ -59,6 +65,27 @@ impl Charset {
             Self::Other(encoding) => encoding.is_single_byte(),
         }
     }
+}
+
+/// ISO-2022-JP without the escape sequences that another one follows at once. RFC 1468 allows segments without
+/// characters, and texts that are put together of several have them; the Encoding Standard takes them for errors.
+#[must_use]
+pub fn without_empty_segments(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const ESCAPE: u8 = 0x1b;
+    let mut out = Vec::new();
+    let mut kept = 0;
+    for at in memchr::memchr_iter(ESCAPE, bytes) {
+        let sequence = bytes.get(at..at + 4);
+        if at >= kept && matches!(sequence, Some([_, b'(' | b'$', _, ESCAPE])) {
+            out.extend_from_slice(bytes.get(kept..at).unwrap_or_default());
+            kept = at + 3;
+        }
+    }
+    if kept == 0 {
+        return Cow::Borrowed(bytes);
+    }
+    out.extend_from_slice(bytes.get(kept..).unwrap_or_default());
+    Cow::Owned(out)
 }
 
 /// Text of a header that carries raw 8-bit bytes, as UTF-8.
@@ -104,6 +131,19 @@ mod tests {
         assert_eq!(for_label(b"x-unknown"), None);
         assert_eq!(for_label(b"iso-2022-kr"), None);
         assert_eq!(for_label(b"us-ascii"), Some(Charset::Ascii));
+    }
+
+    #[test]
+    fn segments_without_characters_are_no_error() {
+        let charset = for_label(b"iso-2022-jp").unwrap();
+        for (bytes, text) in [
+            (&b"\x1b$BF|\x1b(B\x1b$BK\\\x1b(Ba"[..], "日本a"),
+            (b"\x1b(B\x1b(J\x1b$BF|\x1b(B", "日"),
+            (b"\x1b$BF|", "日"),
+            (b"a", "a"),
+        ] {
+            assert_eq!(charset.decode(bytes), text, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -106,7 +106,9 @@ pub fn run_within(text: &str, limits: Limits) -> Result<Value, String> {
     let unit = Unit::link(compiled.program, Arc::clone(&library), &regexp::ENGINE)
         .map_err(|error| error.render())?;
     let host = Host::new(
-        Rc::new(VirtualClock::new(std::time::Duration::from_secs(1_700_000_000))),
+        Rc::new(VirtualClock::new(std::time::Duration::from_secs(
+            1_700_000_000,
+        ))),
         Rc::new(SeededRandom::new(1)),
         Rc::new(TableDns::default()),
         Arc::new(Inline),
