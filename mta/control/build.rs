@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "types.proto",
     "queue.proto",
     "policy.proto",
     "process.proto",
+    "connections.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -4,7 +4,9 @@
 //!  configuration ─ prepare ─▶ Prepared (all checked, nothing started) ─ start ─▶ App ─ reload, stop
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,8 +16,12 @@ use angarium_config::running::MetricType;
 use angarium_config::startup::Corrupt;
 use angarium_config::{Config, ConfigErrors, FileSource, Options, Running, Server, Source};
 use angarium_effects::disk::SystemDisk;
-use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
-use angarium_effects::{Clock as _, Dns, LocalFuture, Random as _};
+use angarium_effects::net::Connect;
+use angarium_effects::socket::{Family, Kind, Socket};
+use angarium_effects::system::{BoundTcp, SystemClock, SystemNet, SystemRandom, TimedRandom};
+use angarium_effects::{
+    Clock as _, Connection, Dns, Listener, LocalFuture, Net, Random as _,
+};
 use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{OnCorrupt, Spool};
@@ -39,7 +45,7 @@ use crate::server::{
 };
 use crate::settings;
 use crate::tls::{KeyPair, ServerTls, TlsError, Versions};
-use crate::worker::{Effects, MakeEffects, Worker, Workers};
+use crate::worker::{Effects, MakeEffects, Worker, WorkerHandle, Workers};
 
 /// How long sessions and attempts may take to finish after a stop (mta.md 2.3).
 const GRACE: Duration = Duration::from_secs(30);
@@ -97,9 +103,80 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
+/// Sockets that were opened before there was a server to serve them: the process may give up its rights
+/// in between.
+#[derive(Clone, Debug, Default)]
+pub struct Held(Arc<Mutex<Vec<(SocketAddr, BoundTcp)>>>);
+
+impl Held {
+    /// Opens every socket on which the configuration takes mail. One that cannot be opened is tried again
+    /// by the server, which says why.
+    #[must_use]
+    pub fn open(config: &Config) -> Held {
+        let mut held = Vec::new();
+        let listeners = config.startup.servers.iter();
+        for listener in listeners.flat_map(|server| &server.listeners) {
+            let Some(port) = listener.port else { continue };
+            let addresses = match &listener.address {
+                Some(address) => vec![address.0],
+                None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            };
+            for address in addresses {
+                let at = SocketAddr::new(address, port);
+                if let Ok(bound) = SystemNet::bind(at, listener.backlog) {
+                    held.push((at, bound));
+                }
+            }
+        }
+        Held(Arc::new(Mutex::new(held)))
+    }
+
+    fn take(&self, at: SocketAddr) -> Option<BoundTcp> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = held.iter().position(|(address, _)| *address == at)?;
+        Some(held.remove(place).1)
+    }
+}
+
+/// The system's network, with sockets that are open already.
+struct HeldNet(Held);
+
+impl Net for HeldNet {
+    fn connect(
+        &self,
+        to: SocketAddr,
+        how: &Connect,
+    ) -> LocalFuture<'static, std::io::Result<Box<dyn Connection>>> {
+        SystemNet.connect(to, how)
+    }
+
+    fn listen(&self, at: SocketAddr, backlog: Option<u32>) -> std::io::Result<Rc<dyn Listener>> {
+        match self.0.take(at) {
+            Some(bound) => bound.adopt(),
+            None => SystemNet.listen(at, backlog),
+        }
+    }
+
+    fn connect_local(
+        &self,
+        path: &Path,
+    ) -> LocalFuture<'static, std::io::Result<Box<dyn Connection>>> {
+        SystemNet.connect_local(path)
+    }
+
+    fn socket(&self, family: Family, kind: Kind) -> std::io::Result<Rc<dyn Socket>> {
+        SystemNet.socket(family, kind)
+    }
+
+    fn adopt(&self, socket: OwnedFd) -> std::io::Result<Rc<dyn Socket>> {
+        SystemNet.adopt(socket)
+    }
+}
+
 /// A configuration that has been checked in every part, with its scripts compiled.
 pub struct Prepared {
     place: Place,
+    held: Held,
     config: Config,
     scripts: Arc<Scripts>,
     /// What looks like a mistake, ready to be shown.
@@ -126,8 +203,10 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
     }
     resolver::Settings::from_config(&config.running.resolver)?;
     delivery_settings(&config, &hostname())?;
+    control::socket::server_tls(&config.startup.environment.controlsocket, &*place.files)?;
     Ok(Prepared {
         place,
+        held: Held::default(),
         config,
         scripts: Arc::new(scripts),
         warnings,
@@ -135,6 +214,11 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
 }
 
 impl Prepared {
+    /// Starts with these sockets.
+    pub fn hold(&mut self, held: Held) {
+        self.held = held;
+    }
+
     /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -268,6 +352,7 @@ impl App {
     pub fn start(prepared: Prepared, log: Arc<dyn Log>) -> Result<App, StartError> {
         let Prepared {
             place,
+            held,
             config,
             scripts,
             ..
@@ -303,7 +388,8 @@ impl App {
             resolver::Settings::from_config(&config.running.resolver)?,
             Arc::new(|| SystemClock.monotonic()),
         )?;
-        let make = effects(&resolver);
+        let timed = config.startup.environment.uuid.version == 1;
+        let make = effects(&resolver, held, timed);
         let pool = HeavyPool::start(cores(), HEAVY_QUEUE)?;
         let count = config.startup.workers().unwrap_or_else(cores);
         let workers = Arc::new(Workers::start(count, &make, &pool, GRACE)?);
@@ -387,16 +473,14 @@ impl App {
         })
     }
 
-    /// Opens the control socket and serves it on a thread of its own. None: the configuration names
-    /// none, and the default path cannot be had.
+    /// Serves the control socket on a thread of its own.
     ///
     /// # Errors
-    /// The socket that the configuration names cannot be opened.
-    pub fn control(self: &Arc<Self>) -> Result<Option<control::Server>, StartError> {
-        let config = self.config().startup.environment.controlsocket.clone();
-        let Some(bound) = control::socket::open(&config)? else {
-            return Ok(None);
-        };
+    /// The system refuses a thread.
+    pub fn control(
+        self: &Arc<Self>,
+        opened: control::socket::Opened,
+    ) -> Result<control::Server, StartError> {
         let backend = control::Backend {
             queue: self.queue.handle(),
             spool: self.spool.clone(),
@@ -408,8 +492,7 @@ impl App {
             admin: Arc::clone(self) as Arc<dyn control::Admin>,
         };
         let log = Arc::clone(&self.services.log);
-        let server = control::Server::start(bound, backend, &self.make, log)?;
-        Ok(Some(server))
+        Ok(control::Server::start(opened, backend, &self.make, log)?)
     }
 
     fn config(&self) -> Config {
@@ -631,6 +714,10 @@ impl control::Admin for App {
         self.check_text(config).map_err(|error| error.to_string())
     }
 
+    fn servers(&self) -> &[Arc<VirtualServer>] {
+        &self.servers
+    }
+
     fn process(&self) -> Process {
         let servers = self.servers.iter().map(|server| {
             let most = server.settings().total as u64;
@@ -644,6 +731,10 @@ impl control::Admin for App {
                 u64::from(running.resolver.concurrency),
             ),
             workers: self.workers.handles().len() as u64,
+            waiting: {
+                let waiting = self.workers.handles().iter().map(WorkerHandle::waiting);
+                waiting.sum::<usize>() as u64
+            },
         }
     }
 }
@@ -652,13 +743,16 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn effects(resolver: &Resolver) -> MakeEffects {
+fn effects(resolver: &Resolver, held: Held, timed: bool) -> MakeEffects {
     let resolver = resolver.clone();
     Arc::new(move |_| Effects {
         clock: Rc::new(SystemClock),
-        random: Rc::new(SystemRandom),
+        random: match timed {
+            true => Rc::new(TimedRandom),
+            false => Rc::new(SystemRandom),
+        },
         dns: Rc::new(resolver.clone()) as Rc<dyn Dns>,
-        net: Rc::new(SystemNet),
+        net: Rc::new(HeldNet(held.clone())),
     })
 }
 

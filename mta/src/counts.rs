@@ -16,19 +16,35 @@ type Table = BTreeMap<(Box<str>, HookType), Arc<Counter>>;
 #[derive(Debug, Default)]
 struct Counter {
     running: AtomicU64,
+    suspended: AtomicU64,
     finished: AtomicU64,
     errors: AtomicU64,
+    resumed: AtomicU64,
 }
 
 /// Counts of one hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScriptCount {
-    /// Runs under way.
+    /// Runs under way that wait for nothing but their turn.
     pub running: u64,
+    /// Runs under way that wait: for the network, a lock, a time, or for others to have their turn.
+    pub suspended: u64,
     /// Runs that ended, those with an error included.
     pub finished: u64,
     /// Runs that ended with an error.
     pub errors: u64,
+    /// How often runs went on after a wait.
+    pub resumed: u64,
+}
+
+impl std::ops::AddAssign for ScriptCount {
+    fn add_assign(&mut self, other: ScriptCount) {
+        self.running += other.running;
+        self.suspended += other.suspended;
+        self.finished += other.finished;
+        self.errors += other.errors;
+        self.resumed += other.resumed;
+    }
 }
 
 /// A run under way. Dropped without [`RunCount::end`] it was given up, which is an error.
@@ -36,6 +52,7 @@ pub struct ScriptCount {
 pub struct RunCount {
     counter: Arc<Counter>,
     failed: bool,
+    suspended: bool,
 }
 
 impl ScriptCounters {
@@ -55,6 +72,7 @@ impl ScriptCounters {
         RunCount {
             counter,
             failed: true,
+            suspended: false,
         }
     }
 
@@ -63,11 +81,30 @@ impl ScriptCounters {
     pub fn of(&self, server: &str, hook: HookType) -> ScriptCount {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let counter = table.get(&(Box::from(server), hook));
-        counter.map_or_else(ScriptCount::default, |counter| ScriptCount {
-            running: counter.running.load(Ordering::Relaxed),
-            finished: counter.finished.load(Ordering::Relaxed),
-            errors: counter.errors.load(Ordering::Relaxed),
-        })
+        counter.map_or_else(ScriptCount::default, |counter| counter.read())
+    }
+
+    /// The counts of all hooks together.
+    #[must_use]
+    pub fn total(&self) -> ScriptCount {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut total = ScriptCount::default();
+        for counter in table.values() {
+            total += counter.read();
+        }
+        total
+    }
+}
+
+impl Counter {
+    fn read(&self) -> ScriptCount {
+        ScriptCount {
+            running: self.running.load(Ordering::Relaxed),
+            suspended: self.suspended.load(Ordering::Relaxed),
+            finished: self.finished.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+            resumed: self.resumed.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -76,11 +113,39 @@ impl RunCount {
     pub fn end(mut self, failed: bool) {
         self.failed = failed;
     }
+
+    /// Awaits the run, and counts when it waits.
+    pub async fn watch<T>(&mut self, run: impl Future<Output = T>) -> T {
+        let mut run = std::pin::pin!(run);
+        std::future::poll_fn(|cx| {
+            self.wake();
+            let polled = run.as_mut().poll(cx);
+            if polled.is_pending() {
+                self.suspended = true;
+                self.counter.running.fetch_sub(1, Ordering::Relaxed);
+                self.counter.suspended.fetch_add(1, Ordering::Relaxed);
+            }
+            polled
+        })
+        .await
+    }
+
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.suspended) {
+            self.counter.suspended.fetch_sub(1, Ordering::Relaxed);
+            self.counter.running.fetch_add(1, Ordering::Relaxed);
+            self.counter.resumed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for RunCount {
     fn drop(&mut self) {
-        self.counter.running.fetch_sub(1, Ordering::Relaxed);
+        let place = match self.suspended {
+            true => &self.counter.suspended,
+            false => &self.counter.running,
+        };
+        place.fetch_sub(1, Ordering::Relaxed);
         self.counter.finished.fetch_add(1, Ordering::Relaxed);
         self.counter
             .errors
@@ -105,5 +170,33 @@ mod tests {
         assert_eq!((count.running, count.finished, count.errors), (0, 2, 1));
         assert_eq!(counters.of("b", HookType::Eod).errors, 0);
         assert_eq!(counters.of("a", HookType::Auth), ScriptCount::default());
+        assert_eq!(counters.total().finished, 3);
+    }
+
+    #[test]
+    fn a_run_that_waits_is_suspended_until_it_goes_on() {
+        use futures_util::FutureExt as _;
+        let counters = ScriptCounters::default();
+        let mut count = counters.begin("a", HookType::Eod);
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        let mut run = Box::pin(count.watch(receiver));
+        let seen = || {
+            let of = counters.of("a", HookType::Eod);
+            (of.running, of.suspended, of.resumed)
+        };
+        assert_eq!(seen(), (1, 0, 0));
+        assert!(run.as_mut().now_or_never().is_none());
+        assert_eq!(seen(), (0, 1, 0));
+        sender.send(()).unwrap();
+        assert!(run.as_mut().now_or_never().is_some());
+        assert_eq!(seen(), (1, 0, 1));
+        drop(run);
+        // Given up while it waits.
+        let mut other = counters.begin("a", HookType::Eod);
+        let waits = other.watch(std::future::pending::<()>()).now_or_never();
+        assert!(waits.is_none());
+        drop((count, other));
+        assert_eq!(seen(), (0, 0, 1));
+        assert_eq!(counters.of("a", HookType::Eod).errors, 2);
     }
 }

@@ -22,12 +22,14 @@
 pub mod app;
 pub mod bundle_loader;
 pub mod cli;
+pub mod connections;
 pub mod control;
 pub mod counts;
 pub mod delivery;
 pub mod hooks;
 pub mod listing;
 pub mod log;
+pub mod openmetrics;
 pub mod pool;
 pub mod resolver;
 pub mod scripts;

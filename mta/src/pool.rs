@@ -28,6 +28,7 @@ struct Threads {
     shared: Arc<Shared>,
     /// One permit for each job that runs or waits.
     room: Arc<Semaphore>,
+    count: usize,
 }
 
 #[derive(Default)]
@@ -39,7 +40,24 @@ struct Shared {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Box<dyn FnOnce() + Send>>,
+    /// Jobs that threads do now.
+    running: usize,
+    /// Jobs that were done.
+    done: u64,
     closed: bool,
+}
+
+/// What a pool does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolActivity {
+    /// Jobs that wait for a thread.
+    pub pending: usize,
+    /// Jobs that are done now.
+    pub running: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Jobs that were done.
+    pub done: u64,
 }
 
 impl HeavyPool {
@@ -56,6 +74,7 @@ impl HeavyPool {
             threads: Some(Threads {
                 shared: Arc::clone(&shared),
                 room: Arc::new(Semaphore::new(room)),
+                count: threads,
             }),
         };
         for index in 0..threads {
@@ -72,6 +91,21 @@ impl HeavyPool {
     #[must_use]
     pub fn inline() -> Arc<HeavyPool> {
         Arc::new(HeavyPool { threads: None })
+    }
+
+    /// What it does now.
+    #[must_use]
+    pub fn activity(&self) -> PoolActivity {
+        let Some(threads) = &self.threads else {
+            return PoolActivity::default();
+        };
+        let state = threads.shared.state();
+        PoolActivity {
+            pending: state.jobs.len(),
+            running: state.running,
+            threads: threads.count,
+            done: state.done,
+        }
     }
 
     /// Runs `job` on one of the threads. Waits for room in the queue; if the future is dropped
@@ -143,9 +177,12 @@ impl Shared {
         let mut state = self.state();
         loop {
             if let Some(job) = state.jobs.pop_front() {
+                state.running += 1;
                 drop(state);
                 job();
                 state = self.state();
+                state.running -= 1;
+                state.done += 1;
             } else if state.closed {
                 return;
             } else {
@@ -202,6 +239,16 @@ mod tests {
             Err::<(), _>(Panicked)
         );
         assert_eq!(block_on(pool.call(|| 7)), Ok(7));
+        // The thread counts a job after it has given the result.
+        while pool.activity().running > 0 {
+            thread::yield_now();
+        }
+        let done = PoolActivity {
+            threads: 1,
+            done: 2,
+            ..PoolActivity::default()
+        };
+        assert_eq!(pool.activity(), done);
     }
 
     #[test]

@@ -411,8 +411,8 @@ impl Scripts {
         extend(&host);
         let limits = self.limits.get(&run.hook).copied().unwrap_or_default();
         let mut execution = Execution::new(run.unit, Rc::new(host), run.variables, limits);
-        let count = services.counts.begin(run.server, run.hook);
-        let result = execution.drive().await;
+        let mut count = services.counts.begin(run.server, run.hook);
+        let result = count.watch(execution.drive()).await;
         let end = execution.ended_at();
         let decided = end.as_ref().map(show);
         let result = match result {

@@ -220,6 +220,14 @@ impl WorkerHandle {
         self.load.sessions.load(Ordering::Relaxed)
     }
 
+    /// Jobs that wait for the worker to begin them.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.mailbox
+            .max_capacity()
+            .saturating_sub(self.mailbox.capacity())
+    }
+
     /// Counts one more session there until the result is dropped.
     #[must_use]
     pub fn count_session(&self) -> SessionCount {

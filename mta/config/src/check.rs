@@ -10,7 +10,7 @@ use crate::pki::{KeyPair, PrivateKey};
 use crate::running::RunningDocument;
 use crate::script::{HookType, Script};
 use crate::server::{Implicit, Server};
-use crate::startup::{ServerKind, Startup};
+use crate::startup::{ControlSocket, ServerKind, Startup};
 use crate::transport::Transport;
 use crate::tree::{Sources, hook_references};
 use crate::types::{Id, is_inside};
@@ -188,6 +188,52 @@ impl Checker<'_, '_> {
             );
         }
         self.key_parts(&startup.pki.private);
+        self.control_socket(&startup.environment.controlsocket);
+        let drop = &startup.environment.privdrop;
+        if drop.group.is_some() && drop.user.is_none() {
+            let path = KeyPath::root().keys(&["environment", "privdrop", "group"]);
+            let text = "needs `environment.privdrop.user`".to_owned();
+            self.error(&path, Problem::Invalid(text));
+        }
+    }
+
+    /// Either a path or a port, with TLS that can work.
+    fn control_socket(&mut self, socket: &ControlSocket) {
+        let path = KeyPath::root().keys(&["environment", "controlsocket"]);
+        let mut wrong = |path: &KeyPath, text: &str| {
+            self.error(path, Problem::Invalid(text.to_owned()));
+        };
+        if socket.port.is_some() && socket.path.is_some() {
+            wrong(&path.key("port"), "stands in place of `path`: leave one out");
+        }
+        if socket.port.is_none() {
+            if socket.address.is_some() {
+                wrong(&path.key("address"), "needs a `port`");
+            }
+            if socket.tls.server.is_some() || socket.tls.client.is_some() {
+                wrong(&path.key("tls"), "needs a `port`");
+            }
+        }
+        let tls = path.key("tls");
+        for (name, side) in [("server", &socket.tls.server), ("client", &socket.tls.client)] {
+            let Some(side) = side else { continue };
+            let path = tls.key(name);
+            if side.certificate.is_some() != side.privatekey.is_some() {
+                wrong(&path, "must have both `certificate` and `privatekey`, or neither");
+            } else if name == "server" && side.certificate.is_none() {
+                wrong(&path, "must have `certificate` and `privatekey`");
+            }
+            let parts = [
+                ("certificate", &side.certificate),
+                ("privatekey", &side.privatekey),
+                ("ca", &side.ca),
+            ];
+            for (part, material) in parts {
+                if material.as_ref().is_some_and(|one| one.source().is_none()) {
+                    wrong(&path.key(part), "must have either `path` or `data`");
+                }
+            }
+        }
     }
 
     fn key_parts(&mut self, keys: &[PrivateKey]) {

@@ -24,7 +24,7 @@ use crate::running::{Running, RunningDocument};
 use crate::schema::FileKind;
 use crate::script::{HookType, Script, VirtualFile};
 use crate::source::{FileSource, Source, Tree, is_absent};
-use crate::startup::Startup;
+use crate::startup::{ControlSocket, ControlTls, Startup};
 use crate::tree::{Sources, gather};
 use crate::types::FilePath;
 use crate::yaml::{Node, parse};
@@ -279,7 +279,6 @@ impl Startup {
             &mut environment.policyconf,
             &mut environment.suspendconf,
             &mut environment.deliveryconf,
-            &mut environment.controlsocket.path,
             &mut self.scripting.rootpath,
         ];
         paths.into_iter().flatten().for_each(below);
@@ -287,6 +286,7 @@ impl Startup {
             .private
             .iter_mut()
             .for_each(|key| key.resolve_paths(base));
+        self.environment.controlsocket.resolve_paths(base);
         if self.scripting.rootpath.is_none() {
             let root = if place.tree.is_some() {
                 base.to_owned()
@@ -307,15 +307,42 @@ impl Startup {
     }
 }
 
+impl Material {
+    fn resolve_path(&mut self, base: &Path) {
+        if let Some(path) = &mut self.path {
+            *path = path.below(base);
+        }
+    }
+}
+
+impl ControlSocket {
+    /// Makes every path absolute to the folder that it is seen from.
+    pub fn resolve_paths(&mut self, base: &Path) {
+        if let Some(path) = &mut self.path {
+            *path = path.below(base);
+        }
+        self.tls.resolve_paths(base);
+    }
+}
+
+impl ControlTls {
+    fn resolve_paths(&mut self, base: &Path) {
+        for side in [&mut self.server, &mut self.client].into_iter().flatten() {
+            let parts = [&mut side.certificate, &mut side.privatekey, &mut side.ca];
+            for material in parts.into_iter().flatten() {
+                material.resolve_path(base);
+            }
+        }
+    }
+}
+
 impl PrivateKey {
     fn resolve_paths(&mut self, base: &Path) {
         for material in [&mut self.privatekey, &mut self.certificate]
             .into_iter()
             .flatten()
         {
-            if let Some(path) = &mut material.path {
-                *path = path.below(base);
-            }
+            material.resolve_path(base);
         }
     }
 

@@ -461,10 +461,10 @@ pub struct ControlSocket {
     pub group: Option<String>,
     /// Mode of the socket, an octal string. Absent: `"0660"`.
     pub chmod: Option<Octal>,
-    /// TCP port in place of `path`.
+    /// TCP port in place of `path`. Without `tls` whoever reaches it commands the server.
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
-    /// Address for `port`.
+    /// Address for `port`. Absent: 127.0.0.1.
     pub address: Option<Address>,
     /// Mutual TLS for the TCP control socket.
     pub tls: ControlTls,
@@ -480,17 +480,19 @@ pub struct ControlTls {
     pub client: Option<ControlTlsSide>,
 }
 
-/// One side of the control socket's TLS.
+/// One side of the control socket's TLS. The listening side needs a certificate; with `verify` it takes only clients that show a good one.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ControlTlsSide {
-    /// Certificate of this side.
+    /// Certificate of this side, followed by the rest of its chain.
     pub certificate: Option<crate::pki::Material>,
     /// Private key of this side.
     pub privatekey: Option<crate::pki::Material>,
+    /// Certificates of the authorities that sign the other side's certificate. Absent: those behind this side's certificate in its chain; if there are none, those that the system trusts.
+    pub ca: Option<crate::pki::Material>,
     /// Check the other side's certificate.
     pub verify: bool,
-    /// Name that must stand in the other side's certificate.
+    /// Name that must stand in the other side's certificate. Absent: for the side that connects, the host that it connects to; for the other, any.
     pub verifyname: Option<HostName>,
 }
 
@@ -499,6 +501,7 @@ impl Default for ControlTlsSide {
         Self {
             certificate: None,
             privatekey: None,
+            ca: None,
             verify: true,
             verifyname: None,
         }

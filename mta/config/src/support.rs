@@ -75,15 +75,12 @@ const SHARED_WORKERS: Status = Ignored("hooks and queue run on the shared worker
 const HTTP: Status = NotYet("submission over HTTP");
 const CLIENT_VERIFY: Status = NotYet("the check of a peer's certificate");
 const DANE: Status = NotYet("DANE");
-const NONLOCAL: Status = NotYet("sending from addresses that are not this machine's");
-const CONTROL: Status = NotYet("a control socket over TCP");
 const MONITOR: Status = NotYet("metrics over HTTP");
 const PLUGINS: Status = NotYet("native plugins");
 const OUTBOUND_PROXY: Status = NotYet("the PROXY protocol for outbound connections");
 const LOGIN: Status = NotYet("a login at the peer");
 const CIPHERS: Status = NotYet("a choice of ciphers");
 const SYSLOG: Status = NotYet("the system log");
-const PROCESS: Status = NotYet("a change of the process's rights and limits");
 
 /// The first row that fits counts.
 const TABLE: &[Row] = &[
@@ -111,19 +108,6 @@ const TABLE: &[Row] = &[
     key(Startup, "rated", NotYet("the shared rate service")),
     key(Startup, "monitor", MONITOR),
     key(Startup, "plugins", PLUGINS),
-    key(Startup, "environment.controlsocket.port", CONTROL),
-    key(Startup, "environment.controlsocket.address", CONTROL),
-    key(Startup, "environment.controlsocket.tls", CONTROL),
-    key(Startup, "environment.privdrop", PROCESS),
-    key(Startup, "environment.umask", PROCESS),
-    key(Startup, "environment.rlimit", PROCESS),
-    value(
-        Startup,
-        "environment.uuid.version",
-        "1",
-        NotYet("transaction ids made from time"),
-        Instead("4"),
-    ),
     key(Startup, "environment.syslog", SYSLOG),
     key(
         Startup,
@@ -174,11 +158,6 @@ const TABLE: &[Row] = &[
     key(Running, "plugins", PLUGINS),
     key(Running, "monitor", MONITOR),
     // smtpd-app.yaml: groups and transports
-    key(
-        Running,
-        "transports[].connection.sourceip.nonlocal",
-        NONLOCAL,
-    ),
     key(
         Running,
         "transports[].connection.proxyprotocol",

@@ -45,7 +45,6 @@ const fn refused(letter: u8, name: &'static str, has_body: bool, why: &'static s
 
 const STAGE: &str = "Not supported: live staging";
 const RATED: &str = "Not supported: this server counts rates in the process";
-const CONNECTIONS: &str = "Not supported: lists of connections";
 
 /// Every command.
 #[rustfmt::skip]
@@ -89,14 +88,14 @@ pub const COMMANDS: &[Command] = &[
     works(b'J', "queue unload", Some("QueueUnloadRequest"), "QueueUnloadResponse"),
     works(b'L', "queue export", Some("QueueExportRequest"), ""),
     refused(b'M', "plugin command", true, "Not supported: native plugins"),
-    refused(b'N', "server connections list", true, CONNECTIONS),
-    refused(b'Q', "server connections close", true, CONNECTIONS),
-    refused(b'R', "queue connections list", true, CONNECTIONS),
-    refused(b'S', "queue connections close", true, CONNECTIONS),
+    works(b'N', "server connections list", Some("ServerConnectionsListRequest"), "ServerConnectionsListResponse"),
+    works(b'Q', "server connections close", Some("ServerConnectionsCloseRequest"), "ServerConnectionsCloseResponse"),
+    works(b'R', "queue connections list", Some("QueueConnectionsListRequest"), "QueueConnectionsListResponse"),
+    works(b'S', "queue connections close", Some("QueueConnectionsCloseRequest"), "QueueConnectionsCloseResponse"),
     works(b'T', "queue policy match", Some("PolicyMatchRequest"), "PolicyMatchResponse"),
     works(b'U', "queue policy grouping list", Some("PolicyGroupingListRequest"), "PolicyGroupingListResponse"),
     works(b'V', "queue policy grouping show", Some("PolicyGroupingRequest"), "PolicyGroupingResponse"),
-    refused(b'W', "trace smtp", true, "Not supported: a trace of SMTP"),
+    works(b'W', "trace smtp", Some("TraceSMTPRequest"), ""),
     works(b'X', "resolver query", Some("ResolverQueryRequest"), "ResolverQueryResponse"),
     works(b'Y', "config check", Some("ConfigCheckRequest"), ""),
     refused(b'Z', "history list", true, "Not supported: the store of past messages"),

@@ -118,9 +118,20 @@ pub struct Grant {
     pub tags: Vec<Text>,
     /// The policies that apply.
     pub policies: Vec<Arc<Applied>>,
-    /// No new connection may be opened: one was set aside among the idle ones. If it is gone, the
-    /// item is put back.
-    pub reuse: bool,
+    /// Whether an idle connection was set aside for the item.
+    pub reuse: Reuse,
+}
+
+/// What an idle connection that was set aside is to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reuse {
+    /// None was set aside; one that suits may be used all the same.
+    #[default]
+    No,
+    /// It is why this source address was chosen. If it is gone, a new one is opened.
+    Preferred,
+    /// No new connection may be opened. If it is gone, the item is put back.
+    Required,
 }
 
 /// Which kind of limit blocks.

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use angarium_mail::dsn::unescape;
+
 /// Encodes bytes: everything but `!`..`~` without `+` and `=` is written as `+HH`.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
@@ -87,31 +89,6 @@ pub fn decode_orcpt(text: &str) -> Option<Vec<u8>> {
 /// An address type is an atom of letters, digits and hyphens.
 fn is_type(kind: &str) -> bool {
     !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-}
-
-/// Replaces `\x{E5}` by the character; what is not of this form stays.
-fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("\\x{") {
-        out.push_str(before);
-        let character = after.split_once('}').and_then(|(digits, tail)| {
-            let code = u32::from_str_radix(digits, 16).ok()?;
-            Some((char::from_u32(code)?, tail))
-        });
-        match character {
-            Some((character, tail)) => {
-                out.push(character);
-                rest = tail;
-            }
-            None => {
-                out.push_str("\\x{");
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-    out
 }
 
 /// One upper-case hex digit: the RFC allows no lower case.

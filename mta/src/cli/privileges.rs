@@ -1,21 +1,58 @@
-//! Giving up the rights of root for those of another user (`hsh -P`).
+//! The rights and limits of the process: giving up root's for those of another user (`hsh -P`,
+//! `environment.privdrop`), open files, the mode of new files.
 
 use std::ffi::CString;
 
-use nix::unistd::{Group, User, geteuid, initgroups, setgid, setuid};
+use angarium_config::startup::Environment;
+use nix::unistd::{Group, User, geteuid, getuid, initgroups, setgid, setuid};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 use super::failure::Failure;
 
+/// Sets `environment.umask` and `environment.rlimit`.
+///
+/// # Errors
+/// The system does not allow so many open files.
+pub(super) fn limit(environment: &Environment) -> Result<(), Failure> {
+    if let Some(mask) = &environment.umask {
+        umask(Mode::from_raw_mode(mask.0));
+    }
+    let Some(wanted) = environment.rlimit.nofile else {
+        return Ok(());
+    };
+    let now = getrlimit(Resource::Nofile);
+    // No maximum stands for as many as one likes.
+    let maximum = now.maximum.map(|maximum| maximum.max(wanted));
+    let limit = Rlimit {
+        current: Some(wanted),
+        maximum,
+    };
+    setrlimit(Resource::Nofile, limit).map_err(|error| {
+        let most = now.maximum.map_or_else(|| "as many as one likes".to_owned(), |most| most.to_string());
+        Failure::Failed(format!(
+            "environment.rlimit.nofile is {wanted}, and the system allows this process {most} ({error}): \
+             start it as root, raise the limit of the system, or ask for less"
+        ))
+    })
+}
+
+/// Whether the process is that user's already.
+pub(super) fn is(user: &str) -> bool {
+    matches!(User::from_name(user), Ok(Some(account)) if account.uid == getuid())
+}
+
 /// Becomes `user`, with the groups that the user is in; `group` takes the place of the user's own group.
+/// `what` names what asks for it.
 ///
 /// Every thread of the process changes, and there is no way back.
 ///
 /// # Errors
 /// When the process is not root's, the user or group is not known, or the system refuses.
-pub(super) fn become_user(user: &str, group: Option<&str>) -> Result<(), Failure> {
+pub(super) fn become_user(what: &str, user: &str, group: Option<&str>) -> Result<(), Failure> {
     if !geteuid().is_root() {
         return Err(Failure::Usage(format!(
-            "--privdrop works only as root: run it as root to become {user}, or without --privdrop"
+            "{what} works only as root: run it as root to become {user}, or without {what}"
         )));
     }
     let unknown = |what: &str, name: &str| {

@@ -200,7 +200,7 @@ fn drop_privileges(args: &Args, around: &Surroundings) -> Result<(), Failure> {
                 .to_owned(),
         ));
     };
-    privileges::become_user(user, around.privdrop.group.as_deref())
+    privileges::become_user("--privdrop", user, around.privdrop.group.as_deref())
 }
 
 fn refuse_what_is_missing(args: &Args) -> Result<(), Failure> {

@@ -1,19 +1,22 @@
 //! `serve`: runs the server in the foreground.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use angarium_config::{Options, Source};
+use angarium_config::pki::PrivateKey;
+use angarium_config::{FileSource, Listed, Options, Source};
 use angarium_effects::Clock as _;
-use angarium_effects::system::SystemClock;
+use angarium_effects::system::{BoundTcp, SystemClock};
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::files::SystemFiles;
-use super::{Failure, terminal};
-use crate::app::{self, App, Place, StartError};
-use crate::control;
+use super::{Failure, privileges, terminal};
+use crate::app::{self, App, Held, Place, StartError};
+use crate::control::socket::{self, Opened};
 use crate::log::{Log, Severity, Stderr, quoted};
 
 /// Arguments of `serve`.
@@ -51,20 +54,37 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
         ignore_unknown: args.ignore_unknown,
         ..Options::default()
     };
+    let files = Arc::<KeptKeys>::default();
     let place = Place {
         source,
         options,
-        files: Arc::new(SystemFiles),
+        files: Arc::<KeptKeys>::clone(&files),
     };
-    let prepared = app::prepare(place).map_err(refused)?;
+    let mut prepared = app::prepare(place).map_err(refused)?;
     for warning in &prepared.warnings {
         terminal::error(&format!("{}\n", warning.trim_end()));
     }
     if args.check {
         return terminal::print("The configuration and all scripts are good.\n");
     }
-    let mask = prepared.config().startup.environment.syslog.mask;
-    let log: Arc<dyn Log> = Arc::new(Stderr::new(mask, unix));
+    let startup = Arc::clone(&prepared.config().startup);
+    let environment = &startup.environment;
+    let log: Arc<dyn Log> = Arc::new(Stderr::new(environment.syslog.mask, unix));
+    privileges::limit(environment)?;
+    // What only root may open is opened before root's rights are given up; the queue's files belong to
+    // the user who writes them.
+    let control = socket::open(&environment.controlsocket, &*files);
+    let control = control.map_err(|error| Failure::Failed(error.to_string()))?;
+    if let Some(user) = &environment.privdrop.user
+        && !privileges::is(user)
+    {
+        prepared.hold(Held::open(prepared.config()));
+        files.keep(&startup.pki.private);
+        privileges::become_user("environment.privdrop", user, environment.privdrop.group.as_deref())?;
+    }
+    if let Some(Opened::Tcp(bound, tls)) = &control {
+        tell_of_port(&log, bound, tls.is_some());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -73,7 +93,7 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
         let signals = Signals::new()
             .map_err(|error| Failure::Failed(format!("cannot watch for signals: {error}")))?;
         let app = Arc::new(App::start(prepared, Arc::clone(&log)).map_err(refused)?);
-        let control = match app.control() {
+        let control = match control.map(|opened| app.control(opened)).transpose() {
             Ok(control) => control,
             Err(error) => {
                 app.stop().await;
@@ -81,7 +101,7 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
             }
         };
         if control.is_none() {
-            let line = format!("control socket=none path={}", control::socket::DEFAULT);
+            let line = format!("control socket=none path={}", socket::DEFAULT);
             log.line(Severity::Info, "", &line);
         }
         log.line(
@@ -95,6 +115,54 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// A port that commands the server is worth a line, and a warning where anybody may use it.
+fn tell_of_port(log: &Arc<dyn Log>, bound: &BoundTcp, tls: bool) {
+    let Ok(address) = bound.local_addr() else {
+        return;
+    };
+    let line = format!("control socket={address} tls={}", if tls { "yes" } else { "no" });
+    let severity = match tls || address.ip().is_loopback() {
+        true => Severity::Notice,
+        false => Severity::Warning,
+    };
+    log.line(severity, "", &line);
+}
+
+/// The files of the machine. Private keys that only root may read are kept, so that a reload finds them
+/// after the process has given up root's rights.
+#[derive(Default)]
+struct KeptKeys(Mutex<HashMap<PathBuf, Vec<u8>>>);
+
+impl KeptKeys {
+    /// Reads the keys now.
+    fn keep(&self, keys: &[PrivateKey]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            if let Some(path) = key.privatekey.as_ref().and_then(|key| key.path.as_ref())
+                && let Ok(bytes) = SystemFiles.read(path)
+            {
+                kept.insert(path.to_path_buf(), bytes);
+            }
+        }
+    }
+}
+
+impl FileSource for KeptKeys {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match SystemFiles.read(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.get(path).cloned().ok_or(error)
+            }
+            read => read,
+        }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Listed>> {
+        SystemFiles.list(path)
+    }
 }
 
 /// Errors of configuration and scripts name their places themselves.
@@ -116,7 +184,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    fn new() -> io::Result<Signals> {
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,

@@ -108,6 +108,19 @@ impl Open {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             told.push(event.to_string());
         });
+        let folder = target.dir.as_ref().or(target.path.as_ref());
+        if let Some(folder) = folder.filter(|folder| !files::is_folder(folder)) {
+            let text = format!("there is no folder {}", folder.display());
+            return Err(Failure::Failed(text));
+        }
+        if let Some(dir) = &target.dir
+            && !["src/config", "config"].iter().any(|below| files::is_folder(&dir.join(below)))
+        {
+            return Err(Failure::Failed(format!(
+                "{} is no bundle, there is no folder src/config in it; --path names the folder of a spool itself",
+                dir.display()
+            )));
+        }
         let source = match (&target.dir, &target.config) {
             (Some(dir), _) => Some(Source::Tree(dir.clone())),
             (None, file) => file.clone().map(Source::Packed),

@@ -15,11 +15,12 @@ use angarium_spool::Spool;
 use super::convert::read_item_id;
 use super::filter::Filter;
 use super::server::Desk;
-use super::{files, groupby, hsl, list, names, policies, stats, update, why};
+use super::{connections, files, groupby, hsl, list, names, policies, stats, update, why};
 use crate::counts::ScriptCounters;
 use crate::delivery::Handle;
 use crate::pool::HeavyPool;
 use crate::resolver::Resolver;
+use crate::server::VirtualServer;
 
 /// What of the configuration is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Process {
     pub resolver: (u64, u64),
     /// Threads that run scripts.
     pub workers: u64,
+    /// Jobs that wait for these threads to begin them.
+    pub waiting: u64,
 }
 
 /// What an operator may do with the server as a whole.
@@ -60,6 +63,11 @@ pub trait Admin: Send + Sync {
 
     /// Counters of the process.
     fn process(&self) -> Process;
+
+    /// The servers that take mail.
+    fn servers(&self) -> &[Arc<VirtualServer>] {
+        &[]
+    }
 }
 
 /// Whom the commands reach.
@@ -138,6 +146,10 @@ pub(super) async fn answer(desk: &Rc<Desk>, request: &Request) -> Result<Vec<u8>
             let (count, bytes) = (used.count, used.bytes);
             done(&proto::QueueQuotaResponse { count, bytes })
         }
+        b'N' => done(&connections::list_servers(desk, &read(body)?)?),
+        b'Q' => done(&connections::close_servers(desk, &read(body)?)?),
+        b'R' => done(&connections::list_queue(desk, &read(body)?)?),
+        b'S' => done(&connections::close_queue(desk, &read(body)?)?),
         b'1' => {
             let wanted: proto::QueueWhyRequest = read(body)?;
             done(&why::why(queue, wanted.id.as_ref()).await?)

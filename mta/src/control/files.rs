@@ -152,7 +152,7 @@ fn now(desk: &Desk) -> Timestamp {
 }
 
 fn fresh(desk: &Desk) -> Uuid {
-    Uuid::from_bytes(desk.random.uuid())
+    Uuid::from_bytes(desk.random.transaction_uuid())
 }
 
 fn flag(value: Option<&proto::BoolValue>) -> bool {

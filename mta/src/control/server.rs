@@ -13,14 +13,18 @@ use std::time::Duration;
 use angarium_control::Command;
 use angarium_control::frame::{Kind, Requests, answer_head};
 use angarium_effects::clock::timeout;
-use angarium_effects::local::{Bound, LocalListener, LocalStream};
-use angarium_effects::{Clock, Monotonic};
+use angarium_effects::local::{LocalListener, LocalStream};
+use angarium_effects::{Clock, Connection, Listener, Monotonic};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::dispatch::{Backend, answer};
+use super::socket::Opened;
+use super::trace;
+use crate::delivery::trace::Following;
 use crate::log::{Log, Severity};
+use crate::tls::MutualServer;
 use crate::worker::{Effects, MakeEffects};
 
 /// Clients at once; a further one is told and let go.
@@ -29,6 +33,8 @@ const CLIENTS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a client may say nothing between requests.
 const IDLE: Duration = Duration::from_secs(900);
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The wait after a refused `accept`.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,12 +45,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `bound` on a thread of its own. `make` gives that thread its clock and chance.
+    /// Serves `opened` on a thread of its own. `make` gives that thread its clock and chance.
     ///
     /// # Errors
     /// The system refuses a thread or what a runtime needs.
     pub fn start(
-        bound: Bound,
+        opened: impl Into<Opened>,
         backend: Backend,
         make: &MakeEffects,
         log: Arc<dyn Log>,
@@ -54,13 +60,14 @@ impl Server {
             .enable_all()
             .build()?;
         let make = Arc::clone(make);
+        let opened = opened.into();
         let thread = thread::Builder::new()
             .name("angarium-control".to_owned())
             .spawn(move || {
                 let main = async move {
                     let desk = Desk::new(backend, make(usize::MAX), log);
-                    match bound.adopt() {
-                        Ok(listener) => accept(&desk, &listener, stopped).await,
+                    match Door::new(opened) {
+                        Ok(door) => accept(&desk, &door, stopped).await,
                         Err(error) => desk.complain(&error),
                     }
                 };
@@ -110,6 +117,8 @@ pub(super) struct Desk {
     pub clock: Rc<dyn Clock>,
     pub random: Rc<dyn angarium_effects::Random>,
     pub clients: Cell<usize>,
+    /// Clients that have not proved yet who they are.
+    pub shaking: Cell<usize>,
     /// The last queue number that was given to a copy.
     pub numbers: Cell<u64>,
     /// When the server began, about.
@@ -125,6 +134,7 @@ impl Desk {
             clock: effects.clock,
             random: effects.random,
             clients: Cell::new(0),
+            shaking: Cell::new(0),
             numbers: Cell::new(0),
             started,
             log,
@@ -137,17 +147,83 @@ impl Desk {
     }
 }
 
-async fn accept(desk: &Rc<Desk>, listener: &LocalListener, mut stopped: watch::Receiver<bool>) {
+/// Where clients come in.
+enum Door {
+    Local(LocalListener),
+    Tcp(Rc<dyn Listener>, Option<MutualServer>),
+}
+
+/// A client that has come in.
+enum Client {
+    Local(Box<dyn LocalStream>),
+    Tcp(Box<dyn Connection>, Option<MutualServer>),
+}
+
+impl Door {
+    fn new(opened: Opened) -> io::Result<Door> {
+        Ok(match opened {
+            Opened::Local(bound) => Door::Local(bound.adopt()?),
+            Opened::Tcp(bound, tls) => Door::Tcp(bound.adopt()?, tls),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Client> {
+        match self {
+            Door::Local(listener) => listener.accept().await.map(Client::Local),
+            Door::Tcp(listener, tls) => {
+                let connection = listener.accept().await?.adopt()?;
+                Ok(Client::Tcp(connection, tls.clone()))
+            }
+        }
+    }
+}
+
+impl Client {
+    /// The stream that speaks the protocol; none if the client did not prove who it is.
+    async fn enter(self, desk: &Desk) -> Option<Box<dyn LocalStream>> {
+        let (connection, tls) = match self {
+            Client::Local(stream) => return Some(stream),
+            Client::Tcp(connection, None) => return Some(Box::new(connection)),
+            Client::Tcp(connection, Some(tls)) => (connection, tls),
+        };
+        let peer = connection.peer_addr();
+        let shaken = timeout(&*desk.clock, HANDSHAKE, tls.accept(connection)).await;
+        let reason = match shaken {
+            Some(Ok(stream)) => return Some(Box::new(stream)),
+            Some(Err(error)) => error.to_string(),
+            None => "timeout during the handshake".to_owned(),
+        };
+        let peer = peer.map_or_else(|_| "a client".to_owned(), |peer| peer.to_string());
+        let line = format!("control socket: {peer} was refused: {reason}");
+        desk.log.line(Severity::Warning, "", &line);
+        None
+    }
+}
+
+async fn accept(desk: &Rc<Desk>, door: &Door, mut stopped: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
             // An error means that whoever could stop it is gone.
             _ = stopped.wait_for(|stop| *stop) => return,
         };
         match accepted {
-            Ok(stream) => {
+            Ok(client) => {
+                // Who only shakes hands takes a seat as well.
+                if matches!(client, Client::Tcp(..)) && desk.shaking.get() >= CLIENTS {
+                    continue;
+                }
                 let desk = Rc::clone(desk);
-                tokio::task::spawn_local(async move { serve(&desk, stream).await });
+                tokio::task::spawn_local(async move {
+                    let stream = {
+                        desk.shaking.set(desk.shaking.get() + 1);
+                        let _seat = Seat(&desk.shaking);
+                        client.enter(&desk).await
+                    };
+                    if let Some(stream) = stream {
+                        serve(&desk, stream).await;
+                    }
+                });
             }
             Err(error) => {
                 // No descriptor is left, as a rule: others may close some.
@@ -204,6 +280,19 @@ pub(super) async fn serve(desk: &Rc<Desk>, mut stream: Box<dyn LocalStream>) {
                 return;
             }
         };
+        if request.letter == TRACE {
+            let followed = match trace::begin(desk, &request.body) {
+                Ok(following) => follow(desk, &mut stream, following, &mut buffer).await,
+                Err(reason) => send(desk, &mut stream, Kind::Failed, &ascii(&reason))
+                    .await
+                    .map(|()| 0),
+            };
+            match followed {
+                Ok(count) => requests.feed(buffer.get(..count).unwrap_or_default()),
+                Err(_) => return,
+            }
+            continue;
+        }
         let (kind, data) = match answer(desk, &request).await {
             Ok(data) => (Kind::Done, data),
             Err(reason) => (Kind::Failed, ascii(&reason)),
@@ -211,6 +300,38 @@ pub(super) async fn serve(desk: &Rc<Desk>, mut stream: Box<dyn LocalStream>) {
         if send(desk, &mut stream, kind, &data).await.is_err() {
             return;
         }
+    }
+}
+
+/// The command that is answered with records until the client says something more.
+const TRACE: u8 = b'W';
+
+/// Sends records until the client says something more, and then that it is done. Says how many bytes the
+/// client has sent.
+async fn follow(
+    desk: &Desk,
+    stream: &mut Box<dyn LocalStream>,
+    mut following: Following,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    loop {
+        let record = tokio::select! {
+            biased;
+            read = stream.read(buffer) => {
+                let count = read?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                drop(following);
+                send(desk, stream, Kind::Done, b"").await?;
+                return Ok(count);
+            }
+            record = following.next() => record,
+        };
+        let Some(record) = record else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        send(desk, stream, Kind::Record, &trace::message(&record)).await?;
     }
 }
 

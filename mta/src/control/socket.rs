@@ -1,10 +1,17 @@
-//! The control socket's name and rights (`environment.controlsocket`).
+//! The control socket's name and rights, or its port and certificates (`environment.controlsocket`).
 
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use angarium_config::startup::ControlSocket;
+use angarium_config::FileSource;
+use angarium_config::pki::{KeySource, Material};
+use angarium_config::startup::{ControlSocket, ControlTlsSide};
 use angarium_effects::local::{self, Bound, LocalError, Rights};
+use angarium_effects::system::{BoundTcp, SystemNet};
 use nix::unistd::{Group, User};
+
+use crate::tls::{KeyPair, MutualServer, Side, TlsError};
 
 /// Where the socket is if the configuration does not say.
 pub const DEFAULT: &str = "/var/run/angarium/smtpd.ctl";
@@ -27,6 +34,101 @@ pub enum SocketError {
         /// User or group.
         what: &'static str,
     },
+    /// The port.
+    #[error("the control socket cannot be opened on {address}: {error}")]
+    Port {
+        /// What was tried.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A key or certificate.
+    #[error("environment.controlsocket.tls.{side}: {reason}")]
+    Tls {
+        /// `server` or `client`.
+        side: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A control socket that is listened on and that no runtime knows yet.
+#[derive(Debug)]
+pub enum Opened {
+    /// A path.
+    Local(Bound),
+    /// A port, with TLS if it has any.
+    Tcp(BoundTcp, Option<MutualServer>),
+}
+
+impl From<Bound> for Opened {
+    fn from(bound: Bound) -> Opened {
+        Opened::Local(bound)
+    }
+}
+
+/// What one end of the TLS of a TCP socket is set up with.
+///
+/// # Errors
+/// A file cannot be read, or its content cannot be used.
+pub fn side(
+    name: &'static str,
+    written: &ControlTlsSide,
+    files: &dyn FileSource,
+) -> Result<Side, SocketError> {
+    let refused = |reason: String| SocketError::Tls { side: name, reason };
+    let read = |material: &Option<Material>| -> Result<Option<Vec<u8>>, SocketError> {
+        // The configuration has checked that each has one source.
+        match material.as_ref().and_then(Material::source) {
+            None => Ok(None),
+            Some(KeySource::Data(text)) => Ok(Some(text.into_bytes())),
+            Some(KeySource::Path(path)) => match files.read(&path) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) => Err(refused(format!("{}: {error}", path.display()))),
+            },
+        }
+    };
+    let pair = match (read(&written.certificate)?, read(&written.privatekey)?) {
+        (Some(certificate), Some(key)) => {
+            let pair = KeyPair::from_pem(&certificate, &key);
+            Some(pair.map_err(|error| refused(error.to_string()))?)
+        }
+        _ => None,
+    };
+    Ok(Side {
+        pair,
+        authorities: read(&written.ca)?,
+        verify: written.verify,
+        name: written.verifyname.as_ref().map(ToString::to_string),
+    })
+}
+
+/// The TLS of the end that listens, if it has any.
+///
+/// # Errors
+/// A file cannot be read, or its content cannot be used.
+pub fn server_tls(
+    config: &ControlSocket,
+    files: &dyn FileSource,
+) -> Result<Option<MutualServer>, SocketError> {
+    let Some(written) = &config.tls.server else {
+        return Ok(None);
+    };
+    let refused = |error: TlsError| SocketError::Tls {
+        side: "server",
+        reason: error.to_string(),
+    };
+    let side = side("server", written, files)?;
+    MutualServer::new(&side).map(Some).map_err(refused)
+}
+
+/// The address of a socket that has a port.
+#[must_use]
+pub fn address(config: &ControlSocket) -> Option<SocketAddr> {
+    let address = config.address.as_ref().map(|address| address.0);
+    // Whoever reaches it commands the server: others than this machine only if it is said so.
+    let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    Some(SocketAddr::new(address, config.port?))
 }
 
 /// The path of the socket.
@@ -43,11 +145,20 @@ pub fn path(config: &ControlSocket) -> PathBuf {
 ///
 /// # Errors
 /// What is wrong with the path, its rights or their owners.
-pub fn open(config: &ControlSocket) -> Result<Option<Bound>, SocketError> {
+pub fn open(
+    config: &ControlSocket,
+    files: &dyn FileSource,
+) -> Result<Option<Opened>, SocketError> {
+    if let Some(address) = address(config) {
+        let tls = server_tls(config, files)?;
+        let bound = SystemNet::bind(address, None);
+        let bound = bound.map_err(|error| SocketError::Port { address, error })?;
+        return Ok(Some(Opened::Tcp(bound, tls)));
+    }
     let path = path(config);
     let bound = local::listen(&path, &rights(config)?);
     match bound {
-        Ok(bound) => Ok(Some(bound)),
+        Ok(bound) => Ok(Some(bound.into())),
         Err(_) if config.path.is_none() => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -90,7 +201,12 @@ pub fn is_default(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use angarium_config::MemoryFiles;
     use angarium_config::types::FilePath;
+
+    fn open(config: &ControlSocket) -> Result<Option<Opened>, SocketError> {
+        super::open(config, &MemoryFiles::default())
+    }
 
     fn config(path: &Path) -> ControlSocket {
         ControlSocket {

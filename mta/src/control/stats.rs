@@ -6,9 +6,12 @@ use angarium_queue::gate::BlockKind;
 use angarium_queue::index::State;
 use angarium_queue::item::Priority;
 use angarium_queue::policy::Change;
+use angarium_queue::scheduler::Running;
 
+use super::dispatch::Process;
 use super::server::Desk;
 use crate::counts::ScriptCount;
+use crate::resolver::CacheStats;
 
 fn number(count: usize) -> u64 {
     count as u64
@@ -21,17 +24,23 @@ pub(super) async fn stats(desk: &Desk) -> Result<ProcessStatsResponse, String> {
     let script = |server: &str, hook: HookType| {
         let ScriptCount {
             running,
+            suspended,
             finished,
             errors,
+            resumed: _,
         } = backend.scripts.of(server, hook);
-        Some(response::Script {
+        // A session's hook begins as soon as the session comes to it.
+        response::Script {
+            pending: 0,
             running,
             finished,
             errors,
             threads: process.workers,
-            ..Default::default()
-        })
+            suspended,
+            threadid: WORKERS.to_owned(),
+        }
     };
+    let of_server = |server: &str, hook| Some(script(server, hook));
     let servers = process
         .servers
         .iter()
@@ -42,21 +51,27 @@ pub(super) async fn stats(desk: &Desk) -> Result<ProcessStatsResponse, String> {
                 maxconcurrent: *most,
             }),
             scripts: Some(response::server::Scripts {
-                connect: script(id, HookType::Connect),
-                proxy: script(id, HookType::Proxy),
-                helo: script(id, HookType::Helo),
-                auth: script(id, HookType::Auth),
-                mailfrom: script(id, HookType::MailFrom),
-                rcptto: script(id, HookType::RcptTo),
-                eod: script(id, HookType::Eod),
-                disconnect: script(id, HookType::Disconnect),
+                connect: of_server(id, HookType::Connect),
+                proxy: of_server(id, HookType::Proxy),
+                helo: of_server(id, HookType::Helo),
+                auth: of_server(id, HookType::Auth),
+                mailfrom: of_server(id, HookType::MailFrom),
+                rcptto: of_server(id, HookType::RcptTo),
+                eod: of_server(id, HookType::Eod),
+                disconnect: of_server(id, HookType::Disconnect),
             }),
         });
-    let mut queue = queue(desk).await?;
+    let (mut queue, waiting) = queue(desk).await?;
+    let of_queue = |hook, pending| {
+        let script = script("", hook);
+        Some(response::Script { pending, ..script })
+    };
     queue.scripts = Some(response::queue::Scripts {
-        predelivery: script("", HookType::PreDelivery),
-        postdelivery: script("", HookType::PostDelivery),
+        predelivery: of_queue(HookType::PreDelivery, number(waiting.loader)),
+        postdelivery: of_queue(HookType::PostDelivery, number(waiting.finisher)),
     });
+    let spool = backend.spool.accepting(desk.clock.monotonic());
+    let healthy = backend.queue.has_room() && spool.is_ok();
     Ok(ProcessStatsResponse {
         process: Some(response::Process {
             pid: u64::from(std::process::id()),
@@ -66,8 +81,44 @@ pub(super) async fn stats(desk: &Desk) -> Result<ProcessStatsResponse, String> {
         resolver: resolver(desk, process.resolver),
         servers: servers.collect(),
         queue: Some(queue),
-        threads: None,
+        threads: Some(threads(desk, &process)),
+        monitor: Some(response::Monitor {
+            ready: true,
+            healthy,
+        }),
     })
+}
+
+/// The pool of the workers in the message.
+const WORKERS: &str = "_default";
+/// The pool of heavy work.
+const HEAVY: &str = "_heavy";
+
+fn threads(desk: &Desk, process: &Process) -> response::Threads {
+    let total = desk.backend.scripts.total();
+    let heavy = desk.backend.pool.activity();
+    response::Threads {
+        scripts: vec![
+            response::threads::Scripts {
+                id: WORKERS.to_owned(),
+                pending: process.waiting,
+                rescheduled: total.resumed,
+                running: total.running,
+                maxrunning: process.workers,
+                scripts: total.running.saturating_add(total.suspended),
+                maxscripts: 0,
+            },
+            response::threads::Scripts {
+                id: HEAVY.to_owned(),
+                pending: number(heavy.pending),
+                rescheduled: 0,
+                running: number(heavy.running),
+                maxrunning: number(heavy.threads),
+                scripts: number(heavy.pending.saturating_add(heavy.running)),
+                maxscripts: 0,
+            },
+        ],
+    }
 }
 
 fn version() -> Version {
@@ -81,42 +132,46 @@ fn version() -> Version {
 
 fn resolver(desk: &Desk, (maxsize, maxrunning): (u64, u64)) -> Option<response::Resolver> {
     let resolver = desk.backend.resolver.as_ref()?;
-    let (cache, activity) = (resolver.cache_stats(), resolver.activity());
+    let activity = resolver.activity();
+    let shown = |cache: CacheStats| response::Cache {
+        size: number(cache.size),
+        hits: cache.hits,
+        misses: cache.misses,
+        expires: cache.expires,
+        evicts: cache.evicts,
+        // There is always room for one more: another goes.
+        skips: 0,
+        maxsize,
+    };
     Some(response::Resolver {
-        cache: Some(response::Cache {
-            size: number(cache.size),
-            hits: cache.hits,
-            misses: cache.misses,
-            expires: cache.expires,
-            evicts: cache.evicts,
-            skips: 0,
-            maxsize,
-        }),
+        cache: Some(shown(resolver.cache_stats())),
         pending: activity.pending,
         running: activity.running,
         dedup: activity.shared,
         maxrunning,
-        // Answers are kept by question alone.
-        domain: None,
+        domain: Some(response::Domain {
+            cache: Some(shown(resolver.domain_stats())),
+        }),
     })
 }
 
-async fn queue(desk: &Desk) -> Result<response::Queue, String> {
+/// The queue's part, and what goes on there.
+async fn queue(desk: &Desk) -> Result<(response::Queue, Running), String> {
     use response::queue as of;
     let handle = &desk.backend.queue;
     let policy = handle.policies(|policies, now| {
         let reached = policies.reached(now);
         let kind = |kind| number(reached.iter().filter(|of| of.kind == kind).count());
-        let (counters, buckets) = policies.counters();
+        let counters = policies.counters();
         let dynamic = policies.list_suspends();
         let dynamic = dynamic.iter().filter(|of| of.id.is_some()).count();
         let policy = of::Policy {
             concurrency: Some(of::policy::Concurrency {
-                counters: number(counters),
+                counters: number(counters.all),
                 suspends: kind(BlockKind::Concurrency),
             }),
             rate: Some(of::policy::Rate {
-                buckets: number(buckets),
+                buckets: number(counters.rates),
                 suspends: kind(BlockKind::Rate),
             }),
             dynamic: Some(of::policy::Dynamic {
@@ -125,6 +180,7 @@ async fn queue(desk: &Desk) -> Result<response::Queue, String> {
             }),
             connectinterval: Some(of::policy::ConnectInterval {
                 suspends: kind(BlockKind::ConnectInterval),
+                buckets: number(counters.intervals),
             }),
         };
         (policy, Change::None)
@@ -147,7 +203,7 @@ async fn queue(desk: &Desk) -> Result<response::Queue, String> {
         let limits = queue.limits();
         let (skips, misses) = queue.skips_and_misses();
         let priorities = [Priority::Normal, Priority::High];
-        response::Queue {
+        let gathered = response::Queue {
             loader: Some(of::Loader {
                 count: number(queue.len()),
                 pending: number(running.loader),
@@ -193,11 +249,13 @@ async fn queue(desk: &Desk) -> Result<response::Queue, String> {
                 pending: number(running.finisher),
             }),
             ..Default::default()
-        }
+        };
+        (gathered, running)
     });
-    let gathered = gathered.await.map_err(|stopped| stopped.to_string())?;
-    Ok(response::Queue {
+    let (gathered, running) = gathered.await.map_err(|stopped| stopped.to_string())?;
+    let queue = response::Queue {
         policy: Some(policy),
         ..gathered
-    })
+    };
+    Ok((queue, running))
 }

@@ -25,6 +25,7 @@ use angarium_queue::attempt as result;
 use angarium_queue::attempt::{Attempt, AttemptError, EnhancedStatus, ErrorKind, SmtpState};
 use angarium_queue::destination::Candidate;
 use angarium_queue::dsn::{DsnRequest, Ret};
+use angarium_queue::gate::Fields;
 use angarium_queue::item::{Address, Item, Pairs};
 use angarium_queue::text::Text;
 use angarium_queue::transport::SourceIp;
@@ -36,10 +37,12 @@ use angarium_smtp::param::Params;
 use super::content::{ContentError, Outgoing, Stored};
 use super::desk::Desk;
 use super::idle::Reservation;
-use super::link::{Handshake, Link, TlsPeer};
+use super::link::{CLOSED, Handshake, Link, TlsPeer};
 use super::plan::ClientPlan;
 use super::settings::Settings;
+use super::trace::{Tap, Trace};
 use super::{Core, Live};
+use crate::connections::Outbound;
 use crate::hooks::queue::{Client, TlsMode};
 use crate::worker::Worker;
 
@@ -49,8 +52,10 @@ pub(super) struct Task {
     pub item: Item,
     pub candidate: Candidate,
     pub source: Option<SourceIp>,
-    /// An idle connection was set aside; no new one may be opened.
+    /// The idle connection that was set aside, if one was.
     pub reserved: Option<Reservation>,
+    /// No new one may be opened.
+    pub must_reuse: bool,
     pub grouping: Option<Text>,
     /// What the script wants.
     pub wishes: Arc<Wishes>,
@@ -115,14 +120,21 @@ pub(super) async fn attempt(
     let plan = ClientPlan::new(&live.settings, &task);
     let lmtp = plan.config.protocol == smtp::Protocol::Lmtp;
     let reserved = task.reserved.take();
+    let trace = core.traces.of(|| fields(&task), plan.pool_key.localip);
+    let mut plan = plan;
+    if trace.as_ref().is_some_and(|trace| trace.follow.nopipelining) {
+        // A connection that is kept would go on like this for others.
+        plan.config.pipelining = false;
+        plan.pooling = None;
+    }
     let run = Run {
+        trace,
         worker,
         core,
         desk: Desk::of(worker, core),
         settings: &live.settings,
         plan,
         task: &task,
-        must_reuse: reserved.is_some(),
         reserved: RefCell::new(reserved),
     };
     let (outcome, connection) = run.run().await?;
@@ -136,13 +148,14 @@ pub(super) async fn attempt(
 
 /// An attempt under way.
 struct Run<'a> {
+    /// Somebody follows it.
+    trace: Option<Arc<Trace>>,
     worker: &'a Rc<Worker>,
     core: &'a Core,
     desk: Rc<Desk>,
     settings: &'a Settings,
     plan: ClientPlan,
     task: &'a Task,
-    must_reuse: bool,
     /// The connection that was set aside, until one is taken.
     reserved: RefCell<Option<Reservation>>,
 }
@@ -168,7 +181,7 @@ impl Run<'_> {
                 return Some(ended);
             }
         }
-        if self.must_reuse {
+        if self.task.must_reuse {
             return None;
         }
         Some(match self.connect().await {
@@ -285,6 +298,12 @@ impl Run<'_> {
 
     /// An idle connection that still lives and can carry the message.
     fn pooled(&self, message: &Message) -> Option<Session> {
+        let trace = self.trace.as_ref();
+        if trace.is_some_and(|trace| trace.follow.connect || trace.follow.nopipelining)
+            && !self.task.must_reuse
+        {
+            return None;
+        }
         let utf8 = message.transaction.needs_utf8();
         let suits = |link: &Link| !utf8 || link.client().peer().smtputf8;
         let idle = &self.desk.idle;
@@ -322,26 +341,44 @@ impl Run<'_> {
             candidate, source, ..
         } = self.task;
         let mut about = self.about();
-        let id = uuid_text(&self.worker.effects.random.uuid());
+        let id = uuid_text(&self.worker.effects.random.transaction_uuid());
         about.id = Text::from(id);
         let to = SocketAddr::new(candidate.ip, candidate.port);
         let how = Connect {
             source: source.as_ref().map(|source| source.address),
-            nonlocal: false,
+            nonlocal: self.plan.nonlocal,
             timeout: Some(self.plan.connect_timeout),
         };
-        let connection = match self.worker.effects.net.connect(to, &how).await {
+        let began = self.worker.effects.clock.monotonic();
+        let name = (to, candidate.mx.clone());
+        let item = self.task.item.id;
+        let entry = Outbound::new(about.id.clone(), name, how.source, item, began);
+        let entry = self.core.connections.enter(entry);
+        let tap = (self.trace.as_ref()).map(|trace| Tap::new(Arc::clone(trace), about.id.clone()));
+        let tell = |text: &dyn Fn() -> String| {
+            if let Some(tap) = &tap {
+                tap.event(&text());
+            }
+        };
+        tell(&|| format!("connecting to {} at {to}", candidate.mx));
+        let connected = tokio::select! {
+            biased;
+            () = entry.lever.pulled() => Err(io::Error::other(CLOSED)),
+            connected = self.worker.effects.net.connect(to, &how) => connected,
+        };
+        let connection = match connected {
             Ok(connection) => connection,
             Err(error) => {
+                tell(&|| plain(&error));
                 let message = format!("connecting to {to}: {}", plain(&error));
                 return Err(Refused::error(ErrorKind::Network, message, about));
             }
         };
-        about.localip = connection
-            .local_addr()
-            .ok()
-            .map(|local| local.ip())
-            .or(about.localip);
+        if let Ok(local) = connection.local_addr() {
+            tell(&|| format!("connected from {local}"));
+            entry.bound(local);
+            about.localip = Some(local.ip());
+        }
         let host = candidate.mx.to_str();
         let host = host.trim_end_matches('.');
         let name = self.plan.server_name(host);
@@ -366,7 +403,8 @@ impl Run<'_> {
         let implicit = self.plan.tls.implicit && mode != TlsMode::Disabled;
         let clock = Rc::clone(&self.worker.effects.clock);
         let implicit = peer.as_ref().filter(|_| implicit);
-        let mut link = match Link::new(connection, config, implicit, clock).await {
+        let made = Link::new((connection, entry), tap, config, implicit, clock);
+        let mut link = match made.await {
             Ok(link) => link,
             Err((_, reason)) => {
                 about.tls = Some(failed_tls(found()));
@@ -393,10 +431,13 @@ impl Run<'_> {
                         ..result::TlsInfo::default()
                     });
                 }
+                // Who was told to end a connection does not begin another in its place.
+                let retry_in_clear =
+                    not_ready.retry_in_clear && !link.entry().lever.is_pulled();
                 self.worker.spawn(link.quit());
                 Err(Refused {
                     ended: Box::new((outcome(not_ready.outcome, false), about)),
-                    retry_in_clear: not_ready.retry_in_clear,
+                    retry_in_clear,
                 })
             }
         }
@@ -409,7 +450,12 @@ impl Run<'_> {
             mut link,
             mut about,
         } = session;
+        link.entry().carry(Some(self.task.item.id));
         let reused = link.client().transactions() > 0;
+        if reused && let Some(trace) = &self.trace {
+            link.follow(Some(Tap::new(Arc::clone(trace), about.id.clone())));
+            link.note(|| format!("connection with {} used again", candidate_of(&about)));
+        }
         let opened = match message.content.take() {
             Some(content) => Ok(content),
             None => self.content(&message.stored),
@@ -452,12 +498,42 @@ impl Run<'_> {
     fn put_away(&self, mut link: Link, about: &result::Connection) {
         match self.plan.pooling {
             Some(rules) if link.is_reusable() && !self.worker.is_stopping() => {
+                link.follow(None);
                 let key = (&self.task.item.transportid, self.plan.pool_key.clone());
                 let idle = (link, about.clone());
                 self.desk.idle.put(self.worker, key, idle, rules);
             }
             _ => self.worker.spawn(link.quit()),
         }
+    }
+}
+
+/// The host of a connection, for people.
+fn candidate_of(about: &result::Connection) -> String {
+    let name = about.remotemx.as_ref().map(Text::to_string);
+    let address = about.remoteip.map(|address| address.to_string());
+    name.into_iter().chain(address).collect::<Vec<_>>().join(" at ")
+}
+
+/// The values of an attempt by which it may be followed.
+fn fields(task: &Task) -> Fields {
+    let Task {
+        item,
+        candidate,
+        wishes,
+        ..
+    } = task;
+    let over = |wished: &Option<Text>, own: &Option<Text>| wished.clone().or_else(|| own.clone());
+    let domain = wishes.domain.as_ref().unwrap_or(&item.recipient.domain);
+    Fields {
+        transportid: item.transportid.clone(),
+        jobid: over(&wishes.jobid, &item.jobid),
+        tenantid: over(&wishes.tenantid, &item.tenantid),
+        grouping: task.grouping.clone(),
+        remotemx: Some(candidate.mx.clone()),
+        remoteip: Some(candidate.ip),
+        recipientdomain: Some(domain.to_ascii_lowercase()),
+        ..Fields::default()
     }
 }
 

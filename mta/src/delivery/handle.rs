@@ -11,11 +11,13 @@ use angarium_queue::scheduler::{Control, Counters, Finding, Input, InputError, R
 use angarium_queue::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Live;
 use super::attempt::Wishes;
-use super::idle::{IdleCounts, Ledger};
+use super::idle::IdleCounts;
 use super::policies::Alter;
 use super::service::Queue;
+use super::trace::{Follow, Following};
+use super::{Core, Live};
+use crate::connections::Outbound;
 
 /// Messages that wait for the service; more make their senders wait.
 const MAILBOX: usize = 4096;
@@ -55,8 +57,8 @@ pub struct Handle {
     /// and what comes in is slowed down by its sync.
     news: mpsc::UnboundedSender<Vec<Item>>,
     room: Arc<Room>,
-    /// The idle connections, once there is a service.
-    idle: Arc<OnceLock<Arc<Ledger>>>,
+    /// The connections, once there is a service.
+    core: Arc<OnceLock<Arc<Core>>>,
 }
 
 /// How much of `queues.maxmessages` is taken.
@@ -270,13 +272,26 @@ impl Handle {
     /// The idle connections of all workers.
     #[must_use]
     pub fn idle(&self) -> IdleCounts {
-        let ledger = self.idle.get();
-        ledger.map_or_else(IdleCounts::default, |ledger| ledger.counts())
+        let core = self.core.get();
+        core.map_or_else(IdleCounts::default, |core| core.idle.counts())
     }
 
-    /// For the service: these are its idle connections.
-    pub(super) fn keep_idle(&self, ledger: &Arc<Ledger>) {
-        let _ = self.idle.set(Arc::clone(ledger));
+    /// The connections that are open now.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Arc<Outbound>> {
+        let core = self.core.get();
+        core.map_or_else(Vec::new, |core| core.connections.list())
+    }
+
+    /// Follows deliveries; none without a service.
+    #[must_use]
+    pub fn follow(&self, what: Follow) -> Option<Following> {
+        Some(self.core.get()?.traces.begin(what))
+    }
+
+    /// For the service: these are its connections.
+    pub(super) fn lead_to(&self, core: &Arc<Core>) {
+        let _ = self.core.set(Arc::clone(core));
     }
 
     /// For the service: sets `queues.maxmessages`.
@@ -309,7 +324,7 @@ pub(super) fn channel() -> (Handle, Inbox) {
         mailbox,
         news: sender,
         room: Arc::default(),
-        idle: Arc::default(),
+        core: Arc::default(),
     };
     (handle, Inbox { messages, news })
 }

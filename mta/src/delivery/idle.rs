@@ -315,6 +315,10 @@ impl IdleConnections {
             drop(pool);
             let mut idle = taken.handle;
             self.ledger.leave(idle.number);
+            if !idle.link.entry().resume() {
+                worker.spawn(idle.link.quit());
+                continue;
+            }
             if !idle.link.is_reusable() {
                 continue;
             }
@@ -352,6 +356,7 @@ impl IdleConnections {
             return worker.spawn(link.quit());
         };
         let now = self.now();
+        link.entry().rest(self.owner.clone(), number);
         let idle = Idle {
             link,
             about,

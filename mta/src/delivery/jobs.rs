@@ -267,7 +267,7 @@ pub(super) fn postdelivery(
                 return answer.give_up();
             }
             if ended.situation.dsn.action.is_some() {
-                let uuid = uuid_text(&worker.effects.random.uuid());
+                let uuid = uuid_text(&worker.effects.random.transaction_uuid());
                 ended.dsn_id = uuid.parse().ok().map(|transaction| ItemId {
                     transaction,
                     queue: 1,

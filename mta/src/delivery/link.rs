@@ -19,6 +19,8 @@ use angarium_smtp::session::{TlsInfo, TransportError, TransportErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::content::Outgoing;
+use super::trace::{Said, Tap};
+use crate::connections::{Entry, Outbound};
 use crate::pool::HeavyPool;
 use crate::tls::{ClientTls, TlsStream};
 
@@ -26,12 +28,20 @@ use crate::tls::{ClientTls, TlsStream};
 const READ: usize = 4096;
 /// So much of a message is gathered before it is written.
 const GATHER: usize = 64 << 10;
+/// What is said of a connection that an operator ended.
+pub(super) const CLOSED: &str = "closed by the administrator";
 /// The longest wait for the end of a connection that is of no more use.
 const QUIT: Duration = Duration::from_secs(10);
 
 /// A connection with its machine.
 pub(super) struct Link {
     client: Client,
+    /// Its place in the list of connections.
+    entry: Entry<Outbound>,
+    /// What the list says that is awaited.
+    shown: &'static str,
+    /// Somebody follows what is said.
+    tap: Option<Tap>,
     stream: Stream,
     clock: Rc<dyn Clock>,
     /// A timer under way; it may be earlier than the deadline, which moves on with each reply.
@@ -102,7 +112,8 @@ impl Link {
     /// # Errors
     /// The handshake failed.
     pub(super) async fn new(
-        connection: Box<dyn Connection>,
+        (connection, entry): (Box<dyn Connection>, Entry<Outbound>),
+        tap: Option<Tap>,
         config: Config,
         implicit: Option<&TlsPeer<'_>>,
         clock: Rc<dyn Clock>,
@@ -111,6 +122,9 @@ impl Link {
         let now = clock.monotonic().0;
         let mut link = Link {
             client: Client::new(config, implicit.is_some(), now),
+            entry,
+            shown: "",
+            tap,
             stream: Stream::Plain(connection),
             clock,
             timer: None,
@@ -120,6 +134,7 @@ impl Link {
             said: None,
             tls: Handshake::None,
         };
+        link.show();
         match implicit {
             None => Ok(link),
             Some(peer) => match link.handshake(peer, limit).await {
@@ -137,6 +152,34 @@ impl Link {
     /// The machine, to be asked.
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Somebody follows what is said from now on, or nobody.
+    pub(super) fn follow(&mut self, tap: Option<Tap>) {
+        self.tap = tap;
+    }
+
+    /// Tells who follows that something happened.
+    pub(super) fn note(&self, text: impl FnOnce() -> String) {
+        if let Some(tap) = &self.tap {
+            tap.event(&text());
+        }
+    }
+
+    /// Its place in the list of connections.
+    pub(super) fn entry(&self) -> &Outbound {
+        &self.entry
+    }
+
+    /// Tells the list what is awaited now.
+    fn show(&mut self) {
+        let state = self.client.state();
+        if state != self.shown {
+            self.shown = state;
+            let transactions = self.client.transactions();
+            self.entry
+                .enter(state, transactions, self.clock.monotonic());
+        }
     }
 
     /// Goes on until a message can be sent.
@@ -237,7 +280,7 @@ impl Link {
 
     /// Whether the connection can take another message; what the peer has said meanwhile counts.
     pub(super) fn is_reusable(&mut self) -> bool {
-        if !self.client.is_reusable() || self.broken.is_some() {
+        if !self.client.is_reusable() || self.broken.is_some() || self.entry.lever.is_pulled() {
             return false;
         }
         let waker = std::task::Waker::noop();
@@ -254,6 +297,7 @@ impl Link {
     /// Ends the session as the protocol has it, in bounded time.
     pub(super) async fn quit(mut self) {
         let clock = Rc::clone(&self.clock);
+        self.entry.carry(None);
         let goodbye = async {
             if self.client.is_reusable() {
                 self.handle(Input::Quit);
@@ -267,6 +311,7 @@ impl Link {
 
     fn handle(&mut self, input: Input<'_>) {
         self.client.handle(self.clock.monotonic().0, input);
+        self.show();
     }
 
     async fn start_tls(&mut self, peer: Option<&TlsPeer<'_>>) {
@@ -291,14 +336,26 @@ impl Link {
             return Err("TLS is started already".to_owned());
         };
         let handshake = peer.tls.connect(plain, peer.name, peer.address);
-        match timeout(&*self.clock, limit, handshake).await {
+        let shaken = tokio::select! {
+            biased;
+            () = self.entry.lever.pulled() => return Err(CLOSED.to_owned()),
+            shaken = timeout(&*self.clock, limit, handshake) => shaken,
+        };
+        match shaken {
             Some(Ok((stream, info))) => {
+                self.note(|| format!("TLS: {} {}", info.protocol, info.cipher));
                 self.stream = Stream::Tls(Box::new(stream));
                 self.tls = Handshake::Done(Box::new(info));
                 Ok(())
             }
-            Some(Err(error)) => Err(error.reason),
-            None => Err("timeout".to_owned()),
+            Some(Err(error)) => {
+                self.note(|| format!("TLS failed: {}", error.reason));
+                Err(error.reason)
+            }
+            None => {
+                self.note(|| "TLS failed: timeout".to_owned());
+                Err("timeout".to_owned())
+            }
         }
     }
 
@@ -336,10 +393,24 @@ impl Link {
     fn take(&mut self, event: Event) {
         let now = self.clock.monotonic().0;
         match event {
-            Event::Written(count) => self.client.written(count),
+            Event::Written(count) => {
+                if let Some(tap) = &mut self.tap {
+                    let what = match () {
+                        () if self.client.is_sending() => Said::Content,
+                        () if self.client.is_secret() => Said::Secret,
+                        () => Said::Commands,
+                    };
+                    let bytes = self.client.requests();
+                    tap.said(bytes.get(..count).unwrap_or_default(), what);
+                }
+                self.client.written(count);
+            }
             Event::Flushed => {}
             Event::Read(count) => {
                 let bytes = self.buffer.get(..count).unwrap_or_default();
+                if let Some(tap) = &mut self.tap {
+                    tap.heard(bytes);
+                }
                 self.client.handle(now, Input::Bytes(bytes));
             }
             Event::Closed => {
@@ -354,9 +425,15 @@ impl Link {
             }
             Event::Tick => self.client.handle(now, Input::Tick),
         }
+        self.show();
     }
 
     fn poll_io(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if self.entry.lever.poll(context).is_ready() {
+            self.broken = None;
+            let error = io::Error::new(io::ErrorKind::ConnectionAborted, CLOSED);
+            return Poll::Ready(Event::Failed(error));
+        }
         if self.broken.is_none() {
             if !self.client.requests().is_empty() {
                 match self.stream.poll_write(context, self.client.requests()) {

@@ -19,6 +19,7 @@
 //! | `desk`, `idle` | what a worker keeps: `$context`, idle connections |
 //! | [`content`] | where an item's message lies, and how it is read |
 //! | [`bounce`] | notifications |
+//! | [`trace`] | a live view of what is said |
 //! | [`log`] | the lines of the log |
 //!
 //! # What a delivered message costs
@@ -54,10 +55,13 @@ pub mod service;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 
 use std::sync::Arc;
 
 use angarium_spool::Spool;
+
+use crate::connections::{Outbound, Registry};
 
 pub use handle::{ControlError, Counts, Handle, Stopped};
 pub use hooks::{After, Before, Ended, NoQueueHooks, QueueHook, QueueHooks};
@@ -80,4 +84,8 @@ pub(crate) struct Core {
     pub spool: Spool,
     /// The idle connections of all workers.
     pub idle: Arc<idle::Ledger>,
+    /// All open connections.
+    pub connections: Registry<Outbound>,
+    /// Who follows deliveries.
+    pub traces: Arc<trace::Traces>,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use angarium_effects::random::uuid_text;
 use angarium_effects::{LocalFuture, Monotonic};
+use angarium_queue::gate::Reuse;
 use angarium_queue::item::{Item, ItemId};
 use angarium_queue::outcome::{Action, Cause, Verdict};
 use angarium_queue::policy::{self, Policies};
@@ -26,6 +27,7 @@ use super::policies::{Moment, ended_line};
 use super::service::{Crew, Queue, Start};
 use super::settings::Settings;
 use super::{Core, Live, QueueHook, bounce, content, plan};
+use crate::connections::Registry;
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
 use crate::worker::Effects;
@@ -91,8 +93,11 @@ impl Owner {
         let core = Core {
             spool: start.spool.clone(),
             idle: Arc::new(Ledger::new(settings.pool_size)),
+            connections: Registry::default(),
+            traces: Arc::default(),
         };
-        handle.keep_idle(&core.idle);
+        let core = Arc::new(core);
+        handle.lead_to(&core);
         handle.set_limit(settings.limits.messages);
         let seed = effects.random.next_u64();
         // Settings that were made have policies that can be used.
@@ -116,7 +121,7 @@ impl Owner {
             load_at: Monotonic::default(),
             overflow: VecDeque::new(),
             arrived: 0,
-            core: Arc::new(core),
+            core,
             live: start.live,
             pool: start.pool,
             log: start.log,
@@ -465,9 +470,12 @@ impl Owner {
                         source,
                         grouping,
                         reserved: None,
+                        must_reuse: false,
                     };
                     let task = Task {
-                        reserved: reuse.then(|| plan::reservation(settings, &task, &self.core)),
+                        reserved: (reuse != Reuse::No)
+                            .then(|| plan::reservation(settings, &task, &self.core)),
+                        must_reuse: reuse == Reuse::Required,
                         ..task
                     };
                     let worker = match plan::shared_by(settings, &task) {
@@ -634,7 +642,7 @@ impl Owner {
         self.effects.random.fill(&mut random);
         let fresh = bounce::Fresh {
             id: ItemId {
-                transaction: uuid::Uuid::from_bytes(self.effects.random.uuid()),
+                transaction: uuid::Uuid::from_bytes(self.effects.random.transaction_uuid()),
                 queue: 1,
             },
             random,

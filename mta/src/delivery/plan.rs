@@ -21,6 +21,8 @@ pub(super) struct ClientPlan {
     pub config: Config,
     pub tls: TlsSettings,
     pub connect_timeout: Duration,
+    /// The source address need not be this machine's.
+    pub nonlocal: bool,
     /// None: the connection is not kept.
     pub pooling: Option<PoolRules>,
     pub pool_key: PoolKey,
@@ -86,6 +88,7 @@ impl ClientPlan {
                 .connect_timeout
                 .or(destination.timeout.connect.map(|limit| *limit))
                 .unwrap_or(transport.connect_timeout),
+            nonlocal: script.nonlocal.unwrap_or(transport.nonlocal),
             config,
             tls,
             pool_key,

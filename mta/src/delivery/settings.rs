@@ -87,6 +87,8 @@ pub struct ClientSettings {
     pub timeouts: Timeouts,
     /// `connection.timeout`
     pub connect_timeout: Duration,
+    /// `connection.sourceip.nonlocal`
+    pub nonlocal: bool,
 }
 
 /// TLS towards the peer.
@@ -132,6 +134,7 @@ impl Default for ClientSettings {
             pipelining: true,
             timeouts: Timeouts::default(),
             connect_timeout: Duration::from_secs(30),
+            nonlocal: false,
         }
     }
 }
@@ -331,6 +334,7 @@ fn client_side(from: &config::Transport) -> Result<ClientSettings, SettingsError
         pipelining: session.pipelining,
         timeouts: timeouts(&session.timeout),
         connect_timeout: *from.connection.timeout,
+        nonlocal: from.connection.sourceip.nonlocal,
     })
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Cache {
     by_end: BTreeMap<(Monotonic, u64), Key>,
     next: u64,
     stats: CacheStats,
+    /// Of these, what concerns MX records.
+    domains: CacheStats,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,15 @@ impl Cache {
             by_end: BTreeMap::new(),
             next: 0,
             stats: CacheStats::default(),
+            domains: CacheStats::default(),
+        }
+    }
+
+    /// Counts for all, and once more for a domain.
+    fn count(&mut self, kind: RecordType, what: impl Fn(&mut CacheStats)) {
+        what(&mut self.stats);
+        if kind == RecordType::Mx {
+            what(&mut self.domains);
         }
     }
 
@@ -71,22 +82,25 @@ impl Cache {
         self.size = size;
         self.entries.clear();
         self.by_end.clear();
+        self.domains.size = 0;
     }
 
     pub(super) fn get(&mut self, key: &Key, now: Monotonic) -> Option<Result<DnsAnswer, DnsError>> {
         match self.entries.get(key) {
             Some(entry) if entry.end.0 > now => {
-                self.stats.hits += 1;
-                return Some(entry.answer.clone());
+                let answer = entry.answer.clone();
+                self.count(key.kind, |stats| stats.hits += 1);
+                return Some(answer);
             }
             Some(entry) => {
                 self.by_end.remove(&entry.end);
                 self.entries.remove(key);
-                self.stats.expires += 1;
+                self.leave(key.kind);
+                self.count(key.kind, |stats| stats.expires += 1);
             }
             None => {}
         }
-        self.stats.misses += 1;
+        self.count(key.kind, |stats| stats.misses += 1);
         None
     }
 
@@ -102,8 +116,10 @@ impl Cache {
         }
         let end = (now + ttl.min(LONGEST), self.next);
         self.next += 1;
-        if let Some(old) = self.entries.insert(key.clone(), Entry { answer, end }) {
-            self.by_end.remove(&old.end);
+        match self.entries.insert(key.clone(), Entry { answer, end }) {
+            Some(old) => drop(self.by_end.remove(&old.end)),
+            None if key.kind == RecordType::Mx => self.domains.size += 1,
+            None => {}
         }
         self.by_end.insert(end, key);
         while self.entries.len() > self.size {
@@ -111,11 +127,19 @@ impl Cache {
                 break;
             };
             self.entries.remove(&key);
+            self.leave(key.kind);
             if end <= now {
-                self.stats.expires += 1;
+                self.count(key.kind, |stats| stats.expires += 1);
             } else {
-                self.stats.evicts += 1;
+                self.count(key.kind, |stats| stats.evicts += 1);
             }
+        }
+    }
+
+    /// An entry has gone.
+    fn leave(&mut self, kind: RecordType) {
+        if kind == RecordType::Mx {
+            self.domains.size = self.domains.size.saturating_sub(1);
         }
     }
 
@@ -130,6 +154,8 @@ impl Cache {
             .retain(|key, _| domain.is_some_and(|domain| !is_below(&key.name, domain)));
         let entries = &self.entries;
         self.by_end.retain(|_, key| entries.contains_key(key));
+        let domains = self.entries.keys();
+        self.domains.size = domains.filter(|key| key.kind == RecordType::Mx).count();
         before - self.entries.len()
     }
 
@@ -138,6 +164,11 @@ impl Cache {
             size: self.entries.len(),
             ..self.stats
         }
+    }
+
+    /// The same for MX records: the domains whose servers are known.
+    pub(super) fn domain_stats(&self) -> CacheStats {
+        self.domains
     }
 }
 
@@ -187,6 +218,10 @@ mod tests {
                 .is_some()
         );
         assert_eq!(cache.stats().evicts, 1);
+        let domains = cache.domain_stats();
+        assert_eq!((domains.size, domains.evicts, domains.hits), (2, 1, 1));
+        assert_eq!(cache.forget(Some("long")), 1);
+        assert_eq!(cache.domain_stats().size, 1);
     }
 
     #[test]

@@ -198,6 +198,16 @@ impl Resolver {
             .stats()
     }
 
+    /// The same for the MX records in it: the domains whose servers are known.
+    #[must_use]
+    pub fn domain_stats(&self) -> CacheStats {
+        self.shared
+            .cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .domain_stats()
+    }
+
     /// What it does now.
     #[must_use]
     pub fn activity(&self) -> Activity {

@@ -6,13 +6,13 @@ const LINE: usize = 1024;
 
 /// Cuts what one side says into lines.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     partial: Vec<u8>,
 }
 
 impl Lines {
     /// Takes bytes and gives each complete line without its end, made printable, to `line`.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = LINE.saturating_sub(self.partial.len());
             self.partial

@@ -16,7 +16,7 @@
 //! | `wire` | its stream, unwritten replies and timer |
 //! | `name` | the client's name in DNS |
 
-mod dialogue;
+pub(crate) mod dialogue;
 pub mod event;
 pub mod hooks;
 pub mod listener;

@@ -4,7 +4,8 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use angarium_effects::random::uuid_text;
@@ -16,6 +17,7 @@ use super::event::Event;
 use super::name;
 use super::settings::{Seat, Settings};
 use super::wire::{Stream, Wire};
+use crate::connections::{Entry, Inbound, Lever};
 use crate::worker::Worker;
 
 /// A session whose machine is about to speak.
@@ -25,6 +27,8 @@ pub(super) struct Opened {
     pub(super) seat: Seat,
     pub(super) machine: Server,
     pub(super) wire: Wire,
+    /// Its place in the list of connections.
+    pub(super) entry: Entry<Inbound>,
     /// When the client was accepted.
     pub(super) began: Monotonic,
 }
@@ -44,6 +48,17 @@ pub(super) async fn open(
     let local = connection.local_addr().ok()?;
     let remote_ip = peer.ip().to_canonical();
     let effects = &worker.effects;
+    let random = Rc::clone(&effects.random);
+    let ids = move || uuid_text(&random.transaction_uuid());
+    let entry = seat.server.connections.enter(Inbound {
+        id: ids(),
+        remote: (remote_ip, peer.port()).into(),
+        local: (local.ip().to_canonical(), local.port()).into(),
+        began,
+        remote_ptr: OnceLock::new(),
+        transactions: AtomicU32::new(0),
+        lever: Lever::default(),
+    });
     let mut wire = Wire::new(Rc::clone(&effects.clock), Stream::Clear(connection));
     let look_up = async {
         if settings.remote_ptr {
@@ -61,15 +76,22 @@ pub(super) async fn open(
         let until = effects.clock.monotonic() + limit;
         start_tls(&mut wire, &settings, Some(until)).await.map(Some)
     };
-    let (found, tls) = tokio::join!(look_up, handshake);
+    let (found, tls) = tokio::select! {
+        biased;
+        // There is nobody yet who would understand a reply.
+        () = entry.lever.pulled() => return None,
+        both = async { tokio::join!(look_up, handshake) } => both,
+    };
     if implicit {
         note_handshake(&seat, remote_ip, tls.as_ref().err());
     }
     let tls = tls.ok()?;
-    let random = Rc::clone(&effects.random);
-    let ids = move || uuid_text(&random.uuid());
+    if let Some(name) = &found.name {
+        // It is set only here.
+        let _ = entry.remote_ptr.set(name.clone());
+    }
     let connection = Connection {
-        id: ids(),
+        id: entry.id.clone(),
         priority: 0,
         remote_ip,
         remote_port: peer.port(),
@@ -102,6 +124,7 @@ pub(super) async fn open(
         seat,
         machine,
         wire,
+        entry,
         began,
     })
 }

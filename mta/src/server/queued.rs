@@ -64,7 +64,7 @@ pub fn item(
 ) -> Item {
     let transaction = Uuid::try_parse(&session.transaction.id)
         // Our own ids are UUIDs.
-        .unwrap_or_else(|_| Uuid::from_bytes(worker.effects.random.uuid()));
+        .unwrap_or_else(|_| Uuid::from_bytes(worker.effects.random.transaction_uuid()));
     let id = ItemId {
         transaction,
         queue: number,

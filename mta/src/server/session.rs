@@ -23,6 +23,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use angarium_effects::{Accepted, LocalFuture, Monotonic};
@@ -40,6 +41,7 @@ use super::opening::{Opened, note_handshake, open, start_tls};
 use super::settings::{LINGER, Seat, Settings};
 use super::store::MailWriter;
 use super::wire::{Stream, Wire, socket_error};
+use crate::connections::{Entry, Inbound};
 use crate::worker::Worker;
 
 /// The read buffer of all sessions of a worker.
@@ -80,6 +82,9 @@ struct Session {
     seat: Seat,
     machine: Server,
     wire: Wire,
+    entry: Entry<Inbound>,
+    /// An operator has ended it.
+    dismissed: bool,
     scratch: Rc<Scratch>,
     /// What was read and the machine did not take yet.
     pending: Vec<u8>,
@@ -109,6 +114,7 @@ impl Session {
             seat,
             machine,
             wire,
+            entry,
             began,
         } = opened;
         Session {
@@ -120,6 +126,8 @@ impl Session {
             seat,
             machine,
             wire,
+            entry,
+            dismissed: false,
             pending: Vec::new(),
             ended: false,
             mail: None,
@@ -134,6 +142,10 @@ impl Session {
     /// Serves the client until its session is over; says how it ended.
     async fn run(&mut self) -> Closing {
         loop {
+            if let Some(reply) = self.entry.lever.take() {
+                self.dismissed = true;
+                self.input(Input::Dismiss(reply));
+            }
             if let Some(output) = self.machine.poll() {
                 match output {
                     Output::Hook(Hook::Eod { size }) => self.end_of_data(size).await,
@@ -152,7 +164,11 @@ impl Session {
                 self.input(Input::Gone(None));
             } else {
                 self.gather();
-                self.wire.flush(self.settings.smtp.timeouts.command).await;
+                tokio::select! {
+                    biased;
+                    () = self.entry.lever.pulled() => continue,
+                    () = self.wire.flush(self.settings.smtp.timeouts.command) => {}
+                }
                 if self.wire.broken.is_none() {
                     self.wait().await;
                 }
@@ -281,6 +297,9 @@ impl Session {
             self.input(Input::Shutdown);
             return Poll::Ready(());
         }
+        if self.entry.lever.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
         let scratch = Rc::clone(&self.scratch);
         let mut bytes = scratch.0.borrow_mut();
         let mut buffer = ReadBuf::new(&mut bytes);
@@ -393,6 +412,9 @@ impl Session {
     async fn end_of_data(&mut self, size: u64) {
         self.gather();
         self.messages = self.messages.saturating_add(1);
+        self.entry
+            .transactions
+            .store(self.messages, Ordering::Relaxed);
         let verdict = match self.decide().await {
             Ok(verdict) => verdict,
             Err(failure) => {
@@ -449,7 +471,11 @@ impl Session {
             return;
         }
         let until = self.machine.deadline().map(Monotonic);
-        let outcome = Box::pin(start_tls(&mut self.wire, &self.settings, until)).await;
+        let outcome = tokio::select! {
+            biased;
+            () = self.entry.lever.pulled() => return,
+            outcome = Box::pin(start_tls(&mut self.wire, &self.settings, until)) => outcome,
+        };
         let client = self.machine.session().connection.remote_ip;
         note_handshake(&self.seat, client, outcome.as_ref().err());
         match outcome {
@@ -470,7 +496,10 @@ impl Session {
     async fn close(mut self: Box<Self>, closing: Closing) {
         self.mail = None;
         self.gather();
-        let limit = self.settings.smtp.timeouts.command;
+        let limit = match self.dismissed {
+            true => LINGER,
+            false => self.settings.smtp.timeouts.command,
+        };
         self.wire.flush(limit).await;
         if self.wire.broken.is_none() && closing.by == CloseBy::Local {
             self.wire.close(LINGER, &self.scratch.0).await;
@@ -487,11 +516,12 @@ impl Session {
             machine,
             mut context,
             seat,
+            entry,
             wire,
             ..
         } = *self;
         // The client is gone: its place is free, however long the hook takes.
-        drop((wire, seat));
+        drop((wire, seat, entry));
         settings
             .hooks
             .disconnect(&worker, machine.session(), &closing, &mut context)

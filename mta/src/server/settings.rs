@@ -13,6 +13,7 @@ use angarium_smtp::server as machine;
 use super::event::{Counters, Event, Observer};
 use super::hooks::Hooks;
 use super::store::Store;
+use crate::connections::{Inbound, Registry};
 use crate::tls::ServerTls;
 
 /// What a reload replaces. A session keeps the settings that it began with.
@@ -59,6 +60,8 @@ pub struct VirtualServer {
     pub id: String,
     /// What it has seen.
     pub counters: Counters,
+    /// Its clients.
+    pub connections: Registry<Inbound>,
     settings: RwLock<Arc<Settings>>,
     observer: Observer,
     total: AtomicUsize,
@@ -95,6 +98,7 @@ impl VirtualServer {
         Arc::new(VirtualServer {
             id: id.into(),
             counters: Counters::default(),
+            connections: Registry::default(),
             settings: RwLock::new(Arc::new(settings)),
             observer,
             total: AtomicUsize::new(0),

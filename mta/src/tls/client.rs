@@ -92,7 +92,7 @@ impl ClientTls {
 
 /// Accepts every certificate, even one that cannot be parsed.
 #[derive(Debug)]
-struct Anybody;
+pub(super) struct Anybody;
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

@@ -3,6 +3,7 @@
 //! TLS 1.2 and 1.3 exist. What a session tells scripts is in OpenSSL's words (`names`).
 
 mod client;
+mod mutual;
 mod names;
 mod pem;
 mod server;
@@ -15,6 +16,7 @@ use rustls::CommonState;
 use rustls::crypto::CryptoProvider;
 
 pub use client::{ClientTls, TlsStream};
+pub use mutual::{MutualClient, MutualServer, Side};
 pub use pem::{KeyPair, SelfSigned, self_signed};
 pub use server::ServerTls;
 pub use verify::{Check, Finding, system_roots};

@@ -1,6 +1,7 @@
 //! Random numbers.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 /// A source of random bytes fit for keys and identifiers.
 pub trait Random {
@@ -40,6 +41,31 @@ pub trait Random {
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         bytes
     }
+
+    /// The UUID of a transaction or connection: random, unless the process wants those made from time.
+    fn transaction_uuid(&self) -> [u8; 16] {
+        self.uuid()
+    }
+}
+
+/// A UUID made from time (version 1 of RFC 9562): `unix` is the time, `random` stands for clock sequence and node.
+#[must_use]
+pub fn uuid_from_time(unix: Duration, random: [u8; 8]) -> [u8; 16] {
+    /// From the beginning of the Gregorian calendar to 1970, in units of 100 ns.
+    const GREGORIAN: u64 = 0x01b2_1dd2_1381_4000;
+    // 60 bits last until the year 5236.
+    let ticks = u64::try_from(unix.as_nanos() / 100).unwrap_or(u64::MAX);
+    let ticks = GREGORIAN.saturating_add(ticks).to_be_bytes();
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&ticks[4..]);
+    bytes[4..6].copy_from_slice(&ticks[2..4]);
+    bytes[6..8].copy_from_slice(&ticks[..2]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x10;
+    bytes[8..].copy_from_slice(&random);
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    // A node that is no network card's address says so (RFC 9562 section 6.10).
+    bytes[10] |= 1;
+    bytes
 }
 
 /// The text form of a UUID, lower case.
@@ -120,6 +146,16 @@ mod tests {
         assert_eq!(uuid_bytes(&text), Some(uuid));
         assert_eq!(uuid_bytes(&text.to_uppercase()), Some(uuid));
         assert_eq!(uuid_bytes("not a uuid"), None);
+    }
+
+    #[test]
+    fn a_uuid_made_from_time_is_that_of_the_rfc() {
+        // RFC 9562, appendix A.1: 2022-02-22 14:22:22 -05:00.
+        let random = [0xb3, 0xc8, 0x9f, 0x6b, 0xde, 0xce, 0xd8, 0x46];
+        let made = uuid_from_time(Duration::from_secs(1_645_557_742), random);
+        assert_eq!(uuid_text(&made), "c232ab00-9414-11ec-b3c8-9f6bdeced846");
+        let odd = uuid_from_time(Duration::MAX, [0; 8]);
+        assert_eq!((odd[6] >> 4, odd[8] >> 6, odd[10] & 1), (1, 2, 1));
     }
 
     #[test]

@@ -16,12 +16,13 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::LocalFuture;
 use crate::clock::{Clock, Monotonic};
 use crate::net::{Accepted, Connect, Connection, Listener, Net};
-use crate::random::Random;
+use crate::random::{Random, uuid_from_time};
 use crate::socket::{self, Family, Kind};
 
 /// The system's clocks; timers are tokio's.
@@ -77,6 +78,20 @@ impl Random for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) {
         // Without random numbers no identifier and no key is safe: there is nothing better than to stop.
         getrandom::fill(bytes).expect("the operating system has no random numbers");
+    }
+}
+
+/// The same, with ids of transactions that are made from time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TimedRandom;
+
+impl Random for TimedRandom {
+    fn fill(&self, bytes: &mut [u8]) {
+        SystemRandom.fill(bytes);
+    }
+
+    fn transaction_uuid(&self) -> [u8; 16] {
+        uuid_from_time(SystemClock.unix(), self.next_u64().to_ne_bytes())
     }
 }
 
@@ -247,18 +262,7 @@ impl Net for SystemNet {
     }
 
     fn listen(&self, at: SocketAddr, backlog: Option<u32>) -> io::Result<Rc<dyn Listener>> {
-        let socket = match at {
-            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-        };
-        if at.is_ipv6() {
-            rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
-        }
-        socket.set_reuseaddr(true)?;
-        socket.bind(at)?;
-        // The system cuts a longer one to its own limit.
-        let listener = socket.listen(backlog.unwrap_or(4096))?;
-        Ok(Rc::new(TcpListener::new(listener)?))
+        SystemNet::bind(at, backlog)?.adopt()
     }
 
     fn connect_local(&self, path: &Path) -> LocalFuture<'static, io::Result<Box<dyn Connection>>> {
@@ -276,6 +280,54 @@ impl Net for SystemNet {
 
     fn adopt(&self, socket: OwnedFd) -> io::Result<Rc<dyn socket::Socket>> {
         socket::adopt(socket)
+    }
+}
+
+/// A socket that is listened on and that no runtime knows yet.
+#[derive(Debug)]
+pub struct BoundTcp(std::net::TcpListener);
+
+impl SystemNet {
+    /// Listens as [`Net::listen`] does, where no runtime is needed: a process opens its sockets before it
+    /// gives up its rights.
+    ///
+    /// # Errors
+    /// As the system reports it.
+    pub fn bind(at: SocketAddr, backlog: Option<u32>) -> io::Result<BoundTcp> {
+        let family = match at {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        if at.is_ipv6() {
+            rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &at)?;
+        // The system cuts a longer one to its own limit.
+        let backlog = i32::try_from(backlog.unwrap_or(4096)).unwrap_or(i32::MAX);
+        rustix::net::listen(&socket, backlog)?;
+        Ok(BoundTcp(socket.into()))
+    }
+}
+
+impl BoundTcp {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// As the system reports it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Binds it to the calling thread's runtime.
+    ///
+    /// # Errors
+    /// When it cannot be registered there.
+    pub fn adopt(self) -> io::Result<Rc<dyn Listener>> {
+        let listener = tokio::net::TcpListener::from_std(self.0)?;
+        Ok(Rc::new(TcpListener::new(listener)?))
     }
 }
 

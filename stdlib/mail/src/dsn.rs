@@ -22,7 +22,7 @@ use mail_builder::{
 };
 use std::borrow::Cow;
 
-pub use read::{Group, StatusReport, read};
+pub use read::{Group, StatusReport, read, unescape};
 
 /// What happened to the recipients (RFC 3464 §2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

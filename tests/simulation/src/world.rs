@@ -1,5 +1,7 @@
 //! One run: the machine, its surroundings, trouble, and then peace, in which every message has to come to its end.
 
+mod changes;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +9,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use angarium_control::proto;
 use angarium_effects::disk::{Fault, Loss, SimDisk};
 use angarium_effects::{Clock, Monotonic, VirtualClock};
 use angarium_queue::item::ItemId;
@@ -19,7 +20,6 @@ use crate::console::Console;
 use crate::dice::Dice;
 use crate::executor::Executor;
 use crate::ledger::{Ledger, Totals};
-use crate::limits::{Limit, Watched};
 use crate::machine::{Machine, Surroundings};
 use crate::names::SimDns;
 use crate::net::{SimNet, Trouble};
@@ -28,6 +28,7 @@ use crate::plan::{Plan, Planted};
 use crate::sender::{Keys, Sender};
 use crate::sink::{self, Sink};
 use crate::trace::Trace;
+use changes::{AllWatched, Change};
 
 /// When the clock of every run begins, since 1970.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);
@@ -90,20 +91,6 @@ enum Event {
     Peace,
 }
 
-/// What was set at run time for a host and is in force, by the number of the event that set it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Set {
-    policy: Option<(u64, Limit)>,
-    suspend: Option<u64>,
-}
-
-/// Which of a host's limits was set at run time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Policy(u64),
-    Suspend(u64),
-}
-
 struct World {
     plan: Plan,
     bundle: Bundle,
@@ -128,89 +115,6 @@ struct World {
     files: Rc<RefCell<Vec<PathBuf>>>,
     stops: u64,
     panics: Rc<Cell<bool>>,
-}
-
-/// Everything that has limits, and what they are.
-struct AllWatched {
-    clock: VirtualClock,
-    hosts: Vec<Rc<RefCell<Watched>>>,
-    group: Rc<RefCell<Watched>>,
-    total: Rc<RefCell<Watched>>,
-    sources: Vec<Rc<RefCell<Watched>>>,
-    /// What is in force of what was set at run time, by host.
-    set: RefCell<Vec<Set>>,
-    /// What the configuration says.
-    plan: RefCell<Plan>,
-}
-
-impl AllWatched {
-    fn new(plan: &Plan, clock: &VirtualClock) -> AllWatched {
-        let watched = |name| Rc::new(RefCell::new(Watched::new(name, plan.fixed_window)));
-        let sources = 0..plan.sources.len();
-        AllWatched {
-            clock: clock.clone(),
-            hosts: (0..plan.hosts.len())
-                .map(|number| watched(host(number).0))
-                .collect(),
-            group: watched("the group".to_owned()),
-            total: watched("all hosts".to_owned()),
-            sources: sources
-                .map(|number| watched(source(number).to_string()))
-                .collect(),
-            set: RefCell::new(vec![Set::default(); plan.hosts.len()]),
-            plan: RefCell::new(plan.clone()),
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Rc<RefCell<Watched>>> {
-        let together = [&self.group, &self.total];
-        self.hosts.iter().chain(together).chain(&self.sources)
-    }
-
-    /// The limits as they are now, in the order of `all`.
-    fn limits(&self) -> Vec<Limit> {
-        let plan = self.plan.borrow();
-        let set = self.set.borrow();
-        let hosts = plan.hosts.iter().zip(&*set).map(|(own, set)| {
-            let over = set.policy.map(|(_, limit)| limit).unwrap_or_default();
-            Limit {
-                concurrency: over.concurrency.or(own.concurrency),
-                rate: over.rate.or(own.rate),
-                interval: over.interval.or(own.interval),
-                suspended: set.suspend.is_some(),
-            }
-        });
-        let total = Limit {
-            concurrency: Some(plan.total),
-            ..Limit::default()
-        };
-        let group = plan.group.map(|(_, limit)| limit).unwrap_or_default();
-        hosts
-            .chain([group, total])
-            .chain(plan.sources.iter().copied())
-            .collect()
-    }
-
-    /// The machine has started.
-    fn begin(&self) {
-        self.set.borrow_mut().fill(Set::default());
-        for (watched, limit) in self.all().zip(self.limits()) {
-            watched.borrow_mut().begin(self.clock.monotonic(), limit);
-        }
-    }
-
-    /// Something has changed.
-    fn change(&self) {
-        for (watched, limit) in self.all().zip(self.limits()) {
-            watched.borrow_mut().change(self.clock.monotonic(), limit);
-        }
-    }
-
-    fn check(&self) -> Vec<String> {
-        self.all()
-            .flat_map(|watched| watched.borrow().check())
-            .collect()
-    }
 }
 
 /// Runs a plan.
@@ -638,121 +542,6 @@ impl World {
         self.at(time, Event::Start);
     }
 
-    /// Sets or lifts a limit or a suspend of a host.
-    fn change(&mut self) {
-        let Some(machine) = &self.machine else {
-            return;
-        };
-        let dice = self.dice.clone();
-        let number = dice.below(self.plan.hosts.len() as u64) as usize;
-        let (name, _) = host(number);
-        let mut console = Console::new(&machine.control, &machine.tasks);
-        let (watched, trace) = (Rc::clone(&self.watched), self.around.trace.clone());
-        self.events += 1;
-        let mark = self.events;
-        let ttl = Duration::from_secs(dice.between(10, 900));
-        let (policy, suspend) = (format!("p{number}"), format!("s{number}"));
-        match dice.below(6) {
-            0..3 => {
-                let limit = Plan::limit(&dice);
-                let wanted = policy_request(policy, &name, limit, ttl);
-                self.at(ttl, Event::Expire(number, Change::Policy(mark)));
-                self.tasks.spawn_local(async move {
-                    let stored: Result<proto::PolicyConditionAddResponse, _> =
-                        console.ask(b'w', &wanted).await;
-                    trace.note(format!(
-                        "policy of {name}: {limit:?} for {ttl:?}: {stored:?}"
-                    ));
-                    if stored.is_ok() {
-                        watched.set.borrow_mut()[number].policy = Some((mark, limit));
-                        watched.change();
-                    }
-                });
-            }
-            3 => {
-                let wanted = proto::PolicyConditionDeleteRequest { id: policy };
-                self.tasks.spawn_local(async move {
-                    let found: Result<proto::PolicyConditionDeleteResponse, _> =
-                        console.ask(b'x', &wanted).await;
-                    trace.note(format!("no policy of {name}: {found:?}"));
-                    if found.is_ok_and(|found| found.affected > 0) {
-                        watched.set.borrow_mut()[number].policy = None;
-                        watched.change();
-                    }
-                });
-            }
-            4 => {
-                let wanted = proto::SuspendAddRequest {
-                    id: suspend,
-                    remotemx: Some(proto::StringValue {
-                        value: name.clone(),
-                    }),
-                    ttl: ttl.as_secs_f64(),
-                    ..proto::SuspendAddRequest::default()
-                };
-                self.at(ttl, Event::Expire(number, Change::Suspend(mark)));
-                self.tasks.spawn_local(async move {
-                    let stored: Result<proto::SuspendAddResponse, _> =
-                        console.ask(b't', &wanted).await;
-                    trace.note(format!("suspend of {name} for {ttl:?}: {stored:?}"));
-                    if stored.is_ok() {
-                        watched.set.borrow_mut()[number].suspend = Some(mark);
-                        watched.change();
-                    }
-                });
-            }
-            _ => {
-                let wanted = proto::SuspendDeleteRequest { id: suspend };
-                self.tasks.spawn_local(async move {
-                    let found: Result<proto::SuspendDeleteResponse, _> =
-                        console.ask(b'u', &wanted).await;
-                    trace.note(format!("no suspend of {name}: {found:?}"));
-                    if found.is_ok_and(|found| found.affected > 0) {
-                        watched.set.borrow_mut()[number].suspend = None;
-                        watched.change();
-                    }
-                });
-            }
-        }
-    }
-
-    /// What was set at run time ends by itself, unless it was set anew or lifted meanwhile.
-    fn expire(&mut self, number: usize, change: Change) {
-        {
-            let set = &mut self.watched.set.borrow_mut()[number];
-            match change {
-                Change::Policy(mark) if set.policy.is_some_and(|(of, _)| of == mark) => {
-                    set.policy = None;
-                }
-                Change::Suspend(mark) if set.suspend == Some(mark) => set.suspend = None,
-                _ => return,
-            }
-        }
-        self.watched.change();
-    }
-
-    /// The configuration is read again and has other limits.
-    fn reload(&mut self) -> Result<(), String> {
-        let plan = self.plan.with_other_limits(&self.dice);
-        let bundle = Bundle::new(&plan)?;
-        if let Some(machine) = &self.machine {
-            let (handle, live) = (machine.handle.clone(), machine.live(&bundle)?);
-            self.note("the configuration is read again");
-            let (watched, after) = (Rc::clone(&self.watched), plan.clone());
-            machine.tasks.spawn_local(async move {
-                handle.configure(live).await;
-                watched.plan.replace(after);
-                watched.change();
-            });
-        } else {
-            self.watched.plan.replace(plan.clone());
-        }
-        // The next start reads it too.
-        self.bundle = bundle;
-        self.plan = plan;
-        Ok(())
-    }
-
     /// An operator at the console.
     fn operator(&self, machine: &Machine) -> Operator {
         Operator {
@@ -864,40 +653,5 @@ impl World {
             true => Ok(()),
             false => Err(wrong),
         }
-    }
-}
-
-/// The request that sets limits of a host for a time.
-fn policy_request(
-    id: String,
-    host: &str,
-    limit: Limit,
-    ttl: Duration,
-) -> proto::PolicyConditionAddRequest {
-    proto::PolicyConditionAddRequest {
-        id,
-        fields: Some(proto::Fields {
-            remotemx: true,
-            ..proto::Fields::default()
-        }),
-        r#if: Some(proto::PolicyIf {
-            remotemx: Some(proto::StringValue {
-                value: host.to_owned(),
-            }),
-            ..proto::PolicyIf::default()
-        }),
-        then: Some(proto::PolicyThen {
-            concurrency: limit.concurrency.map(u64::from),
-            rate: limit.rate.map(|(count, seconds)| proto::PolicyRate {
-                count: u64::from(count),
-                interval: seconds as f64,
-            }),
-            connectinterval: limit.interval.map(|seconds| proto::DoubleValue {
-                value: seconds as f64,
-            }),
-            ..proto::PolicyThen::default()
-        }),
-        ttl: ttl.as_secs_f64(),
-        ..proto::PolicyConditionAddRequest::default()
     }
 }

@@ -10,12 +10,13 @@ use super::rate::{Algorithm, Meter};
 use super::spec::{PolicySpec, SuspendSpec};
 use super::suspends::Suspends;
 use crate::gate::{
-    BlockKind, Blocked, Field, FieldSet, Fields, Gate, Grant, LimitId, Release, Ticket,
+    BlockKind, Blocked, Field, FieldSet, Fields, Gate, Grant, LimitId, Release, Reuse, Ticket,
 };
 use crate::matcher::Lists;
 use crate::random::fnv1a;
 use crate::text::Text;
 use crate::time::Timestamp;
+use crate::transport::SourceIp;
 
 /// What the configuration says.
 #[derive(Clone, Debug, Default)]
@@ -120,6 +121,17 @@ pub struct Limited {
     pub origin: Text,
 }
 
+/// Counters of policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountersInUse {
+    /// All of them; each counts deliveries at once.
+    pub all: usize,
+    /// Those with a rate.
+    pub rates: usize,
+    /// Those with a time between new connections.
+    pub intervals: usize,
+}
+
 /// More turns than this are forgotten; they only even out the use of source addresses.
 const MOST_TURNS: usize = 65_536;
 /// Below this number of counters looking for those that say nothing saves nothing.
@@ -205,6 +217,12 @@ impl Policies {
                 set = set.with(idle.field());
             }
         }
+        // By the address a connection is found again only where the queue knows it.
+        if let Some(idle) = &self.idle
+            && idle.field() == Field::RemoteIp
+        {
+            set = set.with(Field::RemoteIp);
+        }
         self.looked = set.union(self.suspends.field_set());
     }
 
@@ -278,10 +296,18 @@ impl Policies {
             .collect()
     }
 
-    /// The numbers of counters in use: with a concurrency limit, and with a rate.
-    pub fn counters(&self) -> (usize, usize) {
+    /// How many counters there are.
+    pub fn counters(&self) -> CountersInUse {
         let rates = self.by_number.values().filter(|of| of.meter.is_some());
-        (self.by_number.len(), rates.count())
+        let intervals = self.by_number.values().filter(|of| {
+            let applied = of.applied.as_ref();
+            applied.is_some_and(|applied| applied.limits.connect_interval.is_some())
+        });
+        CountersInUse {
+            all: self.by_number.len(),
+            rates: rates.count(),
+            intervals: intervals.count(),
+        }
     }
 
     /// Puts tokens into the buckets that `fits`; gives the number of buckets and the limits to wake.
@@ -467,6 +493,50 @@ impl Policies {
         ticket
     }
 
+    /// Among source addresses that take turns, one over which a connection is open and idle comes
+    /// before those that need a new one.
+    fn admit_over_idle(&mut self, fields: &Fields, now: Timestamp) -> Option<Grant> {
+        self.idle.as_ref()?;
+        if fields.sources.ordered || fields.sources.addresses.len() < 2 {
+            return None;
+        }
+        for source in &*fields.sources.addresses {
+            let local = Some(source.address);
+            let Ok(asked) = self.check(fields, local, now) else {
+                continue;
+            };
+            if self.may_reuse(fields, local) {
+                let reuse = match asked.wait {
+                    Some(_) => Reuse::Required,
+                    None => Reuse::Preferred,
+                };
+                return Some(self.grant(asked, Some(source), reuse, now));
+            }
+        }
+        None
+    }
+
+    /// Takes what was asked for.
+    fn grant(
+        &mut self,
+        asked: Asked,
+        source: Option<&SourceIp>,
+        reuse: Reuse,
+        now: Timestamp,
+    ) -> Grant {
+        // One that is preferred may be gone, and a new one is counted; Release::Reused takes it back.
+        let ticket = self.take(&asked.counters, reuse == Reuse::Required, now);
+        let asked = asked.counters.into_iter();
+        let policies: Vec<_> = asked.map(|(_, applied)| applied).collect();
+        Grant {
+            ticket,
+            source: source.cloned(),
+            tags: policies.iter().flat_map(|of| of.tags.clone()).collect(),
+            policies,
+            reuse,
+        }
+    }
+
     fn may_reuse(&self, fields: &Fields, local: Option<IpAddr>) -> bool {
         let idle = self.idle.as_ref();
         idle.is_some_and(|idle| idle.reserve(fields, local))
@@ -617,6 +687,9 @@ impl Gate for Policies {
     fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {
         self.expire(now);
         let addresses = &*fields.sources.addresses;
+        if let Some(grant) = self.admit_over_idle(fields, now) {
+            return Ok(grant);
+        }
         let (later, first) = addresses.split_at(self.turn(fields).min(addresses.len()));
         let in_turn = first.iter().chain(later).map(Some);
         // Without a pool the system chooses.
@@ -627,23 +700,15 @@ impl Gate for Policies {
             match self.check(fields, local, now) {
                 Err(blocked) => blocks.push(blocked),
                 Ok(asked) => {
-                    let reuse = asked.wait.is_some();
-                    if let Some(blocked) = asked.wait
-                        && !self.may_reuse(fields, local)
-                    {
-                        blocks.push(blocked);
-                        continue;
+                    let mut reuse = Reuse::No;
+                    if let Some(blocked) = asked.wait {
+                        if !self.may_reuse(fields, local) {
+                            blocks.push(blocked);
+                            continue;
+                        }
+                        reuse = Reuse::Required;
                     }
-                    let ticket = self.take(&asked.counters, reuse, now);
-                    let asked = asked.counters.into_iter();
-                    let policies: Vec<_> = asked.map(|(_, applied)| applied).collect();
-                    return Ok(Grant {
-                        ticket,
-                        source: source.cloned(),
-                        tags: policies.iter().flat_map(|of| of.tags.clone()).collect(),
-                        policies,
-                        reuse,
-                    });
+                    return Ok(self.grant(asked, source, reuse, now));
                 }
             }
         }

@@ -26,5 +26,5 @@ pub use changes::{
     Change, DynamicSpec, DynamicSuspend, EndedBySelf, How, Listed, ListedSuspend, Stored,
 };
 pub use compiled::{Applied, KeyPart, PolicyError};
-pub use engine::{IdleDoor, Limited, Policies, Setup};
+pub use engine::{CountersInUse, IdleDoor, Limited, Policies, Setup};
 pub use look::Group;

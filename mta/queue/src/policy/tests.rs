@@ -2,12 +2,13 @@
 
 mod model;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::rate::{Algorithm, Rate};
 use super::spec::{Block, ConditionSpec, FieldSpec, Limits, PolicySpec, SuspendSpec, When};
-use super::{Applied, Change, DynamicSpec, DynamicSuspend, Policies, PolicyError, Setup};
-use crate::gate::{BlockKind, Blocked, Field, Fields, Gate, Grant, Release};
+use super::{Applied, Change, DynamicSpec, DynamicSuspend, IdleDoor, Policies, PolicyError, Setup};
+use crate::gate::{BlockKind, Blocked, Field, Fields, Gate, Grant, Release, Reuse};
 use crate::matcher::Pattern;
 use crate::time::Timestamp;
 use crate::transport::{SourceIp, Sources};
@@ -468,6 +469,57 @@ fn new_connections_keep_their_distance_and_reused_ones_need_none() {
     assert!(policies.admit(&to("a"), at(6)).is_ok());
 }
 
+/// Idle connections that lead everywhere, by source address.
+#[derive(Debug, Default)]
+struct Doors(std::sync::Mutex<Vec<IpAddr>>);
+
+impl IdleDoor for Doors {
+    fn field(&self) -> Field {
+        Field::RemoteMx
+    }
+
+    fn reserve(&self, _: &Fields, local: Option<IpAddr>) -> bool {
+        let mut open = self.0.lock().unwrap();
+        let place = open.iter().position(|address| Some(*address) == local);
+        place.map(|place| open.remove(place)).is_some()
+    }
+}
+
+#[test]
+fn an_address_with_an_open_connection_comes_first_if_no_limit_is_in_its_way() {
+    let address = |last| IpAddr::from([127, 0, 0, last]);
+    let pool = |ordered| Fields {
+        sources: sources(&["127.0.0.2", "127.0.0.3", "127.0.0.4"], ordered),
+        ..to("a")
+    };
+    let most = |most| PolicySpec {
+        fields: fields(&[Field::LocalIp]),
+        default: Some(block(Some(most), None)),
+        ..PolicySpec::default()
+    };
+    let mut policies = policies(vec![most(2)]);
+    let doors = std::sync::Arc::new(Doors::default());
+    policies.use_idle(std::sync::Arc::<Doors>::clone(&doors));
+    let open = |list: &[u8]| {
+        let list = list.iter().map(|last| address(*last));
+        doors.0.lock().unwrap().extend(list);
+    };
+    let chosen = |grant: Grant| (grant.source.map(|source| source.address), grant.reuse);
+    open(&[4, 4, 4, 3]);
+    let third = (Some(address(4)), Reuse::Preferred);
+    let second = (Some(address(3)), Reuse::Preferred);
+    assert_eq!(chosen(policies.admit(&pool(false), T0).unwrap()), second);
+    assert_eq!(chosen(policies.admit(&pool(false), T0).unwrap()), third);
+    assert_eq!(chosen(policies.admit(&pool(false), T0).unwrap()), third);
+    // The third address has its two deliveries, and what is open there is of no use.
+    let (local, reuse) = chosen(policies.admit(&pool(false), T0).unwrap());
+    assert!(local != Some(address(4)), "{local:?}");
+    assert_eq!(reuse, Reuse::No);
+    open(&[3]);
+    let first = (Some(address(2)), Reuse::No);
+    assert_eq!(chosen(policies.admit(&pool(true), T0).unwrap()), first);
+}
+
 #[test]
 fn a_reload_keeps_the_counters_of_policies_that_stay() {
     let of = |field: Field, most: u32| PolicySpec {
@@ -583,7 +635,11 @@ fn counters_that_say_nothing_are_forgotten() {
         let grant = policies.admit(&fields, at(n)).unwrap();
         policies.release(grant.ticket, Release::Finished, at(n), &mut Vec::new());
     }
-    assert!(policies.counters().0 <= 2048, "{:?}", policies.counters());
+    assert!(
+        policies.counters().all <= 2048,
+        "{:?}",
+        policies.counters()
+    );
 }
 
 #[test]

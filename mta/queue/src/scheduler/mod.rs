@@ -38,7 +38,7 @@ pub use why::{Finding, Why};
 use crate::attempt::{Attempt, AttemptError};
 use crate::destination::{Candidate, OwnHosts, Resolution, Walk};
 use crate::dsn::{DsnOptions, DsnSpec};
-use crate::gate::{Gate, Grant};
+use crate::gate::{Gate, Grant, Reuse};
 use crate::index::{Index, PerSlot, QuotaUse, Slot, State, WrongState};
 use crate::item::{Item, ItemId, Pairs, Priority};
 use crate::outcome::{Cause, Situation, Verdict};
@@ -186,8 +186,9 @@ pub enum Output {
         source: Option<SourceIp>,
         /// The grouping of the destination.
         grouping: Option<Text>,
-        /// Only an idle connection may be used; without one answer with [`Input::PutBack`].
-        reuse: bool,
+        /// Whether an idle connection was set aside. Where it is required and gone, answer with
+        /// [`Input::PutBack`].
+        reuse: Reuse,
     },
     /// Run the postdelivery script on this worker; answer with [`Input::PostdeliveryVerdict`].
     RunPostdelivery {

@@ -169,6 +169,34 @@ impl Client {
         matches!(self.stage, Stage::Idle)
     }
 
+    /// What is awaited, for people: the name of a [`State`], or `IDLE` between messages.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match &self.stage {
+            Stage::Handshake => State::StartTls.as_str(),
+            Stage::Content(..) => State::Data.as_str(),
+            Stage::Idle => "IDLE",
+            Stage::Closed => "CLOSED",
+            _ => self.expected.front().map_or("IDLE", |state| state.as_str()),
+        }
+    }
+
+    /// Whether what is to be written is the message, for a log of the dialogue.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Content(..) | Stage::Ending(_) | Stage::Draining(_)
+        )
+    }
+
+    /// Whether what is to be written may be a secret, for the same log.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        let state = self.expected.front();
+        state.is_some_and(|state| state.as_str().starts_with("AUTH"))
+    }
+
     /// Whether the connection is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::address::{Mailbox, ReversePath};
 use crate::param::Params;
+use crate::reply::Reply;
 use crate::session::{CloseBy, HeloVerb, LastReply, TlsInfo, TransportError};
 use crate::verdict::Verdict;
 
@@ -24,6 +25,9 @@ pub enum Input<'a> {
     Gone(Option<TransportError>),
     /// The server stops: finish the transaction under way, then 421.
     Shutdown,
+    /// An operator ends the session with this reply, whatever goes on. Not to be given while a hook runs:
+    /// its verdict would be lost.
+    Dismiss(Reply),
 }
 
 /// Why a message could not be stored.

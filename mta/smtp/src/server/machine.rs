@@ -252,6 +252,7 @@ impl Server {
             Input::Tick => self.tick(),
             Input::Gone(error) => self.close(CloseBy::Remote, error),
             Input::Shutdown => self.stopping = true,
+            Input::Dismiss(reply) => self.dismiss(reply),
         }
     }
 
@@ -533,6 +534,16 @@ impl Server {
         });
         self.outputs
             .push_back(Output::Close(Closing { by, reply, error }));
+    }
+
+    fn dismiss(&mut self, reply: Reply) {
+        self.verb = "";
+        // In the middle of a handshake a reply in clear would be garbage.
+        if !matches!(self.state, State::Tls | State::Closed) {
+            let utf8 = self.session.utf8();
+            self.send(reply, utf8);
+        }
+        self.close(CloseBy::Local, None);
     }
 
     /// A stopping server lets go of a session between transactions.

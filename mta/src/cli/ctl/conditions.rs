@@ -175,6 +175,20 @@ enum Is {
     NotGreater,
 }
 
+/// Sets one comparison of a message; the three messages of comparisons have the same names.
+macro_rules! set {
+    ($compare:ident, $is:expr, $value:expr) => {
+        *match $is {
+            Is::Equal => &mut $compare.eq,
+            Is::Not => &mut $compare.neq,
+            Is::Less => &mut $compare.lt,
+            Is::Greater => &mut $compare.gt,
+            Is::NotLess => &mut $compare.gte,
+            Is::NotGreater => &mut $compare.lte,
+        } = $value
+    };
+}
+
 /// The comparisons in a text: one, or the two ends of a range.
 fn comparisons(text: &str) -> Vec<(Is, &str)> {
     let operators = [
@@ -215,14 +229,7 @@ pub(super) fn compare_number(text: &str) -> Result<CompareUInt64, Failure> {
             .parse()
             .map_err(|_| Failure::Usage(format!("`{text}` is no whole number")))?;
         let value = Some(UInt64Value { value });
-        match is {
-            Is::Equal => compare.eq = value,
-            Is::Not => compare.neq = value,
-            Is::Less => compare.lt = value,
-            Is::Greater => compare.gt = value,
-            Is::NotLess => compare.gte = value,
-            Is::NotGreater => compare.lte = value,
-        }
+        set!(compare, is, value);
     }
     Ok(compare)
 }
@@ -233,14 +240,7 @@ fn compare_double(text: &str) -> Result<CompareDouble, Failure> {
         let value = Some(DoubleValue {
             value: number(text)?,
         });
-        match is {
-            Is::Equal => compare.eq = value,
-            Is::Not => compare.neq = value,
-            Is::Less => compare.lt = value,
-            Is::Greater => compare.gt = value,
-            Is::NotLess => compare.gte = value,
-            Is::NotGreater => compare.lte = value,
-        }
+        set!(compare, is, value);
     }
     Ok(compare)
 }
@@ -263,14 +263,7 @@ fn compare_time(
             (Is::NotGreater, true) => Is::NotLess,
             (is, _) => is,
         };
-        match is {
-            Is::Equal => compare.eq = value,
-            Is::Not => compare.neq = value,
-            Is::Less => compare.lt = value,
-            Is::Greater => compare.gt = value,
-            Is::NotLess => compare.gte = value,
-            Is::NotGreater => compare.lte = value,
-        }
+        set!(compare, is, value);
     }
     Ok(compare)
 }

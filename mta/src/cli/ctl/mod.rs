@@ -5,9 +5,11 @@
 //! | [`client`] | the socket: requests and answers |
 //! | `conditions` | the flags that say which messages are meant |
 //! | `queue`, `changes` | `queue list`, `groupby`, `update` and the rest of the queue |
+//! | `connections` | `server connections` and `queue connections` |
 //! | `policies` | `queue suspend` and `queue policy` |
 //! | `server` | `config`, `hsl`, `process-stats`, `resolver` |
 //! | `top` | counters as they change |
+//! | `trace` | deliveries as they go on |
 //! | `table` | tables for people |
 //!
 //! Status 0: it worked; 1: the server refuses or the arguments are wrong; 2: nobody answers.
@@ -15,13 +17,14 @@
 mod changes;
 pub mod client;
 mod conditions;
+mod connections;
 mod policies;
 mod queue;
 mod server;
 mod table;
 mod top;
+mod trace;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use angarium_control::proto;
@@ -45,18 +48,8 @@ pub struct CtlArgs {
 /// What all sub-commands understand.
 #[derive(Debug, Args)]
 struct Options {
-    /// The control socket [default: /var/run/angarium/smtpd.ctl]
-    #[arg(long, global = true, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// A configuration that names the socket: smtpd.yaml, halonctl.yaml, or the folder of a bundle
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "FILE",
-        conflicts_with = "socket"
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    place: client::Where,
     /// Print the answer as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -75,6 +68,11 @@ enum What {
         #[command(subcommand)]
         command: Box<queue::Queue>,
     },
+    /// Servers that take mail
+    Server {
+        #[command(subcommand)]
+        command: connections::Server,
+    },
     /// The configuration
     Config {
         #[command(subcommand)]
@@ -86,13 +84,22 @@ enum What {
         command: server::Hsl,
     },
     /// Counters of the server
-    ProcessStats,
+    ProcessStats {
+        /// Print them as OpenMetrics text
+        #[arg(long, conflicts_with = "json")]
+        openmetrics: bool,
+    },
     /// Counters of the server as they change
     Top(top::Top),
     /// Name resolution
     Resolver {
         #[command(subcommand)]
         command: server::Resolver,
+    },
+    /// What is said, as it is said
+    Trace {
+        #[command(subcommand)]
+        command: trace::Trace,
     },
 }
 
@@ -134,17 +141,23 @@ impl Ctl {
         }
     }
 
+    /// Prints a request, if that is wanted.
+    fn show_request(&self, letter: u8, body: Option<&[u8]>) -> Result<(), Failure> {
+        if !self.json_request {
+            return Ok(());
+        }
+        let name = Command::of(letter).and_then(|command| command.request);
+        let value = match (name, body) {
+            (Some(name), Some(body)) => json::to_json(name, body).map_err(failed)?,
+            _ => serde_json::json!({}),
+        };
+        print(&format!("{value:#}\n"))
+    }
+
     /// The bytes of an answer.
     async fn send(&mut self, letter: u8, body: Option<&[u8]>) -> Result<Vec<u8>, Failure> {
-        if self.json_request {
-            let name = Command::of(letter).and_then(|command| command.request);
-            let value = match (name, body) {
-                (Some(name), Some(body)) => json::to_json(name, body).map_err(failed)?,
-                _ => serde_json::json!({}),
-            };
-            print(&format!("{value:#}\n"))?;
-        }
-        let asked = self.client.call(letter, body);
+        self.show_request(letter, body)?;
+        let asked = self.client.call(letter, body, |_| Ok(()));
         match angarium_effects::clock::timeout(&SystemClock, self.timeout, asked).await {
             Some(answer) => answer,
             None => Err(Failure::Failed(format!(
@@ -175,20 +188,21 @@ pub async fn run(args: CtlArgs) -> Result<(), Failure> {
 }
 
 async fn carry_out(args: CtlArgs) -> Result<(), Failure> {
-    let path = client::socket(args.options.socket, args.options.config, &SystemFiles)?;
     let mut ctl = Ctl {
-        client: Client::new(path),
+        client: Client::new(&args.options.place, &SystemFiles)?,
         json: args.options.json,
         json_request: args.options.json_request,
         timeout: Duration::from_secs(args.options.timeout),
     };
     match args.command {
         What::Queue { command } => queue::run(&mut ctl, *command).await,
+        What::Server { command } => connections::server(&mut ctl, command).await,
         What::Config { command } => server::config(&mut ctl, command).await,
         What::Hsl { command } => server::hsl(&mut ctl, command).await,
-        What::ProcessStats => server::process_stats(&mut ctl).await,
+        What::ProcessStats { openmetrics } => server::process_stats(&mut ctl, openmetrics).await,
         What::Top(args) => top::run(&mut ctl, &args).await,
         What::Resolver { command } => server::resolver(&mut ctl, command).await,
+        What::Trace { command } => trace::run(&mut ctl, command).await,
     }
 }
 

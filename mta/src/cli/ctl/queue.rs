@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::changes::{self, Load, Unload, Update};
 use super::conditions::{Conditions, age, compare_number, delay, item};
+use super::connections;
 use super::policies::{self, Policy, Suspend};
 use super::table::{Table, span};
 use super::{Ctl, NONE};
@@ -54,6 +55,11 @@ pub(super) enum Queue {
     Policy {
         #[command(subcommand)]
         command: Box<Policy>,
+    },
+    /// Connections to other servers
+    Connections {
+        #[command(subcommand)]
+        command: connections::Outbound,
     },
     /// Settings by destination
     Delivery {
@@ -230,6 +236,7 @@ pub(super) async fn run(ctl: &mut Ctl, command: Queue) -> Result<(), Failure> {
         Queue::Audit => audit(ctl).await,
         Queue::Suspend { command } => policies::suspend(ctl, command).await,
         Queue::Policy { command } => policies::policy(ctl, *command).await,
+        Queue::Connections { command } => connections::queue(ctl, command).await,
         Queue::Delivery {
             command: Reload::Reload,
         } => ctl.tell(b'H', NONE).await,

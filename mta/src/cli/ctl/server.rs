@@ -12,6 +12,7 @@ use super::{Ctl, NONE, pair, value};
 use crate::cli::Failure;
 use crate::cli::files::SystemFiles;
 use crate::cli::terminal::print;
+use crate::openmetrics;
 
 /// `ctl config …`
 #[derive(Debug, Subcommand)]
@@ -308,10 +309,13 @@ pub(super) async fn resolver(ctl: &mut Ctl, command: Resolver) -> Result<(), Fai
     }
 }
 
-pub(super) async fn process_stats(ctl: &mut Ctl) -> Result<(), Failure> {
+pub(super) async fn process_stats(ctl: &mut Ctl, openmetrics: bool) -> Result<(), Failure> {
     use angarium_control::Message as _;
     let answer = ctl.ask::<ProcessStatsResponse>(b'q', NONE).await?;
     let Some(answer) = answer else { return Ok(()) };
+    if openmetrics {
+        return print(&openmetrics::page(&answer));
+    }
     // What is 0 is not in the message: the table has what happens.
     let bytes = answer.encode_to_vec();
     let json = angarium_control::json::to_json("ProcessStatsResponse", &bytes);

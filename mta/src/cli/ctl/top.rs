@@ -1,11 +1,15 @@
 //! `ctl top`: the counters of a running server, as they change.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use angarium_control::Message as _;
-use angarium_control::proto::{ProcessStatsResponse, process_stats_response as response};
+use angarium_control::proto::{
+    PagingRequest, ProcessStatsResponse, QueueConnectionsListRequest,
+    QueueConnectionsListResponse, process_stats_response as response,
+};
 use angarium_effects::Clock as _;
 use angarium_effects::system::SystemClock;
 use clap::Args;
@@ -35,7 +39,17 @@ pub(super) async fn run(ctl: &mut Ctl, args: &Top) -> Result<(), Failure> {
     loop {
         let bytes = ctl.send(b'q', None).await?;
         let now = ProcessStatsResponse::decode(&bytes[..]).map_err(super::failed)?;
-        let screen = screen(&now, before.as_ref());
+        let wanted = QueueConnectionsListRequest {
+            paging: Some(PagingRequest {
+                offset: 0,
+                limit: u64::MAX,
+            }),
+            ..QueueConnectionsListRequest::default()
+        };
+        let bytes = ctl.send(b'R', Some(&wanted.encode_to_vec())).await?;
+        let open = QueueConnectionsListResponse::decode(&bytes[..]).map_err(super::failed)?;
+        let mut screen = screen(&now, before.as_ref());
+        pane(&mut screen, "CONNECTIONS BY STATE", &by_state(&open));
         // Home, the screen, and what an earlier one left below and behind.
         let text = match live {
             true => format!("\x1b[H{}\x1b[J", screen.replace('\n', "\x1b[K\n")),
@@ -170,7 +184,7 @@ fn screen(now: &ProcessStatsResponse, before: Option<&ProcessStatsResponse>) -> 
         "DELIVERY",
         &[
             Panes::gauge(
-                "connections",
+                "deliveries",
                 connections.concurrent,
                 connections.maxconcurrent,
             ),
@@ -203,6 +217,32 @@ fn screen(now: &ProcessStatsResponse, before: Option<&ProcessStatsResponse>) -> 
             Panes::gauge("suspends set", dynamic.suspends, 0),
         ],
     );
+    let pooling = |stats: &ProcessStatsResponse| {
+        let connections = queue(stats).connections.unwrap_or_default();
+        connections.pooling.unwrap_or_default()
+    };
+    pane(
+        &mut text,
+        "POOLING",
+        &[
+            Panes::gauge("idle connections", pooling(now).size, pooling(now).maxsize),
+            panes.counter("used again", |stats| pooling(stats).hits),
+            panes.counter("new", |stats| pooling(stats).misses),
+            panes.counter("idle too long", |stats| pooling(stats).expires),
+            panes.counter("made room", |stats| pooling(stats).evicts),
+            panes.counter("found no room", |stats| pooling(stats).skips),
+        ],
+    );
+    let threads = now.threads.clone().unwrap_or_default();
+    let threads = threads.scripts.iter().map(|of| Line {
+        name: of.id.clone(),
+        value: format!(
+            "{}/{} running, {} scripts, {} waiting",
+            of.running, of.maxrunning, of.scripts, of.pending
+        ),
+        rate: None,
+    });
+    pane(&mut text, "THREADS", &threads.collect::<Vec<_>>());
     pane(
         &mut text,
         "RESOLVER",
@@ -213,6 +253,16 @@ fn screen(now: &ProcessStatsResponse, before: Option<&ProcessStatsResponse>) -> 
         ],
     );
     text
+}
+
+/// How many connections to other servers await what.
+fn by_state(open: &QueueConnectionsListResponse) -> Vec<Line> {
+    let mut states = BTreeMap::<&str, u64>::new();
+    for connection in &open.connections {
+        *states.entry(&connection.state).or_default() += 1;
+    }
+    let line = |(state, count): (&str, u64)| Panes::gauge(state, count, 0);
+    states.into_iter().map(line).collect()
 }
 
 /// The hooks that ran.
@@ -231,14 +281,14 @@ fn scripts(panes: &Panes<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut add = |name: String, of: &dyn Fn(&ProcessStatsResponse) -> response::Script| {
         let script = of(panes.now);
-        if script.running + script.finished == 0 {
+        if script.running + script.suspended + script.finished == 0 {
             return;
         }
         let mut line = panes.counter(&name, |stats| of(stats).finished);
         _ = write!(
             line.value,
-            " ({} now, {} errors)",
-            script.running, script.errors
+            " ({} now, {} waiting, {} errors)",
+            script.running, script.suspended, script.errors
         );
         lines.push(line);
     };
@@ -313,7 +363,7 @@ mod tests {
                 .unwrap()
         };
         assert!(line("delivered").ends_with("100         25.0/s"), "{text}");
-        assert!(line("connections").ends_with("5/10 (50%)"), "{text}");
+        assert!(line("deliveries").ends_with("5/10 (50%)"), "{text}");
         assert!(!screen(&stats(1.0, 1), None).contains("/s"));
     }
 }

@@ -64,6 +64,63 @@ fn addresses_of_a_transport_take_turns_each_with_its_name() {
 }
 
 #[test]
+fn a_connection_that_is_open_comes_before_the_turn_of_another_address() {
+    run(|dir| async move {
+        let sink = Sink::accepting();
+        let app = pool(sink.port(), "");
+        let kept = "version: '6.0'
+delivery: {default: {pooling: {enabled: true, transactions: 5}}}
+";
+        let mut rig = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("config/smtpd-delivery.yaml", kept),
+        ])
+        .domains(&["a.test"])
+        .start(dir.path());
+        for _ in 0..20 {
+            send(&mut rig, &sink, 1).await;
+        }
+        // Four connections carry five messages each. Did each message come from the next address, each of the
+        // three addresses would need connections of its own.
+        let want: Vec<usize> = (1..=4).flat_map(|number| [number; 5]).collect();
+        assert_eq!(sink.used(), want);
+        let idle = rig.handle.idle();
+        assert_eq!((idle.size, idle.totals.hits, idle.totals.misses), (0, 16, 4));
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn addresses_in_order_stay_in_order_whatever_is_open() {
+    run(|dir| async move {
+        let sink = Sink::accepting();
+        let app = pool(sink.port(), ", random: false");
+        let files = [
+            ("config/smtpd-app.yaml", app.as_str()),
+            (
+                "config/smtpd-delivery.yaml",
+                "version: '6.0'\ndelivery: {default: {pooling: {enabled: true}}}\n",
+            ),
+            (
+                "config/smtpd-suspend.yaml",
+                "version: '6.0'\nsuspends: [{localip: 127.0.0.2, recipientdomain: b.test}]\n",
+            ),
+        ];
+        let setup = Setup::bundle(&files).domains(&["a.test"]);
+        setup.mx("b.test", 10, "mx.a.test");
+        let mut rig = setup.start(dir.path());
+        rig.submit_from("s@from.test", "b@b.test", MESSAGE, Change::None)
+            .await;
+        rig.until(|| sink.received().len() == 1).await;
+        rig.settled().await;
+        send(&mut rig, &sink, 2).await;
+        let names: Vec<String> = sink.received().into_iter().map(|mail| mail.helo).collect();
+        assert_eq!(names, ["two.test", "one.test", "one.test"]);
+        rig.stop().await;
+    });
+}
+
+#[test]
 fn a_day_s_limit_on_the_first_address_sends_message_101_from_the_second() {
     run(|dir| async move {
         let sink = Sink::accepting();

@@ -34,6 +34,8 @@ pub struct Client {
     pub helo: Option<String>,
     /// `sourceip` was given: the names of its entries win over `helo`.
     pub own_sources: bool,
+    /// `nonlocal_source`: bind addresses that are not this machine's.
+    pub nonlocal: Option<bool>,
     /// The address of MAIL; an empty one is the null sender.
     pub sender: Option<Address>,
     /// Parameters of MAIL.
@@ -149,7 +151,7 @@ pub(super) const TRY: &[OptDecl] = &[
         "nonlocal_source",
         "boolean",
         "false",
-        "bind addresses that are not this machine's; not available yet",
+        "bind addresses that are not this machine's",
     ),
     opt(
         "proxyprotocol",
@@ -258,7 +260,6 @@ pub(super) const TRY: &[OptDecl] = &[
 
 /// Options that ask for what the client cannot do yet: set, they are refused.
 const NOT_YET: &[&str] = &[
-    "nonlocal_source",
     "proxyprotocol",
     "saslusername",
     "saslpassword",
@@ -337,6 +338,7 @@ pub(super) fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try,
         }
     }
     plan.ordered = reader.boolean("sourceip_random").map(|random| !random);
+    client.nonlocal = reader.boolean("nonlocal_source");
     client.tls = match string("tls")? {
         Some(name) => Some(TlsMode::from_name(&name).map_err(|why| reader.refuse("tls", &why))?),
         None => None,

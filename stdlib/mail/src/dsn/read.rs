@@ -167,8 +167,10 @@ fn groups(body: &[u8]) -> io::Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// Undoes `\x{E5}` (RFC 6533 §3).
-fn unescape(text: &str) -> String {
+/// Replaces `\x{E5}` by the character, as addresses of type `utf-8` have it (RFC 6533 §3); what is not of this
+/// form stays.
+#[must_use]
+pub fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("\\x{") {

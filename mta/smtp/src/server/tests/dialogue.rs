@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 
 use crate::server::testing::{Bench, open_config};
+use crate::reply::{EnhancedStatus, Reply};
 use crate::server::{Config, Input, StoreFailure};
 use crate::session::{CloseBy, TransportError, TransportErrorKind};
 
@@ -49,6 +50,24 @@ fn a_message_is_accepted() {
     let reply = closing.reply.expect("a reply");
     assert_eq!((reply.code, reply.state), (221, "QUIT"));
     assert_eq!(reply.reason, [b"Bye"]);
+}
+
+#[test]
+fn an_operator_ends_a_session_whatever_goes_on() {
+    let farewell = || Reply::fixed(421, Some(EnhancedStatus::new(4, 3, 2)), "Go");
+    let mut bench = Bench::new(open_config());
+    bench.feed(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@c>\r\nDATA\r\nhalf a mes");
+    bench.event(Input::Dismiss(farewell()));
+    assert!(bench.server.is_closed());
+    let said = String::from_utf8_lossy(bench.server.replies()).into_owned();
+    assert!(said.ends_with("421 4.3.2 Go\r\n"), "{said}");
+    assert!(bench.messages.is_empty());
+    let closing = bench.closing.as_ref().expect("closed");
+    assert_eq!(closing.by, CloseBy::Local);
+    assert_eq!(closing.reply.as_ref().expect("a reply").code, 421);
+    // The first end counts.
+    bench.event(Input::Dismiss(farewell()));
+    assert_eq!(String::from_utf8_lossy(bench.server.replies()), said);
 }
 
 #[test]
