@@ -19,9 +19,7 @@ use angarium_effects::disk::SystemDisk;
 use angarium_effects::net::Connect;
 use angarium_effects::socket::{Family, Kind, Socket};
 use angarium_effects::system::{BoundTcp, SystemClock, SystemNet, SystemRandom, TimedRandom};
-use angarium_effects::{
-    Clock as _, Connection, Dns, Listener, LocalFuture, Net, Random as _,
-};
+use angarium_effects::{Clock as _, Connection, Dns, Listener, LocalFuture, Net, Random as _};
 use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::{OnCorrupt, Spool};

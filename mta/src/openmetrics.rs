@@ -60,7 +60,10 @@ impl Page {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "the format has floating point numbers")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the format has floating point numbers"
+    )]
     fn number(&mut self, name: &str, kind: Kind, labels: Labels<'_>, value: u64) {
         self.add(name, kind, labels, value as f64);
     }
@@ -326,7 +329,12 @@ fn queue(page: &mut Page, stats: &ProcessStatsResponse) {
             ("maxconcurrent", Counter, connections.maxconcurrent),
         ],
     );
-    cache(page, "queue_connections_pooling_", connections.pooling, true);
+    cache(
+        page,
+        "queue_connections_pooling_",
+        connections.pooling,
+        true,
+    );
     let delivery = of.delivery.unwrap_or_default();
     page.numbers(
         "queue_",
@@ -335,7 +343,11 @@ fn queue(page: &mut Page, stats: &ProcessStatsResponse) {
             ("delivery_delivered", Counter, delivery.delivered),
             ("delivery_delayed", Counter, delivery.delayed),
             ("delivery_failed", Counter, delivery.failed),
-            ("release_pending", Gauge, of.release.unwrap_or_default().pending),
+            (
+                "release_pending",
+                Gauge,
+                of.release.unwrap_or_default().pending,
+            ),
         ],
     );
 }
@@ -374,7 +386,10 @@ mod tests {
         has(r#"mta_servers_scripts_eod_finished_total{serverid="a\"\\",threadid=""} 0"#);
         assert!(page.ends_with("# EOF\n"));
         // A name is said once, before its values.
-        let mut types: Vec<&str> = page.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let mut types: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("# TYPE"))
+            .collect();
         let all = types.len();
         types.sort_unstable();
         types.dedup();

@@ -204,7 +204,10 @@ impl Checker<'_, '_> {
             self.error(path, Problem::Invalid(text.to_owned()));
         };
         if socket.port.is_some() && socket.path.is_some() {
-            wrong(&path.key("port"), "stands in place of `path`: leave one out");
+            wrong(
+                &path.key("port"),
+                "stands in place of `path`: leave one out",
+            );
         }
         if socket.port.is_none() {
             if socket.address.is_some() {
@@ -215,11 +218,17 @@ impl Checker<'_, '_> {
             }
         }
         let tls = path.key("tls");
-        for (name, side) in [("server", &socket.tls.server), ("client", &socket.tls.client)] {
+        for (name, side) in [
+            ("server", &socket.tls.server),
+            ("client", &socket.tls.client),
+        ] {
             let Some(side) = side else { continue };
             let path = tls.key(name);
             if side.certificate.is_some() != side.privatekey.is_some() {
-                wrong(&path, "must have both `certificate` and `privatekey`, or neither");
+                wrong(
+                    &path,
+                    "must have both `certificate` and `privatekey`, or neither",
+                );
             } else if name == "server" && side.certificate.is_none() {
                 wrong(&path, "must have `certificate` and `privatekey`");
             }

@@ -99,7 +99,7 @@ enum Command {
     Spool(spool::Command),
     /// Ask a running server and tell it what to do
     #[command(visible_alias = "halonctl")]
-    Ctl(ctl::CtlArgs),
+    Ctl(Box<ctl::CtlArgs>),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -209,7 +209,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Sink(args) => block_on(sink::run(args)),
         Command::Load(args) => block_on(load::run(args)),
         Command::Spool(command) => block_on(spool::run(command)),
-        Command::Ctl(args) => block_on(ctl::run(args)),
+        Command::Ctl(args) => block_on(ctl::run(*args)),
         Command::Completions { shell, program } => {
             let (mut command, name) = match program {
                 Called::Angarium => (Program::command(), "angarium"),

@@ -80,7 +80,11 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
     {
         prepared.hold(Held::open(prepared.config()));
         files.keep(&startup.pki.private);
-        privileges::become_user("environment.privdrop", user, environment.privdrop.group.as_deref())?;
+        privileges::become_user(
+            "environment.privdrop",
+            user,
+            environment.privdrop.group.as_deref(),
+        )?;
     }
     if let Some(Opened::Tcp(bound, tls)) = &control {
         tell_of_port(&log, bound, tls.is_some());
@@ -122,7 +126,10 @@ fn tell_of_port(log: &Arc<dyn Log>, bound: &BoundTcp, tls: bool) {
     let Ok(address) = bound.local_addr() else {
         return;
     };
-    let line = format!("control socket={address} tls={}", if tls { "yes" } else { "no" });
+    let line = format!(
+        "control socket={address} tls={}",
+        if tls { "yes" } else { "no" }
+    );
     let severity = match tls || address.ip().is_loopback() {
         true => Severity::Notice,
         false => Severity::Warning,

@@ -114,7 +114,9 @@ impl Open {
             return Err(Failure::Failed(text));
         }
         if let Some(dir) = &target.dir
-            && !["src/config", "config"].iter().any(|below| files::is_folder(&dir.join(below)))
+            && !["src/config", "config"]
+                .iter()
+                .any(|below| files::is_folder(&dir.join(below)))
         {
             return Err(Failure::Failed(format!(
                 "{} is no bundle, there is no folder src/config in it; --path names the folder of a spool itself",

@@ -153,7 +153,9 @@ fn farewell(wanted: Option<&server_connections_close_request::Reply>) -> Result<
     let (status, text) = match EnhancedStatus::split_off(&wanted.reason) {
         Some((status, text)) if u16::from(status.class) == code / 100 => (status, text),
         Some((status, _)) => {
-            return Err(format!("reply: the status {status} does not fit the code {code}"));
+            return Err(format!(
+                "reply: the status {status} does not fit the code {code}"
+            ));
         }
         // 4 or 5, by the check above.
         None if code < 500 => (EnhancedStatus::new(4, 3, 2), wanted.reason.as_str()),
@@ -184,7 +186,11 @@ impl OfQueue {
             local: Place::read("localip", &of.localip)?,
             remote: Place::read("remoteip", &of.remoteip)?,
             proxy: Place::read("proxyip", &of.proxyip)?,
-            item: of.id.as_ref().map(|id| read_item_id(Some(id))).transpose()?,
+            item: of
+                .id
+                .as_ref()
+                .map(|id| read_item_id(Some(id)))
+                .transpose()?,
             mx: of.remotemx.to_ascii_lowercase(),
         })
     }

@@ -145,10 +145,7 @@ pub fn path(config: &ControlSocket) -> PathBuf {
 ///
 /// # Errors
 /// What is wrong with the path, its rights or their owners.
-pub fn open(
-    config: &ControlSocket,
-    files: &dyn FileSource,
-) -> Result<Option<Opened>, SocketError> {
+pub fn open(config: &ControlSocket, files: &dyn FileSource) -> Result<Option<Opened>, SocketError> {
     if let Some(address) = address(config) {
         let tls = server_tls(config, files)?;
         let bound = SystemNet::bind(address, None);

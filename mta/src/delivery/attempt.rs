@@ -122,7 +122,10 @@ pub(super) async fn attempt(
     let reserved = task.reserved.take();
     let trace = core.traces.of(|| fields(&task), plan.pool_key.localip);
     let mut plan = plan;
-    if trace.as_ref().is_some_and(|trace| trace.follow.nopipelining) {
+    if trace
+        .as_ref()
+        .is_some_and(|trace| trace.follow.nopipelining)
+    {
         // A connection that is kept would go on like this for others.
         plan.config.pipelining = false;
         plan.pooling = None;
@@ -432,8 +435,7 @@ impl Run<'_> {
                     });
                 }
                 // Who was told to end a connection does not begin another in its place.
-                let retry_in_clear =
-                    not_ready.retry_in_clear && !link.entry().lever.is_pulled();
+                let retry_in_clear = not_ready.retry_in_clear && !link.entry().lever.is_pulled();
                 self.worker.spawn(link.quit());
                 Err(Refused {
                     ended: Box::new((outcome(not_ready.outcome, false), about)),
@@ -512,7 +514,10 @@ impl Run<'_> {
 fn candidate_of(about: &result::Connection) -> String {
     let name = about.remotemx.as_ref().map(Text::to_string);
     let address = about.remoteip.map(|address| address.to_string());
-    name.into_iter().chain(address).collect::<Vec<_>>().join(" at ")
+    name.into_iter()
+        .chain(address)
+        .collect::<Vec<_>>()
+        .join(" at ")
 }
 
 /// The values of an attempt by which it may be followed.

@@ -268,7 +268,10 @@ mod tests {
         let field = Field::RemoteMx;
         let patterns = [Pattern::parse(field, text).unwrap()];
         Follow {
-            when: vec![(field, Matcher::new(field, &patterns, &Lists::default()).unwrap())],
+            when: vec![(
+                field,
+                Matcher::new(field, &patterns, &Lists::default()).unwrap(),
+            )],
             ..Follow::default()
         }
     }

@@ -91,10 +91,8 @@ impl MutualServer {
         let config = ServerConfig::builder_with_provider(Arc::clone(provider()))
             .with_protocol_versions(&Versions::default().list()?)?;
         let config = if side.verify {
-            let verifier = WebPkiClientVerifier::builder_with_provider(
-                side.roots()?,
-                Arc::clone(provider()),
-            );
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(side.roots()?, Arc::clone(provider()));
             let verifier = verifier
                 .build()
                 .map_err(|error| TlsError::Authorities(error.to_string()))?;
@@ -127,7 +125,9 @@ impl MutualServer {
         if let Some(name) = &self.name {
             let refused = |error: rustls::Error| io::Error::other(error);
             let (_, connection) = stream.get_ref();
-            let shown = connection.peer_certificates().and_then(|chain| chain.first());
+            let shown = connection
+                .peer_certificates()
+                .and_then(|chain| chain.first());
             // A handshake without a certificate has failed.
             let shown = shown.ok_or_else(|| refused(rustls::Error::NoCertificatesPresented))?;
             let parsed = ParsedCertificate::try_from(shown).map_err(refused)?;
@@ -159,10 +159,8 @@ impl MutualClient {
         let config = ClientConfig::builder_with_provider(Arc::clone(provider()))
             .with_protocol_versions(&Versions::default().list()?)?;
         let config = if side.verify {
-            let verifier = WebPkiServerVerifier::builder_with_provider(
-                side.roots()?,
-                Arc::clone(provider()),
-            );
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(side.roots()?, Arc::clone(provider()));
             let verifier = verifier
                 .build()
                 .map_err(|error| TlsError::Authorities(error.to_string()))?;
@@ -307,15 +305,24 @@ mod tests {
             ..other.side("admin.test")
         };
         let error = talk(&server, &stranger, "mx.test").await.unwrap_err();
-        assert!(error.contains("UnknownIssuer") || error.contains("BadSignature"), "{error}");
+        assert!(
+            error.contains("UnknownIssuer") || error.contains("BadSignature"),
+            "{error}"
+        );
         let careful = other.side("admin.test");
         let error = talk(&server, &careful, "mx.test").await.unwrap_err();
-        assert!(error.contains("UnknownIssuer") || error.contains("BadSignature"), "{error}");
+        assert!(
+            error.contains("UnknownIssuer") || error.contains("BadSignature"),
+            "{error}"
+        );
         let picky = Side {
             name: Some("admin.test".to_owned()),
             ..server
         };
-        assert_eq!(talk(&picky, &ours.side("admin.test"), "mx.test").await, Ok(()));
+        assert_eq!(
+            talk(&picky, &ours.side("admin.test"), "mx.test").await,
+            Ok(())
+        );
         let error = talk(&picky, &ours.side("guest.test"), "mx.test").await;
         assert!(error.unwrap_err().contains("NotValidForName"));
     }
@@ -323,7 +330,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_said() {
         let error = MutualServer::new(&Side::default()).unwrap_err();
-        assert_eq!(error.to_string(), "the certificate cannot be read: there is none");
+        assert_eq!(
+            error.to_string(),
+            "the certificate cannot be read: there is none"
+        );
         let empty = Side {
             authorities: Some(b"no certificates".to_vec()),
             verify: true,

@@ -635,11 +635,7 @@ fn counters_that_say_nothing_are_forgotten() {
         let grant = policies.admit(&fields, at(n)).unwrap();
         policies.release(grant.ticket, Release::Finished, at(n), &mut Vec::new());
     }
-    assert!(
-        policies.counters().all <= 2048,
-        "{:?}",
-        policies.counters()
-    );
+    assert!(policies.counters().all <= 2048, "{:?}", policies.counters());
 }
 
 #[test]

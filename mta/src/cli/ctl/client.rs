@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use angarium_config::startup::{ControlSocket, ControlTlsSide};
 use angarium_config::types::HostName;
 use angarium_config::{FileSource, Options, Source};
-use angarium_control::frame::{Answers, Kind, VERSION, request};
+use angarium_control::frame::{Answers, FrameError, Kind, VERSION, request};
 use angarium_effects::Net as _;
 use angarium_effects::local::{self, LocalStream};
 use angarium_effects::net::Connect;
@@ -138,8 +138,7 @@ impl Where {
             privatekey: file(&self.tls_key),
             ca: file(&self.tls_ca),
             verify: !self.tls_insecure,
-            verifyname: name
-                .map_err(|error| Failure::Usage(format!("--tls-name: {error}")))?,
+            verifyname: name.map_err(|error| Failure::Usage(format!("--tls-name: {error}")))?,
         }))
     }
 }
@@ -184,14 +183,19 @@ impl Client {
                 let tls = match place.side()?.or(asked) {
                     None => None,
                     Some(written) => {
-                        let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+                        let failed =
+                            |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
                         let side: Side = socket::side("client", &written, files)
                             .map_err(|error| failed(&error))?;
                         Some(MutualClient::new(&side).map_err(|error| failed(&error))?)
                     }
                 };
                 let any = address.ip().is_unspecified();
-                let here = if any { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+                let here = if any {
+                    "127.0.0.1".to_owned()
+                } else {
+                    address.ip().to_string()
+                };
                 Way::Port {
                     host: place.address.clone().unwrap_or(here),
                     port: address.port(),
@@ -237,7 +241,11 @@ impl Client {
     ) -> Result<Vec<u8>, Failure> {
         self.connect().await?;
         let gone = |reason: &str| {
-            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let reason = if reason.is_empty() {
+                String::new()
+            } else {
+                format!(": {reason}")
+            };
             no_server(&format!("the server at {} has gone{reason}", self.way))
         };
         let Some(connection) = &mut self.connection else {
@@ -252,7 +260,16 @@ impl Client {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let answer = connection.answers.take();
-            match answer.map_err(|error| Failure::Failed(error.to_string()))? {
+            let answer = match answer {
+                // The alert of TLS is what a server with TLS says to bytes that are none.
+                Err(FrameError::Kind(0x15)) if self.way.is_in_clear() => {
+                    let text = format!("the server at {} wants TLS: --tls", self.way);
+                    return Err(no_server(&text));
+                }
+                Err(error) => return Err(Failure::Failed(error.to_string())),
+                Ok(answer) => answer,
+            };
+            match answer {
                 Some(answer) => match answer.kind {
                     Kind::Done => return Ok(answer.data),
                     Kind::Failed => {
@@ -289,6 +306,10 @@ impl std::fmt::Display for Way {
 }
 
 impl Way {
+    fn is_in_clear(&self) -> bool {
+        matches!(self, Way::Port { tls: None, .. })
+    }
+
     async fn open(&self) -> io::Result<Box<dyn LocalStream>> {
         match self {
             Way::Path(path) => local::connect(path).await,

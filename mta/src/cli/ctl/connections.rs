@@ -3,9 +3,8 @@
 use angarium_control::proto::{
     PagingRequest, QueueConnectionsCloseRequest, QueueConnectionsCloseResponse,
     QueueConnectionsListRequest, QueueConnectionsListResponse, QueueItemId,
-    ServerConnectionsCloseRequest,
-    ServerConnectionsCloseResponse, ServerConnectionsListRequest, ServerConnectionsListResponse,
-    queue_connections_list_request, queue_connections_list_response,
+    ServerConnectionsCloseRequest, ServerConnectionsCloseResponse, ServerConnectionsListRequest,
+    ServerConnectionsListResponse, queue_connections_list_request, queue_connections_list_response,
     server_connections_close_request, server_connections_list_request,
 };
 use clap::{Args, Subcommand};

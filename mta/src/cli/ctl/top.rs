@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use angarium_control::Message as _;
 use angarium_control::proto::{
-    PagingRequest, ProcessStatsResponse, QueueConnectionsListRequest,
-    QueueConnectionsListResponse, process_stats_response as response,
+    PagingRequest, ProcessStatsResponse, QueueConnectionsListRequest, QueueConnectionsListResponse,
+    process_stats_response as response,
 };
 use angarium_effects::Clock as _;
 use angarium_effects::system::SystemClock;

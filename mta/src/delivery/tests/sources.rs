@@ -85,7 +85,10 @@ delivery: {default: {pooling: {enabled: true, transactions: 5}}}
         let want: Vec<usize> = (1..=4).flat_map(|number| [number; 5]).collect();
         assert_eq!(sink.used(), want);
         let idle = rig.handle.idle();
-        assert_eq!((idle.size, idle.totals.hits, idle.totals.misses), (0, 16, 4));
+        assert_eq!(
+            (idle.size, idle.totals.hits, idle.totals.misses),
+            (0, 16, 4)
+        );
         rig.stop().await;
     });
 }

@@ -2,8 +2,8 @@
 
 use insta::assert_snapshot;
 
-use crate::server::testing::{Bench, open_config};
 use crate::reply::{EnhancedStatus, Reply};
+use crate::server::testing::{Bench, open_config};
 use crate::server::{Config, Input, StoreFailure};
 use crate::session::{CloseBy, TransportError, TransportErrorKind};
 
