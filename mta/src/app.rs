@@ -672,14 +672,14 @@ struct Replaced<'a> {
 }
 
 impl FileSource for Replaced<'_> {
-    fn read(&self, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         match path.file_name() {
             Some(name) if name == self.name => Ok(self.text.as_bytes().to_vec()),
             _ => self.files.read(path),
         }
     }
 
-    fn list(&self, path: &std::path::Path) -> std::io::Result<Vec<angarium_config::Listed>> {
+    fn list(&self, path: &Path) -> std::io::Result<Vec<angarium_config::Listed>> {
         self.files.list(path)
     }
 }
