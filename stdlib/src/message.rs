@@ -1,216 +1,55 @@
-//! Mail messages that scripts make of text or import: `MailMessage` and its parts (`MIMEPart`).
+//! Mail messages that scripts read and change: `MailMessage`, of texts, files, imports and the eod hook.
 //!
-//! Reading is whole; of the changes those of header fields and bytes are here. Getters show the original, changes appear
-//! in `toString` and `toFile`.
+//! A message and the objects of its parts ([`crate::mime_part`]) share a [`Mail`]: the bytes and the changes so far. Getters show the
+//! original; changes appear in `toString`, `toFile`, `queue`, `send` and in what is delivered.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_mail::edits::Modified;
-use angarium_mail::encoded_word::WordEncoding;
+use angarium_mail::editor::EditError;
+use angarium_mail::edits::{Edits, Modified};
 use angarium_mail::field::ValueForm;
 use angarium_mail::message::Message;
-use angarium_mail::parts::{Part, PartId, Parts};
+use angarium_mail::parts::{Limits, Part, PartId, Parts};
 use angarium_mail::source::Source as _;
-use angarium_runtime::array::Array;
-use angarium_runtime::convert::{to_integer, to_str};
 use angarium_runtime::frozen::{FreezeError, FrozenObject};
-use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine as _};
 use angarium_runtime::library::Library;
 use angarium_runtime::memory;
 use angarium_runtime::native::{
-    Args, ClassDecl, ClassId, Cx, FnDecl, OptDecl, Options, Outcome, Throw, opt,
+    Args, ClassDecl, ClassId, Cx, FnDecl, LocalFuture, Outcome, PlainFn, Throw,
 };
 use angarium_runtime::object::{NativeObject, Object};
-use angarium_runtime::regex::Regex;
 use angarium_runtime::value::Value;
 
-use crate::dkim::{self, SharedSource, Signable};
-use crate::regexp::ENGINE;
+use crate::dkim::{self, Signable};
+use crate::file::SourceData;
+use crate::mailer::{self, Content, Order, QUEUEOPTS, SERVER, SharedSource};
+use crate::{file, pooled};
 
-const FIELD: OptDecl = opt(
-    "field",
-    "boolean",
-    "false",
-    "the whole field with its name, unmodified, ending in CRLF",
-);
-const DECODE: OptDecl = opt("decode", "boolean", "true", "decode encoded words");
-const ENCODE: OptDecl = opt(
-    "encode",
-    "boolean",
-    "true",
-    "encode and fold the value; false takes it as it is",
-);
-const ENCODING: OptDecl = opt(
-    "encoding",
-    "string",
-    "quoted-printable",
-    "encoding of words: quoted-printable or base64",
-);
-
-/// A part of a message.
-pub const MIME_PART: ClassDecl = ClassDecl {
-    constructor: FnDecl::construct("MIMEPart()", "A part of a message; a MailMessage and its methods give them."),
-    extends: None,
-    methods: &[
-        FnDecl::plain("getID(): string", "Gives the place in the message: \"0\", \"0.1\", \"0.2.1\" …", |_, args| {
-            let part = args.this::<PartObject>()?;
-            part.parts(|parts| Value::from(parts.path(part.part)))
-        }),
-        FnDecl::plain("getSize(): number", "Gives the size in bytes of header and body.", |_, args| {
-            part(&args, |part| Value::from(part.size() as f64))
-        }),
-        FnDecl::plain(
-            "getFileName(): string|none",
-            "Gives the file name of Content-Disposition or Content-Type, decoded.",
-            |_, args| part(&args, |part| part.file_name().into()),
-        ),
-        FnDecl::plain(
-            "getType(): string|none",
-            "Gives type and subtype in lower case; none without a Content-Type.",
-            |_, args| part(&args, |part| part.content_type().into()),
-        ),
-        FnDecl::plain("getTypeParameter(name: string): string|none", "Gives a parameter of the Content-Type.", |_, args| {
-            let name = to_str(args.get(0)).to_text().into_owned();
-            part(&args, |part| part.type_parameter(&name).into())
-        }),
-        FnDecl::plain(
-            "getHeader(name: string, options?: array): string|none",
-            "Gives a header field's value, unfolded and decoded; none when there is no such field.",
-            get_header,
-        )
-        .options(&[
-            opt("index", "number", "0", "which of the fields of that name, from the top; negative from the bottom"),
-            FIELD,
-            DECODE,
-        ]),
-        FnDecl::plain(
-            "getHeaders(name: string, options?: array): array",
-            "Gives the values of all header fields of a name, from the top.",
-            get_headers,
-        )
-        .options(&[FIELD, DECODE]),
-        FnDecl::plain(
-            "getHeaderNames(): array",
-            "Gives the names of all header fields in lower case, from the top.",
-            |_, args| part(&args, |part| list(part.header.names().into_iter().map(Value::from))),
-        ),
-        FnDecl::plain(
-            "addHeader(name: string, value: string, options?: array): none",
-            "Adds a header field above all others.",
-            |cx, args| {
-                let form = form(cx, &args)?;
-                edit(&args, |message, part| {
-                    message.add_header(part, args.bytes(0), args.bytes(1), form).map(|()| Value::None)
-                })
-            },
-        )
-        .options(&[ENCODE, ENCODING]),
-        FnDecl::plain(
-            "setHeader(name: string, value: string, options?: array): number",
-            "Sets the value of all header fields of a name, or of one; gives how many. 0 means that one was added.",
-            |cx, args| {
-                let form = form(cx, &args)?;
-                let index = index(args.options(2));
-                edit(&args, |message, part| {
-                    message.set_header(part, args.bytes(0), args.bytes(1), index, form).map(Value::from)
-                })
-            },
-        )
-        .options(&[opt("index", "number", "", "change only that one"), ENCODE, ENCODING]),
-        FnDecl::plain(
-            "delHeader(name: string, options?: array): number",
-            "Deletes all header fields of a name, or one of them; gives how many.",
-            |_, args| {
-                let index = index(args.options(1));
-                edit(&args, |message, part| message.del_header(part, args.bytes(0), index).map(Value::from))
-            },
-        )
-        .options(&[opt("index", "number", "", "delete only that one")]),
-        FnDecl::plain(
-            "renameHeader(name: string, newname: string): number",
-            "Renames all header fields of a name; gives how many.",
-            |_, args| {
-                edit(&args, |message, part| {
-                    message.rename_header(part, args.bytes(0), args.bytes(1)).map(Value::from)
-                })
-            },
-        ),
-        FnDecl::plain(
-            "getBody(options?: array): string|none",
-            "Gives the body with its transfer encoding undone. A multipart has one only with decode false.",
-            |cx, args| {
-                let decode = args.options(0).boolean("decode", true);
-                let object = args.this::<PartObject>()?;
-                let size = object.with(|part, _| part.size())?;
-                cx.charge(usize::try_from(size / 16).unwrap_or(usize::MAX));
-                cx.reserve(usize::try_from(size).unwrap_or(usize::MAX))?;
-                let body = object.with(|part, text| part.read_body(text, decode))?;
-                Ok(body.map_err(unreadable)?.into())
-            },
-        )
-        .options(&[opt("decode", "boolean", "true", "undo the Content-Transfer-Encoding")]),
-        FnDecl::plain("getPreamble(): string|none", "Gives the text before the first part of a multipart.", |cx, args| {
-            around(cx, &args, Part::preamble)
-        }),
-        FnDecl::plain("getEpilogue(): string|none", "Gives the text after the last part of a multipart.", |cx, args| {
-            around(cx, &args, Part::epilogue)
-        }),
-        FnDecl::plain("getParts(): array", "Gives the parts directly below.", |cx, args| {
-            let object = args.this::<PartObject>()?;
-            let children = object.with(|part, _| part.children.clone())?;
-            cx.reserve_entries(children.len())?;
-            Ok(list(children.into_iter().map(|part| object.other(part, cx.library))))
-        }),
-        FnDecl::plain(
-            "getByID(id: string): MIMEPart|none",
-            "Gives the part at a place in the message; none when there is none.",
-            |cx, args| {
-                let object = args.this::<PartObject>()?;
-                let id = to_str(args.get(0)).to_text().into_owned();
-                let found = object.parts(|parts| parts.by_path(&id))?;
-                Ok(found.map_or(Value::None, |part| object.other(part, cx.library)))
-            },
-        ),
-        FnDecl::plain(
-            "findByType(type: Regex|string): array",
-            "Gives the parts below whose type matches a pattern; of a string upper and lower case do not count.",
-            |cx, args| find(cx, &args, |part| part.content_type()),
-        ),
-        FnDecl::plain(
-            "findByFileName(filename: Regex|string): array",
-            "Gives the parts below whose file name matches a pattern; of a string upper and lower case do not count.",
-            |cx, args| find(cx, &args, |part| part.file_name()),
-        ),
-        FnDecl::plain(
-            "getErrors(): array",
-            "Gives what is wrong with the part: bad_header, unclosed_boundary.",
-            |_, args| part(&args, |part| list(part.errors().into_iter().map(|error| Value::from(error.as_str())))),
-        ),
-    ],
-    statics: &[],
-};
+/// Bytes in memory that are copied in the script's loop; more go to the pool.
+const COPY_INLINE: u64 = 1024 * 1024;
+/// Bytes in memory in which parts are looked for in the loop: some hundred microseconds.
+const PARSE_INLINE: u64 = 4 * 1024 * 1024;
 
 /// A message.
 pub const MAIL_MESSAGE: ClassDecl = ClassDecl {
     constructor: FnDecl::construct(
         "MailMessage()",
-        "A message: `MailMessage::String`, `MailMessage::File` and imports of .eml files give them.",
+        "A message: `MailMessage::String`, `MailMessage::File`, the eod hook and imports of .eml files give them.",
     ),
     extends: Some("MIMEPart"),
     methods: &[
-        FnDecl::plain("toString(): string", "Gives the whole message with the changes.", |cx, args| {
-            Ok(whole(cx, &args)?.into())
-        }),
-        FnDecl::plain("toFile(): File", "Gives the whole message with the changes as a file.", |cx, args| {
-            let bytes = whole(cx, &args)?;
-            crate::file::from_bytes(cx, bytes)
-        }),
+        FnDecl::plain("toString(): string", "Gives the whole message with the changes.", to_string)
+            .example("MailMessage::String(\"A: 1\\r\\n\\r\\nx\")->toString() // \"A: 1\\r\\n\\r\\nx\""),
+        FnDecl::plain("toFile(): File", "Gives the whole message with the changes as a file.", to_file)
+            .example("MailMessage::String(\"A: 1\\n\\nx\")->toFile()->readline() // \"A: 1\""),
         FnDecl::plain("snapshot(): number", "Remembers the changes so far, for restore.", |_, args| {
             edit(&args, |message, _| Ok(message.snapshot().into()))
-        }),
+        })
+        .example("MailMessage::String(\"\")->snapshot() // 0"),
         FnDecl::plain(
             "restore(id: number): boolean",
             "Undoes the changes made since a snapshot; false when there is no such snapshot.",
@@ -218,22 +57,56 @@ pub const MAIL_MESSAGE: ClassDecl = ClassDecl {
                 let id = usize::try_from(args.integer(0, -1)).unwrap_or(usize::MAX);
                 edit(&args, |message, _| Ok(message.restore(id).into()))
             },
-        ),
+        )
+        .example("MailMessage::String(\"\")->restore(1) // false"),
         FnDecl::plain("reset(): number", "Undoes all changes; gives how many there were.", |_, args| {
             edit(&args, |message, _| Ok(message.reset().into()))
-        }),
+        })
+        .example("MailMessage::String(\"\")->reset() // 0"),
         FnDecl::plain(
             "modifyContent(start: number, count: number, data: string): MailMessage",
-            "Replaces bytes of the original message.",
-            |_, args| {
+            "Replaces `count` bytes from the byte `start` of the original message. What other changes are about cannot be \
+             replaced.",
+            |cx, args| {
                 let start = u64::try_from(args.integer(0, 0)).unwrap_or(u64::MAX);
                 let count = u64::try_from(args.integer(1, 0)).unwrap_or(u64::MAX);
+                charge_change(cx, &args)?;
                 edit(&args, |message, _| { message.modify_content(start, count, args.bytes(2)).map(|()| Value::None) })?;
-                Ok(args.this.map_or(Value::None, |this| Value::Object(Rc::clone(this))))
+                Ok(this(&args))
             },
-        ),
+        )
+        .since("5.4")
+        .example("MailMessage::String(\"A: 1\\n\\nbody\")->modifyContent(6, 1, \"B\")->toString() // \"A: 1\\n\\nBody\""),
         dkim::sign_method::<PartObject>(),
         dkim::verify_method::<PartObject>(),
+        FnDecl::waiting(
+            "queue(sender: string|array, recipient: string|array, transportid: string, options?: array): array",
+            "Queues the message for one recipient with the changes made so far and gives `transaction` and `queue`, or none \
+             when it cannot be written. It is durable then; in the eod hook it becomes so with the rest of the hook.",
+            |cx, args| {
+                let service = mailer::service(cx.host, "queue")?;
+                let deliver = service.0.queue(Order {
+                    function: "queue",
+                    sender: args.get(0),
+                    recipients: args.get(1),
+                    to: args.get(2),
+                    options: args.get(3),
+                })?;
+                Ok(deliver(args.this::<PartObject>()?.mail.content()))
+            },
+        )
+        .since("5.4")
+        .options(QUEUEOPTS)
+        .groups(&["QUEUEOPTS"]),
+        FnDecl::waiting(
+            "send(sender: string|array, recipients: array<string|array>, server: string|array): array",
+            "Sends the message with the changes made so far to a server, now, and gives what became of it: `result` or \
+             `error`, `connection` and `tls`. A string is the id of a transport. Addresses may carry `params` for MAIL \
+             and RCPT.",
+            send,
+        )
+        .options(SERVER)
+        .groups(&["SERVER"]),
     ],
     statics: &[
         FnDecl::plain(
@@ -247,43 +120,74 @@ pub const MAIL_MESSAGE: ClassDecl = ClassDecl {
             },
         )
         .example("MailMessage::String(\"Subject: =?utf-8?q?a_b?=\\n\\nx\")->getHeader(\"subject\") // \"a b\""),
-        FnDecl::plain("File(file: File): MailMessage|none", "Reads a message from a file.", |cx, args| {
-            let Some(data) = crate::file::data_of(args.get(0)) else {
-                return Ok(Value::None);
-            };
-            let Some(text) = data.bytes() else {
-                return Err(Throw::error("MailMessage::File: only files in memory can be read so far"));
-            };
-            cx.charge(text.len() / 64);
-            cx.reserve(text.len())?;
-            Ok(message(&Arc::from(text), cx.library))
-        }),
+        FnDecl::plain(
+            "File(file: File): MailMessage|none",
+            "Reads a message from a file, wherever its position is; none when it is closed or cannot be read.",
+            from_file,
+        )
+        .since(">5.5")
+        .example("MailMessage::File(File::String(\"A: 1\"))->getHeader(\"a\") // \"1\""),
     ],
 };
 
 /// The message of `text` as an object.
 #[must_use]
 pub fn message(text: &Arc<[u8]>, library: &Library) -> Value {
-    let class = |name: &str| library.class_named(name).unwrap_or(ClassId(u32::MAX));
-    MailText {
-        text: Arc::clone(text),
-        class: class("MailMessage"),
-    }
-    .object()
+    let held = <[u8]>::len(text);
+    let stored = MailText {
+        source: Arc::new(Arc::clone(text)),
+        held,
+        class: class(library, "MailMessage"),
+    };
+    stored.object()
+}
+
+fn class(library: &Library, name: &str) -> ClassId {
+    library.class_named(name).unwrap_or(ClassId(u32::MAX))
 }
 
 /// A message and its changes, shared by the objects of its parts.
-struct Mail {
-    message: RefCell<Message<Arc<[u8]>>>,
+pub struct Mail {
+    message: RefCell<Message<SharedSource>>,
+    /// Bytes of the source that are in memory for the script's sake.
+    held: usize,
     charged: Cell<usize>,
 }
 
 impl Mail {
-    /// Settles the memory that the changes hold.
-    fn account(&self) {
+    /// The message `source`; `held` bytes of it lie in memory for the script's sake.
+    ///
+    /// # Errors
+    /// Its header cannot be read.
+    pub fn new(source: SharedSource, held: usize) -> io::Result<Mail> {
+        let mail = Mail {
+            message: RefCell::new(Message::new(source)?),
+            held,
+            charged: Cell::new(0),
+        };
+        mail.account();
+        Ok(mail)
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> Ref<'_, Message<SharedSource>> {
+        self.message.borrow()
+    }
+
+    /// The message with its changes, to be queued or sent.
+    #[must_use]
+    pub fn content(&self) -> Content {
         let message = self.message.borrow();
-        let text: &[u8] = message.source();
-        let bytes = text.len().saturating_add(message.new_bytes());
+        Content {
+            source: Arc::clone(message.source()),
+            edits: Arc::new(message.edits()),
+        }
+    }
+
+    /// Settles the memory that the message and its changes hold.
+    fn account(&self) {
+        let bytes = self.held.saturating_add(self.message.borrow().new_bytes());
         memory::charge(bytes);
         memory::credit(self.charged.replace(bytes));
     }
@@ -296,42 +200,66 @@ impl Drop for Mail {
 }
 
 /// A part as scripts hold it; the message itself is part 0.
-struct PartObject {
-    mail: Rc<Mail>,
-    part: PartId,
-    class: ClassId,
+pub struct PartObject {
+    pub(crate) mail: Rc<Mail>,
+    pub(crate) part: PartId,
+    /// The class of the message itself.
+    whole: ClassId,
+    /// Whether it can be stored in shared memory.
+    storable: bool,
+}
+
+/// The object of a message that a host has: its class is `class`, which extends MailMessage.
+#[must_use]
+pub fn object(library: &Library, mail: &Rc<Mail>, class: &str) -> Value {
+    let Some(whole) = library.class_named(class) else {
+        return Value::None;
+    };
+    Value::Object(Object::new(
+        whole,
+        PartObject {
+            mail: Rc::clone(mail),
+            part: PartId::ROOT,
+            whole,
+            storable: false,
+        },
+    ))
 }
 
 impl PartObject {
-    fn parts<T>(&self, work: impl FnOnce(&Parts) -> T) -> Result<T, Throw> {
+    /// The message that the part belongs to.
+    #[must_use]
+    pub fn mail(&self) -> &Rc<Mail> {
+        &self.mail
+    }
+
+    /// Does something with all parts, which are known.
+    pub(crate) fn parts<T>(&self, work: impl FnOnce(&Parts) -> T) -> Result<T, Throw> {
         let mut message = self.mail.message.borrow_mut();
         message.open_parts().map(work).map_err(unreadable)
     }
 
-    /// Does something with the part and the text of the message.
-    fn with<T>(&self, work: impl FnOnce(&Part, &[u8]) -> T) -> Result<T, Throw> {
-        // Its parts must be known for what lies around them.
-        self.parts(|_| ())?;
+    /// Does something with the part. What it is made of is known only after [`opened`].
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Part) -> T) -> Result<T, Throw> {
         let message = self.mail.message.borrow();
         match message.part(self.part) {
-            Some(part) => Ok(work(part, message.source())),
+            Some(part) => Ok(work(part)),
             None => Err(Throw::error("the part is not there any more")),
         }
     }
 
-    fn other(&self, part: PartId, library: &Library) -> Value {
-        let name = if part == PartId::ROOT {
-            "MailMessage"
-        } else {
-            "MIMEPart"
+    pub(crate) fn other(&self, part: PartId, library: &Library) -> Value {
+        let class = match part {
+            PartId::ROOT => self.whole,
+            _ => class(library, "MIMEPart"),
         };
-        let class = library.class_named(name).unwrap_or(self.class);
         Value::Object(Object::new(
             class,
             PartObject {
                 mail: Rc::clone(&self.mail),
                 part,
-                class: self.class,
+                whole: self.whole,
+                storable: self.storable,
             },
         ))
     }
@@ -339,27 +267,23 @@ impl PartObject {
 
 impl Signable for PartObject {
     fn original(&self) -> SharedSource {
-        Arc::new(Arc::clone(self.mail.message.borrow().source()))
+        Arc::clone(self.mail.message.borrow().source())
     }
 
     fn changed(&self, now: i64) -> Result<SharedSource, Throw> {
-        let message = self.mail.message.borrow();
-        if message.snapshot() == 0 {
-            return Ok(Arc::new(Arc::clone(message.source())));
+        let content = self.mail.content();
+        if content.edits.is_empty() {
+            return Ok(content.source);
         }
-        let changed = Modified::new(Arc::clone(message.source()), Arc::new(message.edits()), now);
-        Ok(Arc::new(
-            changed.map_err(|error| Throw::error(error.to_string()))?,
-        ))
+        let changed = modified(&content.source, content.edits, now).map_err(unreadable)?;
+        Ok(Arc::new(changed))
     }
 
     fn add_field(&self, name: &str, value: &[u8]) -> Result<(), Throw> {
-        let added = self.mail.message.borrow_mut().add_header(
-            PartId::ROOT,
-            name.as_bytes(),
-            value,
-            ValueForm::Verbatim,
-        );
+        let form = ValueForm::Verbatim;
+        let mut message = self.mail.message.borrow_mut();
+        let added = message.add_header(PartId::ROOT, name.as_bytes(), value, form);
+        drop(message);
         self.mail.account();
         added.map_err(|error| Throw::error(error.to_string()))
     }
@@ -378,39 +302,37 @@ impl NativeObject for PartObject {
     /// A message without changes is its text.
     fn freeze(&self) -> Result<Arc<dyn FrozenObject>, FreezeError> {
         let message = self.mail.message.borrow();
-        if self.part != PartId::ROOT || message.snapshot() > 0 {
+        if self.part != PartId::ROOT || message.snapshot() > 0 || !self.storable {
             return Err(FreezeError::NotStorable("MailMessage"));
         }
         Ok(Arc::new(MailText {
-            text: Arc::clone(message.source()),
-            class: self.class,
+            source: Arc::clone(message.source()),
+            held: self.mail.held,
+            class: self.whole,
         }))
     }
 }
 
 /// A message in its frozen form.
 struct MailText {
-    text: Arc<[u8]>,
+    source: SharedSource,
+    held: usize,
     class: ClassId,
 }
 
 impl MailText {
     fn object(&self) -> Value {
-        let Ok(message) = Message::new(Arc::clone(&self.text)) else {
-            // Memory can always be read.
+        // Memory can always be read.
+        let Ok(mail) = Mail::new(Arc::clone(&self.source), self.held) else {
             return Value::None;
         };
-        let mail = Mail {
-            message: RefCell::new(message),
-            charged: Cell::new(0),
-        };
-        mail.account();
         Value::Object(Object::new(
             self.class,
             PartObject {
                 mail: Rc::new(mail),
                 part: PartId::ROOT,
-                class: self.class,
+                whole: self.class,
+                storable: true,
             },
         ))
     }
@@ -430,28 +352,24 @@ impl FrozenObject for MailText {
     }
 
     fn bytes(&self) -> usize {
-        (*self.text).len()
+        self.held
     }
 }
 
-fn unreadable(error: std::io::Error) -> Throw {
+pub(crate) fn unreadable(error: io::Error) -> Throw {
     Throw::error(format!("the message cannot be read: {error}"))
 }
 
-fn list(values: impl Iterator<Item = Value>) -> Value {
-    values.collect::<Array>().into()
+/// The object of a method call.
+pub(crate) fn this(args: &Args<'_>) -> Value {
+    args.this
+        .map_or(Value::None, |this| Value::Object(Rc::clone(this)))
 }
 
-fn part(args: &Args<'_>, work: impl FnOnce(&Part) -> Value) -> Outcome {
-    args.this::<PartObject>()?.with(|part, _| work(part))
-}
-
-fn edit(
+/// Changes the message.
+pub(crate) fn edit(
     args: &Args<'_>,
-    change: impl FnOnce(
-        &mut Message<Arc<[u8]>>,
-        PartId,
-    ) -> Result<Value, angarium_mail::editor::EditError>,
+    change: impl FnOnce(&mut Message<SharedSource>, PartId) -> Result<Value, EditError>,
 ) -> Outcome {
     let object = args.this::<PartObject>()?;
     let result = change(&mut object.mail.message.borrow_mut(), object.part);
@@ -459,134 +377,133 @@ fn edit(
     result.map_err(|error| Throw::error(error.to_string()))
 }
 
-fn form(cx: &mut Cx<'_>, args: &Args<'_>) -> Result<ValueForm, Throw> {
-    cx.charge(args.bytes(1).len() / 16);
-    let options = args.options(2);
-    if !options.boolean("encode", true) {
-        return Ok(ValueForm::Verbatim);
-    }
-    let encoding = options.string("encoding");
-    match encoding.as_ref().map(|name| name.as_bytes()) {
-        None | Some(b"quoted-printable") => Ok(ValueForm::Encoded(WordEncoding::Quoted)),
-        Some(b"base64") => Ok(ValueForm::Encoded(WordEncoding::Base64)),
-        Some(other) => Err(Throw::error(format!(
-            "option encoding: \"{}\" is neither quoted-printable nor base64",
-            String::from_utf8_lossy(other)
-        ))),
-    }
+/// Charges for the look at earlier changes that a change may need.
+pub(crate) fn charge_change(cx: &mut Cx<'_>, args: &Args<'_>) -> Result<(), Throw> {
+    let message = args.this::<PartObject>()?.mail.message.borrow();
+    cx.charge(16 + message.cost_of_change() + message.snapshot() / 16);
+    Ok(())
 }
 
-fn index(options: Options<'_>) -> Option<i64> {
-    options.get("index").map(|index| to_integer(&index))
-}
-
-fn get_header(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let options = args.options(1);
-    let index = index(options).unwrap_or(0);
-    let (field, decode) = (
-        options.boolean("field", false),
-        options.boolean("decode", true),
-    );
-    let name = args.bytes(0);
+/// Goes on with `work` when the parts of the message are known: at once, or after a large message was looked through
+/// on the pool.
+pub(crate) fn opened(cx: &mut Cx<'_>, args: Args<'_>, work: PlainFn) -> Outcome {
     let object = args.this::<PartObject>()?;
-    object.with(|part, _| {
-        cx.charge(part.header.bytes().len() / 64);
-        if field {
-            part.header
-                .nth(name, index)
-                .map(|field| field.field())
-                .into()
-        } else {
-            part.header.value(name, index, decode).into()
+    let source = {
+        let message = object.mail.message.borrow();
+        if message.is_open() {
+            drop(message);
+            return work(cx, args);
         }
-    })
-}
-
-fn get_headers(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let options = args.options(1);
-    let (field, decode) = (
-        options.boolean("field", false),
-        options.boolean("decode", true),
-    );
-    let name = args.bytes(0);
-    let object = args.this::<PartObject>()?;
-    object.with(|part, _| {
-        cx.charge(part.header.bytes().len() / 64);
-        if field {
-            list(part.header.named(name).map(|field| field.field().into()))
-        } else {
-            list(
-                part.header
-                    .values(name, decode)
-                    .into_iter()
-                    .map(Value::from),
-            )
-        }
-    })
-}
-
-fn around(
-    cx: &mut Cx<'_>,
-    args: &Args<'_>,
-    range: impl FnOnce(&Part) -> Option<std::ops::Range<u64>>,
-) -> Outcome {
-    let object = args.this::<PartObject>()?;
-    let Some(range) = object.with(|part, _| range(part))? else {
-        return Ok(Value::None);
+        Arc::clone(message.source())
     };
-    let size = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-    cx.reserve(size)?;
-    let text = object.with(|_, text| text.read_range(range))?;
-    Ok(text.map_err(unreadable)?.into())
-}
-
-fn find(cx: &mut Cx<'_>, args: &Args<'_>, text: impl Fn(&Part) -> Option<String>) -> Outcome {
-    let object = args.this::<PartObject>()?;
-    let pattern = pattern(args.get(0))?;
-    let found = object.parts(|parts| {
-        let mut found = Vec::new();
-        for (id, part) in parts.descendants(object.part) {
-            cx.charge(1);
-            let Some(text) = text(part) else { continue };
-            let matched = match pattern.is_match(text.as_bytes()) {
-                Matched::Limit => pattern.is_match_heavy(text.as_bytes(), &mut || true),
-                matched => matched,
-            };
-            match matched {
-                Matched::Yes => found.push(id),
-                Matched::No => {}
-                Matched::Limit => {
-                    return Err(Throw::error("regular expression: match limit exceeded"));
-                }
-            }
-        }
-        Ok(found)
-    })??;
-    cx.reserve_entries(found.len())?;
-    Ok(list(
-        found.into_iter().map(|part| object.other(part, cx.library)),
+    let size = source.len();
+    cx.charge(usize::try_from(size / 1024).unwrap_or(usize::MAX));
+    if source.as_bytes().is_some() && size <= PARSE_INLINE {
+        object.parts(|_| ())?;
+        return work(cx, args);
+    }
+    let mail = Rc::clone(&object.mail);
+    let this = args.this.cloned();
+    let values: Vec<Value> = args.values.iter_mut().map(Value::take).collect();
+    Err(pooled::later(
+        move || Parts::parse(&source, Limits::default()),
+        move |cx, parts| {
+            mail.message
+                .borrow_mut()
+                .set_parts(parts.map_err(unreadable)?);
+            let mut values = values;
+            work(
+                cx,
+                Args {
+                    this: this.as_ref(),
+                    values: &mut values,
+                },
+            )
+        },
     ))
 }
 
-fn pattern(value: &Value) -> Result<Arc<dyn CompiledRegex>, Throw> {
-    if let Some(regex) = value
-        .as_object()
-        .and_then(|object| object.downcast::<Regex>())
-    {
-        return Ok(Arc::clone(&regex.compiled));
+/// The bytes that `read` gives of the source of a message: in the loop, or on the pool when they are many or on the
+/// disk.
+pub(crate) fn read(
+    cx: &mut Cx<'_>,
+    source: &SharedSource,
+    size: u64,
+    read: impl FnOnce(&SharedSource) -> io::Result<Option<Vec<u8>>> + Send + 'static,
+) -> Outcome {
+    cx.reserve(usize::try_from(size).unwrap_or(usize::MAX))?;
+    let give = |_: &mut Cx<'_>, bytes: io::Result<Option<Vec<u8>>>| {
+        Ok(bytes.map_err(unreadable)?.map_or(Value::None, Value::from))
+    };
+    if source.as_bytes().is_some() && size <= COPY_INLINE {
+        let bytes = read(source);
+        return give(cx, bytes);
     }
-    let text = to_str(value);
-    ENGINE
-        .compile(text.as_bytes(), b"i")
-        .map_err(|(message, at)| {
-            Throw::error(format!("bad regular expression: {message} at byte {at}"))
-        })
+    let source = Arc::clone(source);
+    Err(pooled::later(move || read(&source), give))
 }
 
-fn whole(cx: &mut Cx<'_>, args: &Args<'_>) -> Result<Vec<u8>, Throw> {
-    let message = args.this::<PartObject>()?.mail.message.borrow();
-    let size = usize::try_from(message.size()).unwrap_or(usize::MAX);
-    cx.reserve(size.saturating_add(message.new_bytes()))?;
-    let now = cx.host.clock.unix().as_secs() as i64;
-    message.to_vec(now).map_err(unreadable)
+fn now(cx: &Cx<'_>) -> i64 {
+    i64::try_from(cx.host.clock.unix().as_secs()).unwrap_or(i64::MAX)
+}
+
+fn to_string(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let content = args.this::<PartObject>()?.mail.content();
+    let (edits, now) = (content.edits, now(cx));
+    let size = edits.modified_size();
+    read(cx, &content.source, size, move |source| {
+        modified(source, edits, now)?.to_vec().map(Some)
+    })
+}
+
+fn modified(
+    source: &SharedSource,
+    edits: Arc<Edits>,
+    now: i64,
+) -> io::Result<Modified<SharedSource>> {
+    Modified::new(Arc::clone(source), edits, now)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The message with the changes so far as a file that reads the original where it lies.
+fn to_file(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let mail = &args.this::<PartObject>()?.mail;
+    let (content, new) = (mail.content(), mail.message().new_bytes());
+    let held = new.saturating_add(mail.held);
+    cx.reserve(held)?;
+    let file = modified(&content.source, content.edits, now(cx)).map_err(unreadable)?;
+    file::object(cx, Arc::new(SourceData(file)), held)
+}
+
+fn from_file(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let Some(data) = file::data_of(args.get(0)) else {
+        return Ok(Value::None);
+    };
+    let size = data.length();
+    cx.reserve(usize::try_from(size).unwrap_or(usize::MAX))?;
+    if let Some(text) = data.bytes() {
+        return Ok(message(&Arc::from(text), cx.library));
+    }
+    // A message outlives the file, which may change or go: it is read as it is now.
+    Err(pooled::later(
+        move || {
+            let source = file::FileSource(data);
+            source.read_range(0..source.len())
+        },
+        |cx, text| {
+            Ok(text.map_or(Value::None, |text| message(&Arc::from(text), cx.library)))
+        },
+    ))
+}
+
+fn send(cx: &mut Cx<'_>, args: Args<'_>) -> Result<LocalFuture<Outcome>, Throw> {
+    let service = mailer::service(cx.host, "send")?;
+    let deliver = service.0.send(Order {
+        function: "send",
+        sender: args.get(0),
+        recipients: args.get(1),
+        to: args.get(2),
+        options: &Value::None,
+    })?;
+    Ok(deliver(args.this::<PartObject>()?.mail.content()))
 }

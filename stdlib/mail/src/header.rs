@@ -254,6 +254,14 @@ impl HeaderBlock {
         self.bytes.get(range).unwrap_or_default()
     }
 
+    /// The name of the field that lies at `span`.
+    pub(crate) fn name_at(&self, span: FieldSpan) -> &[u8] {
+        let at = |offset: u64| {
+            usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX)
+        };
+        self.slice(at(span.start)..at(span.name_end))
+    }
+
     /// Offset of the block in the message.
     #[must_use]
     pub fn start(&self) -> u64 {

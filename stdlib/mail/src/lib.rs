@@ -12,6 +12,8 @@
 //! its field.
 
 pub mod address;
+pub mod body;
+pub mod builder;
 pub mod charset;
 pub mod content_type;
 pub mod date;
@@ -29,4 +31,5 @@ pub mod message;
 pub mod parts;
 pub mod source;
 pub mod spf;
+pub mod structure;
 pub mod transfer;

@@ -4,12 +4,14 @@
 //! the SMTP client applies.
 
 use crate::{
+    body::Encoding,
     editor::{EditError, Editor},
     edits::{Edits, EditsError, Modified},
     field::ValueForm,
     header::HeaderBlock,
     parts::{Limits, Part, PartId, Parts},
     source::Source,
+    structure::Side,
 };
 use std::{io, sync::Arc};
 
@@ -69,6 +71,18 @@ impl<S: Source> Message<S> {
         Ok(&self.parts)
     }
 
+    /// Whether the parts are known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.opened
+    }
+
+    /// Takes parts that were found elsewhere, in the same source.
+    pub fn set_parts(&mut self, parts: Parts) {
+        self.parts = parts;
+        self.opened = true;
+    }
+
     /// The part `id`; others than the root only after [`Message::open_parts`].
     #[must_use]
     pub fn part(&self, id: PartId) -> Option<&Part> {
@@ -86,10 +100,8 @@ impl<S: Source> Message<S> {
         value: &[u8],
         form: ValueForm,
     ) -> Result<(), EditError> {
-        match self.parts.get(part) {
-            Some(part) => self.editor.add_header(&part.header, name, value, form),
-            None => Ok(()),
-        }
+        self.editor
+            .add_header(&self.parts, part, name, value, form)
     }
 
     /// Sets the value of fields of `part` (`setHeader`): see [`Editor::set_header`].
@@ -104,12 +116,8 @@ impl<S: Source> Message<S> {
         index: Option<i64>,
         form: ValueForm,
     ) -> Result<usize, EditError> {
-        match self.parts.get(part) {
-            Some(part) => self
-                .editor
-                .set_header(&part.header, name, value, index, form),
-            None => Ok(0),
-        }
+        self.editor
+            .set_header(&self.parts, part, name, value, index, form)
     }
 
     /// Deletes fields of `part` (`delHeader`): see [`Editor::del_header`].
@@ -122,10 +130,7 @@ impl<S: Source> Message<S> {
         name: &[u8],
         index: Option<i64>,
     ) -> Result<usize, EditError> {
-        match self.parts.get(part) {
-            Some(part) => self.editor.del_header(&part.header, name, index),
-            None => Ok(0),
-        }
+        self.editor.del_header(&self.parts, part, name, index)
     }
 
     /// Renames fields of `part` (`renameHeader`): see [`Editor::rename_header`].
@@ -138,10 +143,7 @@ impl<S: Source> Message<S> {
         name: &[u8],
         new_name: &[u8],
     ) -> Result<usize, EditError> {
-        match self.parts.get(part) {
-            Some(part) => self.editor.rename_header(&part.header, name, new_name),
-            None => Ok(0),
-        }
+        self.editor.rename_header(&self.parts, part, name, new_name)
     }
 
     /// Leaves the Date field of `part` to the delivery (`setDateLater`).
@@ -149,10 +151,75 @@ impl<S: Source> Message<S> {
     /// # Errors
     /// As [`Message::add_header`].
     pub fn set_date_later(&mut self, part: PartId) -> Result<usize, EditError> {
-        match self.parts.get(part) {
-            Some(part) => self.editor.set_date_later(&part.header),
-            None => Ok(0),
-        }
+        self.editor.set_date_later(&self.parts, part)
+    }
+
+    /// Takes a part out (`remove`): see [`Editor::remove_part`].
+    ///
+    /// # Errors
+    /// As [`Message::add_header`].
+    pub fn remove_part(&mut self, part: PartId) -> Result<(), EditError> {
+        self.editor.remove_part(&self.parts, part)
+    }
+
+    /// Gives a part a new body (`setBody`): see [`Editor::set_body`]. The parts must be known.
+    ///
+    /// # Errors
+    /// As [`Message::add_header`].
+    pub fn set_body(
+        &mut self,
+        part: PartId,
+        data: &[u8],
+        encoding: Option<Encoding>,
+    ) -> Result<(), EditError> {
+        self.editor.set_body(&self.parts, part, data, encoding)
+    }
+
+    /// Sets preamble or epilogue (`setPreamble`, `setEpilogue`): see [`Editor::set_around`]. The parts must be
+    /// known.
+    ///
+    /// # Errors
+    /// As [`Message::add_header`].
+    pub fn set_around(
+        &mut self,
+        part: PartId,
+        side: Side,
+        text: &[u8],
+    ) -> Result<bool, EditError> {
+        self.editor.set_around(&self.parts, part, side, text)
+    }
+
+    /// Puts a new part in the place of another (`replacePart`): see [`Editor::replace_part`].
+    ///
+    /// # Errors
+    /// As [`Message::add_header`].
+    pub fn replace_part(&mut self, part: PartId, new: &[u8]) -> Result<(), EditError> {
+        self.editor.replace_part(&self.parts, part, new)
+    }
+
+    /// Puts a new part before or after another (`prependPart`, `appendPart`): see [`Editor::insert_part`].
+    ///
+    /// # Errors
+    /// As [`Message::add_header`].
+    pub fn insert_part(
+        &mut self,
+        part: PartId,
+        side: Side,
+        new: &[u8],
+        kind: &[u8],
+        random: &[u8; 16],
+    ) -> Result<(), EditError> {
+        self.editor
+            .insert_part(&self.parts, part, side, new, kind, random)
+    }
+
+    /// A part with its changes: header, blank line and body. `now` is Unix seconds.
+    ///
+    /// # Errors
+    /// What the medium reports.
+    pub fn part_to_vec(&self, part: PartId, now: i64) -> io::Result<Vec<u8>> {
+        let read = |range| self.source.read_range(range);
+        self.editor.part_bytes(&self.parts, part, now, read)
     }
 
     /// Replaces `count` bytes from `start` of the original (`modifyContent`).
@@ -161,7 +228,7 @@ impl<S: Source> Message<S> {
     /// [`EditError`] if the span overlaps another change or leaves the message.
     pub fn modify_content(&mut self, start: u64, count: u64, data: &[u8]) -> Result<(), EditError> {
         let end = start.checked_add(count).ok_or(EditsError::OutOfRange)?;
-        self.editor.replace(start..end, data)
+        self.editor.replace(&self.parts, start..end, data)
     }
 
     /// The number of changes so far, as an id for [`Message::restore`] (`snapshot`).
@@ -189,7 +256,17 @@ impl<S: Source> Message<S> {
     /// The changes, to be stored and applied.
     #[must_use]
     pub fn edits(&self) -> Edits {
-        self.editor.edits()
+        self.editor.edits(&self.parts)
+    }
+
+    /// Steps that the next change may cost beside what it is about.
+    #[must_use]
+    pub fn cost_of_change(&self) -> usize {
+        if self.editor.checks_all() {
+            self.editor.snapshot() + self.parts.len()
+        } else {
+            0
+        }
     }
 
     /// The message with its changes, readable piece by piece. `now` is Unix seconds.

@@ -52,13 +52,53 @@ pub struct Part {
     /// The parts directly below it.
     pub children: Vec<PartId>,
     multipart: Option<Multipart>,
+    /// The boundary line before it; none for the message itself.
+    pub(crate) delimiter: Option<BoundaryLine>,
+    /// Where the part ends for changes: before the line end of the next boundary. Differs from the
+    /// span where one line end closes an inner boundary line and opens an outer one.
+    pub(crate) edit_end: u64,
+    /// The next boundary line has no line end of its own: the part is empty and the line end
+    /// before it is that of the boundary line above.
+    pub(crate) shares_line_end: bool,
+}
+
+/// A body as it lies in the message.
+#[derive(Debug, Clone)]
+pub struct EncodedBody {
+    /// Its bytes.
+    pub range: Range<u64>,
+    /// What they are to be decoded with.
+    pub encoding: TransferEncoding,
 }
 
 /// The text around the parts of a multipart.
 #[derive(Debug, Clone)]
-struct Multipart {
-    preamble: Range<u64>,
-    epilogue: Option<Range<u64>>,
+pub(crate) struct Multipart {
+    pub(crate) boundary: Vec<u8>,
+    pub(crate) preamble: Range<u64>,
+    pub(crate) epilogue: Option<Range<u64>>,
+    /// The closing boundary line.
+    pub(crate) close: Option<BoundaryLine>,
+}
+
+/// A boundary line as it lies in the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BoundaryLine {
+    /// Where the line end before it begins, if that is its own; else the same as `dash`.
+    pub(crate) start: u64,
+    /// The first of the two dashes.
+    pub(crate) dash: u64,
+    /// The first byte after its line end.
+    pub(crate) end: u64,
+    /// It has a line end.
+    pub(crate) ended: bool,
+}
+
+impl BoundaryLine {
+    /// Whether the line end before the line belongs to it.
+    pub(crate) fn has_line_end(&self) -> bool {
+        self.start < self.dash
+    }
 }
 
 /// Names that `getErrors` gives.
@@ -123,6 +163,16 @@ impl Part {
         self.multipart.is_some()
     }
 
+    /// What makes the part a multipart, if it is one.
+    pub(crate) fn multipart(&self) -> Option<&Multipart> {
+        self.multipart.as_ref()
+    }
+
+    /// Where the body lies for changes.
+    pub(crate) fn edit_body(&self) -> Range<u64> {
+        self.header.body_offset().min(self.edit_end)..self.edit_end
+    }
+
     /// The text before the first part of a multipart.
     #[must_use]
     pub fn preamble(&self) -> Option<Range<u64>> {
@@ -152,6 +202,18 @@ impl Part {
         errors
     }
 
+    /// Where the body lies and how it is encoded.
+    #[must_use]
+    pub fn encoded_body(&self) -> EncodedBody {
+        let encoding = self.header.nth(b"Content-Transfer-Encoding", 0);
+        EncodedBody {
+            range: self.body(),
+            encoding: encoding.map_or(TransferEncoding::Identity, |field| {
+                TransferEncoding::from_value(&field.value())
+            }),
+        }
+    }
+
     /// The body; with `decode` its transfer encoding is undone and a multipart has none
     /// (`getBody`).
     ///
@@ -165,11 +227,11 @@ impl Part {
         if decode && self.is_multipart() {
             return Ok(None);
         }
-        let body = source.read_range(self.body())?;
-        let encoding = self.header.nth(b"Content-Transfer-Encoding", 0);
-        Ok(Some(match encoding {
-            Some(field) if decode => TransferEncoding::from_value(&field.value()).decode(&body),
-            _ => body,
+        let EncodedBody { range, encoding } = self.encoded_body();
+        let body = source.read_range(range)?;
+        Ok(Some(match (decode, encoding) {
+            (false, _) | (_, TransferEncoding::Identity) => body,
+            (true, encoding) => encoding.decode(&body),
         }))
     }
 }
@@ -189,6 +251,9 @@ impl Parts {
             parent: None,
             children: Vec::new(),
             multipart: None,
+            delimiter: None,
+            edit_end: len,
+            shares_line_end: false,
         };
         Self { list: vec![root] }
     }
@@ -222,6 +287,13 @@ impl Parts {
             open: Vec::new(),
         }
         .run()
+    }
+
+    /// How many parts are known, the message included.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is always the message")]
+    pub fn len(&self) -> usize {
+        self.list.len()
     }
 
     /// The part `id`.
@@ -305,6 +377,8 @@ struct Delimiter {
     close: bool,
     /// First byte of the line and of what follows it.
     line: Range<u64>,
+    /// It has a line end.
+    ended: bool,
 }
 
 impl<S: Source + ?Sized> Parser<'_, '_, S> {
@@ -318,26 +392,48 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
                 break;
             };
             let parent = open.part;
+            open.closed = delimiter.close;
+            let line = self.boundary_line(parent, content_end, &delimiter);
             if delimiter.close {
-                open.closed = true;
                 if let Some(Part {
                     multipart: Some(m), ..
                 }) = self.parts.get_mut(parent)
                 {
                     m.epilogue = Some(at..at);
+                    m.close = Some(line);
                 }
             } else if self.parts.len() >= self.limits.parts {
                 break;
             } else {
-                at = self.begin_part(parent, at)?;
+                at = self.begin_part(parent, line)?;
             }
         }
         self.close_all();
         Ok(())
     }
 
+    /// A boundary line of the multipart `parent`; before it content ends at `content_end`.
+    fn boundary_line(&self, parent: usize, content_end: u64, found: &Delimiter) -> BoundaryLine {
+        let line = &found.line;
+        let floor = self.parts.get(parent).map_or(0, |part| {
+            let last = part.children.last().and_then(|last| self.parts.get(last.0));
+            last.map_or(part.header.body_offset(), |last| last.span.start)
+        });
+        BoundaryLine {
+            start: if content_end >= floor {
+                content_end
+            } else {
+                line.start
+            },
+            dash: line.start,
+            end: line.end,
+            ended: found.ended,
+        }
+    }
+
     /// Reads the header of a new part and returns where its body starts.
-    fn begin_part(&mut self, parent: usize, start: u64) -> io::Result<u64> {
+    fn begin_part(&mut self, parent: usize, delimiter: BoundaryLine) -> io::Result<u64> {
+        let start = delimiter.end;
         let open = &self.open;
         let header = HeaderBlock::read_part(&mut self.window, start..self.end, |line| {
             match_boundary(open, line).is_some()
@@ -349,6 +445,9 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
             parent: Some(PartId(parent)),
             children: Vec::new(),
             multipart: None,
+            delimiter: Some(delimiter),
+            edit_end: self.end.max(start),
+            shares_line_end: false,
         });
         if let Some(part) = self.parts.get_mut(parent) {
             part.children.push(PartId(id));
@@ -378,8 +477,10 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
             let boundary = boundary.trim_ascii_end().to_vec();
             if !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY {
                 part.multipart = Some(Multipart {
+                    boundary: boundary.clone(),
                     preamble: body..self.end,
                     epilogue: None,
+                    close: None,
                 });
                 self.open.push(Open {
                     part: id,
@@ -415,10 +516,12 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
             let line = self.window.line(start, self.end, MAX_BOUNDARY + 100)?;
             if let Some((level, close)) = match_boundary(&self.open, line) {
                 let end = start + line.len() as u64;
+                let ended = line.ends_with(b"\n");
                 return Ok(Some(Delimiter {
                     level,
                     close,
                     line: start..end,
+                    ended,
                 }));
             }
             at = start + 2;
@@ -447,18 +550,18 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
         let mut end = content_end;
         while self.open.len() > level + 1 {
             if let Some(inner) = self.open.pop() {
-                end = self.end_multipart(inner.part, end);
+                end = self.end_multipart(inner.part, end, content_end);
             }
         }
         if let Some(part) = self.open.get(level).map(|open| open.part) {
-            self.end_last_child(part, end);
+            self.end_last_child(part, end, content_end);
         }
     }
 
     fn close_all(&mut self) {
         let mut end = self.end;
         while let Some(open) = self.open.pop() {
-            end = self.end_multipart(open.part, end);
+            end = self.end_multipart(open.part, end, self.end);
         }
     }
 
@@ -467,7 +570,7 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
     ///
     /// The line end before the outer boundary may also be that of a boundary line before it.
     /// The part or epilogue that starts there is empty, and what is around it still covers it.
-    fn end_multipart(&mut self, id: usize, end: u64) -> u64 {
+    fn end_multipart(&mut self, id: usize, end: u64, content_end: u64) -> u64 {
         let epilogue = self.parts.get_mut(id).and_then(|part| {
             let epilogue = part.multipart.as_mut()?.epilogue.as_mut()?;
             epilogue.end = end.max(epilogue.start);
@@ -475,7 +578,7 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
         });
         let end = match epilogue {
             Some(end) => end,
-            None => self.end_last_child(id, end),
+            None => self.end_last_child(id, end, content_end),
         };
         if let Some(part) = self.parts.get_mut(id) {
             part.span.end = end;
@@ -484,14 +587,18 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
     }
 
     /// The last part of a multipart ends, or its preamble if it has no part yet. Returns the
-    /// end that it got.
-    fn end_last_child(&mut self, id: usize, end: u64) -> u64 {
+    /// end that it got. What the next boundary's line end leaves of the content ends at `content_end`.
+    fn end_last_child(&mut self, id: usize, end: u64, content_end: u64) -> u64 {
         let last = self
             .parts
             .get(id)
             .and_then(|part| part.children.last().copied());
         let span = match last {
-            Some(PartId(child)) => self.parts.get_mut(child).map(|child| &mut child.span),
+            Some(PartId(child)) => self.parts.get_mut(child).map(|child| {
+                child.edit_end = content_end.max(child.span.start);
+                child.shares_line_end = content_end < child.span.start;
+                &mut child.span
+            }),
             None => self
                 .parts
                 .get_mut(id)
@@ -662,6 +769,11 @@ mod tests {
                 prop_assert!(part.span.start >= last && part.span.end <= text.len() as u64);
                 last = part.span.start;
                 prop_assert!(part.body().end <= part.span.end);
+                prop_assert!(part.span.start <= part.edit_end && part.edit_end <= part.span.end);
+                if let Some(line) = part.delimiter {
+                    prop_assert!(line.start <= line.dash && line.dash < line.end);
+                    prop_assert_eq!(line.end, part.span.start);
+                }
                 if let Some(parent) = part.parent {
                     let parent = parts.get(parent).unwrap();
                     prop_assert!(parent.span.start <= part.span.start && part.span.end <= parent.span.end);
