@@ -26,14 +26,18 @@ pub mod json;
 pub mod keys;
 mod large;
 pub mod legacy;
+pub mod mailer;
 pub mod mailtext;
 pub mod math;
 pub mod memory;
 pub mod message;
 pub mod metrics;
+pub mod mime;
+pub mod mime_part;
 pub mod misc;
 pub mod network;
 pub mod pack;
+pub mod pooled;
 pub mod queue;
 pub mod rate;
 pub mod regexp;
@@ -75,6 +79,7 @@ pub static CORE: ContextDecl = ContextDecl {
         math::FUNCTIONS,
         memory::FUNCTIONS,
         metrics::FUNCTIONS,
+        mime::FUNCTIONS,
         misc::FUNCTIONS,
         pack::FUNCTIONS,
         queue::FUNCTIONS,
@@ -96,7 +101,8 @@ pub static CORE: ContextDecl = ContextDecl {
         iconv::ICONV,
         map_set::ITERATOR,
         map_set::MAP,
-        message::MIME_PART,
+        mime::MIME,
+        mime_part::MIME_PART,
         message::MAIL_MESSAGE,
         regexp::REGEX,
         map_set::SET,

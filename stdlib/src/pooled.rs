@@ -24,7 +24,7 @@ pub fn on_pool<T: Send + 'static>(
         finish
     }));
     Box::pin(async move {
-        run.await;
+        drop(run.await);
         slot.lock().unwrap_or_else(PoisonError::into_inner).take()
     })
 }

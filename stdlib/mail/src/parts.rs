@@ -54,11 +54,8 @@ pub struct Part {
     multipart: Option<Multipart>,
     /// The boundary line before it; none for the message itself.
     pub(crate) delimiter: Option<BoundaryLine>,
-    /// Where the part ends for changes: before the line end of the next boundary. Differs from the
-    /// span where one line end closes an inner boundary line and opens an outer one.
-    pub(crate) edit_end: u64,
-    /// The next boundary line has no line end of its own: the part is empty and the line end
-    /// before it is that of the boundary line above.
+    /// The next boundary line has no line end of its own: that before it is the end of a boundary line inside the part
+    /// or directly before it.
     pub(crate) shares_line_end: bool,
 }
 
@@ -168,11 +165,6 @@ impl Part {
         self.multipart.as_ref()
     }
 
-    /// Where the body lies for changes.
-    pub(crate) fn edit_body(&self) -> Range<u64> {
-        self.header.body_offset().min(self.edit_end)..self.edit_end
-    }
-
     /// The text before the first part of a multipart.
     #[must_use]
     pub fn preamble(&self) -> Option<Range<u64>> {
@@ -252,7 +244,6 @@ impl Parts {
             children: Vec::new(),
             multipart: None,
             delimiter: None,
-            edit_end: len,
             shares_line_end: false,
         };
         Self { list: vec![root] }
@@ -417,7 +408,7 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
         let line = &found.line;
         let floor = self.parts.get(parent).map_or(0, |part| {
             let last = part.children.last().and_then(|last| self.parts.get(last.0));
-            last.map_or(part.header.body_offset(), |last| last.span.start)
+            last.map_or(part.header.body_offset(), |last| last.span.end)
         });
         BoundaryLine {
             start: if content_end >= floor {
@@ -446,7 +437,6 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
             children: Vec::new(),
             multipart: None,
             delimiter: Some(delimiter),
-            edit_end: self.end.max(start),
             shares_line_end: false,
         });
         if let Some(part) = self.parts.get_mut(parent) {
@@ -593,23 +583,17 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
             .parts
             .get(id)
             .and_then(|part| part.children.last().copied());
-        let span = match last {
-            Some(PartId(child)) => self.parts.get_mut(child).map(|child| {
-                child.edit_end = content_end.max(child.span.start);
-                child.shares_line_end = content_end < child.span.start;
-                &mut child.span
-            }),
-            None => self
-                .parts
-                .get_mut(id)
-                .and_then(|part| part.multipart.as_mut())
-                .map(|m| &mut m.preamble),
-        };
-        let Some(span) = span else {
+        if let Some(child) = last.and_then(|last| self.parts.get_mut(last.0)) {
+            child.span.end = end.max(child.span.start);
+            child.shares_line_end = content_end < child.span.end;
+            return child.span.end;
+        }
+        let multipart = self.parts.get_mut(id).and_then(|p| p.multipart.as_mut());
+        let Some(preamble) = multipart.map(|m| &mut m.preamble) else {
             return end;
         };
-        span.end = end.max(span.start);
-        span.end
+        preamble.end = end.max(preamble.start);
+        preamble.end
     }
 }
 
@@ -769,7 +753,6 @@ mod tests {
                 prop_assert!(part.span.start >= last && part.span.end <= text.len() as u64);
                 last = part.span.start;
                 prop_assert!(part.body().end <= part.span.end);
-                prop_assert!(part.span.start <= part.edit_end && part.edit_end <= part.span.end);
                 if let Some(line) = part.delimiter {
                     prop_assert!(line.start <= line.dash && line.dash < line.end);
                     prop_assert_eq!(line.end, part.span.start);

@@ -292,7 +292,7 @@ impl Emitter<'_> {
         let prefix = self.prefix(wraps, None);
         self.out.push(insertion(part.span.start, prefix));
         if let Some(new) = &structure.replaced {
-            let span = part.span.start..part.edit_end;
+            let span = part.span.start..part.span.end;
             self.out.push(bytes(span, &**new));
             return false;
         }
@@ -305,7 +305,7 @@ impl Emitter<'_> {
         };
         let gap = self.gap(id, part);
         self.out
-            .push(bytes(part.edit_body(), [&gap, &**body].concat()));
+            .push(bytes(part.body(), [&gap, &**body].concat()));
         false
     }
 
@@ -322,7 +322,7 @@ impl Emitter<'_> {
             };
             let gap = self.gap(id, part);
             self.out
-                .push(bytes(part.edit_body(), [&gap, &**body].concat()));
+                .push(bytes(part.body(), [&gap, &**body].concat()));
             return false;
         }
         self.out
@@ -386,7 +386,7 @@ impl Emitter<'_> {
         if !wraps.is_empty() {
             prefix.extend(self.prefix(wraps, Some(&content)));
         }
-        let body = part.edit_body();
+        let body = part.body();
         self.out.push(insertion(body.start, prefix));
         let new_body = match (&block, new, &structure.body) {
             (Some(block), Some(new), _) => {
@@ -426,11 +426,13 @@ impl Emitter<'_> {
             if id == PartId::ROOT {
                 suffix.extend_from_slice(self.eol());
             }
-            self.out.push(insertion(part.edit_end, suffix));
+            self.out.push(insertion(part.span.end, suffix));
         }
-        let filled = structure.replaced.is_some() || structure.body.is_some();
+        let filled = structure.replaced.is_some()
+            || structure.body.is_some()
+            || structure.epilogue.as_ref().is_some_and(|text| !text.is_empty());
         if part.shares_line_end && !gone && (filled || !structure.wraps.is_empty()) {
-            self.out.push(insertion(part.edit_end, self.eol()));
+            self.out.push(insertion(part.span.end, self.eol()));
         }
         if part.delimiter.is_none() {
             return;
@@ -443,7 +445,7 @@ impl Emitter<'_> {
                 true => [&*dashes, eol, new, eol].concat(),
             });
         }
-        self.out.push(insertion(part.edit_end, text));
+        self.out.push(insertion(part.span.end, text));
     }
 
     fn before(&mut self, structure: &Structure, part: &Part, line: &BoundaryLine) {
@@ -466,7 +468,7 @@ impl Emitter<'_> {
     fn remove(&mut self, part: &Part) {
         if let Some(line) = part.delimiter {
             let start = if part.shares_line_end { line.dash } else { line.start };
-            self.out.push(bytes(start..part.edit_end, b""));
+            self.out.push(bytes(start..part.span.end, b""));
         }
     }
 
@@ -514,7 +516,7 @@ impl Emitter<'_> {
         let eol = self.eol();
         let first = part.children.first().and_then(|first| self.parts.get(*first));
         let line = first.and_then(|first| first.delimiter).or(multipart.close);
-        let body = part.edit_body();
+        let body = part.body();
         let end = line.map_or(body.end, |line| line.start.clamp(body.start, body.end));
         let gap = self.gap(id, part);
         let tail: &[u8] = match line {
@@ -530,17 +532,12 @@ impl Emitter<'_> {
             return;
         };
         let eol = self.eol();
-        let end = part.edit_end;
+        let end = part.span.end;
         let edit = match (&multipart.close, &multipart.epilogue) {
-            (Some(close), Some(epilogue)) if epilogue.start <= end => {
+            (Some(close), Some(epilogue)) => {
                 let lead: &[u8] = if close.ended || text.is_empty() { b"" } else { eol };
                 bytes(epilogue.start..epilogue.end.min(end), [lead, text].concat())
             }
-            // The line end of the closing line is that of the boundary line around.
-            (Some(_), Some(_)) => match text.is_empty() {
-                true => insertion(end, b""),
-                false => insertion(end, [eol, text].concat()),
-            },
             // There is no closing line: without one there is no place for an epilogue.
             _ => {
                 let close = [eol, b"--", &multipart.boundary, b"--", eol].concat();
@@ -559,7 +556,7 @@ impl Emitter<'_> {
         let eol = self.eol();
         let end = header.start().saturating_add(header.bytes().len() as u64);
         // The line end of the last field may belong to the boundary line that follows.
-        let lacks = lacks_line_end(header) || end > part.edit_end;
+        let lacks = lacks_line_end(header) || end > part.span.end;
         let lacks = lacks && header.fields().len() > 0 && !self.headers.last_is_deleted(id, header);
         match lacks {
             true => [eol, eol].concat(),

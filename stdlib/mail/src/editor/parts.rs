@@ -265,7 +265,7 @@ impl Editor {
             parts,
         };
         let mut list = structure::emit(parts, &self.state.structures, &view, part, true);
-        let range = at.span.start..at.edit_end;
+        let range = at.span.start..at.span.end;
         let inside = |edit: &&Edit| range.start <= edit.span.start && edit.span.end <= range.end;
         list.extend(self.state.replaced.iter().filter(inside).cloned());
         let edits = Edits::new(self.original_len, list)

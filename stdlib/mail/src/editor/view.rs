@@ -39,7 +39,7 @@ impl View<'_> {
         let end = self
             .parts
             .get(touched.part)
-            .map_or(u64::MAX, |part| part.edit_end);
+            .map_or(u64::MAX, |part| part.span.end);
         let span = touched.span;
         if touched.deleted {
             out.push(bytes(span.start..span.end.min(end).max(span.start), b""));
