@@ -53,6 +53,7 @@ fn hooks(criterion: &mut Criterion) {
         log: Arc::new(Memory::default()),
         hostname: "host".into(),
         door: Door::default(),
+        outbox: Default::default(),
         counts: angarium::counts::ScriptCounters::default(),
         common: angarium::scripts::Common::default(),
     };

@@ -31,6 +31,7 @@ use crate::control::{self, Part, Process};
 use crate::counts::ScriptCounters;
 use crate::delivery::{self, Live};
 use crate::hooks::delivery::QueueScripts;
+use crate::hooks::outbox::Outbox;
 use crate::hooks::session::SessionScripts;
 use crate::hooks::steering::Door;
 use crate::log::{Log, Severity, quoted};
@@ -366,6 +367,7 @@ impl App {
             log: Arc::clone(&log),
             hostname: hostname.as_str().into(),
             door: Door::default(),
+            outbox: Outbox::default(),
             counts: ScriptCounters::default(),
             common: Common {
                 background: Some(Arc::clone(&background)),
@@ -420,6 +422,8 @@ impl App {
         let store = SpoolStore::new(spool.clone(), handle.sink())
             .while_room(Box::new(move || handle.has_room()));
         let store: Arc<dyn Store> = Arc::new(store.observed(Arc::clone(&observer)));
+        services.outbox.open(&store);
+        services.outbox.configure(&live);
         let mut servers = Vec::new();
         let mut endpoints = Vec::new();
         for sockets in &config.startup.servers {
@@ -506,6 +510,7 @@ impl App {
     async fn configure_queue(&self, live: Live) {
         let live = Arc::new(live);
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&live);
+        self.services.outbox.configure(&live);
         self.queue.handle().configure(live).await;
     }
 

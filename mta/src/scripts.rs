@@ -28,6 +28,7 @@ use angarium_stdlib::regexp;
 use rustls::sign::CertifiedKey;
 
 use crate::counts::ScriptCounters;
+use crate::hooks::outbox::Outbox;
 use crate::hooks::steering::Door;
 use crate::log::{Log, Severity};
 use crate::worker::Effects;
@@ -309,6 +310,8 @@ pub struct Services {
     pub hostname: Arc<str>,
     /// The queue and the servers, once they have started.
     pub door: Door,
+    /// The way of mail out of scripts, once there is one.
+    pub outbox: Outbox,
     /// How often each hook ran.
     pub counts: ScriptCounters,
     /// What the library's functions count and queue.

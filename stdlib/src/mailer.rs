@@ -9,7 +9,8 @@ use std::sync::Arc;
 use angarium_mail::edits::Edits;
 use angarium_mail::source::Source;
 use angarium_runtime::host::Host;
-use angarium_runtime::native::{LocalFuture, OptDecl, Outcome, Throw, opt};
+use angarium_runtime::memory;
+use angarium_runtime::native::{Cx, LocalFuture, OptDecl, Outcome, Throw, opt};
 use angarium_runtime::value::Value;
 
 /// The bytes of a message, for this thread and the thread pool.
@@ -62,6 +63,9 @@ pub trait Mailer {
     /// An Exception for an envelope, a transport or options that cannot be.
     fn queue(&self, order: Order<'_>) -> Result<Deliver, Throw>;
 
+    /// Whether what is queued stays in memory until the script has ended: then it counts as the script's.
+    fn keeps(&self) -> bool;
+
     /// Sends a message to a server now and gives what became of it (stdlib.md, group SENDRESULT).
     ///
     /// # Errors
@@ -76,6 +80,26 @@ pub trait Mailer {
 pub fn service(host: &Host, function: &str) -> Result<Rc<MailService>, Throw> {
     host.extension()
         .ok_or_else(|| Throw::error(format!("{function}: there is no mail server here")))
+}
+
+/// Counts a message that is to be queued, and `size` bytes of it, where the host keeps it.
+///
+/// # Errors
+/// The end of the script when its budget is used up.
+pub fn charge(cx: &mut Cx<'_>, service: &MailService, size: usize) -> Result<(), Throw> {
+    cx.charge(100);
+    if service.0.keeps() {
+        let bytes = size.saturating_add(1024);
+        cx.reserve(bytes)?;
+        memory::charge(bytes);
+    }
+    Ok(())
+}
+
+/// The complaint about a transport that there is not.
+#[must_use]
+pub fn unknown_transport(function: &str, id: &str) -> Throw {
+    Throw::error(format!("{function}: unknown transport \"{id}\""))
 }
 
 /// Options of `queue()` (group QUEUEOPTS).

@@ -43,7 +43,7 @@ pub const MAIL_MESSAGE: ClassDecl = ClassDecl {
     extends: Some("MIMEPart"),
     methods: &[
         FnDecl::plain("toString(): string", "Gives the whole message with the changes.", to_string)
-            .example("MailMessage::String(\"A: 1\\r\\n\\r\\nx\")->toString() // \"A: 1\\r\\n\\r\\nx\""),
+            .example("MailMessage::String(\"A: 1\")->toString() // \"A: 1\""),
         FnDecl::plain("toFile(): File", "Gives the whole message with the changes as a file.", to_file)
             .example("MailMessage::String(\"A: 1\\n\\nx\")->toFile()->readline() // \"A: 1\""),
         FnDecl::plain("snapshot(): number", "Remembers the changes so far, for restore.", |_, args| {
@@ -76,7 +76,7 @@ pub const MAIL_MESSAGE: ClassDecl = ClassDecl {
             },
         )
         .since("5.4")
-        .example("MailMessage::String(\"A: 1\\n\\nbody\")->modifyContent(6, 1, \"B\")->toString() // \"A: 1\\n\\nBody\""),
+        .example("MailMessage::String(\"A: 1\")->modifyContent(3, 1, \"2\")->toString() // \"A: 2\""),
         dkim::sign_method::<PartObject>(),
         dkim::verify_method::<PartObject>(),
         FnDecl::waiting(
@@ -92,7 +92,10 @@ pub const MAIL_MESSAGE: ClassDecl = ClassDecl {
                     to: args.get(2),
                     options: args.get(3),
                 })?;
-                Ok(deliver(args.this::<PartObject>()?.mail.content()))
+                let content = args.this::<PartObject>()?.mail.content();
+                let size = usize::try_from(content.edits.modified_size()).unwrap_or(usize::MAX);
+                mailer::charge(cx, &service, size)?;
+                Ok(deliver(content))
             },
         )
         .since("5.4")

@@ -36,7 +36,7 @@ pub const MIME: ClassDecl = ClassDecl {
         object.account();
         Ok(Value::Object(Object::new(class, object)))
     })
-    .example("MIME()->setBody(\"Hi\")->toString() // \"MIME-Version: 1.0\\r\\nContent-Type: text/plain; charset=utf-8\\r\\n\\r\\nHi\""),
+    .example("MailMessage::String(MIME()->setBody(\"Hi\")->toString())->getType() // \"text/plain\""),
     extends: None,
     methods: &[
         FnDecl::plain(
@@ -146,6 +146,7 @@ pub const MIME: ClassDecl = ClassDecl {
                 })?;
                 let mut plan = plan(args.this::<MimeObject>()?)?;
                 complete(cx, &mut plan);
+                mailer::charge(cx, &service, plan.size())?;
                 Ok(written(cx, plan, deliver))
             },
         )
@@ -341,6 +342,7 @@ fn mail(cx: &mut Cx<'_>, args: Args<'_>) -> Result<LocalFuture<Outcome>, Throw> 
     mime.set_body(args.bytes(3));
     let mut plan = mime.plan().map_err(refused)?;
     complete(cx, &mut plan);
+    mailer::charge(cx, &service, plan.size())?;
     let queued = written(cx, plan, deliver);
     Ok(Box::pin(async move {
         let queued = queued.await?;

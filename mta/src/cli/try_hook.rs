@@ -158,6 +158,7 @@ impl Trial {
                 log: Arc::<Heard>::clone(&heard),
                 hostname: hostname().into(),
                 door: Door::default(),
+                outbox: Default::default(),
                 counts: ScriptCounters::default(),
                 common: crate::scripts::Common::default(),
             },
@@ -460,15 +461,15 @@ fn show_queued(queued: &eod::Queued, commits: bool) -> String {
         "{:<9}{} from <{}> to <{}> by transport {}",
         if commits { "queued" } else { "dropped" },
         queued.number,
-        queued.sender,
-        queued.recipient,
-        queued.transport_id
+        queued.wish.sender,
+        queued.wish.recipient,
+        queued.wish.transport_id
     );
-    if queued.hold {
+    if queued.wish.hold {
         text.push_str(", on hold");
     }
-    if !queued.delay.is_zero() {
-        text.push_str(&format!(", after {} s", queued.delay.as_secs_f64()));
+    if !queued.wish.delay.is_zero() {
+        text.push_str(&format!(", after {} s", queued.wish.delay.as_secs_f64()));
     }
     if !queued.edits.is_empty() {
         text.push_str(&format!(

@@ -184,6 +184,7 @@ impl Setup {
                     counts: crate::counts::ScriptCounters::default(),
                     common: crate::scripts::Common::default(),
                     door: door.clone(),
+                    outbox: Default::default(),
                 };
                 Arc::new(QueueScripts::new(scripts, services, spool.clone()))
             }

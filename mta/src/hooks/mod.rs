@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod eod;
 mod history;
 pub mod options;
+pub mod outbox;
 pub mod phase;
 pub mod proxy;
 pub mod queue;

@@ -17,14 +17,11 @@ use angarium_smtp::session::{Recipient, Session};
 use angarium_smtp::verdict::Verdict;
 
 use super::phase::PhaseCall;
-use super::{eod, variables};
+use super::{eod, outbox, variables};
 use crate::log::Severity;
 use crate::scripts::{Finished, Run, Scripts, Services};
 use crate::server::{Change, Decision, HookContext, Hooks, Queued, Store, StoredMail, queued};
 use crate::worker::Worker;
-
-/// The largest list of edits that is stored beside the original; above it the changed copy is (mta.md 2.3).
-const MAX_EDITS: usize = 64 * 1024;
 
 /// The scripts of one server.
 pub struct SessionScripts {
@@ -87,6 +84,20 @@ impl SessionScripts {
             server: &self.server.id,
             id,
             variables,
+        };
+        let store = Arc::downgrade(&self.store);
+        let mailer = self
+            .services
+            .outbox
+            .mailer(
+                worker,
+                Some(store),
+                &self.scripts,
+                (hook, id, &self.services.log),
+            );
+        let extend = |host: &Host| {
+            extend(host);
+            mailer.install(host);
         };
         let finished = self
             .scripts
@@ -187,7 +198,9 @@ impl SessionScripts {
                 id,
                 variables,
                 context,
-                |host| host.extend(Rc::clone(&message)),
+                |host| {
+                    host.extend(Rc::clone(&message));
+                },
             )
             .await;
         let verdict = self.verdict(HookType::Eod, id, finished);
@@ -202,7 +215,8 @@ impl SessionScripts {
             return Decision::only(verdict);
         }
         let copies = message.take_queued();
-        if copies.is_empty() && matches!(verdict, Verdict::Accept(_)) {
+        let made = message.take_made();
+        if copies.is_empty() && made.is_empty() && matches!(verdict, Verdict::Accept(_)) {
             self.services.log.line(
                 Severity::Notice,
                 id,
@@ -210,7 +224,10 @@ impl SessionScripts {
             );
         }
         match self.copies(worker, session, mail, &message, copies).await {
-            Ok(queued) => Decision { verdict, queued },
+            Ok(mut queued) => {
+                queued.extend(made);
+                Decision { verdict, queued }
+            }
             Err(failure) => {
                 self.services.log.line(
                     Severity::Error,
@@ -242,36 +259,23 @@ impl SessionScripts {
             let change = match &last {
                 Some((edits, change)) if Rc::ptr_eq(edits, &copy.edits) => change.clone(),
                 _ => {
-                    let change = self.change(worker, mail, &copy.edits).await?;
+                    let change = outbox::change(&*self.store, worker, mail, &copy.edits).await?;
                     last = Some((Rc::clone(&copy.edits), change.clone()));
                     change
                 }
             };
             let mut envelope = envelope.clone();
-            envelope.sender = copy.sender;
+            envelope.sender = copy.wish.sender.clone();
             let recipient = Recipient {
-                address: copy.recipient,
+                address: copy.wish.recipient.clone(),
                 params: Params::default(),
-                transport_id: copy.transport_id,
+                transport_id: copy.wish.transport_id.clone(),
             };
             let size = copy.edits.modified_size();
             let mut item = queued::item(worker, session, &envelope, &recipient, copy.number, size);
             item.subject = subject.as_deref().map(Into::into);
-            item.metadata = copy.metadata;
-            item.hold = copy.hold;
-            item.jobid = copy.jobid;
-            item.tenantid = copy.tenantid;
-            item.priority = copy.priority;
-            item.quotas = copy.quotas.into();
-            item.dsn = copy.dsn;
-            if !copy.delay.is_zero() {
-                let now = angarium_queue::time::Timestamp::from_unix(worker.effects.clock.unix());
-                item.retryts = Some(now.after(copy.delay));
-            }
-            if item.hold || item.retryts.is_some() {
-                let origin = format!("queue() in the eod hook of server {}", self.server.id);
-                item.waits_by = Some(origin.into());
-            }
+            let origin = format!("queue() in the eod hook of server {}", self.server.id);
+            copy.wish.apply(&mut item, worker, &origin);
             queued_copies.push(Queued {
                 item,
                 mail: mail.clone(),
@@ -279,43 +283,6 @@ impl SessionScripts {
             });
         }
         Ok(queued_copies)
-    }
-
-    async fn change(
-        &self,
-        worker: &Rc<Worker>,
-        mail: &StoredMail,
-        edits: &Rc<Edits>,
-    ) -> Result<Change, StoreFailure> {
-        if edits.is_empty() {
-            return Ok(Change::None);
-        }
-        let bytes = edits.to_bytes();
-        if bytes.len() <= MAX_EDITS {
-            return Ok(Change::Edits(bytes.into()));
-        }
-        let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
-        let modified = angarium_mail::edits::Modified::new(
-            MailSource(mail.clone()),
-            Arc::new((**edits).clone()),
-            now,
-        )
-        .map_err(|_| StoreFailure::Broken)?;
-        let mut writer = self.store.begin(worker)?;
-        let mut offset = 0;
-        while offset < modified.len() {
-            let mut chunk = vec![0; 64 * 1024];
-            let count = modified
-                .read_at(offset, &mut chunk)
-                .map_err(|_| StoreFailure::Broken)?;
-            if count == 0 {
-                return Err(StoreFailure::Broken);
-            }
-            chunk.truncate(count);
-            offset += count as u64;
-            writer.append(chunk).await?;
-        }
-        Ok(Change::Replaced(writer.finish().await?))
     }
 }
 

@@ -106,6 +106,7 @@ impl Machine {
             log: Arc::clone(&log),
             hostname: HOSTNAME.into(),
             door: Door::default(),
+            outbox: Default::default(),
             counts: ScriptCounters::default(),
             common: angarium::scripts::Common::default(),
         };

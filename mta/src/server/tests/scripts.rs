@@ -97,6 +97,7 @@ fn with_scripts(store: &Arc<MemoryStore>, scripts: &[(&str, &str)]) -> (Settings
         log: Arc::new(log.clone()),
         hostname: "mx.example".into(),
         door: Door::default(),
+        outbox: Default::default(),
         counts: ScriptCounters::default(),
         common: crate::scripts::Common::default(),
     };
