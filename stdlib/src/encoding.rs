@@ -2,36 +2,34 @@
 
 use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw};
 use angarium_runtime::value::Value;
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64_simd::{Base64, Out, STANDARD, URL_SAFE_NO_PAD};
 
 use crate::heavy;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
     FnDecl::heavy("base64_encode(string: string): string", "Encodes as base64, padded, in one line.", |cx, args| {
-        coded(cx, &args, 2, |bytes| STANDARD.encode(bytes).into())
+        coded(cx, &args, 2, |bytes| encoded(&STANDARD, bytes))
     })
     .example(r#"base64_encode("hello") // "aGVsbG8=""#),
     FnDecl::heavy(
         "base64_decode(string: string): string",
         "Decodes base64. Bytes outside the alphabet are skipped, `=` ends the data, an incomplete tail is dropped; \
          nothing fails.",
-        |cx, args| coded(cx, &args, 1, |bytes| decode_lenient(bytes, false).into()),
+        |cx, args| coded(cx, &args, 1, |bytes| decoded(bytes, false)),
     )
     .example("base64_decode(\"aGVs\\r\\nbG8=\") // \"hello\""),
     FnDecl::heavy(
         "base64url_encode(string: string): string",
         "Encodes as base64 with `-` and `_` instead of `+` and `/`, without padding.",
-        |cx, args| coded(cx, &args, 2, |bytes| URL_SAFE.encode(bytes).into()),
+        |cx, args| coded(cx, &args, 2, |bytes| encoded(&URL_SAFE_NO_PAD, bytes)),
     )
     .since(">5.5")
     .example(r#"base64url_encode("??>") // "Pz8-""#),
     FnDecl::heavy(
         "base64url_decode(string: string): string",
         "Decodes base64 of either alphabet, as leniently as base64_decode.",
-        |cx, args| coded(cx, &args, 1, |bytes| decode_lenient(bytes, true).into()),
+        |cx, args| coded(cx, &args, 1, |bytes| decoded(bytes, true)),
     )
     .since(">5.5")
     .example(r#"base64url_decode("Pz8-") // "??>""#),
@@ -167,12 +165,26 @@ pub(crate) fn hex_value(digit: u8) -> Option<u8> {
     }
 }
 
-const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
-    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-    .with_decode_allow_trailing_bits(true);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-const URL_SAFE: GeneralPurpose =
-    GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT.with_encode_padding(false));
+/// Texts whose result is this long are made on the stack and copied once.
+const SHORT: usize = 256;
+
+fn encoded(alphabet: &Base64, bytes: &[u8]) -> Value {
+    if alphabet.encoded_length(bytes.len()) <= SHORT {
+        let mut buffer = [0; SHORT];
+        return Value::bytes(alphabet.encode(bytes, Out::from_slice(&mut buffer)));
+    }
+    alphabet.encode_type::<Vec<u8>>(bytes).into()
+}
+
+fn decoded(bytes: &[u8], url: bool) -> Value {
+    if !url && bytes.len() <= SHORT {
+        let mut buffer = [0; SHORT];
+        if let Ok(decoded) = STANDARD.decode(bytes, Out::from_slice(&mut buffer)) {
+            return Value::bytes(decoded);
+        }
+    }
+    decode_lenient(bytes, url).into()
+}
 
 /// Does `code` on the argument, which it makes at most about `growth` times as long.
 pub(crate) fn coded(
@@ -194,12 +206,8 @@ pub(crate) fn coded(
 #[must_use]
 pub fn decode_lenient(bytes: &[u8], url: bool) -> Vec<u8> {
     // Most texts have nothing to skip.
-    let engine = if url && memchr::memchr2(b'-', b'_', bytes).is_some() {
-        &URL_SAFE
-    } else {
-        &STANDARD
-    };
-    if let Ok(decoded) = engine.decode(bytes) {
+    let alphabet = if url { &URL_SAFE_NO_PAD } else { &STANDARD };
+    if let Ok(decoded) = alphabet.decode_to_vec(bytes) {
         return decoded;
     }
     let mut clean: Vec<u8> = bytes
@@ -216,15 +224,17 @@ pub fn decode_lenient(bytes: &[u8], url: bool) -> Vec<u8> {
         clean.pop();
     }
     // Only characters of the alphabet in a possible number are left.
-    STANDARD.decode(&clean).unwrap_or_default()
+    let length = base64_simd::forgiving_decode_inplace(&mut clean).map_or(0, |bytes| bytes.len());
+    clean.truncate(length);
+    clean
 }
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
+    use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
     use proptest::prelude::*;
 
-    use super::{STANDARD, URL_SAFE, decode_lenient};
+    use super::decode_lenient;
 
     #[test]
     fn decoding_never_fails() {
@@ -260,9 +270,9 @@ mod tests {
     proptest! {
         #[test]
         fn every_codec_gives_back_what_it_was_given(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let base64 = STANDARD.encode(&bytes);
+            let base64 = STANDARD.encode_to_string(&bytes);
             prop_assert_eq!(&decode_lenient(base64.as_bytes(), false), &bytes);
-            let base64 = URL_SAFE.encode(&bytes);
+            let base64 = URL_SAFE_NO_PAD.encode_to_string(&bytes);
             prop_assert!(!base64.contains(['=', '+', '/']));
             prop_assert_eq!(&decode_lenient(base64.as_bytes(), true), &bytes);
             let base32 = super::base32_encode(&bytes);

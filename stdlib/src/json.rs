@@ -8,6 +8,7 @@ use angarium_runtime::array::{Array, Key, KeyRef, View};
 use angarium_runtime::convert::write_number;
 use angarium_runtime::memory;
 use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw, opt};
+use angarium_runtime::pieces::LongText;
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -217,43 +218,37 @@ fn json_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
         ascii: options.boolean("ensure_ascii", true),
         pretty: options.boolean("pretty_print", false),
     };
-    let mut size = estimate(args.get(0));
-    if size <= heavy::INLINE_BYTES {
-        // Arrays share parts: how long the text gets is known only when it is written.
-        match encode_within(args.get(0), form, heavy::INLINE_BYTES * 4) {
-            Ok(text) => {
-                cx.charge(text.len() / 16);
-                return Ok(Heavy::Done(text.into()));
-            }
-            Err(EncodeError::NotEncodable) => return Ok(Heavy::Done(Value::None)),
-            Err(EncodeError::Memory) => return Err(Throw::limit("memory")),
-            Err(EncodeError::TooLong) => size = heavy::INLINE_BYTES * 4,
-        }
+    let mut text = LongText::default();
+    let begun = Encoder::begin(args.get(0), form, &mut text.part);
+    let Ok(mut encoder) = begun else {
+        return Ok(Heavy::Done(Value::None));
+    };
+    let whole = encoder.go_on(&mut text.part, heavy::INLINE_BYTES);
+    cx.charge(text.len() / 16);
+    match whole {
+        Ok(true) => return Ok(Heavy::Done(std::mem::take(&mut text.part).into())),
+        Ok(false) => {}
+        Err(_) => return Ok(Heavy::Done(Value::None)),
     }
-    heavy::run(cx, size, &args.values[..1], move |values| {
-        match encode(values.first().unwrap_or(&Value::None), form) {
-            Ok(text) => Ok(text.into()),
-            Err(EncodeError::Memory | EncodeError::TooLong) => Err(Failure::Memory),
-            Err(EncodeError::NotEncodable) => Ok(Value::None),
+    // Arrays share parts: how long the text gets is known only when it is written.
+    let mut whole = false;
+    Err(Throw::pieces(move |cx: &mut Cx<'_>| {
+        if whole {
+            return Ok(text.finish(cx));
         }
-    })
+        let before = text.part.len();
+        match encoder.go_on(&mut text.part, before + PIECE) {
+            Ok(end) => whole = end,
+            Err(_) => return Ok(Some(Value::None)),
+        }
+        cx.charge((text.part.len() - before) / 16 + 1);
+        text.step(cx)?;
+        Ok(None)
+    }))
 }
 
-/// A rough size, looking at no more than the outermost entries: it only decides where to work.
-fn estimate(value: &Value) -> usize {
-    match value {
-        Value::String(string) => string.len(),
-        Value::Array(_) => value.as_array().map_or(0, |array| {
-            array
-                .values()
-                .take(1024)
-                .map(|value| value.as_bytes().map_or(16, <[u8]>::len))
-                .sum::<usize>()
-                + array.len().saturating_sub(1024) * 32
-        }),
-        _ => 0,
-    }
-}
+/// Bytes that are written at once: some hundred microseconds.
+const PIECE: usize = 32 * 1024;
 
 /// How JSON is written.
 #[derive(Clone, Copy, Debug)]
@@ -271,8 +266,6 @@ pub enum EncodeError {
     NotEncodable,
     /// The text would be too large.
     Memory,
-    /// The text is longer than was asked for.
-    TooLong,
 }
 
 /// Encodes `value`.
@@ -280,78 +273,207 @@ pub enum EncodeError {
 /// # Errors
 /// See [`EncodeError`].
 pub fn encode(value: &Value, form: Form) -> Result<Vec<u8>, EncodeError> {
-    encode_within(value, form, usize::MAX)
-}
-
-/// A value inside the one that is encoded: a part of it, or one that a shared array handed out.
-enum Part<'a> {
-    Ref(&'a Value),
-    Own(Value),
-}
-
-impl Part<'_> {
-    fn get(&self) -> &Value {
-        match self {
-            Part::Ref(value) => value,
-            Part::Own(value) => value,
+    let mut out = Vec::with_capacity(64);
+    let mut encoder = Encoder::begin(value, form, &mut out)?;
+    loop {
+        let more = out.len() + PIECE;
+        if encoder.go_on(&mut out, more)? {
+            return Ok(out);
+        }
+        if out.len() > angarium_runtime::string::MAX_STRING || memory::would_exceed(out.len()) {
+            return Err(EncodeError::Memory);
         }
     }
 }
 
-/// An array whose entries are being written.
-struct Open<'a> {
-    array: Part<'a>,
-    position: usize,
-    list: bool,
+/// A value that is being encoded, a piece at a time. It holds no part of the machine stack, however deep the value is.
+struct Encoder {
+    form: Form,
+    /// The arrays whose entries are being written, from the outermost one.
+    open: Vec<Open>,
+    /// A long text that is being written, and how much of it has been.
+    long: Option<(Str, usize)>,
 }
 
-impl<'a> Open<'a> {
-    /// The next entry; the key of an object is written, with `before` before it.
-    fn next(
+/// An array whose entries are being written.
+struct Open {
+    array: Value,
+    position: usize,
+    list: bool,
+    first: bool,
+}
+
+/// Where an array has come to.
+enum Reached {
+    /// An entry that is an array too.
+    Array(Value),
+    /// An entry that is a long text.
+    Long(Str),
+    /// Enough for now.
+    Enough,
+    /// Its end.
+    End,
+}
+
+/// What a value counts at least: the time is not in the bytes alone.
+const VALUE: usize = 16;
+
+impl Encoder {
+    /// Writes the beginning of `value`.
+    fn begin(value: &Value, form: Form, out: &mut Vec<u8>) -> Result<Encoder, EncodeError> {
+        let mut encoder = Encoder {
+            form,
+            open: Vec::new(),
+            long: None,
+        };
+        let reached = write_value(out, value, form)?;
+        encoder.enter(reached, out);
+        Ok(encoder)
+    }
+
+    fn enter(&mut self, reached: Option<Reached>, out: &mut Vec<u8>) {
+        match reached {
+            Some(Reached::Array(array)) => {
+                let list = array.as_array().is_some_and(View::is_list);
+                out.push(if list { b'[' } else { b'{' });
+                self.open.push(Open {
+                    array,
+                    position: 0,
+                    list,
+                    first: true,
+                });
+            }
+            Some(Reached::Long(text)) => self.long = Some((text, 0)),
+            _ => {}
+        }
+    }
+
+    /// Goes on until there are `enough` bytes in `out`, or many values; whether the value is whole then.
+    fn go_on(&mut self, out: &mut Vec<u8>, enough: usize) -> Result<bool, EncodeError> {
+        let mut values = enough.saturating_sub(out.len()) / VALUE;
+        loop {
+            if let Some((text, at)) = &mut self.long {
+                let bytes = text.as_bytes();
+                let mut end = bytes.len().min(*at + PIECE);
+                // Not within a character; what has no beginning for so long is no UTF-8 anyway.
+                while end < bytes.len() && end > *at + PIECE - 4 && bytes[end] & 0xc0 == 0x80 {
+                    end -= 1;
+                }
+                write_escaped(out, &bytes[*at..end], self.form.ascii)?;
+                *at = end;
+                if end < bytes.len() {
+                    return Ok(false);
+                }
+                out.push(b'"');
+                self.long = None;
+            }
+            let depth = self.open.len();
+            let Some(top) = self.open.last_mut() else {
+                return Ok(true);
+            };
+            match top.go_on(out, self.form, depth, enough, &mut values)? {
+                Reached::Enough => return Ok(false),
+                Reached::End => {
+                    if self.form.pretty {
+                        indent(out, depth - 1);
+                    }
+                    out.push(if top.list { b']' } else { b'}' });
+                    self.open.pop();
+                }
+                inner => self.enter(Some(inner), out),
+            }
+        }
+    }
+}
+
+impl Open {
+    /// Writes entries up to one that takes longer.
+    fn go_on(
         &mut self,
         out: &mut Vec<u8>,
         form: Form,
         depth: usize,
-    ) -> Result<Option<Part<'a>>, EncodeError> {
-        let first = self.position == 0 || matches!(out.last(), Some(b'[' | b'{'));
-        let before = |out: &mut Vec<u8>| {
-            if !first {
-                out.push(b',');
-            }
-            if form.pretty {
-                indent(out, depth);
-            }
+        enough: usize,
+        values: &mut usize,
+    ) -> Result<Reached, EncodeError> {
+        let Some(view) = self.array.as_array() else {
+            return Err(EncodeError::NotEncodable);
         };
-        if let Part::Ref(value) = &self.array
-            && let Some(View::Local(array)) = value.as_array()
-        {
-            let Some((key, value, position)) = array.entry_ref(self.position) else {
-                return Ok(None);
-            };
-            self.position = position;
-            before(out);
-            if !self.list {
-                write_key(out, key, form)?;
+        loop {
+            if out.len() >= enough || *values == 0 {
+                return Ok(Reached::Enough);
             }
-            return Ok(Some(Part::Ref(value)));
-        }
-        let view = self.array.get().as_array();
-        let Some((key, value, position)) = view.and_then(|view| view.entry_at(self.position))
-        else {
-            return Ok(None);
-        };
-        self.position = position;
-        before(out);
-        if !self.list {
-            let key = match &key {
-                Key::String(string) => KeyRef::String(string),
-                Key::Integer(number) => KeyRef::Integer(*number),
-                Key::None | Key::Gap => KeyRef::None,
+            *values -= 1;
+            let reached = match view {
+                View::Local(array) => {
+                    let Some((key, value, position)) = array.entry_ref(self.position) else {
+                        return Ok(Reached::End);
+                    };
+                    self.position = position;
+                    separate(out, std::mem::take(&mut self.first), form, depth);
+                    if !self.list {
+                        write_key(out, key, form)?;
+                    }
+                    write_value(out, value, form)?
+                }
+                View::Frozen(..) => {
+                    let Some((key, value, position)) = view.entry_at(self.position) else {
+                        return Ok(Reached::End);
+                    };
+                    self.position = position;
+                    separate(out, std::mem::take(&mut self.first), form, depth);
+                    if !self.list {
+                        let key = match &key {
+                            Key::String(string) => KeyRef::String(string),
+                            Key::Integer(number) => KeyRef::Integer(*number),
+                            Key::None | Key::Gap => KeyRef::None,
+                        };
+                        write_key(out, key, form)?;
+                    }
+                    write_value(out, &value, form)?
+                }
             };
-            write_key(out, key, form)?;
+            if let Some(reached) = reached {
+                return Ok(reached);
+            }
         }
-        Ok(Some(Part::Own(value)))
     }
+}
+
+/// What stands before an entry.
+fn separate(out: &mut Vec<u8>, first: bool, form: Form, depth: usize) {
+    if !first {
+        out.push(b',');
+    }
+    if form.pretty {
+        indent(out, depth);
+    }
+}
+
+/// Writes a value, or tells that it takes longer: then a long text has its opening quote, and an array has nothing.
+fn write_value(
+    out: &mut Vec<u8>,
+    value: &Value,
+    form: Form,
+) -> Result<Option<Reached>, EncodeError> {
+    match value {
+        Value::None => out.extend_from_slice(b"null"),
+        Value::Boolean(boolean) => out.extend_from_slice(if *boolean { b"true" } else { b"false" }),
+        Value::Number(number) if number.is_finite() => write_number(out, *number),
+        Value::String(string) if string.len() > PIECE => {
+            out.push(b'"');
+            return Ok(Some(Reached::Long(string.clone())));
+        }
+        Value::String(string) => write_string(out, string.as_bytes(), form.ascii)?,
+        Value::Array(_) => {
+            if value.as_array().is_some_and(|view| !view.is_empty()) {
+                return Ok(Some(Reached::Array(value.clone())));
+            }
+            out.extend_from_slice(b"[]");
+        }
+        _ => return Err(EncodeError::NotEncodable),
+    }
+    Ok(None)
 }
 
 fn write_key(out: &mut Vec<u8>, key: KeyRef<'_>, form: Form) -> Result<(), EncodeError> {
@@ -368,120 +490,75 @@ fn write_key(out: &mut Vec<u8>, key: KeyRef<'_>, form: Form) -> Result<(), Encod
     Ok(())
 }
 
-/// What a value counts at least: the time is not in the bytes alone.
-const VALUE: usize = 16;
-
-/// Encodes `value` unless the text gets longer than about `most` bytes.
-fn encode_within(value: &Value, form: Form, most: usize) -> Result<Vec<u8>, EncodeError> {
-    let mut out = Vec::with_capacity(64);
-    let mut open: Vec<Open<'_>> = Vec::new();
-    let mut next = Part::Ref(value);
-    // Looking at the budget once in 4 KiB is enough.
-    let mut looked = 0;
-    let mut values = 0;
-    loop {
-        match next.get() {
-            Value::None => out.extend_from_slice(b"null"),
-            Value::Boolean(boolean) => {
-                out.extend_from_slice(if *boolean { b"true" } else { b"false" })
-            }
-            Value::Number(number) if number.is_finite() => write_number(&mut out, *number),
-            Value::String(string) => write_string(&mut out, string.as_bytes(), form.ascii)?,
-            value @ Value::Array(_) => {
-                let Some(view) = value.as_array() else {
-                    return Err(EncodeError::NotEncodable);
-                };
-                let list = view.is_list();
-                if view.is_empty() {
-                    out.extend_from_slice(b"[]");
-                } else {
-                    out.push(if list { b'[' } else { b'{' });
-                    open.push(Open {
-                        array: next,
-                        position: 0,
-                        list,
-                    });
-                }
-            }
-            _ => return Err(EncodeError::NotEncodable),
-        }
-        if out.len() >> 12 != looked {
-            looked = out.len() >> 12;
-            if out.len() > angarium_runtime::string::MAX_STRING || memory::would_exceed(out.len()) {
-                return Err(EncodeError::Memory);
-            }
-        }
-        values += 1;
-        if out.len() > most || values > most / VALUE {
-            return Err(EncodeError::TooLong);
-        }
-        loop {
-            let depth = open.len();
-            let Some(top) = open.last_mut() else {
-                return Ok(out);
-            };
-            if let Some(entry) = top.next(&mut out, form, depth)? {
-                next = entry;
-                break;
-            }
-            if form.pretty {
-                indent(&mut out, depth - 1);
-            }
-            out.push(if top.list { b']' } else { b'}' });
-            open.pop();
-        }
-    }
-}
-
 fn indent(out: &mut Vec<u8>, depth: usize) {
     out.push(b'\n');
     out.resize(out.len() + depth * 4, b' ');
 }
 
 fn write_string(out: &mut Vec<u8>, bytes: &[u8], ascii: bool) -> Result<(), EncodeError> {
-    let plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
-    if bytes.iter().all(plain) {
-        out.reserve(bytes.len() + 2);
-        out.push(b'"');
-        out.extend_from_slice(bytes);
-        out.push(b'"');
-        return Ok(());
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| EncodeError::NotEncodable)?;
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let mut plain = 0;
-    for (at, c) in text.char_indices() {
-        let escape: Option<&[u8]> = match c {
-            '"' => Some(b"\\\""),
-            '\\' => Some(b"\\\\"),
-            '\n' => Some(b"\\n"),
-            '\r' => Some(b"\\r"),
-            '\t' => Some(b"\\t"),
-            '\u{8}' => Some(b"\\b"),
-            '\u{c}' => Some(b"\\f"),
-            _ => None,
+    write_escaped(out, bytes, ascii)?;
+    out.push(b'"');
+    Ok(())
+}
+
+/// The bytes that stand for themselves in a text.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte < 0x80 {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
+
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8], ascii: bool) -> Result<(), EncodeError> {
+    let mut rest = bytes;
+    loop {
+        let count = rest
+            .iter()
+            .position(|byte| !PLAIN[usize::from(*byte)])
+            .unwrap_or(rest.len());
+        let (plain, special) = rest.split_at(count);
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else {
+            return Ok(());
         };
-        if escape.is_none()
-            && c >= ' '
-            && (c < '\u{7f}' || (c > '\u{7f}' && !ascii) || c == '\u{7f}')
-        {
-            continue;
-        }
-        out.extend_from_slice(&bytes[plain..at]);
-        plain = at + c.len_utf8();
-        match escape {
-            Some(escape) => out.extend_from_slice(escape),
-            None => {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+        rest = after;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            0..0x80 => write_unit(out, u16::from(*byte)),
+            0x80.. => {
+                let count = special
+                    .iter()
+                    .position(u8::is_ascii)
+                    .unwrap_or(special.len());
+                let (run, after) = special.split_at(count);
+                rest = after;
+                let text = std::str::from_utf8(run).map_err(|_| EncodeError::NotEncodable)?;
+                if ascii {
+                    text.encode_utf16().for_each(|unit| write_unit(out, unit));
+                } else {
+                    out.extend_from_slice(run);
                 }
             }
         }
     }
-    out.extend_from_slice(&bytes[plain..]);
-    out.push(b'"');
-    Ok(())
+}
+
+/// Writes `\uXXXX`.
+fn write_unit(out: &mut Vec<u8>, unit: u16) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |shift: u16| DIGITS[usize::from(unit >> shift & 15)];
+    out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
 }
 
 #[cfg(test)]
@@ -567,6 +644,29 @@ mod tests {
             String::from_utf8(text).unwrap(),
             "{\n    \"a\": [\n        1,\n        []\n    ],\n    \"b\": 2\n}"
         );
+    }
+
+    #[test]
+    fn a_text_written_in_pieces_is_the_same() {
+        let long = "å\u{1f600}\"x\n".repeat(PIECE / 4);
+        let text = serde_json::json!([long, {"a": [1, [], {"b": long.clone() + "y"}], "c": -0.5}, "z", "€"]);
+        let value = decode(text.to_string().as_bytes()).unwrap();
+        for (ascii, pretty) in [(true, false), (false, false), (true, true)] {
+            let form = Form { ascii, pretty };
+            let mut out = Vec::new();
+            let mut encoder = Encoder::begin(&value, form, &mut out).unwrap();
+            loop {
+                let more = out.len() + 40;
+                if encoder.go_on(&mut out, more).unwrap() {
+                    break;
+                }
+            }
+            assert_eq!(out, encode(&value, form).unwrap());
+            let again: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(again, text);
+        }
+        let broken = Value::from([b"a".repeat(PIECE), b"\xff".to_vec()].concat());
+        assert_eq!(encode(&broken, COMPACT), Err(EncodeError::NotEncodable));
     }
 
     #[test]
