@@ -43,6 +43,7 @@ use crate::server::{
     VirtualServer,
 };
 use crate::settings;
+use crate::signing::PrivateKeys;
 use crate::tls::{KeyPair, ServerTls, TlsError, Versions};
 use crate::worker::{Effects, MakeEffects, Worker, WorkerHandle, Workers};
 
@@ -201,8 +202,10 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
         server_tls(server, &config.running, &place)?;
     }
     resolver::Settings::from_config(&config.running.resolver)?;
-    delivery_settings(&config, &hostname())?;
+    delivery_settings(&config, &hostname(), &*place.files)?;
     control::socket::server_tls(&config.startup.environment.controlsocket, &*place.files)?;
+    let keys = PrivateKeys::load(&config.running, &*place.files);
+    let scripts = scripts.with_signing_keys(keys);
     Ok(Prepared {
         place,
         held: Held::default(),
@@ -244,7 +247,11 @@ fn key_pair(written: &WrittenPair, place: &Place) -> Result<KeyPair, String> {
             .read(path)
             .map_err(|error| format!("{}: {error}", path.display())),
     };
-    let (certificate, key) = (read(&written.certificate)?, read(&written.privatekey)?);
+    let certificate = written
+        .certificate
+        .as_ref()
+        .ok_or("it has no certificate")?;
+    let (certificate, key) = (read(certificate)?, read(&written.privatekey)?);
     KeyPair::from_pem(&certificate, &key).map_err(|error| error.to_string())
 }
 
@@ -395,7 +402,7 @@ impl App {
         let workers = Arc::new(Workers::start(count, &make, &pool, GRACE)?);
         serve_background(&background, &workers);
         let live = Arc::new(Live {
-            settings: delivery_settings(&config, &hostname)?,
+            settings: delivery_settings(&config, &hostname, &*place.files)?,
             hooks: Arc::new(QueueScripts::new(
                 Arc::clone(&scripts),
                 services.clone(),
@@ -530,10 +537,12 @@ impl App {
         let (scripts, script_warnings) =
             Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
         warnings.extend(script_warnings);
+        let keys = PrivateKeys::load(&new.running, &*self.place.files);
+        let scripts = scripts.with_signing_keys(keys);
         let scripts = Arc::new(scripts.with_keys(key_pairs(&new.running, &self.place)));
         // Everything that can fail comes before the first thing that takes effect.
         let resolver = resolver::Settings::from_config(&new.running.resolver)?;
-        let settings = delivery_settings(&new, &self.hostname)?;
+        let settings = delivery_settings(&new, &self.hostname, &*self.place.files)?;
         let mut replacements = Vec::new();
         for server in &self.servers {
             let Some(written) = new
@@ -610,7 +619,7 @@ impl App {
         running.policies = Arc::new(setup);
         config.running = Arc::new(running);
         if part != Part::Resolver {
-            let settings = delivery_settings(&config, &self.hostname)?;
+            let settings = delivery_settings(&config, &self.hostname, &*self.place.files)?;
             let hooks = Arc::clone(&self.live().hooks);
             self.configure_queue(Live { settings, hooks }).await;
         }
@@ -634,7 +643,7 @@ impl App {
             server_tls(server, &new.running, &self.place)?;
         }
         resolver::Settings::from_config(&new.running.resolver)?;
-        delivery_settings(&new, &self.hostname)?;
+        delivery_settings(&new, &self.hostname, &*self.place.files)?;
         Ok(())
     }
 
@@ -811,9 +820,12 @@ fn server_settings(
 fn delivery_settings(
     config: &Config,
     hostname: &str,
+    files: &dyn FileSource,
 ) -> Result<delivery::Settings, delivery::settings::SettingsError> {
     let sockets = own_sockets(config);
-    let mut settings = delivery::Settings::from_config(&config.running, hostname, sockets)?;
+    let keys = PrivateKeys::load(&config.running, files);
+    let mut settings = delivery::Settings::from_config(&config.running, hostname, sockets)?
+        .sign_with(&config.running, &keys)?;
     let messages = config.startup.queues.maxmessages;
     settings.limits.messages = usize::try_from(messages).unwrap_or(usize::MAX);
     Ok(settings)

@@ -127,6 +127,10 @@ impl Loader for ScriptFiles {
             .or_else(|| self.roots.iter().find_map(|root| root.read(path)))
     }
 
+    fn extra(&self, name: &str) -> Option<Arc<[u8]>> {
+        angarium_stdlib::extras::source(name).map(Into::into)
+    }
+
     fn display(&self, path: &str) -> String {
         let bundle = self.bundle.as_ref();
         if let Some(file) = bundle.and_then(|bundle| bundle.files.get(path)) {

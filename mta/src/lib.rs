@@ -16,6 +16,7 @@
 //! | [`scripts`] | the scripts of a bundle, compiled and run |
 //! | [`server`] | the receiving server: listeners, sessions, and the traits of hooks and store |
 //! | [`settings`] | from the configuration to the settings of machines and queue |
+//! | [`signing`] | private keys of the configuration, for scripts and notifications |
 //! | [`tls`] | TLS towards clients and towards other servers |
 //! | [`worker`] | threads that share nothing, each with its own runtime and sessions |
 
@@ -35,5 +36,6 @@ pub mod resolver;
 pub mod scripts;
 pub mod server;
 pub mod settings;
+pub mod signing;
 pub mod tls;
 pub mod worker;

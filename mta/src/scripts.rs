@@ -24,13 +24,14 @@ use angarium_stdlib::metrics::{Metrics, MetricsService};
 use angarium_stdlib::network::{Names, Network};
 use angarium_stdlib::queue::QueueService;
 use angarium_stdlib::rate::{RateService, Rates};
-use angarium_stdlib::regexp;
+use angarium_stdlib::{extras, regexp};
 use rustls::sign::CertifiedKey;
 
 use crate::counts::ScriptCounters;
 use crate::hooks::outbox::Outbox;
 use crate::hooks::steering::Door;
 use crate::log::{Log, Severity};
+use crate::signing::PrivateKeys;
 use crate::worker::Effects;
 
 /// The library that the MTA's scripts see: the core and every hook's own context.
@@ -90,6 +91,7 @@ pub struct Scripts {
     running: Arc<Running>,
     root: Arc<dyn Root>,
     keys: Keys,
+    signing: PrivateKeys,
 }
 
 /// The key pairs of a configuration by id, as far as they can be used; an error says why not.
@@ -178,9 +180,17 @@ impl Scripts {
                 running: Arc::clone(running),
                 root,
                 keys: Keys::new(),
+                signing: PrivateKeys::default(),
             },
             warnings,
         ))
+    }
+
+    /// The same with keys that sign mail and that scripts can name.
+    #[must_use]
+    pub fn with_signing_keys(mut self, keys: PrivateKeys) -> Scripts {
+        self.signing = keys;
+        self
     }
 
     /// The same scripts with key pairs that they may use.
@@ -222,6 +232,10 @@ struct BundleLoader<'a> {
 impl Loader for BundleLoader<'_> {
     fn load(&self, path: &str) -> Option<Arc<[u8]>> {
         self.running.file(path).or_else(|| self.root.read(path))
+    }
+
+    fn extra(&self, name: &str) -> Option<Arc<[u8]>> {
+        extras::source(name).map(Into::into)
     }
 
     fn display(&self, path: &str) -> String {
@@ -402,6 +416,7 @@ impl Scripts {
         host.extend(Rc::new(services.caches.clone()));
         let names = Arc::new(Configured(Arc::clone(self)));
         services.common.extend(&host, &effects.net, names);
+        self.signing.offer(&host);
         if let Some(steering) = services.door.steering(Arc::clone(&services.log), run.id) {
             host.extend(Rc::new(QueueService(Rc::new(steering))));
         }

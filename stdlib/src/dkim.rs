@@ -164,7 +164,7 @@ impl Signing {
     /// # Errors
     /// An Exception for an option that makes no sense. The inner error is a key that cannot be used.
     pub fn from_args(
-        cx: &mut Cx<'_>,
+        cx: &Cx<'_>,
         function: &str,
         args: &Args<'_>,
     ) -> Result<Result<Signing, String>, Throw> {

@@ -12,6 +12,7 @@
 //! | [`sink`] | a strict SMTP sink that can misbehave |
 //! | [`corpus`] | messages: the suites' and generated ones, and what must arrive of them |
 //! | [`crash`] | rounds of SIGKILL and restart |
+//! | [`mailauth`] | dkimpy and pyspf |
 //! | [`wait`] | waiting with a deadline |
 #![allow(
     clippy::disallowed_methods,
@@ -28,6 +29,7 @@ pub mod bundle;
 pub mod client;
 pub mod corpus;
 pub mod crash;
+pub mod mailauth;
 pub mod program;
 pub mod random;
 pub mod server;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use angarium_tests::bundle::{Bundle, free_address};
 use angarium_tests::client::Client;
+use angarium_tests::mailauth;
 use angarium_tests::program::{installed, python, python_script};
 use angarium_tests::server::Server;
 use angarium_tests::sink::{Behaviour, Message, Sink, Stage};
@@ -614,6 +615,8 @@ fn what_no_notification_can_have_is_an_exception_in_the_script() {
             ["metadata" => ["a" => []]],
             ["readable_mimepart" => []],
             ["dkim" => ["selector" => "s"]],
+            ["dkim" => ["selector" => "s", "domain" => "example.com", "key" => "nobody"]],
+            ["dkim" => ["selector" => "s\r\nX: y", "domain" => "example.com", "key" => "own", "id" => true]],
         ];
         foreach ($bad as $dsn) {
             try {
@@ -635,4 +638,92 @@ fn what_no_notification_can_have_is_an_exception_in_the_script() {
         .collect();
     insta::assert_snapshot!(refused.join("\n"));
     assert_eq!(post.home.connections(), 0);
+}
+
+/// The public half of the key that signs here, as a key record.
+fn key_record(private: &str) -> String {
+    let output = Command::new("openssl")
+        .args(["rsa", "-in", private, "-pubout"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let body: String = text
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    format!("v=DKIM1; p={body}")
+}
+
+#[test]
+fn notifications_are_signed_as_transport_or_script_says() {
+    if !installed("openssl") || !installed("python3") {
+        return;
+    }
+    let mut post = Post::new(Behaviour::Reply(Stage::Rcpt, "550 5.1.1 Nobody"));
+    let key = post.bundle.path().join("dkim.pem");
+    let key = key.to_str().unwrap();
+    let made = Command::new("openssl")
+        .args([
+            "genpkey",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            "rsa_keygen_bits:2048",
+            "-out",
+            key,
+        ])
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+    // A key that signs mail has no certificate.
+    post.bundle.startup["pki"] =
+        json!({ "private": [{ "id": "own", "privatekey": { "path": key } }] });
+    let transports = post.bundle.transports();
+    transports["dsn"]["dkim"] =
+        json!({ "selector": "conf", "domain": "relay.example", "key": "own" });
+    post.bundle.write(
+        "src/hooks/queue/postdelivery.hsl",
+        r#"
+        if ($message["recipientaddress"]["localpart"] === "script")
+            Bounce(["dsn" => ["dkim" => [
+                "selector" => "script", "domain" => "example.org", "key" => "pki:own", "timestamp" => 1700000000,
+                "canonicalization_header" => "simple", "canonicalization_body" => "simple"
+            ]]]);
+        "#,
+    );
+    post.bundle.save();
+    let server = post.start();
+    send(&server, "a@example.net", "conf@example.com");
+    send(&server, "a@example.net", "script@example.com");
+    let record = key_record(key);
+    let records = json!({
+        "conf._domainkey.relay.example": record,
+        "script._domainkey.example.org": record,
+    });
+    let mut seen = Vec::new();
+    for (message, notice) in post.notices(2) {
+        let signature = field(&notice, "DKIM-Signature").unwrap().replace('\t', " ");
+        let by_script = signature.contains("d=example.org; s=script;");
+        assert_eq!(
+            by_script,
+            signature.contains("c=simple/simple"),
+            "{signature}"
+        );
+        assert_eq!(by_script, signature.contains("t=1700000000"), "{signature}");
+        assert!(
+            by_script || signature.contains("d=relay.example; s=conf;"),
+            "{signature}"
+        );
+        seen.push(by_script);
+        let jobs = [json!({
+            "do": "verify",
+            "message": BASE64.encode(&message.content),
+            "records": records,
+        })];
+        if let Some(outcomes) = mailauth::outcomes(&jobs) {
+            assert_eq!(outcomes, [json!([true])], "{signature}");
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [false, true]);
 }

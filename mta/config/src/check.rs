@@ -276,7 +276,7 @@ impl Checker<'_, '_> {
                 same().find_map(PrivateKey::key_source),
                 same().find_map(PrivateKey::certificate_source),
             );
-            if let (Some(privatekey), Some(certificate)) = parts {
+            if let (Some(privatekey), certificate) = parts {
                 pairs.insert(
                     key.id.clone(),
                     KeyPair {
@@ -289,16 +289,23 @@ impl Checker<'_, '_> {
         for (index, key) in running.iter().enumerate() {
             if !pairs.contains_key(&key.id) && key.faults().is_empty() {
                 let path = KeyPath::root().keys(&["pki", "private"]).index(index);
-                self.warn(
-                    &path,
-                    "has no private key or no certificate, here and in smtpd.yaml together",
-                );
+                self.warn(&path, "has no private key, neither here nor in smtpd.yaml");
             }
         }
         pairs
     }
 
+    /// A key pair that something for TLS refers to.
     pub fn pki_reference(&mut self, path: &KeyPath, id: &str, pki: &BTreeMap<Id, KeyPair>) {
+        self.key_reference(path, id, pki);
+        if pki.get(id).is_some_and(|pair| pair.certificate.is_none()) {
+            let why = format!("the key pair \"{id}\" has no certificate");
+            self.error(path, Problem::Invalid(why));
+        }
+    }
+
+    /// A private key that something refers to; a certificate is not asked for.
+    pub fn key_reference(&mut self, path: &KeyPath, id: &str, pki: &BTreeMap<Id, KeyPair>) {
         if !pki.contains_key(id) {
             self.unresolved(path, "key pair", id, pki.keys().map(|id| &**id));
         }

@@ -115,10 +115,13 @@ impl Checker<'_, '_> {
                 let at = path.keys(&["dsn", "transport"]);
                 self.unresolved(&at, "transport", id, transports.keys().map(|id| &**id));
             }
-            for keys in [["session", "tls", "clientcert"], ["dsn", "dkim", "key"]] {
-                if let Some(id) = node.at(&keys).and_then(Node::text) {
-                    self.pki_reference(&path.keys(&keys), id, pki);
-                }
+            let clientcert = ["session", "tls", "clientcert"];
+            if let Some(id) = node.at(&clientcert).and_then(Node::text) {
+                self.pki_reference(&path.keys(&clientcert), id, pki);
+            }
+            let dkim = ["dsn", "dkim", "key"];
+            if let Some(id) = node.at(&dkim).and_then(Node::text) {
+                self.key_reference(&path.keys(&dkim), id, pki);
             }
             let pool = path.keys(&["connection", "sourceip", "addresses"]);
             let sources = node.at(&["connection", "sourceip", "addresses"]);

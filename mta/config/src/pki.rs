@@ -35,8 +35,8 @@ pub struct Material {
 pub struct KeyPair {
     /// Where the private key is.
     pub privatekey: KeySource,
-    /// Where the certificate and its chain are.
-    pub certificate: KeySource,
+    /// Where the certificate and its chain are; a key that signs mail needs none.
+    pub certificate: Option<KeySource>,
 }
 
 /// Where a key or certificate is.

@@ -255,11 +255,6 @@ const TABLE: &[Row] = &[
         "transports[].session.chunking",
         NotYet("BDAT towards peers"),
     ),
-    key(
-        Running,
-        "transports[].dsn.dkim",
-        NotYet("signed notifications"),
-    ),
     // smtpd-delivery.yaml
     value(
         Delivery,

@@ -426,7 +426,7 @@ fn key_pairs_are_put_together_from_both_files() {
     );
     let without = errors(&startup, &running);
     assert!(
-        without.contains("names the key pair \"tls\", which does not exist"),
+        without.contains("the key pair \"tls\" has no certificate"),
         "{without}"
     );
     let running = with(
@@ -437,7 +437,7 @@ fn key_pairs_are_put_together_from_both_files() {
     let pair = &config.running.pki["tls"];
     assert_eq!(
         format!("{pair:?}"),
-        "KeyPair { privatekey: Path(\"etc/key.pem\"), certificate: Data(…) }"
+        "KeyPair { privatekey: Path(\"etc/key.pem\"), certificate: Some(Data(…)) }"
     );
     assert!(config.running.servers["default"].tls.offers_starttls());
 }

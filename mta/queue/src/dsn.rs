@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -221,7 +222,7 @@ pub struct DsnOptions {
     /// Its tenant.
     pub tenantid: Option<Text>,
     /// With what to sign it.
-    pub dkim: Option<DkimKey>,
+    pub dkim: Option<Signer>,
     /// A whole MIME part that replaces the readable one.
     pub readable_mimepart: Option<Text>,
     /// Whether the original's header is included.
@@ -236,21 +237,31 @@ pub struct DsnOptions {
     pub headers: Vec<Text>,
 }
 
-/// A DKIM signature for a notification.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DkimKey {
-    /// The selector.
-    pub selector: Text,
-    /// The signing domain.
-    pub domain: Text,
-    /// The private key, or the name of one.
-    pub key: Text,
+/// Signs notifications.
+pub trait Sign: Send + Sync {
+    /// The whole header field, line end included, that signs `message`; it goes above all others.
+    ///
+    /// # Errors
+    /// Why the message cannot be signed.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String>;
 }
 
-impl fmt::Debug for DkimKey {
+/// A signer that is passed about with its notification. Two are equal when they are one.
+#[derive(Clone)]
+pub struct Signer(pub Arc<dyn Sign>);
+
+impl PartialEq for Signer {
+    fn eq(&self, other: &Signer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Signer {}
+
+impl fmt::Debug for Signer {
     // The key must not reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DkimKey({}._domainkey.{})", self.selector, self.domain)
+        f.write_str("Signer")
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Bounce {
     pub item: Item,
     /// Its message.
     pub body: angarium_spool::Body,
+    /// Why it is not signed although it should be.
+    pub unsigned: Option<String>,
 }
 
 /// Builds the notification. It reads the header of the original, so it belongs on the thread pool.
@@ -63,7 +65,19 @@ pub fn build(
     fresh: Fresh,
 ) -> Result<Bounce, BounceError> {
     let defaults = settings.dsn.get(&spec.original.transportid);
-    let notification = message(spool, settings, defaults.map(AsRef::as_ref), spec, fresh);
+    let defaults = defaults.map(AsRef::as_ref);
+    let mut notification = message(spool, settings, defaults, spec, fresh);
+    let signer = spec.options.dkim.as_ref();
+    let signer = signer.or_else(|| defaults?.dkim.as_ref());
+    let mut unsigned = None;
+    match signer.map(|signer| signer.0.sign(&notification.message)) {
+        Some(Ok(field)) => {
+            notification.message.splice(0..0, field);
+        }
+        // A notification without a signature is better than none.
+        Some(Err(why)) => unsigned = Some(why),
+        None => {}
+    }
     let body = spool.body(&notification.message)?;
     let mut item = Item::new(
         spec.id.unwrap_or(fresh.id),
@@ -92,7 +106,11 @@ pub fn build(
     let own = own.map(|(name, value)| (Text::from(name), Text::from(value)));
     let given = given.map(|(name, value)| (name.clone(), value.clone()));
     item.metadata = Pairs::new(given.chain(own))?;
-    Ok(Bounce { item, body })
+    Ok(Bounce {
+        item,
+        body,
+        unsigned,
+    })
 }
 
 fn message(

@@ -665,7 +665,14 @@ impl Owner {
                 Err(panicked) => Err(panicked.to_string()),
             };
             let written = match built {
-                Ok(bounce) => write(&spool, id, change, bounce).await,
+                Ok(bounce) => {
+                    if let Some(why) = &bounce.unsigned {
+                        let about = bounce.item.id.transaction.to_string();
+                        let text = format!("the notification is not signed: {why}");
+                        log.line(Severity::Warning, &about, &text);
+                    }
+                    write(&spool, id, change, bounce).await
+                }
                 Err(error) => Err(error),
             };
             match written {
@@ -712,7 +719,7 @@ async fn write(
     change: Change,
     bounce: bounce::Bounce,
 ) -> Result<Box<Item>, String> {
-    let bounce::Bounce { mut item, body } = bounce;
+    let bounce::Bounce { mut item, body, .. } = bounce;
     let mut transaction = spool.transaction();
     let body = transaction.add_body(&body);
     item.content = content::body_ref(body);

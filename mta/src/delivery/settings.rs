@@ -13,6 +13,7 @@ use angarium_config::running::PoolingPolicy;
 use angarium_config::transport::{self as config, Sni as ConfigSni};
 use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
 use angarium_queue::destination::{Candidate, OwnHosts};
+use angarium_queue::dsn::Signer;
 use angarium_queue::item::Item;
 use angarium_queue::policy::{Policies, PolicyError, Setup};
 use angarium_queue::scheduler::Limits;
@@ -25,6 +26,7 @@ use rustls::RootCertStore;
 use super::attempt::Wishes;
 pub use crate::hooks::queue::Sni;
 use crate::hooks::queue::TlsMode;
+use crate::signing::PrivateKeys;
 use crate::tls::Versions;
 
 /// The settings of delivery. They never change; a reload makes new ones.
@@ -156,6 +158,8 @@ pub struct DsnSettings {
     pub original_headers: Option<bool>,
     /// Whether the original is included.
     pub original_message: Option<bool>,
+    /// What signs them.
+    pub dkim: Option<Signer>,
 }
 
 /// A setting that delivery cannot carry out.
@@ -178,6 +182,14 @@ pub enum SettingsError {
     /// Policies or suspends.
     #[error("policies and suspends: {0}")]
     Policies(#[from] PolicyError),
+    /// Notifications cannot be signed so.
+    #[error("transports[{transport}].dsn.dkim: {reason}")]
+    Dkim {
+        /// The transport.
+        transport: String,
+        /// Why.
+        reason: String,
+    },
     /// A header of notifications.
     #[error("transports[{transport}].dsn.headers: {error}")]
     Header {
@@ -264,6 +276,30 @@ impl Settings {
             settings.dsn.insert(key, Arc::new(dsn_side(transport)?));
         }
         Ok(settings)
+    }
+
+    /// Adds what signs notifications, with the keys of the configuration.
+    ///
+    /// # Errors
+    /// For a key or a name that nothing can be signed with.
+    pub fn sign_with(
+        mut self,
+        running: &Running,
+        keys: &PrivateKeys,
+    ) -> Result<Settings, SettingsError> {
+        for (id, transport) in &running.transports {
+            let Some(written) = &transport.dsn.dkim else {
+                continue;
+            };
+            let signer = keys.signer(written).map_err(|reason| SettingsError::Dkim {
+                transport: id.to_string(),
+                reason,
+            })?;
+            if let Some(dsn) = self.dsn.get_mut(&Text::from(id.to_string())) {
+                Arc::make_mut(dsn).dkim = Some(signer);
+            }
+        }
+        Ok(self)
     }
 
     /// What `smtpd-delivery.yaml` says of an attempt.
@@ -401,6 +437,7 @@ fn dsn_side(from: &config::Transport) -> Result<DsnSettings, SettingsError> {
         headers: headers?,
         original_headers: dsn.original_headers,
         original_message: dsn.original_message,
+        dkim: None,
     })
 }
 

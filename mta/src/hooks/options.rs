@@ -16,6 +16,7 @@ use angarium_runtime::value::{Kind, Value};
 use angarium_smtp::xtext;
 
 use super::envelope;
+use crate::signing;
 
 /// What a queue hook knows of the configuration: the ids of its transports.
 #[derive(Clone, Debug)]
@@ -258,8 +259,8 @@ pub fn dsn_request(function: &'static str, value: &Value) -> Result<DsnRequest, 
 /// The `dsn` member that says how a notification looks (group DSNGEN).
 ///
 /// # Errors
-/// For values of a wrong type, an unknown transport, a header that no notification can have, and for `dkim`, which is
-/// not available yet.
+/// For values of a wrong type, an unknown transport, a header that no notification can have, and a `dkim` that nothing
+/// can be signed with.
 pub fn dsn_options(
     cx: &Cx<'_>,
     function: &'static str,
@@ -269,9 +270,13 @@ pub fn dsn_options(
         return Ok(DsnOptions::default());
     };
     let reader = Reader::dsn(function, &value);
-    if reader.get("dkim").is_some() {
-        return Err(reader.refuse("dkim", "signing of notifications is not available yet"));
-    }
+    let dkim = match reader.array("dkim")? {
+        Some(written) => {
+            let refuse = |why: String| reader.refuse("dkim", &why);
+            Some(signing::from_script(cx, function, written)?.map_err(refuse)?)
+        }
+        None => None,
+    };
     let headers = reader.texts("headers")?;
     for line in &headers {
         ExtraHeader::parse(line.as_bytes())
@@ -285,7 +290,7 @@ pub fn dsn_options(
         metadata: reader.pairs("metadata")?,
         jobid: reader.text("jobid")?,
         tenantid: reader.text("tenantid")?,
-        dkim: None,
+        dkim,
         readable_mimepart: reader.text("readable_mimepart")?,
         original_headers: reader.boolean("original_headers"),
         original_message: reader.boolean("original_message"),

@@ -309,6 +309,15 @@ impl PrivateKey {
         }
     }
 
+    /// The algorithm that the key is for.
+    #[must_use]
+    pub fn algorithm(&self) -> super::Algorithm {
+        match self {
+            PrivateKey::Rsa(_) => super::Algorithm::RsaSha256,
+            PrivateKey::Ed25519(_) => super::Algorithm::Ed25519Sha256,
+        }
+    }
+
     /// Whether a signature takes milliseconds: RSA of more than 2048 bits.
     #[must_use]
     pub fn is_slow(&self) -> bool {
