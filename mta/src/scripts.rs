@@ -24,10 +24,12 @@ use angarium_stdlib::metrics::{Metrics, MetricsService};
 use angarium_stdlib::network::{Names, Network};
 use angarium_stdlib::queue::QueueService;
 use angarium_stdlib::rate::{RateService, Rates};
+use angarium_stdlib::smtp::SmtpService;
 use angarium_stdlib::{extras, regexp};
 use rustls::sign::CertifiedKey;
 
 use crate::counts::ScriptCounters;
+use crate::delivery::probe::Prober;
 use crate::hooks::outbox::Outbox;
 use crate::hooks::steering::Door;
 use crate::log::{Log, Severity};
@@ -417,6 +419,11 @@ impl Scripts {
         let names = Arc::new(Configured(Arc::clone(self)));
         services.common.extend(&host, &effects.net, names);
         self.signing.offer(&host);
+        host.extend(Rc::new(SmtpService(Rc::new(Prober {
+            effects: effects.clone(),
+            hostname: Arc::clone(&services.hostname),
+            running: Some(Arc::clone(&self.running)),
+        }))));
         if let Some(steering) = services.door.steering(Arc::clone(&services.log), run.id) {
             host.extend(Rc::new(QueueService(Rc::new(steering))));
         }

@@ -228,7 +228,15 @@ pub struct Options<'a> {
     array: Option<crate::array::View<'a>>,
 }
 
-impl Options<'_> {
+impl<'a> Options<'a> {
+    /// The options in `value`; anything but an array counts as none.
+    #[must_use]
+    pub fn of(value: &'a Value) -> Options<'a> {
+        Options {
+            array: value.as_array(),
+        }
+    }
+
     /// The option's value, converted as declared; none when absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Value> {

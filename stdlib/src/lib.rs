@@ -41,6 +41,7 @@ pub mod pooled;
 pub mod queue;
 pub mod rate;
 pub mod regexp;
+pub mod smtp;
 pub mod socket;
 pub mod spf;
 pub mod string;
@@ -50,7 +51,7 @@ mod tls_socket;
 pub mod types;
 pub mod url;
 mod wait;
-mod x509;
+pub mod x509;
 pub mod yaml;
 pub mod zlib;
 
@@ -85,6 +86,7 @@ pub static CORE: ContextDecl = ContextDecl {
         queue::FUNCTIONS,
         rate::FUNCTIONS,
         regexp::FUNCTIONS,
+        smtp::FUNCTIONS,
         spf::FUNCTIONS,
         spf::LEGACY,
         string::FUNCTIONS,

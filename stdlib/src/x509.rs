@@ -158,6 +158,14 @@ pub(crate) fn object(cx: &mut Cx<'_>, der: Vec<u8>) -> Outcome {
     }
 }
 
+/// An `X509Resource` of a certificate in DER form; none when it cannot be read.
+#[must_use]
+pub fn resource(der: Vec<u8>) -> Option<Value> {
+    let certificate = Arc::new(read(der)?);
+    let resource = Resource::new("X509Resource", certificate);
+    Some(Value::Resource(std::rc::Rc::new(resource)))
+}
+
 fn read(der: Vec<u8>) -> Option<Certificate> {
     if der.len() > MOST {
         return None;

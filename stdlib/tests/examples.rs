@@ -18,7 +18,7 @@ use angarium_runtime::{Execution, Limits, Unit, convert};
 use angarium_stdlib::metrics::{Declaration, Kinds, Metrics, MetricsService};
 use angarium_stdlib::network::{Network, NoNames};
 use angarium_stdlib::rate::{RateService, Rates};
-use angarium_stdlib::{CORE, queue, regexp};
+use angarium_stdlib::{CORE, queue, regexp, smtp};
 
 struct Silent;
 
@@ -45,6 +45,25 @@ impl Clock for Fixed {
         _at: angarium_effects::Monotonic,
     ) -> angarium_effects::LocalFuture<'static, ()> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// A mail server as the examples know it.
+struct Server;
+
+impl smtp::Lookup for Server {
+    fn ask(
+        &self,
+        _question: smtp::Question,
+    ) -> Result<angarium_effects::LocalFuture<'static, smtp::Answer>, String> {
+        let answer = smtp::Answer {
+            verdict: smtp::Verdict::Yes,
+            code: 250,
+            message: "OK".to_owned(),
+            on_rcptto: true,
+            tls: smtp::TlsAnswer::default(),
+        };
+        Ok(Box::pin(std::future::ready(answer)))
     }
 }
 
@@ -95,6 +114,7 @@ fn host() -> Rc<Host> {
     );
     host.extend(Rc::new(SharedMemory::default()));
     host.extend(Rc::new(queue::QueueService(Rc::new(Queue))));
+    host.extend(Rc::new(smtp::SmtpService(Rc::new(Server))));
     let metrics = Metrics::default();
     metrics.declare(
         [("doc_mails", Kinds::Counter), ("doc_size", Kinds::Gauge)].map(|(name, kind)| {

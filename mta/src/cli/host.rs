@@ -16,11 +16,14 @@ use angarium_runtime::shared::SharedMemory;
 use angarium_stdlib::http::background::Background;
 use angarium_stdlib::network::NoNames;
 use angarium_stdlib::regexp;
+use angarium_stdlib::smtp::SmtpService;
 
 use super::failure::Failure;
+use crate::delivery::probe::Prober;
 use crate::pool::HeavyPool;
 use crate::resolver::{Resolver, Settings};
 use crate::scripts::Common;
+use crate::worker::Effects;
 
 /// Services that live as long as the tool.
 pub struct Services {
@@ -70,6 +73,16 @@ impl Services {
         );
         host.extend(Rc::new(self.memory.clone()));
         self.common.extend(&host, &self.net, Arc::new(NoNames));
+        host.extend(Rc::new(SmtpService(Rc::new(Prober {
+            effects: Effects {
+                clock: Rc::clone(&self.clock),
+                random: Rc::new(SystemRandom),
+                dns: Rc::<LazyDns>::clone(&self.dns),
+                net: Rc::clone(&self.net),
+            },
+            hostname: hostname().into(),
+            running: None,
+        }))));
         Rc::new(host)
     }
 

@@ -259,6 +259,28 @@ impl Link {
         }
     }
 
+    /// Asks whether the one recipient of a transaction would be taken.
+    pub(super) async fn probe(&mut self, transaction: Transaction) -> Outcome {
+        self.handle(Input::Probe(Box::new(transaction)));
+        let lost = || {
+            Outcome::Error(angarium_smtp::client::Failure::temporary(
+                angarium_smtp::client::FailureKind::Network,
+                "the connection ended",
+            ))
+        };
+        loop {
+            match self.turn().await {
+                Some(Output::Done(outcomes)) => {
+                    return outcomes.into_iter().next().unwrap_or_else(lost);
+                }
+                Some(
+                    Output::Content | Output::Ready | Output::StartTls | Output::Failed { .. },
+                ) => {}
+                Some(Output::Close) | None => return lost(),
+            }
+        }
+    }
+
     /// Gives the message to the machine and writes it, until it is all said or the peer objects.
     async fn content(&mut self, content: &mut Outgoing, pool: &HeavyPool) {
         loop {

@@ -15,6 +15,7 @@
 //! | [`policies`] | what scripts and operators change in policies and suspends while the queue runs |
 //! | [`settings`] | what of the configuration delivery works by |
 //! | [`hooks`] | the trait of the queue's scripts |
+//! | [`probe`] | questions of scripts to other servers |
 //! | `attempt`, `link`, `plan`, `resolve` | one attempt: its settings, destination, connection |
 //! | `desk`, `idle` | what a worker keeps: `$context`, idle connections |
 //! | [`content`] | where an item's message lies, and how it is read |
@@ -50,6 +51,7 @@ pub mod log;
 mod owner;
 mod plan;
 pub mod policies;
+pub mod probe;
 mod resolve;
 pub mod service;
 pub mod settings;

@@ -339,7 +339,7 @@ fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn client_side(from: &config::Transport) -> Result<ClientSettings, SettingsError> {
+pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, SettingsError> {
     let session = &from.session;
     let tls = &session.tls;
     let mode = tls_mode(tls.mode).map_err(|reason| SettingsError::TlsMode {

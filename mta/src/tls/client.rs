@@ -44,6 +44,12 @@ impl ClientTls {
         Ok(ClientTls(Arc::new(config)))
     }
 
+    /// TLS as rustls has it.
+    #[must_use]
+    pub fn from_config(config: Arc<ClientConfig>) -> ClientTls {
+        ClientTls(config)
+    }
+
     /// TLS that looks at the peer's certificate. What it finds is in the [`Finding`], so a value
     /// serves for one connection.
     ///

@@ -18,10 +18,12 @@ pub(super) struct Current {
     /// Recipients that RCPT accepted.
     pub(super) accepted: Vec<usize>,
     pub(super) mail_accepted: bool,
+    /// It ends after the last RCPT.
+    pub(super) probe: bool,
 }
 
 impl Current {
-    pub(super) fn new(transaction: Transaction) -> Self {
+    pub(super) fn new(transaction: Transaction, probe: bool) -> Self {
         Self {
             results: vec![None; transaction.recipients.len()],
             transaction,
@@ -29,6 +31,7 @@ impl Current {
             ended: 0,
             accepted: Vec::new(),
             mail_accepted: false,
+            probe,
         }
     }
 
@@ -47,8 +50,8 @@ impl Current {
 }
 
 impl Client {
-    pub(super) fn begin(&mut self, transaction: Transaction) {
-        let mut current = Box::new(Current::new(transaction));
+    pub(super) fn begin(&mut self, transaction: Transaction, probe: bool) {
+        let mut current = Box::new(Current::new(transaction, probe));
         if !matches!(self.stage, Stage::Idle) {
             let failure = Failure::temporary(FailureKind::Network, "the connection is not ready");
             current.settle(&Outcome::Error(failure));
@@ -104,13 +107,16 @@ impl Client {
                 return self.report(*current);
             }
         };
+        let probe = current.probe;
         self.stage = Stage::Envelope(current);
         self.command(&mail, State::Mail);
         if self.pipelines() {
             for rcpt in rcpts {
                 self.command(&rcpt, State::Rcpt);
             }
-            self.command("DATA", State::Data);
+            if !probe {
+                self.command("DATA", State::Data);
+            }
         }
     }
 
@@ -148,11 +154,19 @@ impl Client {
         let recipient = current.answered;
         current.answered += 1;
         match reply.code {
-            200..=299 => current.accepted.push(recipient),
+            200..=299 => {
+                current.accepted.push(recipient);
+                if current.probe {
+                    current.decide(recipient, Outcome::Reply(reply));
+                }
+            }
             400.. => current.decide(recipient, Outcome::Reply(reply)),
             _ => return self.wrong_reply(&reply),
         }
-        if !pipelines {
+        let over = current.probe && current.answered >= current.transaction.recipients.len();
+        if over {
+            self.finish();
+        } else if !pipelines {
             self.next_rcpt();
         }
     }

@@ -16,6 +16,9 @@ pub enum Input<'a> {
     TlsFailed(String),
     /// Send a message; given when the session is ready or reusable.
     Begin(Box<Transaction>),
+    /// Ask whether the recipients would be taken, and send nothing; given as [`Input::Begin`] is. An accepted recipient has
+    /// the reply to its RCPT as its outcome.
+    Probe(Box<Transaction>),
     /// The next piece of the message.
     Content(&'a [u8]),
     /// All of the message was given.

@@ -97,7 +97,8 @@ impl Client {
             Input::Bytes(bytes) => self.receive(bytes),
             Input::TlsDone => self.tls_done(),
             Input::TlsFailed(reason) => self.tls_failed(&reason),
-            Input::Begin(transaction) => self.begin(*transaction),
+            Input::Begin(transaction) => self.begin(*transaction, false),
+            Input::Probe(transaction) => self.begin(*transaction, true),
             Input::Content(piece) => self.content(piece),
             Input::ContentEnd => self.content_end(),
             Input::ContentFailed(reason) => {

@@ -50,6 +50,8 @@ struct Bench {
     in_data: bool,
     gone: bool,
     tls_ok: bool,
+    /// Transactions are only asked about.
+    probe: bool,
 }
 
 impl Bench {
@@ -69,6 +71,7 @@ impl Bench {
             in_data: false,
             gone: false,
             tls_ok: true,
+            probe: false,
         }
     }
 
@@ -132,6 +135,8 @@ impl Bench {
     fn next(&mut self) {
         let input = if self.transactions.is_empty() {
             Input::Quit
+        } else if self.probe {
+            Input::Probe(Box::new(self.transactions.remove(0)))
         } else {
             Input::Begin(Box::new(self.transactions.remove(0)))
         };

@@ -348,3 +348,47 @@ fn an_idle_connection_that_speaks_or_ends_is_of_no_use() {
         assert!(matches!(client.poll(), Some(Output::Done(outcomes)) if !outcomes[0].is_success()));
     }
 }
+
+#[test]
+fn a_probe_ends_after_the_last_recipient() {
+    for announce in ["PIPELINING", ""] {
+        let mut bench = Bench::new(plain());
+        bench.announce = announce;
+        bench.probe = true;
+        bench.transactions = vec![
+            transaction(&["b@example.net", "no@example.net"]),
+            transaction(&["c@example.net"]),
+        ];
+        bench.replies = vec![
+            ("RCPT TO:<b@", "251 5.0.0 forwarded"),
+            ("RCPT TO:<no@", "550 5.1.1 nobody"),
+        ];
+        assert_eq!(
+            bench.run(),
+            "RCPT 251 [\"5.0.0 forwarded\"]\nRCPT 550 5.1.1 [\"nobody\"]\nRCPT 250 [\"ok\"]"
+        );
+        let commands = bench
+            .dialogue
+            .lines()
+            .map(|line| line.split([' ', ':']).next());
+        let commands: Vec<&str> = commands.flatten().collect();
+        assert_eq!(
+            commands,
+            [
+                "EHLO", "MAIL", "RCPT", "RCPT", "RSET", "MAIL", "RCPT", "QUIT"
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_probe_whose_sender_is_refused_has_that_reply() {
+    for announce in ["PIPELINING", ""] {
+        let mut bench = Bench::new(plain());
+        bench.announce = announce;
+        bench.probe = true;
+        bench.replies = vec![("MAIL", "550 5.7.1 not you"), ("RCPT", "503 no MAIL")];
+        assert_eq!(bench.run(), "MAIL 550 5.7.1 [\"not you\"]");
+        assert!(!bench.dialogue.contains("DATA"));
+    }
+}
