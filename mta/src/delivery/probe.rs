@@ -11,6 +11,7 @@ use angarium_config::Running;
 use angarium_effects::LocalFuture;
 use angarium_effects::net::Connect;
 use angarium_queue::destination::{Candidate, Families, OwnHosts, Request, Resolution, Target};
+use angarium_queue::item::ItemId;
 use angarium_queue::text::Text;
 use angarium_smtp::address::{AddressError, Mailbox, ReversePath};
 use angarium_smtp::client as smtp;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 use super::link::{Handshake, Link, NotReady, TlsPeer};
 use super::resolve::resolve;
 use super::settings::{ClientSettings, Sni, TlsSettings, client_side};
+use crate::connections::{Outbound, Registry};
 use crate::hooks::queue::TlsMode;
 use crate::tls::ClientTls;
 use crate::worker::Effects;
@@ -364,7 +366,18 @@ impl Run {
         };
         let implicit = peer.as_ref().filter(|_| client.tls.implicit);
         let clock = Rc::clone(&self.effects.clock);
-        let mut link = match Link::new(connection, config, implicit, clock).await {
+        let id = ItemId {
+            transaction: Uuid::nil(),
+            queue: 0,
+        };
+        let name = (to, candidate.mx.clone());
+        let began = self.effects.clock.monotonic();
+        let outbound = Outbound::new(Text::from(""), name, self.plan.source, id, began);
+        outbound.carry(None);
+        // It carries no mail: the list of connections that operators see is another one.
+        let entry = Registry::default().enter(outbound);
+        let made = Link::new((connection, entry), None, config, implicit, clock);
+        let mut link = match made.await {
             Ok(link) => link,
             Err((_, reason)) => {
                 return Tried::Next(failed(format!("TLS handshake failed: {reason}")));
