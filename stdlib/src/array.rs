@@ -143,6 +143,9 @@ fn array_combine(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
             )));
         };
         result.insert(key, value);
+        if result.len() == 1 {
+            result.reserve(keys.len());
+        }
     }
     Ok(result.into())
 }
@@ -204,11 +207,13 @@ fn array_keys(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         return Err(Throw::pieces(large::keys(args.get(0).clone())));
     }
     cx.reserve_entries(array.len())?;
-    Ok(array
-        .iter()
-        .map(|(key, _)| key.to_value())
-        .collect::<Array>()
-        .into())
+    let mut keys = Vec::with_capacity(array.len());
+    if array.is_list() {
+        keys.extend((0..array.len()).map(Value::from));
+    } else {
+        keys.extend(array.iter().map(|(key, _)| key.to_value()));
+    }
+    Ok(Array::from_list(keys).into())
 }
 
 fn array_random(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
@@ -291,6 +296,10 @@ fn array_reverse(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         return Err(Throw::pieces(large::reordered(args.get(0).clone(), last)));
     }
     cx.reserve_entries(array.len())?;
+    if let Some(list) = array.as_list() {
+        let list = list.iter().rev().cloned().collect();
+        return Ok(Array::from_list(list).into());
+    }
     let mut entries: Vec<_> = array.iter().collect();
     entries.reverse();
     Ok(reordered(entries.into_iter()).into())
@@ -648,6 +657,13 @@ pub(crate) fn includes(
     } else {
         strict_equal_counted
     };
+    if !loose
+        && let Some(array) = args.get(1).as_array()
+        && let Some(found) = includes_scalar(needle, array)
+    {
+        cx.charge(array.len() / 4);
+        return Ok(Box::new(Ready(found.into())));
+    }
     let found = args.get(1).as_array().is_some_and(|array| {
         let mut work = array.len();
         let found = array.values().any(|value| equal(needle, &value, &mut work));
@@ -655,6 +671,25 @@ pub(crate) fn includes(
         found
     });
     Ok(Box::new(Ready(found.into())))
+}
+
+/// Whether `needle` is among the values, strictly: for needles and arrays for which that is quickly told.
+fn includes_scalar(needle: &Value, array: View<'_>) -> Option<bool> {
+    let View::Local(array) = array else {
+        return None;
+    };
+    let mut values = array.values();
+    match needle {
+        Value::Number(needle) if !needle.is_nan() => {
+            Some(values.any(|value| matches!(value, Value::Number(value) if value == needle)))
+        }
+        // Comparing long ones is work of its own.
+        Value::String(needle) if needle.len() <= 256 => {
+            let needle = needle.as_bytes();
+            Some(values.any(|value| value.as_bytes() == Some(needle)))
+        }
+        _ => None,
+    }
 }
 
 struct Reduce {

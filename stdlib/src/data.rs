@@ -56,18 +56,8 @@ fn json_file(text: &[u8]) -> Result<Value, DataFault> {
         let start = memchr::memmem::rfind(text, b"/*").unwrap_or(0);
         return Err(DataFault::at(start, "this comment is never closed"));
     };
-    json::decode(&plain).map_err(|error| {
-        let message = error.to_string();
-        let message = match message.rfind(" at line ") {
-            Some(end) => &message[..end],
-            None => &message,
-        };
-        // What ends at a line break is placed before the next line's first column.
-        let (line, column) = match (error.line(), error.column()) {
-            (line, 0) if line > 1 => (line - 1, usize::MAX),
-            place => place,
-        };
-        DataFault::at_line(text, line, column, format!("this is not JSON: {message}"))
+    json::decode(&plain).map_err(|fault| {
+        DataFault::at(fault.offset, format!("this is not JSON: {}", fault.message))
     })
 }
 

@@ -1,19 +1,21 @@
-//! JSON (RFC 8259): decoding through serde_json, encoding by a loop that no depth overflows.
+//! JSON (RFC 8259): decoding and encoding by loops that no depth overflows and that can pause anywhere.
+
+mod decoder;
 
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::fmt;
 
-use angarium_runtime::array::{Array, Key, KeyRef, View};
+use angarium_runtime::array::{Key, KeyRef, View};
 use angarium_runtime::convert::write_number;
 use angarium_runtime::memory;
 use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw, opt};
 use angarium_runtime::pieces::LongText;
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::heavy::{self, Failure};
+
+use decoder::Decoder;
+pub use decoder::Fault;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
@@ -44,142 +46,65 @@ const MAX_DEPTH: usize = 256;
 fn json_decode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let comments = args.options(1).boolean("allow_comments", false);
     let size = args.bytes(0).len();
-    heavy::run(cx, size, &args.values[..1], move |values| {
-        let text = values.first().and_then(Value::as_bytes).unwrap_or(b"");
-        let stripped = if comments {
-            strip_comments(text)
-        } else {
-            Some(text.into())
-        };
-        let Some(text) = stripped else {
-            return Ok(Value::None);
-        };
-        match decode(&text) {
+    // A long text may hold one long string, which is looked at as a whole; and comments are found in the whole text.
+    if size > MOST_IN_PIECES || (comments && size > heavy::INLINE_BYTES) {
+        return heavy::run(cx, size, &args.values[..1], move |values| {
+            let text = values.first().and_then(Value::as_bytes).unwrap_or(b"");
+            let stripped = match comments {
+                true => strip_comments(text),
+                false => Some(text.into()),
+            };
+            stripped.map_or(Ok(Value::None), |text| or_none(decode(&text)))
+        });
+    }
+    let stripped = match comments {
+        true => strip_comments(args.bytes(0)),
+        false => Some(args.bytes(0).into()),
+    };
+    let Some(text) = stripped else {
+        return Ok(Heavy::Done(Value::None));
+    };
+    let mut decoder = Decoder::new();
+    let read = decoder.go_on(&text, heavy::INLINE_BYTES.saturating_add(1));
+    cx.charge(size.min(heavy::INLINE_BYTES) / 16);
+    match read {
+        Ok(Some(value)) => return Ok(Heavy::Done(value)),
+        Ok(None) => {}
+        Err(fault) => return Ok(Heavy::Done(or_none(Err(fault))?)),
+    }
+    let text = args.get(0).clone();
+    Err(Throw::pieces(move |cx: &mut Cx<'_>| {
+        cx.charge(PIECE / 16);
+        match decoder.go_on(text.as_bytes().unwrap_or_default(), PIECE) {
             Ok(value) => Ok(value),
-            // What was decoded so far is dropped by now: the message tells why it ended.
-            Err(error) if error.to_string().starts_with(OUT_OF_MEMORY) => Err(Failure::Memory),
-            Err(_) => Ok(Value::None),
+            Err(fault) => Ok(Some(or_none(Err(fault))?)),
         }
-    })
+    }))
 }
 
-/// What a decoder says that gives up because of the budget.
-const OUT_OF_MEMORY: &str = "the memory budget is used up";
+/// Longer texts are decoded on the pool.
+const MOST_IN_PIECES: usize = 4 * 1024 * 1024;
+
+/// What is no JSON is none; what is too much for the budget ends the script.
+fn or_none(decoded: Result<Value, Fault>) -> Result<Value, Failure> {
+    match decoded {
+        Ok(value) => Ok(value),
+        Err(fault) if fault.message == decoder::OUT_OF_MEMORY => Err(Failure::Memory),
+        Err(_) => Ok(Value::None),
+    }
+}
 
 /// Decodes one JSON text.
 ///
 /// # Errors
 /// Where and why it is not JSON.
-pub fn decode(text: &[u8]) -> Result<Value, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    // The depth is bounded by the seed, which counts to 256 where serde_json would stop at 128.
-    deserializer.disable_recursion_limit();
-    let seed = Seed {
-        depth: 0,
-        values: &Cell::new(0),
-    };
-    let value = seed.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(value)
-}
-
-#[derive(Clone, Copy)]
-struct Seed<'c> {
-    depth: usize,
-    /// How many values there are, wherever: the budget is looked at once in a thousand.
-    values: &'c Cell<u32>,
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Value;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Seed<'_> {
-    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
-        if self.depth >= MAX_DEPTH {
-            return Err(E::custom("nested too deep"));
+pub fn decode(text: &[u8]) -> Result<Value, Fault> {
+    let mut decoder = Decoder::new();
+    loop {
+        // Whatever is left is read in one go.
+        if let Some(value) = decoder.go_on(text, usize::MAX)? {
+            return Ok(value);
         }
-        Ok(Seed {
-            depth: self.depth + 1,
-            ..self
-        })
-    }
-
-    /// Counts a value that was added.
-    fn added<E: serde::de::Error>(self) -> Result<(), E> {
-        let values = self.values.get().wrapping_add(1);
-        self.values.set(values);
-        if values.is_multiple_of(1024) && memory::exceeded() {
-            return Err(E::custom(OUT_OF_MEMORY));
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::None)
-    }
-    fn visit_bool<E>(self, boolean: bool) -> Result<Value, E> {
-        Ok(Value::Boolean(boolean))
-    }
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number as f64))
-    }
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Number(number as f64))
-    }
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Number(number))
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::from(text))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Array::new();
-        let seed = self.deeper()?;
-        while let Some(item) = items.next_element_seed(seed)? {
-            array.push(item);
-            self.added()?;
-        }
-        Ok(array.into())
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut array = Array::new();
-        let seed = self.deeper()?;
-        while let Some(key) = entries.next_key_seed(KeySeed)? {
-            let value = entries.next_value_seed(seed)?;
-            array.insert(key, value);
-            self.added()?;
-        }
-        Ok(array.into())
-    }
-}
-
-struct KeySeed;
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Key;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed {
-    type Value = Key;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Key, E> {
-        Ok(Key::from_string(Str::from(text)))
     }
 }
 
@@ -563,6 +488,9 @@ fn write_unit(out: &mut Vec<u8>, unit: u16) {
 
 #[cfg(test)]
 mod tests {
+    use angarium_runtime::array::Array;
+    use proptest::prelude::*;
+
     use super::*;
 
     const COMPACT: Form = Form {
@@ -616,6 +544,82 @@ mod tests {
             assert!(decode(text.as_bytes()).is_err(), "{text:?}");
         }
         assert!(decode(b"\"\xff\"").is_err());
+    }
+
+    #[test]
+    fn faults_have_places() {
+        for (text, offset) in [
+            ("", 0),
+            ("[1,]", 3),
+            ("{\"a\" 1}", 5),
+            ("{\"a\":1,}", 7),
+            ("[1 2]", 3),
+            ("[1}", 2),
+            ("[tru]", 4),
+            ("-", 1),
+            ("1.e1", 2),
+            ("[1e+]", 4),
+            ("[\"ab\u{1}\"]", 4),
+            ("\"a\\x\"", 2),
+            ("\"a", 2),
+            ("1 2", 2),
+            ("[1e999]", 1),
+        ] {
+            assert_eq!(
+                decode(text.as_bytes()).err().map(|fault| fault.offset),
+                Some(offset),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_string_is_looked_at_in_pieces() {
+        for escape in ["", "\\n", "\\ud83d\\ude00"] {
+            let text = format!("[\"{}{escape}{}\"]", "å".repeat(60_000), "x".repeat(60_000));
+            let mut decoder = Decoder::new();
+            let mut goes = 0;
+            let value = loop {
+                goes += 1;
+                if let Some(value) = decoder.go_on(text.as_bytes(), 100).unwrap() {
+                    break value;
+                }
+            };
+            assert!(goes > 5);
+            let theirs: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let ours = value.as_array().unwrap().get(&Key::Integer(0)).unwrap();
+            assert_eq!(ours.as_bytes(), theirs[0].as_str().map(str::as_bytes));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_are_taken_and_refused_as_serde_does(
+            text in "[\\[\\]{},:\"\\\\0-9.eE+\\-truefalsn u/b \n\ta\u{e5}]{0,24}",
+            whole in "\\PC{0,12}",
+            number in any::<f64>(),
+        ) {
+            let list = serde_json::json!([whole, {whole.clone(): number}, [], number as i64]).to_string();
+            for text in [text.clone(), format!("[{text}]"), format!("{{\"k\":{text}}}"), format!("\"{text}\""), list] {
+                let theirs: Result<serde_json::Value, _> = serde_json::from_str(&text);
+                let ours = decode(text.as_bytes());
+                prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{}", text);
+                if let (Ok(ours), Ok(theirs)) = (ours, theirs) {
+                    let through = decode(theirs.to_string().as_bytes()).unwrap();
+                    prop_assert!(angarium_runtime::convert::strict_equal(&ours, &through), "{}", text);
+                }
+                // However it is cut.
+                let mut decoder = Decoder::new();
+                let cut = loop {
+                    match decoder.go_on(text.as_bytes(), 1) {
+                        Ok(None) => {}
+                        Ok(Some(_)) => break true,
+                        Err(_) => break false,
+                    }
+                };
+                prop_assert_eq!(cut, decode(text.as_bytes()).is_ok());
+            }
+        }
     }
 
     #[test]

@@ -493,9 +493,7 @@ fn from_file(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
             let source = file::FileSource(data);
             source.read_range(0..source.len())
         },
-        |cx, text| {
-            Ok(text.map_or(Value::None, |text| message(&Arc::from(text), cx.library)))
-        },
+        |cx, text| Ok(text.map_or(Value::None, |text| message(&Arc::from(text), cx.library))),
     ))
 }
 

@@ -13,9 +13,7 @@ use angarium_mail::header::LineEnd;
 use angarium_mail::{address, date, ident};
 use angarium_runtime::convert::{to_integer, to_str};
 use angarium_runtime::memory::Charge;
-use angarium_runtime::native::{
-    Args, ClassDecl, Cx, FnDecl, LocalFuture, Outcome, Throw, opt,
-};
+use angarium_runtime::native::{Args, ClassDecl, Cx, FnDecl, LocalFuture, Outcome, Throw, opt};
 use angarium_runtime::object::{NativeObject, Object};
 use angarium_runtime::value::Value;
 
@@ -301,7 +299,11 @@ fn mail(cx: &mut Cx<'_>, args: Args<'_>) -> Result<LocalFuture<Outcome>, Throw> 
         options: args.get(5),
     })?;
     let options = args.options(5);
-    let name = |option: &str| options.string(option).map(|name| name.to_text().into_owned());
+    let name = |option: &str| {
+        options
+            .string(option)
+            .map(|name| name.to_text().into_owned())
+    };
     let sender = match sender.is_empty() {
         // A message has an author, also one that takes no answers.
         true => format!("MAILER-DAEMON@{}", cx.host.hostname),
@@ -319,10 +321,20 @@ fn mail(cx: &mut Cx<'_>, args: Args<'_>) -> Result<LocalFuture<Outcome>, Throw> 
         })
         .collect();
     let fields = [
-        ("From", address::compile(name("sender_name").as_deref(), &sender)),
-        ("To", address::compile(name("recipient_name").as_deref(), &recipient)),
+        (
+            "From",
+            address::compile(name("sender_name").as_deref(), &sender),
+        ),
+        (
+            "To",
+            address::compile(name("recipient_name").as_deref(), &recipient),
+        ),
     ];
-    let has = |name: &str| given.iter().any(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+    let has = |name: &str| {
+        given
+            .iter()
+            .any(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()))
+    };
     for (name, value) in &fields {
         if !has(name) {
             // Names in it are encoded words already.
@@ -346,7 +358,9 @@ fn mail(cx: &mut Cx<'_>, args: Args<'_>) -> Result<LocalFuture<Outcome>, Throw> 
     let queued = written(cx, plan, deliver);
     Ok(Box::pin(async move {
         let queued = queued.await?;
-        let id = queued.as_array().and_then(|array| array.get_str("transaction"));
+        let id = queued
+            .as_array()
+            .and_then(|array| array.get_str("transaction"));
         Ok(id.unwrap_or_default())
     }))
 }

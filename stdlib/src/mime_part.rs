@@ -20,7 +20,9 @@ use angarium_mail::structure::Side;
 use angarium_runtime::array::Array;
 use angarium_runtime::convert::{to_integer, to_str};
 use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine as _};
-use angarium_runtime::native::{Args, ClassDecl, Cx, FnDecl, OptDecl, Options, Outcome, Throw, opt};
+use angarium_runtime::native::{
+    Args, ClassDecl, Cx, FnDecl, OptDecl, Options, Outcome, Throw, opt,
+};
 use angarium_runtime::object::Object;
 use angarium_runtime::regex::Regex;
 use angarium_runtime::value::Value;
@@ -401,9 +403,7 @@ fn set_body(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     cx.reserve(data.len().saturating_mul(2))?;
     cx.charge(data.len() / 16);
     change(cx, &args, |message, part| {
-        message
-            .set_body(part, data, encoding)
-            .map(|()| Value::None)
+        message.set_body(part, data, encoding).map(|()| Value::None)
     })?;
     Ok(this(&args))
 }

@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use angarium_runtime::host::Host;
-use angarium_runtime::native::{
-    Cx, Finish, Input, LocalFuture, Outcome, Step, Task, Throw,
-};
+use angarium_runtime::native::{Cx, Finish, Input, LocalFuture, Outcome, Step, Task, Throw};
 use angarium_runtime::value::Value;
 
 /// Does `work` on the pool of `host`; none when the pool has ended.
