@@ -4,6 +4,7 @@
 //! `send`, large ones on the thread pool.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use angarium_runtime::native::{Args, ClassDecl, Cx, FnDecl, LocalFuture, Outcome
 use angarium_runtime::object::{NativeObject, Object};
 use angarium_runtime::value::Value;
 
+use crate::dkim::{DKIM, Signing};
 use crate::heavy::INLINE_BYTES;
 use crate::mailer::{self, Content, Order, QUEUEOPTS, SERVER};
 use crate::message::this;
@@ -30,7 +32,10 @@ pub const MIME: ClassDecl = ClassDecl {
             .library
             .class_named("MIME")
             .ok_or_else(|| Throw::error("there is no mail here"))?;
-        let object = MimeObject(Mime::new());
+        let object = MimeObject {
+            mime: Mime::new(),
+            signings: RefCell::default(),
+        };
         object.account();
         Ok(Value::Object(Object::new(class, object)))
     })
@@ -58,7 +63,7 @@ pub const MIME: ClassDecl = ClassDecl {
                     return Err(Throw::error("appendPart: a part is a MIME"));
                 };
                 cx.charge(16);
-                change(cx, &args, |mime| mime.append(&part.0))
+                change(cx, &args, |mime| mime.append(&part.mime))
             },
         ),
         FnDecl::plain(
@@ -114,6 +119,24 @@ pub const MIME: ClassDecl = ClassDecl {
             |cx, args| change(cx, &args, |mime| mime.set_disposition(args.bytes(0))),
         )
         .since(">5.5"),
+        FnDecl::plain(
+            "signDKIM(selector: string, domain: string, key: resource|string, options?: array): MIME",
+            "Has the message signed when it is written, over its final bytes. The key is PEM text (PKCS#1 or PKCS#8), a private \
+             key resource, the id of a key of the configuration, or for Ed25519 its 32 bytes.",
+            |cx, args| {
+                let signing = Signing::from_args(cx, "signDKIM", &args)?;
+                let signing = signing.map_err(|why| Throw::error(format!("signDKIM: {why}")))?;
+                let mut signings = args.this::<MimeObject>()?.signings.borrow_mut();
+                if signings.len() >= MAX_SIGNATURES {
+                    return Err(Throw::error(format!("signDKIM: more than {MAX_SIGNATURES} signatures")));
+                }
+                signings.push(signing);
+                drop(signings);
+                Ok(this(&args))
+            },
+        )
+        .options(DKIM)
+        .groups(&["DKIM"]),
         FnDecl::plain("toString(): string", "Gives the whole message.", |cx, args| {
             let mime = args.this::<MimeObject>()?;
             rendered(cx, mime, Role::Message, EOL, |cx, text| {
@@ -142,10 +165,11 @@ pub const MIME: ClassDecl = ClassDecl {
                     to: args.get(2),
                     options: args.get(3),
                 })?;
-                let mut plan = plan(args.this::<MimeObject>()?)?;
+                let mime = args.this::<MimeObject>()?;
+                let mut plan = plan(mime)?;
                 complete(cx, &mut plan);
                 mailer::charge(cx, &service, plan.size())?;
-                Ok(written(cx, plan, deliver))
+                Ok(written(cx, plan, mime.signings(), deliver))
             },
         )
         .options(QUEUEOPTS)
@@ -163,8 +187,8 @@ pub const MIME: ClassDecl = ClassDecl {
                     to: args.get(2),
                     options: &Value::None,
                 })?;
-                let plan = plan(args.this::<MimeObject>()?)?;
-                Ok(written(cx, plan, deliver))
+                let mime = args.this::<MimeObject>()?;
+                Ok(written(cx, plan(mime)?, mime.signings(), deliver))
             },
         )
         .since("3.5")
@@ -190,13 +214,24 @@ pub const FUNCTIONS: &[FnDecl] = &[FnDecl::waiting(
     opt("quotas", "array", "", "names of quotas that count it"),
 ])];
 
+/// Signatures of one message at most.
+const MAX_SIGNATURES: usize = 20;
+
 /// An instance.
-pub struct MimeObject(pub(crate) Mime);
+pub struct MimeObject {
+    mime: Mime,
+    /// What it is signed with when it is written as a message.
+    signings: RefCell<Vec<Signing>>,
+}
 
 impl MimeObject {
+    fn signings(&self) -> Vec<Signing> {
+        self.signings.borrow().clone()
+    }
+
     /// Counts the memory that the part holds, for as long as it lives.
     fn account(&self) {
-        self.0.keep(Rc::new(Charge::new(self.0.held())));
+        self.mime.keep(Rc::new(Charge::new(self.mime.held())));
     }
 }
 
@@ -217,7 +252,7 @@ fn change(
 ) -> Outcome {
     let object = args.this::<MimeObject>()?;
     cx.charge(4);
-    let done = change(&object.0);
+    let done = change(&object.mime);
     object.account();
     done.map_err(refused)?;
     Ok(this(args))
@@ -234,7 +269,7 @@ fn random(cx: &Cx<'_>) -> [u8; 16] {
 }
 
 fn plan(mime: &MimeObject) -> Result<Plan, Throw> {
-    mime.0.plan().map_err(refused)
+    mime.mime.plan().map_err(refused)
 }
 
 /// Adds what a message needs on its way (RFC 5322 §3.6).
@@ -243,6 +278,34 @@ fn complete(cx: &Cx<'_>, plan: &mut Plan) {
     plan.if_missing("Date", date::format_utc(now));
     let id = ident::message_id(now, &random(cx), &cx.host.hostname);
     plan.if_missing("Message-ID", id);
+}
+
+/// What writing a message takes.
+struct Writing {
+    plan: Plan,
+    role: Role,
+    eol: LineEnd,
+    random: [u8; 16],
+    signings: Vec<Signing>,
+}
+
+impl Writing {
+    /// Whether it is done in the script's loop: a signature alone takes a millisecond.
+    fn is_small(&self) -> bool {
+        self.plan.size() <= INLINE_BYTES && self.signings.is_empty()
+    }
+
+    fn run(self) -> Result<Vec<u8>, String> {
+        let text = self.plan.render(self.role, &self.random, self.eol);
+        let mut text = text.map_err(|error| error.to_string())?;
+        for signing in &self.signings {
+            let field = signing.field(&text);
+            let mut signed = field.map_err(|error| format!("signDKIM: {error}"))?;
+            signed.append(&mut text);
+            text = signed;
+        }
+        Ok(text)
+    }
 }
 
 /// Writes the part, in the loop or on the pool, and goes on with `then`.
@@ -257,30 +320,49 @@ pub(crate) fn rendered(
     // Base64 takes a third more.
     cx.reserve(plan.size().saturating_mul(3) / 2)?;
     cx.charge(plan.size() / 16);
-    let random = random(cx);
-    if plan.size() <= INLINE_BYTES {
-        let text = plan.render(role, &random, eol);
-        return then(cx, text.map_err(refused));
+    let writing = Writing {
+        plan,
+        role,
+        eol,
+        random: random(cx),
+        signings: match role {
+            Role::Message => mime.signings(),
+            Role::Part => Vec::new(),
+        },
+    };
+    if writing.is_small() {
+        let text = writing.run();
+        return then(cx, text.map_err(Throw::error));
     }
     Err(pooled::later(
-        move || plan.render(role, &random, eol),
-        move |cx, text| then(cx, text.map_err(refused)),
+        move || writing.run(),
+        move |cx, text| then(cx, text.map_err(Throw::error)),
     ))
 }
 
 /// Writes a message and hands it to the mailer.
-fn written(cx: &mut Cx<'_>, plan: Plan, deliver: mailer::Deliver) -> LocalFuture<Outcome> {
+fn written(
+    cx: &mut Cx<'_>,
+    plan: Plan,
+    signings: Vec<Signing>,
+    deliver: mailer::Deliver,
+) -> LocalFuture<Outcome> {
     cx.charge(plan.size() / 16);
-    let random = random(cx);
+    let writing = Writing {
+        plan,
+        role: Role::Message,
+        eol: EOL,
+        random: random(cx),
+        signings,
+    };
     let host = Rc::clone(cx.host);
     Box::pin(async move {
-        let small = plan.size() <= INLINE_BYTES;
-        let work = move || plan.render(Role::Message, &random, EOL);
-        let text = match small {
-            true => Some(work()),
-            false => pooled::on_pool(&host, work).await,
+        let text = match writing.is_small() {
+            true => Some(writing.run()),
+            false => pooled::on_pool(&host, move || writing.run()).await,
         };
-        let text = text.unwrap_or(Err(BuildError::Size)).map_err(refused)?;
+        let text = text.unwrap_or_else(|| Err("the work was interrupted".to_owned()));
+        let text = text.map_err(Throw::error)?;
         deliver(Content::whole(Arc::new(text))).await
     })
 }
@@ -355,7 +437,7 @@ fn mail(cx: &mut Cx<'_>, args: Args<'_>) -> Result<LocalFuture<Outcome>, Throw> 
     let mut plan = mime.plan().map_err(refused)?;
     complete(cx, &mut plan);
     mailer::charge(cx, &service, plan.size())?;
-    let queued = written(cx, plan, deliver);
+    let queued = written(cx, plan, Vec::new(), deliver);
     Ok(Box::pin(async move {
         let queued = queued.await?;
         let id = queued
