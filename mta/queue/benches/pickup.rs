@@ -1,5 +1,6 @@
 //! The cost of moving messages through the queue: picking up one of 100,000 active messages as
-//! the number of destinations grows, beside blocked destinations, and a message's whole way.
+//! the number of destinations grows, one of a million under a policy with a limit for each destination,
+//! and a message's whole way.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -8,17 +9,24 @@ use std::time::Duration;
 
 use angarium_queue::attempt::{Attempt, Connection, Outcome, Reply, SmtpState};
 use angarium_queue::destination::{Candidate, OwnHosts};
-use angarium_queue::gate::{DestinationGate, Gate, OpenGate};
+use angarium_queue::gate::{DestinationGate, Field, Gate, OpenGate};
 use angarium_queue::item::{Address, Item, ItemId};
 use angarium_queue::outcome::Verdict;
+use angarium_queue::policy::spec::{Block, FieldSpec, Limits as PolicyLimits, PolicySpec};
+use angarium_queue::policy::{Policies, Setup};
 use angarium_queue::scheduler::{Input, Limits, Output, Predelivery, Scheduler};
 use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 use angarium_queue::transport::Transport;
+use criterion::measurement::{Measurement, WallTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use uuid::Uuid;
 
 const ITEMS: u64 = 100_000;
+/// Active messages where it matters that few of them are in the processor's caches.
+const MANY: u64 = 1_000_000;
+/// Deliveries under way meanwhile.
+const RUNNING: usize = 1000;
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 fn item(n: u64, destination: u64) -> Box<Item> {
@@ -82,13 +90,98 @@ fn active<G: Gate>(gate: G, destinations: u64) -> (Scheduler<G>, Vec<ItemId>) {
     let mut queue = queue(gate, 1);
     let mut started = Vec::new();
     for n in 0..ITEMS {
-        let item = item(n, n % destinations);
-        queue
-            .handle(NOW, Input::Committed(item))
-            .expect("a new item");
-        prepare(&mut queue, &mut started);
+        commit(&mut queue, n, destinations, &mut started);
     }
     (queue, started)
+}
+
+fn commit<G: Gate>(queue: &mut Scheduler<G>, n: u64, destinations: u64, started: &mut Vec<ItemId>) {
+    let item = item(n, n % destinations);
+    queue
+        .handle(NOW, Input::Committed(item))
+        .expect("a new item");
+    prepare(queue, started);
+}
+
+/// A policy with a concurrency limit for each destination.
+fn policies() -> Policies {
+    let limits = PolicyLimits {
+        concurrency: Some(101),
+        ..PolicyLimits::default()
+    };
+    let policy = PolicySpec {
+        fields: vec![FieldSpec {
+            field: Field::RemoteMx,
+            groups: Vec::new(),
+        }],
+        default: Some(Block {
+            limits,
+            ..Block::default()
+        }),
+        ..PolicySpec::default()
+    };
+    let setup = Setup {
+        policies: vec![policy],
+        ..Setup::default()
+    };
+    Policies::new(setup).expect("the policy can be used")
+}
+
+/// The end of a delivery and the next pick-up. As many messages come as go, which is not measured, so that each
+/// pick-up meets a message that was not looked at for long.
+fn under_a_policy(c: &mut Criterion) {
+    let mut group = c.benchmark_group("end a delivery and pick up one of 1,000,000");
+    group.sample_size(20);
+    for destinations in [10, 1000, 100_000] {
+        let mut queue = queue(policies(), RUNNING);
+        let mut started = Vec::new();
+        for n in 0..MANY {
+            commit(&mut queue, n, destinations, &mut started);
+        }
+        let mut next = MANY;
+        group.bench_function(
+            format!("{destinations} destinations with a limit each"),
+            |b| {
+                b.iter_custom(|rounds| {
+                    let mut spent = Duration::ZERO;
+                    let mut left = usize::try_from(rounds).expect("it fits");
+                    while left > 0 {
+                        let ended: Vec<ItemId> = started.drain(..left.min(RUNNING)).collect();
+                        left -= ended.len();
+                        let begin = WallTime.start();
+                        for id in &ended {
+                            let (id, attempt) = (*id, Box::new(delivered()));
+                            let done = Input::AttemptDone { id, attempt };
+                            queue.handle(NOW, done).expect("it runs");
+                            prepare(&mut queue, &mut started);
+                        }
+                        spent += WallTime.end(begin);
+                        for id in ended {
+                            leave(&mut queue, id);
+                            commit(&mut queue, next, destinations, &mut started);
+                            next += 1;
+                        }
+                    }
+                    spent
+                });
+            },
+        );
+    }
+    group.finish();
+}
+
+/// From the end of an attempt to the end of the message.
+fn leave<G: Gate>(queue: &mut Scheduler<G>, id: ItemId) {
+    let end = Input::PostdeliveryVerdict {
+        id,
+        verdict: Verdict::Default,
+        metadata: None,
+        announced: None,
+    };
+    queue.handle(NOW, end).expect("it was asked");
+    queue
+        .handle(NOW, Input::Persisted { id })
+        .expect("it was asked");
 }
 
 fn pickup(c: &mut Criterion) {
@@ -124,26 +217,13 @@ fn whole_way(c: &mut Criterion) {
     c.bench_function("a message from commit to delivery", |b| {
         b.iter(|| {
             n += 1;
-            let item = item(n, n % 1000);
-            queue
-                .handle(NOW, Input::Committed(item))
-                .expect("a new item");
-            prepare(&mut queue, &mut started);
+            commit(&mut queue, n, 1000, &mut started);
             let id = started.pop().expect("it is delivered");
             let attempt = Box::new(delivered());
             queue
                 .handle(NOW, Input::AttemptDone { id, attempt })
                 .expect("it runs");
-            let end = Input::PostdeliveryVerdict {
-                id,
-                verdict: Verdict::Default,
-                metadata: None,
-                announced: None,
-            };
-            queue.handle(NOW, end).expect("it was asked");
-            queue
-                .handle(NOW, Input::Persisted { id })
-                .expect("it was asked");
+            leave(&mut queue, id);
             while queue.poll().is_some() {}
         });
     });
@@ -189,5 +269,5 @@ fn start_up(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pickup, whole_way, start_up);
+criterion_group!(benches, pickup, under_a_policy, whole_way, start_up);
 criterion_main!(benches);

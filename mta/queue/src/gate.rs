@@ -107,6 +107,45 @@ pub struct LimitId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ticket(pub u64);
 
+/// What a gate found for the values of a sub-queue: it is kept with the sub-queue, so that the gate need not find it
+/// again. Of no meaning to anybody else, and good for one gate only.
+#[derive(Clone, Debug, Default)]
+pub struct Memo {
+    /// How often the gate had changed.
+    changes: u64,
+    /// 0: nothing was found yet; 1: there is no counter; 2 and more: a counter's place and 2.
+    found: [u32; Memo::ROOM],
+}
+
+impl Memo {
+    /// What there is room for; the rest is found anew each time.
+    const ROOM: usize = 8;
+
+    /// Forgets what was found before the gate had changed as often as this.
+    pub(crate) fn renew(&mut self, changes: u64) {
+        if self.changes != changes {
+            *self = Memo {
+                changes,
+                ..Memo::default()
+            };
+        }
+    }
+
+    /// What was found as the `at`th: nothing yet, no counter, or a counter's place.
+    pub(crate) fn known(&self, at: usize) -> Option<Option<u32>> {
+        let found = *self.found.get(at)?;
+        let counter = found.checked_sub(1)?;
+        Some(counter.checked_sub(1))
+    }
+
+    /// Notes what was found as the `at`th.
+    pub(crate) fn note(&mut self, at: usize, counter: Option<u32>) {
+        if let Some(found) = self.found.get_mut(at) {
+            *found = counter.map_or(1, |place| place.saturating_add(2));
+        }
+    }
+}
+
 /// Leave to pick up one item.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Grant {
@@ -228,6 +267,19 @@ pub trait Gate {
     /// # Errors
     /// A limit is in the way.
     fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked>;
+
+    /// The same for a sub-queue, with what was found for it before. The gate must be the same one.
+    ///
+    /// # Errors
+    /// A limit is in the way.
+    fn admit_known(
+        &mut self,
+        fields: &Fields,
+        _memo: &mut Memo,
+        now: Timestamp,
+    ) -> Result<Grant, Blocked> {
+        self.admit(fields, now)
+    }
 
     /// Gives back what a pick-up took, and adds to `freed` every limit that may now let another
     /// item pass.

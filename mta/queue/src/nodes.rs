@@ -22,12 +22,17 @@
 //! for whom it is kept. There a node that is stopped again goes to the end and passes the turn on, to
 //! [`MOST_ASKED`] nodes at most; the next turn goes on behind them.
 
+mod items;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::gate::{BlockKind, Blocked, Fields, Gate, Grant, LimitId};
+use self::items::Items;
+use crate::gate::{BlockKind, Blocked, Fields, Gate, Grant, LimitId, Memo};
 use crate::item::Priority;
 use crate::time::Timestamp;
 
@@ -44,7 +49,7 @@ pub(crate) struct NodeKey {
 /// The place of an item: its node and its number in the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodePlace {
-    pub node: usize,
+    pub node: u32,
     pub seq: u64,
 }
 
@@ -57,13 +62,19 @@ pub(crate) struct Picked {
     pub grant: Grant,
 }
 
+/// A sub-queue. Where there are many, a pick-up meets one that was not looked at for long, and waits for each line of
+/// the cache: two for a node, one for what all its items have in common.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Node {
-    key: Arc<NodeKey>,
-    items: BTreeMap<u64, u32>,
+    items: Items,
     state: NodeState,
     /// The turn that woke the node and is owed to the next one.
-    woken_by: Option<Turn>,
+    woken_by: Option<Box<Turn>>,
+    class: Priority,
+    /// What the gate found for the node.
+    memo: Memo,
+    key: Arc<NodeKey>,
 }
 
 /// A turn of the nodes behind a limit.
@@ -78,18 +89,52 @@ struct Turn {
     asked: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum NodeState {
-    /// At this place in the ring.
-    Ready(u64),
-    /// At this place behind the limit.
-    Blocked(Blocked, u64),
+    /// In the ring.
+    Ready(Neighbours),
+    /// Behind a limit.
+    Blocked(Box<Waiting>),
+}
+
+/// The nodes before and behind one in the ring, or [`NO_NODE`].
+#[derive(Clone, Copy, Debug)]
+struct Neighbours {
+    before: u32,
+    behind: u32,
+}
+
+/// Not the index of a node: each has an item, and there are fewer of those.
+const NO_NODE: u32 = u32::MAX;
+
+/// What a node waits for.
+#[derive(Debug)]
+struct Waiting {
+    blocked: Blocked,
+    /// The place behind the limit.
+    place: u64,
+}
+
+/// Ready nodes, each of which knows its neighbours.
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    first: u32,
+    last: u32,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Ring {
+            first: NO_NODE,
+            last: NO_NODE,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Waiters {
     /// By class: place to node.
-    nodes: [BTreeMap<u64, usize>; 2],
+    nodes: [BTreeMap<u64, u32>; 2],
     /// When the limit is asked again.
     until: Option<Timestamp>,
 }
@@ -99,9 +144,9 @@ struct Waiters {
 pub(crate) struct Nodes {
     nodes: Slab<Node>,
     /// Never walked through, so that its order does not matter.
-    by_key: HashMap<Arc<NodeKey>, usize>,
-    /// Ready nodes by class: place to node.
-    rings: [BTreeMap<u64, usize>; 2],
+    by_key: HashMap<Arc<NodeKey>, u32>,
+    /// Ready nodes by class.
+    rings: [Ring; 2],
     waiting: BTreeMap<LimitId, Waiters>,
     timers: BTreeSet<(Timestamp, LimitId)>,
     next_place: u64,
@@ -119,32 +164,32 @@ impl Nodes {
         let node = match self.by_key.get(&key) {
             Some(node) => *node,
             None => {
-                let place = next(&mut self.next_place);
-                let class = key.class;
                 let key = Arc::new(key);
                 let node = self.nodes.insert(Node {
-                    key: Arc::clone(&key),
-                    items: BTreeMap::new(),
-                    state: NodeState::Ready(place),
+                    items: Items::default(),
+                    state: NodeState::Ready(Neighbours::NONE),
                     woken_by: None,
-                });
+                    class: key.class,
+                    memo: Memo::default(),
+                    key: Arc::clone(&key),
+                }) as u32;
                 self.by_key.insert(key, node);
-                self.rings[class as usize].insert(place, node);
+                self.make_ready(node);
                 node
             }
         };
-        self.nodes[node].items.insert(seq, slot);
+        self.nodes[node as usize].items.insert(seq, slot);
         NodePlace { node, seq }
     }
 
     /// Takes an item out of its node.
     pub fn remove(&mut self, place: NodePlace) {
-        let Some(node) = self.nodes.get_mut(place.node) else {
+        let Some(node) = self.nodes.get_mut(place.node as usize) else {
             return;
         };
-        node.items.remove(&place.seq);
+        node.items.remove(place.seq);
         if node.items.is_empty() {
-            let owed = node.woken_by.map(|turn| turn.limit);
+            let owed = node.woken_by.as_ref().map(|turn| turn.limit);
             self.drop_node(place.node);
             owed.into_iter().for_each(|limit| self.wake(limit));
         }
@@ -155,15 +200,15 @@ impl Nodes {
         // Looked for anew each time: a node that is blocked may pass a wake-up on to a class that
         // was found empty before.
         while let Some(index) = self.pop_ready() {
-            let node = &mut self.nodes[index];
+            let node = &mut self.nodes[index as usize];
             let woken_by = node.woken_by.take();
-            match gate.admit(&node.key.fields, now) {
+            match gate.admit_known(&node.key.fields, &mut node.memo, now) {
                 Err(blocked) => {
                     self.skips += 1;
                     self.block(index, blocked, woken_by);
                 }
                 Ok(grant) => {
-                    // A node in the ring has items.
+                    // A node in the ring had items.
                     let (seq, slot) = node.items.pop_first()?;
                     if node.items.is_empty() {
                         self.drop_node(index);
@@ -180,10 +225,11 @@ impl Nodes {
     }
 
     /// Takes the next node out of its ring: high priority first.
-    fn pop_ready(&mut self) -> Option<usize> {
-        let [normal, high] = &mut self.rings;
-        let first = high.pop_first().or_else(|| normal.pop_first());
-        first.map(|(_, index)| index)
+    fn pop_ready(&mut self) -> Option<u32> {
+        let [normal, high] = self.rings.map(|ring| ring.first);
+        let first = if high == NO_NODE { normal } else { high };
+        self.leave_ring(first);
+        (first != NO_NODE).then_some(first)
     }
 
     /// Gives the first node behind `limit` a turn.
@@ -196,7 +242,7 @@ impl Nodes {
         let Some(waiters) = self.waiting.get_mut(&limit) else {
             return;
         };
-        let first = |of: &mut BTreeMap<u64, usize>| {
+        let first = |of: &mut BTreeMap<u64, u32>| {
             let early = of.first_key_value().is_some_and(|(place, _)| *place < end);
             early.then(|| of.pop_first()).flatten()
         };
@@ -205,12 +251,12 @@ impl Nodes {
             return;
         };
         self.drop_waiters_if_empty(limit);
-        self.nodes[index].woken_by = Some(Turn {
+        self.nodes[index as usize].woken_by = Some(Box::new(Turn {
             limit,
             place,
             end,
             asked,
-        });
+        }));
         self.make_ready(index);
     }
 
@@ -243,7 +289,7 @@ impl Nodes {
 
     /// Whether a pick-up would ask the gate.
     pub fn has_ready(&self) -> bool {
-        self.rings.iter().any(|ring| !ring.is_empty())
+        self.rings.iter().any(|ring| ring.first != NO_NODE)
     }
 
     /// The number of nodes.
@@ -253,34 +299,71 @@ impl Nodes {
 
     /// What blocks the node of an item, and how many items are before it in the node.
     pub fn standing(&self, place: NodePlace) -> (Option<Blocked>, usize) {
-        let Some(node) = self.nodes.get(place.node) else {
+        let Some(node) = self.nodes.get(place.node as usize) else {
             return (None, 0);
         };
-        let blocked = match node.state {
+        let blocked = match &node.state {
             NodeState::Ready(_) => None,
-            NodeState::Blocked(blocked, _) => Some(blocked),
+            NodeState::Blocked(waiting) => Some(waiting.blocked),
         };
-        (blocked, node.items.range(..place.seq).count())
+        (blocked, node.items.before(place.seq))
     }
 
-    fn make_ready(&mut self, index: usize) {
-        let place = next(&mut self.next_place);
-        let node = &mut self.nodes[index];
-        node.state = NodeState::Ready(place);
-        self.rings[node.key.class as usize].insert(place, index);
+    /// Puts a node at the end of its ring.
+    fn make_ready(&mut self, index: u32) {
+        let node = &mut self.nodes[index as usize];
+        let ring = &mut self.rings[node.class as usize];
+        let before = std::mem::replace(&mut ring.last, index);
+        if before == NO_NODE {
+            ring.first = index;
+        }
+        let behind = NO_NODE;
+        node.state = NodeState::Ready(Neighbours { before, behind });
+        if let Some(before) = self.neighbours(before) {
+            before.behind = index;
+        }
     }
 
-    fn block(&mut self, index: usize, blocked: Blocked, woken_by: Option<Turn>) {
+    /// Takes a node out of its ring, if it is in one. Its state is to be set.
+    fn leave_ring(&mut self, index: u32) {
+        let Some(own) = self.neighbours(index) else {
+            return;
+        };
+        let Neighbours { before, behind } = std::mem::replace(own, Neighbours::NONE);
+        let ring = &mut self.rings[self.nodes[index as usize].class as usize];
+        if ring.first == index {
+            ring.first = behind;
+        }
+        if ring.last == index {
+            ring.last = before;
+        }
+        if let Some(before) = self.neighbours(before) {
+            before.behind = behind;
+        }
+        if let Some(behind) = self.neighbours(behind) {
+            behind.before = before;
+        }
+    }
+
+    fn neighbours(&mut self, index: u32) -> Option<&mut Neighbours> {
+        match &mut self.nodes.get_mut(index as usize)?.state {
+            NodeState::Ready(neighbours) => Some(neighbours),
+            NodeState::Blocked(_) => None,
+        }
+    }
+
+    fn block(&mut self, index: u32, blocked: Blocked, woken_by: Option<Box<Turn>>) {
         let limit = blocked.limit;
+        let woken_by = woken_by.map(|turn| *turn);
         let again = woken_by.filter(|turn| turn.limit == limit);
         // A node that the same limit stops again keeps its place behind it.
         let place = match again {
             Some(turn) if blocked.kind != BlockKind::ConnectInterval => turn.place,
             _ => next(&mut self.next_place),
         };
-        let node = &mut self.nodes[index];
-        node.state = NodeState::Blocked(blocked, place);
-        let class = node.key.class as usize;
+        let node = &mut self.nodes[index as usize];
+        node.state = NodeState::Blocked(Box::new(Waiting { blocked, place }));
+        let class = node.class as usize;
         self.waiting.entry(limit).or_default().nodes[class].insert(place, index);
         if blocked.until.is_some() {
             self.set_timer(limit, blocked.until);
@@ -313,37 +396,54 @@ impl Nodes {
         }
     }
 
-    fn drop_node(&mut self, index: usize) {
-        let Some(node) = self.nodes.try_remove(index) else {
+    fn drop_node(&mut self, index: u32) {
+        self.leave_ring(index);
+        let Some(node) = self.nodes.try_remove(index as usize) else {
             return;
         };
-        let class = node.key.class as usize;
-        match node.state {
-            NodeState::Ready(place) => {
-                self.rings[class].remove(&place);
+        if let NodeState::Blocked(waiting) = node.state {
+            let limit = waiting.blocked.limit;
+            if let Some(waiters) = self.waiting.get_mut(&limit) {
+                waiters.nodes[node.class as usize].remove(&waiting.place);
             }
-            NodeState::Blocked(blocked, place) => {
-                if let Some(waiters) = self.waiting.get_mut(&blocked.limit) {
-                    waiters.nodes[class].remove(&place);
-                }
-                self.drop_waiters_if_empty(blocked.limit);
-            }
+            self.drop_waiters_if_empty(limit);
         }
         self.by_key.remove(&node.key);
     }
 
     /// The values that the items of a node have in common.
     pub fn fields(&self, place: NodePlace) -> Option<&Fields> {
-        self.nodes.get(place.node).map(|node| &node.key.fields)
+        let node = self.nodes.get(place.node as usize)?;
+        Some(&node.key.fields)
     }
 
     /// Every item with its place, for the check of the whole.
     pub fn each(&self) -> impl Iterator<Item = (NodePlace, u32)> {
         self.nodes.iter().flat_map(|(node, of)| {
-            of.items
-                .iter()
-                .map(move |(seq, slot)| (NodePlace { node, seq: *seq }, *slot))
+            let node = node as u32;
+            let items = of.items.iter();
+            items.map(move |(seq, slot)| (NodePlace { node, seq }, slot))
         })
+    }
+
+    /// Follows a ring from its first node; gives their number.
+    fn check_ring(&self, class: Priority, ring: Ring, most: usize) -> Result<usize, String> {
+        let (mut count, mut last, mut index) = (0, NO_NODE, ring.first);
+        while index != NO_NODE && count <= most {
+            let node = self.nodes.get(index as usize);
+            match node.map(|node| (node.class, &node.state)) {
+                Some((own, NodeState::Ready(of))) if own == class && of.before == last => {
+                    count += 1;
+                    last = std::mem::replace(&mut index, of.behind);
+                }
+                _ => return Err(format!("node {index} is not where a ring has it")),
+            }
+        }
+        if ring.last == last && index == NO_NODE {
+            Ok(count)
+        } else {
+            Err("a ring does not end where it says".into())
+        }
     }
 
     /// Finds what must not be: see the module's picture.
@@ -351,29 +451,33 @@ impl Nodes {
         let mut ready = 0;
         let mut blocked = 0;
         for (index, node) in &self.nodes {
-            let class = node.key.class as usize;
+            let index = index as u32;
             if node.items.is_empty() {
                 return Err(format!("node {index} is empty"));
             }
-            if self.by_key.get(&node.key) != Some(&index) {
+            if self.by_key.get(&node.key) != Some(&index) || node.class != node.key.class {
                 return Err(format!("node {index} is not found by its key"));
             }
-            let listed = match &node.state {
-                NodeState::Ready(place) => {
-                    ready += 1;
-                    self.rings[class].get(place)
-                }
-                NodeState::Blocked(by, place) => {
+            match &node.state {
+                NodeState::Ready(_) => ready += 1,
+                NodeState::Blocked(waiting) => {
                     blocked += 1;
-                    let waiters = self.waiting.get(&by.limit);
-                    waiters.and_then(|waiters| waiters.nodes[class].get(place))
+                    let waiters = self.waiting.get(&waiting.blocked.limit);
+                    let class = node.class as usize;
+                    let listed = waiters.and_then(|of| of.nodes[class].get(&waiting.place));
+                    if listed != Some(&index) {
+                        return Err(format!("node {index} is not where it says"));
+                    }
                 }
-            };
-            if listed != Some(&index) {
-                return Err(format!("node {index} is not where it says"));
             }
         }
-        let in_rings: usize = self.rings.iter().map(BTreeMap::len).sum();
+        let mut in_rings = 0;
+        for (class, ring) in [Priority::Normal, Priority::High]
+            .into_iter()
+            .zip(self.rings)
+        {
+            in_rings += self.check_ring(class, ring, ready)?;
+        }
         let waiters = self.waiting.values().flat_map(|waiters| &waiters.nodes);
         let in_waiting: usize = waiters.map(BTreeMap::len).sum();
         let timers = self
@@ -391,294 +495,15 @@ impl Nodes {
     }
 }
 
+impl Neighbours {
+    const NONE: Neighbours = Neighbours {
+        before: NO_NODE,
+        behind: NO_NODE,
+    };
+}
+
 fn next(counter: &mut u64) -> u64 {
     let value = *counter;
     *counter += 1;
     value
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gate::{BlockKind, DestinationGate, FieldSet, OpenGate, Release, Ticket};
-    use crate::text::Text;
-
-    fn key(class: Priority, destination: &str) -> NodeKey {
-        let remotemx = Some(Text::from(destination));
-        NodeKey {
-            class,
-            fields: Fields {
-                remotemx,
-                ..Fields::default()
-            },
-        }
-    }
-
-    fn normal(destination: &str) -> NodeKey {
-        key(Priority::Normal, destination)
-    }
-
-    const NOW: Timestamp = Timestamp::from_secs(1);
-
-    fn picks(nodes: &mut Nodes, gate: &mut impl Gate) -> Vec<u32> {
-        let list = std::iter::from_fn(|| nodes.pick(gate, NOW))
-            .map(|picked| picked.slot)
-            .collect();
-        nodes.check().unwrap();
-        list
-    }
-
-    fn release(nodes: &mut Nodes, gate: &mut impl Gate, ticket: Ticket) {
-        let mut freed = Vec::new();
-        gate.release(ticket, Release::Finished, NOW, &mut freed);
-        freed.into_iter().for_each(|limit| nodes.wake(limit));
-    }
-
-    #[test]
-    fn nodes_take_turns_and_are_first_in_first_out() {
-        let mut nodes = Nodes::default();
-        for slot in 0..4 {
-            nodes.insert(normal("big"), slot, None);
-        }
-        nodes.insert(normal("small"), 10, None);
-        nodes.insert(key(Priority::High, "big"), 20, None);
-        nodes.insert(normal("other"), 11, None);
-        assert_eq!(picks(&mut nodes, &mut OpenGate), [20, 0, 10, 11, 1, 2, 3]);
-        assert_eq!(nodes.len(), 0, "nodes exist only while they hold something");
-    }
-
-    #[test]
-    fn an_item_that_is_put_back_keeps_its_place() {
-        let mut nodes = Nodes::default();
-        for slot in 0..3 {
-            nodes.insert(normal("d"), slot, None);
-        }
-        let first = nodes.pick(&mut OpenGate, NOW).unwrap();
-        nodes.insert(normal("d"), first.slot, Some(first.seq));
-        assert_eq!(picks(&mut nodes, &mut OpenGate), [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_blocked_node_is_asked_again_only_when_its_limit_is_freed() {
-        let mut nodes = Nodes::default();
-        let mut gate = DestinationGate::new(1);
-        for slot in 0..3 {
-            nodes.insert(normal("full"), slot, None);
-        }
-        nodes.insert(normal("other"), 10, None);
-        let first = nodes.pick(&mut gate, NOW).unwrap();
-        assert_eq!((first.slot, picks(&mut nodes, &mut gate)), (0, vec![10]));
-        let skips = nodes.skips;
-        assert_eq!(picks(&mut nodes, &mut gate), []);
-        assert_eq!(nodes.skips, skips, "not asked");
-        release(&mut nodes, &mut gate, first.grant.ticket);
-        assert_eq!(picks(&mut nodes, &mut gate), [1]);
-    }
-
-    #[test]
-    fn a_high_priority_node_behind_a_limit_goes_first() {
-        let mut nodes = Nodes::default();
-        let mut gate = DestinationGate::new(1);
-        nodes.insert(normal("d"), 0, None);
-        let first = nodes.pick(&mut gate, NOW).unwrap();
-        nodes.insert(normal("d"), 1, None);
-        assert_eq!(picks(&mut nodes, &mut gate), []);
-        nodes.insert(key(Priority::High, "d"), 2, None);
-        assert_eq!(picks(&mut nodes, &mut gate), []);
-        release(&mut nodes, &mut gate, first.grant.ticket);
-        assert_eq!(picks(&mut nodes, &mut gate), [2]);
-    }
-
-    /// Two limits: a shared number of slots, and a set of destinations that are shut.
-    struct TwoLimits {
-        slots: usize,
-        shut: Vec<Text>,
-        until: Option<Timestamp>,
-    }
-
-    impl Gate for TwoLimits {
-        fn fields(&self) -> FieldSet {
-            FieldSet::default()
-        }
-
-        fn admit(&mut self, fields: &Fields, _: Timestamp) -> Result<Grant, Blocked> {
-            let no = |limit, until| Blocked {
-                limit,
-                until,
-                kind: BlockKind::Concurrency,
-            };
-            if self.slots == 0 {
-                return Err(no(LimitId(0), self.until));
-            }
-            if fields
-                .remotemx
-                .as_ref()
-                .is_some_and(|mx| self.shut.contains(mx))
-            {
-                return Err(no(LimitId(1), None));
-            }
-            self.slots -= 1;
-            Ok(Grant::default())
-        }
-
-        fn release(&mut self, _: Ticket, _: Release, _: Timestamp, freed: &mut Vec<LimitId>) {
-            self.slots += 1;
-            freed.push(LimitId(0));
-        }
-    }
-
-    #[test]
-    fn a_woken_node_that_another_limit_stops_passes_its_turn_on() {
-        let mut nodes = Nodes::default();
-        let mut gate = TwoLimits {
-            slots: 0,
-            shut: vec!["a".into()],
-            until: None,
-        };
-        nodes.insert(normal("a"), 0, None);
-        nodes.insert(normal("b"), 1, None);
-        assert_eq!(picks(&mut nodes, &mut gate), []);
-        release(&mut nodes, &mut gate, Ticket(0));
-        assert_eq!(picks(&mut nodes, &mut gate), [1]);
-        gate.shut.clear();
-        gate.slots = 1;
-        nodes.wake(LimitId(1));
-        assert_eq!(picks(&mut nodes, &mut gate), [0]);
-    }
-
-    /// No new connections; whoever an idle one is for may pass.
-    struct IdleOnly {
-        idle: Text,
-        asked: usize,
-    }
-
-    impl Gate for IdleOnly {
-        fn fields(&self) -> FieldSet {
-            FieldSet::default()
-        }
-
-        fn admit(&mut self, fields: &Fields, _: Timestamp) -> Result<Grant, Blocked> {
-            self.asked += 1;
-            if fields.remotemx.as_ref() == Some(&self.idle) {
-                return Ok(Grant::default());
-            }
-            Err(Blocked {
-                limit: LimitId(0),
-                until: None,
-                kind: BlockKind::ConnectInterval,
-            })
-        }
-
-        fn release(&mut self, _: Ticket, _: Release, _: Timestamp, freed: &mut Vec<LimitId>) {
-            freed.push(LimitId(0));
-        }
-    }
-
-    #[test]
-    fn an_idle_connection_is_offered_to_the_nodes_behind_those_it_is_not_for() {
-        let mut nodes = Nodes::default();
-        let mut gate = IdleOnly {
-            idle: "none".into(),
-            asked: 0,
-        };
-        let count = 2 * MOST_ASKED;
-        for slot in 0..count {
-            nodes.insert(normal(&format!("mx{slot}")), slot, None);
-        }
-        assert_eq!(picks(&mut nodes, &mut gate), []);
-        gate.asked = 0;
-        nodes.wake(LimitId(0));
-        assert_eq!(picks(&mut nodes, &mut gate), []);
-        assert_eq!(gate.asked, MOST_ASKED as usize + 1, "a turn has an end");
-        // The next turn goes on where that one ended, and finds the one at the very end.
-        gate.idle = format!("mx{}", count - 1).into();
-        nodes.wake(LimitId(0));
-        assert_eq!(picks(&mut nodes, &mut gate), [count - 1]);
-        nodes.check().unwrap();
-        // With few nodes each is asked once a turn.
-        let mut few = Nodes::default();
-        ["a", "b", "c"].iter().zip(0..).for_each(|(mx, slot)| {
-            few.insert(normal(mx), slot, None);
-        });
-        assert_eq!(picks(&mut few, &mut gate), []);
-        gate.asked = 0;
-        few.wake(LimitId(0));
-        assert_eq!(picks(&mut few, &mut gate), []);
-        assert_eq!(gate.asked, 3);
-    }
-
-    /// Stops each destination by a limit that its name tells.
-    struct ByName;
-
-    impl Gate for ByName {
-        fn fields(&self) -> FieldSet {
-            FieldSet::default()
-        }
-
-        fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {
-            let first = fields.remotemx.as_ref().is_none_or(|mx| *mx == "first");
-            // The node of the second destination is stopped by the first limit at first.
-            Err(Blocked {
-                limit: LimitId(u64::from(!first && now > NOW)),
-                until: None,
-                kind: BlockKind::Concurrency,
-            })
-        }
-
-        fn release(&mut self, _: Ticket, _: Release, _: Timestamp, _: &mut Vec<LimitId>) {}
-    }
-
-    #[test]
-    fn a_wake_up_that_is_passed_on_to_a_higher_class_is_not_left_lying() {
-        let mut nodes = Nodes::default();
-        nodes.insert(normal("second"), 0, None);
-        assert_eq!(picks(&mut nodes, &mut ByName), []);
-        nodes.wake(LimitId(0));
-        nodes.insert(key(Priority::High, "first"), 1, None);
-        // The high one is stopped first, then the other by another limit: its wake-up is passed on.
-        let later = NOW.after(std::time::Duration::from_secs(1));
-        assert!(nodes.pick(&mut ByName, later).is_none());
-        assert!(!nodes.has_ready());
-        nodes.check().unwrap();
-    }
-
-    #[test]
-    fn a_woken_node_that_is_emptied_passes_its_turn_on() {
-        let mut nodes = Nodes::default();
-        let mut gate = TwoLimits {
-            slots: 0,
-            shut: Vec::new(),
-            until: None,
-        };
-        let gone = nodes.insert(normal("a"), 0, None);
-        nodes.insert(normal("b"), 1, None);
-        assert_eq!(picks(&mut nodes, &mut gate), []);
-        release(&mut nodes, &mut gate, Ticket(0));
-        nodes.remove(gone);
-        assert_eq!(picks(&mut nodes, &mut gate), [1]);
-    }
-
-    #[test]
-    fn one_wake_up_uses_all_the_room_there_is() {
-        let mut nodes = Nodes::default();
-        let mut gate = TwoLimits {
-            slots: 0,
-            shut: Vec::new(),
-            until: Some(NOW),
-        };
-        for slot in 0..20 {
-            nodes.insert(normal(&format!("d{slot}")), slot, None);
-        }
-        assert_eq!(picks(&mut nodes, &mut gate), []);
-        assert_eq!(nodes.next_timer(), Some(NOW));
-        gate.slots = 5;
-        let skips = nodes.skips;
-        nodes.wake_due(NOW);
-        assert_eq!(picks(&mut nodes, &mut gate), [0, 1, 2, 3, 4]);
-        assert_eq!(nodes.skips, skips + 1, "the blocked ones are not scanned");
-        nodes.wake_all();
-        assert_eq!(nodes.next_timer(), None);
-        gate.slots = 20;
-        assert_eq!(picks(&mut nodes, &mut gate).len(), 15);
-    }
 }

@@ -8,7 +8,9 @@ use angarium_config::delivery::Delivery;
 use angarium_config::grouping::Groupings;
 use angarium_config::transport::RetryInterval;
 use angarium_queue::destination::Candidate;
-use angarium_queue::gate::{self, Blocked, FieldSet, Fields, Grant, LimitId, Release, Ticket};
+use angarium_queue::gate::{
+    self, Blocked, FieldSet, Fields, Grant, LimitId, Memo, Release, Ticket,
+};
 use angarium_queue::policy::{Policies, Setup};
 use angarium_queue::retry::{Interval, RetryChange};
 use angarium_queue::text::Text;
@@ -124,6 +126,15 @@ impl gate::Gate for Gate {
 
     fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {
         self.policies.admit(fields, now)
+    }
+
+    fn admit_known(
+        &mut self,
+        fields: &Fields,
+        memo: &mut Memo,
+        now: Timestamp,
+    ) -> Result<Grant, Blocked> {
+        self.policies.admit_known(fields, memo, now)
     }
 
     fn release(&mut self, ticket: Ticket, how: Release, now: Timestamp, freed: &mut Vec<LimitId>) {

@@ -382,6 +382,7 @@ impl Policies {
     /// Adds a condition to the policies with exactly its fields, or to one of its own.
     pub(super) fn put(&mut self, number: u64, dynamic: Arc<Dynamic>) {
         self.is_new = true;
+        self.have_changed();
         let wanted = field_set(&dynamic.fields);
         if self.policies.iter().all(|of| of.field_set != wanted) {
             let id = self.number();
@@ -406,6 +407,7 @@ impl Policies {
     /// Takes a condition out of everything; policies that existed for it stay until `drop_empty`.
     fn take_away(&mut self, number: u64) -> Option<Arc<Dynamic>> {
         let dynamic = self.dynamics.by_number.remove(&number)?;
+        self.have_changed();
         self.dynamics.ids.remove(&dynamic.id);
         let alike = (field_set(&dynamic.fields), dynamic.when.clone());
         self.dynamics.alike.remove(&alike);
@@ -424,6 +426,7 @@ impl Policies {
 
     /// Drops policies that existed for conditions which are gone.
     fn drop_empty(&mut self) {
+        self.have_changed();
         let mut place = 0;
         let configured = self.configured;
         self.policies.retain(|policy| {

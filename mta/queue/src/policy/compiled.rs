@@ -164,7 +164,13 @@ pub(super) struct Policy {
     pub has_connect_interval: bool,
     /// Rises with every change of the dynamic conditions.
     pub version: u64,
+    /// What was laid out at this version: thousands of counters share it.
+    shared: BTreeMap<Choice, Arc<Applied>>,
 }
+
+/// What tells everything that applies to a counter: the place of a condition (none: the default), the number of a
+/// dynamic one, and the groups that its values fall into.
+type Choice = (Option<u64>, Option<u64>, Vec<(Field, Text)>);
 
 #[derive(Clone, Debug)]
 pub(super) struct Grouped {
@@ -188,6 +194,7 @@ impl Policy {
             dynamic: Table::default(),
             has_connect_interval: limits_connections(spec.default.iter()),
             version: 0,
+            shared: BTreeMap::new(),
         };
         for FieldSpec { field, groups } in &spec.fields {
             if policy.field_set.has(*field) {
@@ -263,7 +270,7 @@ impl Policy {
         if self.dynamic.insert(number, &when).is_ok() {
             self.dynamics.insert(number, Arc::clone(dynamic));
             self.has_connect_interval |= limits_connections([&dynamic.block]);
-            self.version += 1;
+            self.change();
         }
     }
 
@@ -271,8 +278,13 @@ impl Policy {
     pub fn take_away(&mut self, number: u64) {
         if self.dynamics.remove(&number).is_some() {
             self.dynamic.remove(number);
-            self.version += 1;
+            self.change();
         }
+    }
+
+    fn change(&mut self) {
+        self.version += 1;
+        self.shared.clear();
     }
 
     /// The name of the counter for these values.
@@ -285,25 +297,46 @@ impl Policy {
 
     /// What applies to the counter with this name; none: the policy does not limit it.
     pub fn apply(&self, key: &[KeyPart], now: Timestamp) -> Option<Applied> {
+        self.choice(key, now)
+            .map(|choice| self.lay_out_all(&choice))
+    }
+
+    /// The same, in one copy for all counters that it applies to.
+    pub fn shared(&mut self, key: &[KeyPart], now: Timestamp) -> Option<Arc<Applied>> {
+        let choice = self.choice(key, now)?;
+        if let Some(applied) = self.shared.get(&choice) {
+            return Some(Arc::clone(applied));
+        }
+        let applied = Arc::new(self.lay_out_all(&choice));
+        self.shared.insert(choice, Arc::clone(&applied));
+        Some(applied)
+    }
+
+    /// What tells everything that applies; none: nothing does.
+    fn choice(&self, key: &[KeyPart], now: Timestamp) -> Option<Choice> {
         let fields = self.fields.iter().map(|of| of.field);
         let values: Vec<(Field, &KeyPart)> = fields.zip(key).collect();
         let fixed = self.fixed.find(&values, Choose::First, |_| true);
-        let fixed = fixed.and_then(|place| self.conditions.get(usize::try_from(place).ok()?));
-        let fixed = fixed.or(self.default.as_ref());
         let live = |number: u64| {
             let dynamic = self.dynamics.get(&number);
             dynamic.is_some_and(|of| of.expires.is_none_or(|at| at > now))
         };
         let dynamic = self.dynamic.find(&values, Choose::Last, live);
-        let dynamic = dynamic.and_then(|number| self.dynamics.get(&number));
-        if fixed.is_none() && dynamic.is_none() {
+        if fixed.is_none() && self.default.is_none() && dynamic.is_none() {
             return None;
         }
+        Some((fixed, dynamic, groups(&self.fields, key)))
+    }
+
+    fn lay_out_all(&self, (fixed, dynamic, groups): &Choice) -> Applied {
+        let fixed = fixed.and_then(|place| self.conditions.get(usize::try_from(place).ok()?));
+        let fixed = fixed.or(self.default.as_ref());
+        let dynamic = dynamic.and_then(|number| self.dynamics.get(&number));
         let blocks = [fixed, dynamic.map(|dynamic| &dynamic.block)];
         let mut applied = Applied {
             name: self.name.clone(),
             fields: self.fields.iter().map(|of| of.field).collect(),
-            groups: groups(&self.fields, key),
+            groups: groups.clone(),
             dynamic: dynamic
                 .map(|dynamic| (dynamic.id.clone(), dynamic.block.tag.clone()))
                 .into_iter()
@@ -323,7 +356,7 @@ impl Policy {
                 applied.properties = merged(&applied.properties, &block.properties);
             }
         }
-        Some(applied)
+        applied
     }
 }
 

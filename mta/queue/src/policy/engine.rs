@@ -4,13 +4,17 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use slab::Slab;
+
 use super::changes::{Dynamics, EndedBySelf};
 use super::compiled::{Applied, KeyPart, Policy, PolicyError, Suspend};
+use super::counters::Counters;
+use super::look::Limited;
 use super::rate::{Algorithm, Meter};
 use super::spec::{PolicySpec, SuspendSpec};
 use super::suspends::Suspends;
 use crate::gate::{
-    BlockKind, Blocked, Field, FieldSet, Fields, Gate, Grant, LimitId, Release, Reuse, Ticket,
+    BlockKind, Blocked, Field, FieldSet, Fields, Gate, Grant, LimitId, Memo, Release, Reuse, Ticket,
 };
 use crate::matcher::Lists;
 use crate::random::fnv1a;
@@ -61,81 +65,42 @@ pub struct Policies {
     idle: Option<Arc<dyn IdleDoor>>,
     /// Something was set that deliveries under way are not counted under.
     pub(super) is_new: bool,
-    /// The number of the next policy, suspend, counter or ticket.
+    /// The number of the next policy or suspend.
     next: u64,
-    counters: HashMap<CounterName, u64>,
-    by_number: HashMap<u64, Counter>,
-    after_sweep: usize,
-    tickets: HashMap<Ticket, Vec<Taken>>,
+    pub(super) counters: Counters,
+    /// Changes of the policies, and sweeps of the counters: what was found before is found anew.
+    changes: u64,
+    /// What pick-ups took, each with the upper half of its ticket; the lower half is its place.
+    tickets: Slab<(u32, Vec<Taken>)>,
+    next_ticket: u32,
     /// Sets of limits that stop an item together, one for each source address, by limit of theirs.
-    together: HashMap<LimitId, BTreeSet<LimitId>>,
+    pub(super) together: HashMap<LimitId, BTreeSet<LimitId>>,
     /// Whose turn it is among source addresses, by transport and destination.
     turns: HashMap<(Text, Option<Text>), usize>,
+    /// Destinations that had a first turn.
+    begun: u64,
 }
 
 /// The counters that let a pick-up pass.
 struct Asked {
-    counters: Vec<(u64, Arc<Applied>)>,
+    counters: Vec<(u32, Arc<Applied>)>,
     /// The time that must pass before a new connection is opened.
     wait: Option<Blocked>,
-}
-
-type CounterName = (u64, Box<[KeyPart]>);
-
-#[derive(Debug)]
-struct Counter {
-    name: CounterName,
-    in_use: u32,
-    meter: Option<Meter>,
-    /// No new connection before.
-    connect_after: Timestamp,
-    /// What applies, found at this version of the policy.
-    applied: Option<Arc<Applied>>,
-    version: u64,
 }
 
 /// What a pick-up took from a counter.
 #[derive(Debug)]
 struct Taken {
-    counter: u64,
+    /// The counter's place; it stays there, because it is in use.
+    counter: u32,
     /// When its message was counted, or in which window.
     window: Option<Timestamp>,
     /// `connect_after` before and since.
     connect: Option<(Timestamp, Timestamp)>,
 }
 
-/// A limit that is in the way, for people.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limited {
-    /// Its kind.
-    pub kind: BlockKind,
-    /// The policy; none: a suspend.
-    pub applied: Option<Arc<Applied>>,
-    /// The values that name the counter, or that the suspend names.
-    pub values: Vec<(Field, String)>,
-    /// Deliveries that go on under the counter.
-    pub in_use: u32,
-    /// The id of a suspend that was set at run time.
-    pub suspend: Option<Text>,
-    /// Where it was set.
-    pub origin: Text,
-}
-
-/// Counters of policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CountersInUse {
-    /// All of them; each counts deliveries at once.
-    pub all: usize,
-    /// Those with a rate.
-    pub rates: usize,
-    /// Those with a time between new connections.
-    pub intervals: usize,
-}
-
 /// More turns than this are forgotten; they only even out the use of source addresses.
 const MOST_TURNS: usize = 65_536;
-/// Below this number of counters looking for those that say nothing saves nothing.
-const SWEEP_FROM: usize = 1024;
 
 impl Policies {
     /// Lays out a configuration.
@@ -182,6 +147,7 @@ impl Policies {
         };
         fresh.iter_mut().for_each(&mut as_before);
         self.next = next;
+        self.have_changed();
         self.configured = fresh.len();
         self.is_new = !fresh.is_empty();
         self.policies = fresh;
@@ -226,6 +192,11 @@ impl Policies {
         self.looked = set.union(self.suspends.field_set());
     }
 
+    /// Notes that what was found for a sub-queue may not be so any more.
+    pub(super) fn have_changed(&mut self) {
+        self.changes += 1;
+    }
+
     pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -236,78 +207,17 @@ impl Policies {
         self.policies.is_empty() && self.suspends.is_empty()
     }
 
-    /// The policies that apply to these values, in order.
-    pub fn describe(&self, fields: &Fields, local: Option<IpAddr>, now: Timestamp) -> Vec<Applied> {
-        let mut list = Vec::new();
-        for policy in &self.policies {
-            if let Some(applied) = policy.apply(&policy.key(fields, local), now) {
-                let stop = applied.stop;
-                list.push(applied);
-                if stop {
-                    break;
-                }
-            }
-        }
-        list
-    }
-
-    /// What a limit is that an answer named; none if it has gone.
-    pub fn explain(&self, limit: LimitId) -> Option<Limited> {
-        let (number, kind) = parts_of(limit)?;
-        if let Some(suspend) = self.suspends.get(number) {
-            let values = suspend.spec.when.iter().map(|(field, patterns)| {
-                let texts: Vec<String> = patterns.iter().map(|p| p.written()).collect();
-                (*field, texts.join(", "))
-            });
-            return Some(Limited {
-                kind,
-                applied: None,
-                values: values.collect(),
-                in_use: 0,
-                suspend: suspend.id.clone(),
-                origin: suspend.spec.origin.clone(),
-            });
-        }
-        let counter = self.by_number.get(&number)?;
-        let applied = counter.applied.clone()?;
-        let parts = applied.fields.iter().zip(&counter.name.1);
-        Some(Limited {
-            kind,
-            values: parts
-                .map(|(field, part)| (*field, part.to_string()))
-                .collect(),
-            in_use: counter.in_use,
-            suspend: None,
-            origin: applied.origins.last().cloned().unwrap_or_default(),
-            applied: Some(applied),
-        })
-    }
-
     /// Every limit that is reached now, by counter.
     pub fn reached(&mut self, now: Timestamp) -> Vec<Limited> {
-        let numbers: BTreeSet<u64> = self.by_number.keys().copied().collect();
-        let blocked: Vec<Blocked> = numbers
+        let places: Vec<u32> = self.counters.places().collect();
+        let blocked: Vec<Blocked> = places
             .into_iter()
-            .filter_map(|number| self.blocked(number, now).or(self.connect_wait(number, now)))
+            .filter_map(|place| self.blocked(place, now).or(self.connect_wait(place, now)))
             .collect();
         blocked
             .into_iter()
             .filter_map(|blocked| self.explain(blocked.limit))
             .collect()
-    }
-
-    /// How many counters there are.
-    pub fn counters(&self) -> CountersInUse {
-        let rates = self.by_number.values().filter(|of| of.meter.is_some());
-        let intervals = self.by_number.values().filter(|of| {
-            let applied = of.applied.as_ref();
-            applied.is_some_and(|applied| applied.limits.connect_interval.is_some())
-        });
-        CountersInUse {
-            all: self.by_number.len(),
-            rates: rates.count(),
-            intervals: intervals.count(),
-        }
     }
 
     /// Puts tokens into the buckets that `fits`; gives the number of buckets and the limits to wake.
@@ -317,13 +227,18 @@ impl Policies {
         mut fits: impl FnMut(&[Field], &[KeyPart]) -> bool,
     ) -> (usize, Vec<LimitId>) {
         let mut woken = Vec::new();
-        for (number, counter) in &mut self.by_number {
+        let places: Vec<u32> = self.counters.places().collect();
+        for place in places {
+            let number = self.counters.number(place);
+            let Some(counter) = self.counters.get_mut(place) else {
+                continue;
+            };
             let fields = counter.applied.as_ref().map(|applied| &applied.fields[..]);
             if let Some(meter) = &mut counter.meter
                 && fits(fields.unwrap_or(&[]), &counter.name.1)
             {
                 meter.refill(self.algorithm, tokens);
-                woken.push(limit_id(*number, BlockKind::Rate));
+                woken.push(limit_id(number, BlockKind::Rate));
             }
         }
         woken.sort_unstable();
@@ -337,11 +252,12 @@ impl Policies {
         (found, woken)
     }
 
-    /// Asks for one source address, and takes nothing yet.
+    /// Asks for one source address, the one at `turn` in its list, and takes nothing yet.
     fn check(
         &mut self,
         fields: &Fields,
-        local: Option<IpAddr>,
+        (turn, local): (usize, Option<IpAddr>),
+        memo: &mut Memo,
         now: Timestamp,
     ) -> Result<Asked, Blocked> {
         if let Some(suspend) = self.suspends.covering(fields, local) {
@@ -357,20 +273,28 @@ impl Policies {
         }
         let mut asked = Vec::with_capacity(self.policies.len());
         let mut wait: Option<Blocked> = None;
-        for place in 0..self.policies.len() {
-            let Some((number, applied)) = self.counter(place, fields, local, now) else {
+        let policies = self.policies.len();
+        for policy in 0..policies {
+            let at = turn * policies + policy;
+            let found = match memo.known(at) {
+                Some(None) => continue,
+                Some(Some(counter)) => self.renewed(policy, counter, now),
+                None => self.counter(policy, fields, local, now),
+            };
+            memo.note(at, found.as_ref().map(|(counter, _)| *counter));
+            let Some((counter, applied)) = found else {
                 continue;
             };
-            if let Some(blocked) = self.blocked(number, now) {
+            if let Some(blocked) = self.blocked(counter, now) {
                 return Err(blocked);
             }
             // The longest time counts: only one of them can be waited for.
-            let connect = self.connect_wait(number, now);
+            let connect = self.connect_wait(counter, now);
             if connect.map(|of| of.until) > wait.map(|of| of.until) {
                 wait = connect;
             }
             let stop = applied.stop;
-            asked.push((number, applied));
+            asked.push((counter, applied));
             if stop {
                 break;
             }
@@ -381,52 +305,51 @@ impl Policies {
         })
     }
 
-    /// The counter of a policy for these values, and what applies to it.
+    /// The place of a policy's counter for these values, and what applies to it.
     fn counter(
         &mut self,
-        place: usize,
+        policy: usize,
         fields: &Fields,
         local: Option<IpAddr>,
         now: Timestamp,
-    ) -> Option<(u64, Arc<Applied>)> {
-        let policy = self.policies.get(place)?;
-        let name = (policy.id, policy.key(fields, local));
-        if let Some(number) = self.counters.get(&name)
-            && let Some(counter) = self.by_number.get_mut(number)
-        {
-            let ended = |of: &Arc<Applied>| of.expires.is_some_and(|at| at <= now);
-            if counter.version != policy.version || counter.applied.as_ref().is_none_or(ended) {
-                counter.version = policy.version;
-                counter.applied = policy.apply(&name.1, now).map(Arc::new);
-            }
-            return Some((*number, counter.applied.clone()?));
+    ) -> Option<(u32, Arc<Applied>)> {
+        let rules = self.policies.get_mut(policy)?;
+        let name = (rules.id, rules.key(fields, local));
+        if let Some(place) = self.counters.place(&name) {
+            return self.renewed(policy, place, now);
         }
-        let applied = Arc::new(policy.apply(&name.1, now)?);
-        let version = policy.version;
-        let number = self.number();
-        self.sweep(now);
-        self.counters.insert(name.clone(), number);
-        let counter = Counter {
-            name,
-            in_use: 0,
-            meter: None,
-            connect_after: Timestamp::ZERO,
-            applied: Some(Arc::clone(&applied)),
-            version,
-        };
-        self.by_number.insert(number, counter);
-        Some((number, applied))
+        let applied = rules.shared(&name.1, now)?;
+        let version = rules.version;
+        let place = self.counters.insert(name, Arc::clone(&applied), version);
+        Some((place, applied))
+    }
+
+    /// The same for a counter that is there: what applies to it may have changed.
+    fn renewed(
+        &mut self,
+        policy: usize,
+        place: u32,
+        now: Timestamp,
+    ) -> Option<(u32, Arc<Applied>)> {
+        let rules = self.policies.get_mut(policy)?;
+        let counter = self.counters.get_mut(place)?;
+        let ended = |of: &Arc<Applied>| of.expires.is_some_and(|at| at <= now);
+        if counter.version != rules.version || counter.applied.as_ref().is_none_or(ended) {
+            counter.version = rules.version;
+            counter.applied = rules.shared(&counter.name.1, now);
+        }
+        Some((place, counter.applied.clone()?))
     }
 
     /// The time between new connections of a counter, if it is not over.
-    fn connect_wait(&self, number: u64, now: Timestamp) -> Option<Blocked> {
-        let counter = self.by_number.get(&number)?;
+    fn connect_wait(&self, place: u32, now: Timestamp) -> Option<Blocked> {
+        let counter = self.counters.get(place)?;
         let applied = counter.applied.as_ref()?;
         applied.limits.connect_interval?;
         (counter.connect_after > now).then(|| {
             let end = applied.expires.unwrap_or(Timestamp::NEVER);
             Blocked {
-                limit: limit_id(number, BlockKind::ConnectInterval),
+                limit: limit_id(self.counters.number(place), BlockKind::ConnectInterval),
                 until: Some(counter.connect_after.min(end)),
                 kind: BlockKind::ConnectInterval,
             }
@@ -434,8 +357,9 @@ impl Policies {
     }
 
     /// The limit of a counter that is reached, but for the time between new connections.
-    fn blocked(&mut self, number: u64, now: Timestamp) -> Option<Blocked> {
-        let counter = self.by_number.get_mut(&number)?;
+    fn blocked(&mut self, place: u32, now: Timestamp) -> Option<Blocked> {
+        let number = self.counters.number(place);
+        let counter = self.counters.get_mut(place)?;
         let applied = counter.applied.as_ref()?;
         let limits = applied.limits;
         let block = |kind, until: Option<Timestamp>| {
@@ -457,7 +381,9 @@ impl Policies {
             return block(BlockKind::Concurrency, None);
         }
         if let Some(rate) = limits.rate {
-            let meter = counter.meter.get_or_insert_with(|| Meter::new(rate));
+            let meter = counter
+                .meter
+                .get_or_insert_with(|| Box::new(Meter::new(rate)));
             if let Some(until) = meter.wait(self.algorithm, rate, now) {
                 return block(BlockKind::Rate, Some(until));
             }
@@ -466,10 +392,10 @@ impl Policies {
     }
 
     /// Takes what a pick-up needs from the counters that were asked.
-    fn take(&mut self, asked: &[(u64, Arc<Applied>)], reuse: bool, now: Timestamp) -> Ticket {
+    fn take(&mut self, asked: &[(u32, Arc<Applied>)], reuse: bool, now: Timestamp) -> Ticket {
         let mut list = Vec::with_capacity(asked.len());
-        for (number, applied) in asked {
-            let Some(counter) = self.by_number.get_mut(number) else {
+        for (place, applied) in asked {
+            let Some(counter) = self.counters.get_mut(*place) else {
                 continue;
             };
             counter.in_use += 1;
@@ -483,26 +409,39 @@ impl Policies {
                 (before, counter.connect_after)
             });
             list.push(Taken {
-                counter: *number,
+                counter: *place,
                 window,
                 connect,
             });
         }
-        let ticket = Ticket(self.number());
-        self.tickets.insert(ticket, list);
-        ticket
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        let number = self.next_ticket;
+        let place = self.tickets.insert((number, list)) as u64;
+        Ticket(u64::from(number) << 32 | place)
+    }
+
+    /// What a pick-up took.
+    fn taken(&mut self, ticket: Ticket) -> Option<&mut Vec<Taken>> {
+        let place = ticket.0 as u32 as usize;
+        let (number, taken) = self.tickets.get_mut(place)?;
+        (u64::from(*number) == ticket.0 >> 32).then_some(taken)
     }
 
     /// Among source addresses that take turns, one over which a connection is open and idle comes
     /// before those that need a new one.
-    fn admit_over_idle(&mut self, fields: &Fields, now: Timestamp) -> Option<Grant> {
+    fn admit_over_idle(
+        &mut self,
+        fields: &Fields,
+        memo: &mut Memo,
+        now: Timestamp,
+    ) -> Option<Grant> {
         self.idle.as_ref()?;
         if fields.sources.ordered || fields.sources.addresses.len() < 2 {
             return None;
         }
-        for source in &*fields.sources.addresses {
+        for (turn, source) in fields.sources.addresses.iter().enumerate() {
             let local = Some(source.address);
-            let Ok(asked) = self.check(fields, local, now) else {
+            let Ok(asked) = self.check(fields, (turn, local), memo, now) else {
                 continue;
             };
             if self.may_reuse(fields, local) {
@@ -574,38 +513,15 @@ impl Policies {
         }
     }
 
-    /// The limits that a name for several stands for; the limit itself if it is one.
-    pub fn limits_behind(&self, limit: LimitId) -> Vec<LimitId> {
-        if limit.0 & TOGETHER == 0 {
-            return vec![limit];
-        }
-        let mut list: Vec<LimitId> = (self.together.iter())
-            .filter(|(_, names)| names.contains(&limit))
-            .map(|(limit, _)| *limit)
-            .collect();
-        list.sort_unstable();
-        list
-    }
-
-    /// Forgets counters that say nothing, when there are twice as many as after the last time.
+    /// Forgets counters that say nothing, if there are many more than there were.
     fn sweep(&mut self, now: Timestamp) {
-        if self.by_number.len() < (self.after_sweep * 2).max(SWEEP_FROM) {
-            return;
+        if self.counters.sweep(self.algorithm, now) {
+            self.have_changed();
+            let kept = &self.counters;
+            self.together.retain(|limit, _| {
+                parts_of(*limit).is_some_and(|(n, _)| kept.numbered(n).is_some())
+            });
         }
-        let algorithm = self.algorithm;
-        self.by_number.retain(|_, counter| {
-            let rate = counter.applied.as_ref().and_then(|of| of.limits.rate);
-            let full = match (&mut counter.meter, rate) {
-                (Some(meter), Some(rate)) => meter.is_full(algorithm, rate, now),
-                _ => true,
-            };
-            counter.in_use > 0 || counter.connect_after > now || !full
-        });
-        let kept = &self.by_number;
-        self.counters.retain(|_, number| kept.contains_key(number));
-        self.together
-            .retain(|limit, _| parts_of(*limit).is_some_and(|(n, _)| kept.contains_key(&n)));
-        self.after_sweep = self.by_number.len();
     }
 
     /// The place of the address to ask for first: the first, or the one whose turn it is.
@@ -619,10 +535,13 @@ impl Policies {
         }
         let destination = fields.grouping.clone().or_else(|| fields.remotemx.clone());
         let name = (fields.transportid.clone(), destination);
-        let begin = fnv1a(&[name.0.as_bytes(), &self.next.to_le_bytes()]);
-        let turn = self.turns.entry(name);
-        // The remainder is smaller than the list.
-        let turn = turn.or_insert((begin % count as u64) as usize);
+        let begun = &mut self.begun;
+        let turn = self.turns.entry(name).or_insert_with_key(|(transport, _)| {
+            *begun += 1;
+            let begin = fnv1a(&[transport.as_bytes(), &begun.to_le_bytes()]);
+            // The remainder is smaller than the list.
+            (begin % count as u64) as usize
+        });
         let at = *turn % count;
         *turn = at + 1;
         at
@@ -655,24 +574,25 @@ impl Gate for Policies {
     }
 
     fn goes_on(&mut self, ticket: Ticket, fields: &Fields, local: Option<IpAddr>, now: Timestamp) {
-        let Some(mut list) = self.tickets.remove(&ticket) else {
+        let Some(taken) = self.taken(ticket) else {
             return;
         };
+        let mut list = std::mem::take(taken);
         for place in 0..self.policies.len() {
-            let Some((number, applied)) = self.counter(place, fields, local, now) else {
+            let Some((found, applied)) = self.counter(place, fields, local, now) else {
                 continue;
             };
             let policy = self.policies.get(place).map(|policy| policy.id);
             let is_of_it = |taken: &Taken| {
-                let counter = self.by_number.get(&taken.counter);
+                let counter = self.counters.get(taken.counter);
                 counter.map(|counter| counter.name.0) == policy
             };
             if !list.iter().any(is_of_it)
-                && let Some(counter) = self.by_number.get_mut(&number)
+                && let Some(counter) = self.counters.get_mut(found)
             {
                 counter.in_use += 1;
                 list.push(Taken {
-                    counter: number,
+                    counter: found,
                     window: None,
                     connect: None,
                 });
@@ -681,23 +601,38 @@ impl Gate for Policies {
                 break;
             }
         }
-        self.tickets.insert(ticket, list);
+        if let Some(taken) = self.taken(ticket) {
+            *taken = list;
+        }
     }
 
     fn admit(&mut self, fields: &Fields, now: Timestamp) -> Result<Grant, Blocked> {
+        self.admit_known(fields, &mut Memo::default(), now)
+    }
+
+    fn admit_known(
+        &mut self,
+        fields: &Fields,
+        memo: &mut Memo,
+        now: Timestamp,
+    ) -> Result<Grant, Blocked> {
         self.expire(now);
+        // Before anything is found: the places of counters are good until the end.
+        self.sweep(now);
+        memo.renew(self.changes);
         let addresses = &*fields.sources.addresses;
-        if let Some(grant) = self.admit_over_idle(fields, now) {
+        if let Some(grant) = self.admit_over_idle(fields, memo, now) {
             return Ok(grant);
         }
-        let (later, first) = addresses.split_at(self.turn(fields).min(addresses.len()));
-        let in_turn = first.iter().chain(later).map(Some);
+        let first = self.turn(fields);
+        let in_turn = (first..addresses.len()).chain(0..first.min(addresses.len()));
+        let in_turn = in_turn.map(|turn| (turn, addresses.get(turn)));
         // Without a pool the system chooses.
-        let system = addresses.is_empty().then_some(None);
+        let system = addresses.is_empty().then_some((0, None));
         let mut blocks = Vec::new();
-        for source in in_turn.chain(system) {
+        for (turn, source) in in_turn.chain(system) {
             let local = source.map(|source| source.address);
-            match self.check(fields, local, now) {
+            match self.check(fields, (turn, local), memo, now) {
                 Err(blocked) => blocks.push(blocked),
                 Ok(asked) => {
                     let mut reuse = Reuse::No;
@@ -716,22 +651,27 @@ impl Gate for Policies {
     }
 
     fn release(&mut self, ticket: Ticket, how: Release, now: Timestamp, freed: &mut Vec<LimitId>) {
-        for taken in self.tickets.remove(&ticket).unwrap_or_default() {
-            let Some(counter) = self.by_number.get_mut(&taken.counter) else {
+        let taken = self.taken(ticket).map(std::mem::take);
+        if taken.is_some() {
+            self.tickets.remove(ticket.0 as u32 as usize);
+        }
+        for taken in taken.unwrap_or_default() {
+            let number = self.counters.number(taken.counter);
+            let Some(counter) = self.counters.get_mut(taken.counter) else {
                 continue;
             };
             counter.in_use = counter.in_use.saturating_sub(1);
-            freed.push(limit_id(taken.counter, BlockKind::Concurrency));
+            freed.push(limit_id(number, BlockKind::Concurrency));
             let applied = counter.applied.as_ref();
             if applied.is_some_and(|of| of.limits.connect_interval.is_some()) {
                 // The connection may be idle now, and another message may use it.
-                freed.push(limit_id(taken.counter, BlockKind::ConnectInterval));
+                freed.push(limit_id(number, BlockKind::ConnectInterval));
             }
             if how == Release::PutBack
                 && let (Some(meter), Some(window)) = (&mut counter.meter, taken.window)
             {
                 meter.give_back(self.algorithm, window, now);
-                freed.push(limit_id(taken.counter, BlockKind::Rate));
+                freed.push(limit_id(number, BlockKind::Rate));
             }
             if how != Release::Finished
                 && let Some((before, since)) = taken.connect
@@ -739,6 +679,9 @@ impl Gate for Policies {
             {
                 counter.connect_after = before;
             }
+        }
+        if self.together.is_empty() {
+            return;
         }
         let together: BTreeSet<LimitId> = (freed.iter())
             .filter_map(|limit| self.together.get(limit))
@@ -750,13 +693,13 @@ impl Gate for Policies {
 }
 
 /// Set in the name of several limits that stop an item together.
-const TOGETHER: u64 = 1 << 63;
+pub(super) const TOGETHER: u64 = 1 << 63;
 
 fn limit_id(number: u64, kind: BlockKind) -> LimitId {
     LimitId((number << 3 | kind as u64) & !TOGETHER)
 }
 
-fn parts_of(limit: LimitId) -> Option<(u64, BlockKind)> {
+pub(super) fn parts_of(limit: LimitId) -> Option<(u64, BlockKind)> {
     if limit.0 & TOGETHER != 0 {
         return None;
     }
@@ -779,7 +722,7 @@ impl Policies {
         let system = addresses.is_empty().then_some(None);
         let each = addresses.iter().map(|source| Some(source.address));
         each.chain(system).any(|local| {
-            self.check(fields, local, now)
+            self.check(fields, (0, local), &mut Memo::default(), now)
                 .is_ok_and(|asked| asked.wait.is_none())
         })
     }

@@ -9,10 +9,12 @@
 //! - [`spec`]: as files, scripts and operators write them.
 //! - `compiled`: laid out for pick-up. [`rate`]: the two ways to count a rate.
 //! - `table`: which of many conditions fits. `suspends`: the suspends in force.
-//! - `engine`: the counters and the gate. `changes`: what scripts and operators change meanwhile.
+//! - `counters`: found once, and by their places from then on. `engine`: the gate over them.
+//! - `changes`: what scripts and operators change meanwhile.
 
 mod changes;
 mod compiled;
+mod counters;
 mod engine;
 mod look;
 pub mod rate;
@@ -26,5 +28,5 @@ pub use changes::{
     Change, DynamicSpec, DynamicSuspend, EndedBySelf, How, Listed, ListedSuspend, Stored,
 };
 pub use compiled::{Applied, KeyPart, PolicyError};
-pub use engine::{CountersInUse, IdleDoor, Limited, Policies, Setup};
-pub use look::Group;
+pub use engine::{IdleDoor, Policies, Setup};
+pub use look::{CountersInUse, Group, Limited};

@@ -1,5 +1,6 @@
 //! The examples of the documentation, and random traffic against a model that keeps every event.
 
+mod memo;
 mod model;
 
 use std::net::IpAddr;

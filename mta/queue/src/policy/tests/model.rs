@@ -1,7 +1,10 @@
 //! Random policies and traffic against a model that keeps every pick-up and counts from the
 //! beginning each time.
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::gate::Memo;
 use proptest::prelude::*;
 
 /// The fields that the traffic varies, with a few values each.
@@ -199,6 +202,7 @@ proptest! {
         .unwrap();
         let mut events: Vec<Event> = Vec::new();
         let mut open: Vec<(usize, Grant)> = Vec::new();
+        let mut memos: BTreeMap<[u8; 4], Memo> = BTreeMap::new();
         let mut now = 0;
         for (pause, values, what) in steps {
             now += pause;
@@ -219,7 +223,7 @@ proptest! {
             fields.sources = sources(&[["198.51.100.1", "198.51.100.2"][usize::from(values[0])]], true);
             let strict = passes(&list, algorithm, &events, values, now, true);
             let lenient = passes(&list, algorithm, &events, values, now, false);
-            match gate.admit(&fields, at(now)) {
+            match gate.admit_known(&fields, memos.entry(values).or_default(), at(now)) {
                 Ok(grant) => {
                     prop_assert!(lenient, "passed beyond a limit");
                     open.push((events.len(), grant));
@@ -305,6 +309,7 @@ proptest! {
         let mut suspended: Vec<(u8, u64)> = Vec::new();
         let mut events: Vec<Counted> = Vec::new();
         let mut open: Vec<(usize, Grant)> = Vec::new();
+        let mut memos: BTreeMap<[u8; 4], Memo> = BTreeMap::new();
         for (pause, values, what, fields, most, ttl) in steps {
             now += pause;
             let values = values.map(|value| value % 4);
@@ -398,7 +403,7 @@ proptest! {
             fields.recipientdomain = Some(format!("d{}.test", values[3]).into());
             let local = ["198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4"];
             fields.sources = sources(&[local[usize::from(values[0])]], true);
-            match gate.admit(&fields, at(now)) {
+            match gate.admit_known(&fields, memos.entry(values).or_default(), at(now)) {
                 Ok(grant) => {
                     prop_assert!(passes, "passed beyond a limit: {:?}", dynamics);
                     open.push((events.len(), grant));
