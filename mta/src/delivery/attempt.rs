@@ -569,14 +569,14 @@ impl Refused {
     }
 }
 
-fn failed_tls(found: Option<&'static str>) -> result::TlsInfo {
+pub(super) fn failed_tls(found: Option<&'static str>) -> result::TlsInfo {
     result::TlsInfo {
         tlsrpt: found.or(Some("validation-failure")),
         ..result::TlsInfo::default()
     }
 }
 
-fn tls_info(link: &Link, found: Option<&'static str>) -> Option<result::TlsInfo> {
+pub(super) fn tls_info(link: &Link, found: Option<&'static str>) -> Option<result::TlsInfo> {
     match link.tls() {
         Handshake::None => None,
         Handshake::Failed => Some(failed_tls(found)),
@@ -596,12 +596,12 @@ fn tls_info(link: &Link, found: Option<&'static str>) -> Option<result::TlsInfo>
     }
 }
 
-fn texts(lines: &[String]) -> Vec<Text> {
+pub(super) fn texts(lines: &[String]) -> Vec<Text> {
     lines.iter().map(|line| Text::from(line.as_str())).collect()
 }
 
 /// The machine's outcome as the queue takes it.
-fn outcome(outcome: Outcome, after_envelope: bool) -> result::Outcome {
+pub(super) fn outcome(outcome: Outcome, after_envelope: bool) -> result::Outcome {
     match outcome {
         Outcome::Reply(reply) => result::Outcome::Result(result::Reply {
             code: reply.code,
@@ -653,7 +653,7 @@ fn params(pairs: &Pairs) -> Result<Params, angarium_smtp::param::ParamError> {
 }
 
 /// What the system says, without Rust's decoration.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
         Some(at) => text.get(..at).unwrap_or(&text).to_owned(),

@@ -227,6 +227,8 @@ enum Part {
     From(u64),
     /// These bytes.
     New(Vec<u8>),
+    /// What follows from this offset of a message that does not lie in the spool.
+    Other(Arc<dyn Source + Send + Sync>, u64),
 }
 
 impl Outgoing {
@@ -276,6 +278,18 @@ impl Outgoing {
         })
     }
 
+    /// A message that does not lie in the spool.
+    #[must_use]
+    pub fn of(source: Arc<dyn Source + Send + Sync>) -> Outgoing {
+        Outgoing {
+            reader: None,
+            plan: vec![Part::Other(source, 0)],
+            at: 0,
+            // There is no checksum.
+            checked: true,
+        }
+    }
+
     /// Whether the message has bytes above 127, and whether its header may have: known at once for
     /// a body in memory. What edits take away is looked at too, which does no harm.
     #[must_use]
@@ -320,6 +334,18 @@ impl Outgoing {
         loop {
             match self.plan.pop() {
                 Some(Part::New(bytes)) => return Ok(Some(bytes)),
+                Some(Part::Other(source, at)) => {
+                    let end = at.saturating_add(PIECE as u64).min(source.len());
+                    if at >= end {
+                        continue;
+                    }
+                    self.plan.push(Part::Other(Arc::clone(&source), end));
+                    if source.as_bytes().is_some() {
+                        return Ok(Some(source.read_range(at..end)?));
+                    }
+                    let read = pool.call(move || source.read_range(at..end));
+                    return Ok(Some(read.await.map_err(io::Error::other)??));
+                }
                 Some(Part::UpTo(end)) => {
                     let left = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
                     if left == 0 {

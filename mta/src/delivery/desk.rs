@@ -76,21 +76,7 @@ impl Desk {
             TlsMode::OptionalVerify => false,
             TlsMode::RequireVerify => true,
         };
-        let names = match (&tls.verify_names[..], tls.verify_host) {
-            ([], true) => vec![host.to_owned()],
-            (names, _) => names.to_vec(),
-        };
-        let roots = match &settings.authorities {
-            _ if !tls.default_ca => Arc::new(RootCertStore::empty()),
-            Some(roots) => Arc::clone(roots),
-            None => system_roots(),
-        };
-        let check = Check {
-            roots,
-            names,
-            enforce,
-        };
-        ClientTls::checked(versions, sni, &check).map(Some)
+        checked(settings, tls, enforce, host).map(Some)
     }
 
     fn unchecked(&self, versions: Versions, sni: bool) -> Result<ClientTls, TlsError> {
@@ -102,4 +88,31 @@ impl Desk {
         self.tls.borrow_mut().insert(key, tls.clone());
         Ok(tls)
     }
+}
+
+/// TLS that looks at the certificate of this host; with `enforce` a bad one breaks the handshake.
+///
+/// # Errors
+/// What is asked for cannot be had.
+pub(super) fn checked(
+    settings: &Settings,
+    tls: &TlsSettings,
+    enforce: bool,
+    host: &str,
+) -> Result<(ClientTls, Finding), TlsError> {
+    let names = match (&tls.verify_names[..], tls.verify_host) {
+        ([], true) => vec![host.to_owned()],
+        (names, _) => names.to_vec(),
+    };
+    let roots = match &settings.authorities {
+        _ if !tls.default_ca => Arc::new(RootCertStore::empty()),
+        Some(roots) => Arc::clone(roots),
+        None => system_roots(),
+    };
+    let check = Check {
+        roots,
+        names,
+        enforce,
+    };
+    ClientTls::checked(tls.versions, tls.sni != Sni::Off, &check)
 }

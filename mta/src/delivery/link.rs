@@ -93,6 +93,8 @@ pub(super) struct NotReady {
 /// How a transaction ended.
 pub(super) struct Sent {
     pub outcome: Outcome,
+    /// The outcomes of the other recipients, in order.
+    pub others: Vec<Outcome>,
     /// The peer asked for the message, so that it may have it.
     pub after_envelope: bool,
 }
@@ -215,7 +217,7 @@ impl Link {
         }
     }
 
-    /// Sends one message to one recipient.
+    /// Sends one message to its recipients.
     pub(super) async fn send(
         &mut self,
         transaction: Transaction,
@@ -237,10 +239,12 @@ impl Link {
                             "the server gave no answer for this recipient",
                         ))
                     };
-                    let outcome = outcomes.into_iter().next().unwrap_or_else(missing);
+                    let mut outcomes = outcomes.into_iter();
+                    let outcome = outcomes.next().unwrap_or_else(missing);
                     // A Close that follows is seen by whoever wants to use the connection again.
                     return Sent {
                         outcome,
+                        others: outcomes.collect(),
                         after_envelope,
                     };
                 }
@@ -252,6 +256,7 @@ impl Link {
                     );
                     return Sent {
                         outcome: Outcome::Error(lost),
+                        others: Vec::new(),
                         after_envelope,
                     };
                 }

@@ -18,6 +18,7 @@
 //! | [`probe`] | questions of scripts to other servers |
 //! | `attempt`, `link`, `plan`, `resolve` | one attempt: its settings, destination, connection |
 //! | `desk`, `idle` | what a worker keeps: `$context`, idle connections |
+//! | [`inline`] | messages that scripts send at once |
 //! | [`content`] | where an item's message lies, and how it is read |
 //! | [`bounce`] | notifications |
 //! | [`trace`] | a live view of what is said |
@@ -45,6 +46,7 @@ pub mod gate;
 pub mod handle;
 pub mod hooks;
 mod idle;
+pub mod inline;
 mod jobs;
 mod link;
 pub mod log;

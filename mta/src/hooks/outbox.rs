@@ -29,7 +29,7 @@ use uuid::Uuid;
 use super::eod;
 use super::options::{Reader, dsn_request};
 use super::variables::Map;
-use super::envelope;
+use super::{envelope, inline};
 use crate::delivery::Live;
 use crate::log::{Log, Severity};
 use crate::scripts::Scripts;
@@ -81,6 +81,7 @@ impl Outbox {
             store: store.or_else(|| ways.store.clone()),
             live: Weak::clone(&ways.live),
             transports: Rc::new(scripts.transports()),
+            scripts: Arc::clone(scripts),
             log: Arc::clone(log),
             hook,
             id: id.to_owned(),
@@ -94,7 +95,8 @@ pub struct Post {
     pub(super) worker: Rc<Worker>,
     store: Option<Weak<dyn Store>>,
     pub(super) live: Weak<Live>,
-    pub(super) transports: Rc<BTreeSet<String>>,
+    transports: Rc<BTreeSet<String>>,
+    pub(super) scripts: Arc<Scripts>,
     log: Arc<dyn Log>,
     hook: HookType,
     id: String,
@@ -154,8 +156,7 @@ impl Mailer for Way {
     }
 
     fn send(&self, order: Order<'_>) -> Result<Deliver, Throw> {
-        let function = order.function;
-        Err(Throw::error(format!("{function}: sending at once is not available yet")))
+        inline::send(&self.post, &order)
     }
 }
 

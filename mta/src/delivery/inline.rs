@@ -1,0 +1,328 @@
+//! Messages that scripts send at once, without the queue (hooks.md, group INLINE).
+//!
+//! The client is that of the queue's attempts; there are no policies, no idle connections and no second attempt: the script
+//! hears what became of the first server that took the connection.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use angarium_effects::net::Connect;
+use angarium_effects::random::uuid_text;
+use angarium_mail::source::Source;
+use angarium_queue::attempt::{self as result, Attempt, AttemptError, DnsError, ErrorKind};
+use angarium_queue::destination::{
+    Candidate, Families, OwnHosts, Request, Resolution, Target,
+};
+use angarium_queue::item::ItemId;
+use angarium_queue::text::Text;
+use angarium_queue::transport::{Plan, Sources};
+use angarium_smtp::client as smtp;
+use angarium_smtp::client::Transaction;
+use uuid::Uuid;
+
+use super::attempt::{failed_tls, outcome, plain, texts, tls_info};
+use super::content::Outgoing;
+use super::desk::checked;
+use super::link::{Link, TlsPeer};
+use super::resolve::resolve;
+use super::settings::{ClientSettings, Settings, Sni};
+use crate::connections::{Outbound, Registry};
+use crate::hooks::queue::TlsMode;
+use crate::tls::{ClientTls, Finding, TlsError};
+use crate::worker::Worker;
+
+/// Where to send a message, and how.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The destination.
+    pub target: Target,
+    /// The port.
+    pub port: u16,
+    /// The address families that may be used.
+    pub families: Families,
+    /// Only these MX names.
+    pub mx_include: Vec<Text>,
+    /// Not these MX names.
+    pub mx_exclude: Vec<Text>,
+    /// Names and sockets that are not connected to, because they are ourselves.
+    pub own: Arc<OwnHosts>,
+    /// Source addresses.
+    pub sources: Sources,
+    /// Bind an address that the system does not have.
+    pub nonlocal: bool,
+    /// The client's settings.
+    pub client: ClientSettings,
+}
+
+impl Server {
+    /// The server of a transport for mail to this domain; none: there is no such transport.
+    #[must_use]
+    pub fn of_transport(settings: &Settings, id: &str, domain: &Text) -> Option<Server> {
+        let id = Text::from(id);
+        let transport = settings.transports.get(&id)?;
+        let recipient = angarium_queue::item::Address::new("", domain.clone());
+        let client = settings.client(&id);
+        Some(Server {
+            target: transport.target(&recipient, &Plan::default()),
+            port: transport.port,
+            families: transport.families.and(transport.sources.families()),
+            mx_include: Vec::new(),
+            mx_exclude: Vec::new(),
+            own: Arc::clone(&settings.own),
+            sources: transport.sources.clone(),
+            nonlocal: client.nonlocal,
+            client: (*client).clone(),
+        })
+    }
+}
+
+/// Sends a message and tells what became of it: with several recipients the first that failed counts.
+pub async fn send(
+    worker: &Rc<Worker>,
+    settings: &Settings,
+    server: &Server,
+    transaction: Transaction,
+    source: Arc<dyn Source + Send + Sync>,
+) -> Attempt {
+    let began = worker.effects.clock.monotonic();
+    let sending = Sending {
+        worker,
+        settings,
+        server,
+        transaction,
+        source,
+    };
+    let (outcome, connection) = sending.run().await;
+    Attempt {
+        outcome,
+        connection,
+        duration: worker.effects.clock.monotonic().since(began),
+        final_delivery: server.client.lmtp,
+    }
+}
+
+struct Sending<'a> {
+    worker: &'a Rc<Worker>,
+    settings: &'a Settings,
+    server: &'a Server,
+    transaction: Transaction,
+    source: Arc<dyn Source + Send + Sync>,
+}
+
+/// A connection that did not become a session.
+struct Refused {
+    outcome: result::Outcome,
+    about: result::Connection,
+    retry_in_clear: bool,
+}
+
+type Ended = (result::Outcome, Option<result::Connection>);
+
+impl Sending<'_> {
+    async fn run(mut self) -> Ended {
+        let looked = Outgoing::of(Arc::clone(&self.source))
+            .find_charset(&self.worker.pool)
+            .await;
+        match looked {
+            Ok((eight_bit, _)) => self.transaction.eight_bit = eight_bit,
+            Err(error) => {
+                let error = AttemptError::new(ErrorKind::Config, false, error.to_string());
+                return (result::Outcome::Error(error), None);
+            }
+        }
+        let candidates = match self.candidates().await {
+            Ok(candidates) => candidates,
+            Err(error) => return (result::Outcome::Error(error), None),
+        };
+        let mut last: Option<Refused> = None;
+        for candidate in &candidates {
+            let (link, about) = match self.connect(candidate).await {
+                Ok(connected) => connected,
+                // Another host may take it.
+                Err(refused) => {
+                    last = Some(refused);
+                    continue;
+                }
+            };
+            return self.deliver(link, about).await;
+        }
+        match last {
+            Some(refused) => (refused.outcome, Some(refused.about)),
+            None => {
+                let kind = ErrorKind::Dns(DnsError::NoData);
+                let error = AttemptError::new(kind, false, "the destination has no address");
+                (result::Outcome::Error(error), None)
+            }
+        }
+    }
+
+    async fn candidates(&self) -> Result<Vec<Candidate>, AttemptError> {
+        let server = self.server;
+        let resolution = Resolution::new(Request {
+            target: server.target.clone(),
+            port: server.port,
+            families: server.families,
+            mx_include: server.mx_include.clone(),
+            mx_exclude: server.mx_exclude.clone(),
+            ip_exclude: Vec::new(),
+            own: Arc::clone(&server.own),
+            transaction: Uuid::from_bytes(self.worker.effects.random.uuid()),
+        });
+        resolve(&*self.worker.effects.dns, resolution).await
+    }
+
+    /// Opens a session; without TLS once more where optional TLS broke it.
+    async fn connect(&self, candidate: &Candidate) -> Result<(Link, result::Connection), Refused> {
+        match self.open(candidate, self.server.client.tls.mode).await {
+            Err(refused) if refused.retry_in_clear => {
+                let (link, mut about) = self.open(candidate, TlsMode::Disabled).await?;
+                // The script sees that TLS was tried.
+                about.tls = Some(failed_tls(None));
+                Ok((link, about))
+            }
+            other => other,
+        }
+    }
+
+    async fn open(
+        &self,
+        candidate: &Candidate,
+        mode: TlsMode,
+    ) -> Result<(Link, result::Connection), Refused> {
+        let (worker, client) = (self.worker, &self.server.client);
+        let effects = &worker.effects;
+        let source = self.server.sources.choose(candidate.ip, 0);
+        let helo = source
+            .and_then(|source| source.helo.as_ref().map(ToString::to_string))
+            .or_else(|| client.helo.clone())
+            .unwrap_or_else(|| self.settings.hostname.clone());
+        let mut about = result::Connection {
+            id: Text::from(uuid_text(&effects.random.uuid())),
+            localip: source.map(|source| source.address),
+            localipid: source.and_then(|source| source.id.clone()),
+            helo: Some(Text::from(helo.as_str())),
+            remoteip: Some(candidate.ip),
+            remotemx: Some(candidate.mx.clone()),
+            ..result::Connection::default()
+        };
+        let refused = |kind, message: String, about| Refused {
+            outcome: result::Outcome::Error(AttemptError::new(kind, true, message)),
+            about,
+            retry_in_clear: false,
+        };
+        let to = SocketAddr::new(candidate.ip, candidate.port);
+        let how = Connect {
+            source: about.localip,
+            nonlocal: self.server.nonlocal,
+            timeout: Some(client.connect_timeout),
+        };
+        let item = ItemId {
+            transaction: Uuid::from_bytes(effects.random.uuid()),
+            queue: 0,
+        };
+        let name = (to, candidate.mx.clone());
+        let began = effects.clock.monotonic();
+        let entry = Outbound::new(about.id.clone(), name, how.source, item, began);
+        let entry = Registry::default().enter(entry);
+        let connection = match effects.net.connect(to, &how).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let message = format!("connecting to {to}: {}", plain(&error));
+                return Err(refused(ErrorKind::Network, message, about));
+            }
+        };
+        if let Ok(local) = connection.local_addr() {
+            entry.bound(local);
+            about.localip = Some(local.ip());
+        }
+        let host = candidate.mx.to_str();
+        let host = host.trim_end_matches('.');
+        let tls = match self.tls(mode, host) {
+            Ok(tls) => tls,
+            Err(error) => return Err(refused(ErrorKind::Config, error.to_string(), about)),
+        };
+        let found = || tls.as_ref().and_then(|(_, finding)| finding.failure());
+        let peer = tls.as_ref().map(|(tls, _)| TlsPeer {
+            tls,
+            name: match &client.tls.sni {
+                Sni::Name(name) => name,
+                Sni::Host | Sni::Off => host,
+            },
+            address: candidate.ip,
+        });
+        let config = smtp::Config {
+            protocol: match client.lmtp {
+                true => smtp::Protocol::Lmtp,
+                false => smtp::Protocol::Smtp,
+            },
+            helo,
+            tls: match mode {
+                TlsMode::Disabled => smtp::TlsMode::Disabled,
+                TlsMode::Optional | TlsMode::OptionalVerify => smtp::TlsMode::Optional,
+                TlsMode::Require | TlsMode::RequireVerify => smtp::TlsMode::Required,
+            },
+            auth: client.auth.clone(),
+            pipelining: client.pipelining,
+            timeouts: client.timeouts.clone(),
+        };
+        let implicit = client.tls.implicit && mode != TlsMode::Disabled;
+        let implicit = peer.as_ref().filter(|_| implicit);
+        let clock = Rc::clone(&effects.clock);
+        let mut link = match Link::new((connection, entry), None, config, implicit, clock).await {
+            Ok(link) => link,
+            Err((_, reason)) => {
+                about.tls = Some(failed_tls(found()));
+                let message = format!("TLS handshake failed: {reason}");
+                return Err(refused(ErrorKind::Tls, message, about));
+            }
+        };
+        let ready = link.ready(peer.as_ref()).await;
+        about.remotegreet = texts(link.client().greeting());
+        about.tls = tls_info(&link, found());
+        match ready {
+            Ok(()) => Ok((link, about)),
+            Err(not_ready) => {
+                worker.spawn(link.quit());
+                Err(Refused {
+                    outcome: outcome(not_ready.outcome, false),
+                    about,
+                    retry_in_clear: not_ready.retry_in_clear,
+                })
+            }
+        }
+    }
+
+    fn tls(&self, mode: TlsMode, host: &str) -> Result<Option<(ClientTls, Finding)>, TlsError> {
+        let tls = &self.server.client.tls;
+        Ok(Some(match mode {
+            TlsMode::Disabled => return Ok(None),
+            TlsMode::Optional | TlsMode::Require => {
+                let made = ClientTls::new(tls.versions, tls.sni != Sni::Off)?;
+                (made, Finding::default())
+            }
+            TlsMode::OptionalVerify => checked(self.settings, tls, false, host)?,
+            TlsMode::RequireVerify => checked(self.settings, tls, true, host)?,
+        }))
+    }
+
+    async fn deliver(self, mut link: Link, mut about: result::Connection) -> Ended {
+        let mut content = Outgoing::of(self.source);
+        let sent = link
+            .send(self.transaction, &mut content, &self.worker.pool)
+            .await;
+        about.transactions = u64::from(link.client().transactions());
+        about.dsn = link.client().peer().dsn;
+        self.worker.spawn(link.quit());
+        let mut all = std::iter::once(sent.outcome).chain(sent.others).peekable();
+        let first = all.peek().cloned();
+        let failed = all.find(|outcome| !outcome.is_success()).or(first);
+        let ended = failed.unwrap_or_else(|| {
+            smtp::Outcome::Error(smtp::Failure::temporary(
+                smtp::FailureKind::Protocol,
+                "the server gave no answer",
+            ))
+        });
+        (outcome(ended, sent.after_envelope), Some(about))
+    }
+}
