@@ -52,27 +52,30 @@ pub const FUNCTIONS: &[FnDecl] = &[
 fn domain_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let name = |index: usize| {
         let bytes = args.bytes(index);
-        bytes
-            .strip_suffix(b".")
-            .unwrap_or(bytes)
-            .to_ascii_lowercase()
+        bytes.strip_suffix(b".").unwrap_or(bytes)
     };
-    let (subdomain, domain) = (name(0), name(1));
+    Ok(includes(name(0), name(1)).into())
+}
+
+/// Whether `subdomain` is `domain` or lies below it; below it when `domain` begins with a dot. Neither ends with one.
+fn includes(subdomain: &[u8], domain: &[u8]) -> bool {
     let (below, domain) = match domain.strip_prefix(b".") {
-        Some(domain) => (true, domain.to_vec()),
+        Some(domain) => (true, domain),
         None => (false, domain),
     };
     if domain.is_empty() {
-        return Ok(false.into());
+        return false;
     }
-    let head = subdomain.strip_suffix(domain.as_slice());
-    Ok(head
-        .is_some_and(|head| match head {
-            [] | [b'.'] if below => false,
-            [] => true,
-            head => head.ends_with(b"."),
-        })
-        .into())
+    let start = subdomain.len().checked_sub(domain.len());
+    let Some((head, tail)) = start.and_then(|start| subdomain.split_at_checked(start)) else {
+        return false;
+    };
+    let is_head = match head {
+        [] | [b'.'] if below => false,
+        [] => true,
+        head => head.ends_with(b"."),
+    };
+    is_head && tail.eq_ignore_ascii_case(domain)
 }
 
 fn address(text: &[u8]) -> Option<IpAddr> {
@@ -180,7 +183,32 @@ pub(crate) fn reverse(ip: &[u8], zone: Option<&[u8]>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::network;
+    use super::{includes, network};
+
+    #[test]
+    fn domains_are_below_others_from_a_dot_on() {
+        for (subdomain, domain, expected) in [
+            ("a.example", "example", true),
+            ("A.EXAMPLE", "example", true),
+            ("example", "example", true),
+            ("example", ".example", false),
+            (".example", ".example", false),
+            (".example", "example", true),
+            ("a.example", ".example", true),
+            ("notexample", "example", false),
+            ("le", "example", false),
+            ("a", "", false),
+            ("", "", false),
+            ("", "a", false),
+            ("a", ".", false),
+        ] {
+            assert_eq!(
+                includes(subdomain.as_bytes(), domain.as_bytes()),
+                expected,
+                "{subdomain} {domain}"
+            );
+        }
+    }
 
     #[test]
     fn networks_are_addresses_prefixes_and_ranges() {

@@ -8,11 +8,13 @@
 use std::net::Ipv6Addr;
 
 use angarium_runtime::array::{Array, Key};
-use angarium_runtime::native::{Args, Cx, FnDecl, Outcome};
+use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw};
 use angarium_runtime::value::Value;
 
+use crate::heavy;
+
 /// The functions of this family.
-pub const FUNCTIONS: &[FnDecl] = &[FnDecl::plain(
+pub const FUNCTIONS: &[FnDecl] = &[FnDecl::heavy(
     "url_parse(url: string, options?: array): array|none",
     "Takes a URL apart into those of schema, username, password, hostname, port, path, query and fragment that it has. Schema \
      and hostname are in lower case, an IPv6 address has no brackets, nothing is decoded. Gives none for what is no URL: \
@@ -41,18 +43,22 @@ struct Url<'u> {
     fragment: Option<&'u [u8]>,
 }
 
-fn url_parse(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let text = args.bytes(0);
-    cx.reserve(text.len())?;
-    let Some(url) = parse(text) else {
-        return Ok(Value::None);
-    };
+fn url_parse(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
+    let size = args.bytes(0).len();
+    cx.reserve(size)?;
+    heavy::run(cx, size, &args.values[..1], |values| {
+        let text = values.first().and_then(Value::as_bytes).unwrap_or(b"");
+        Ok(parse(text).map_or(Value::None, |url| parts_of(&url)))
+    })
+}
+
+fn parts_of(url: &Url<'_>) -> Value {
     let text = |bytes: Option<&[u8]>| bytes.map(Value::bytes);
     let parts = [
-        ("schema", Some(url.scheme.into())),
+        ("schema", text(Some(&url.scheme))),
         ("username", text(url.username)),
         ("password", text(url.password)),
-        ("hostname", url.hostname.map(Value::from)),
+        ("hostname", text(url.hostname.as_deref())),
         ("port", url.port.map(|port| f64::from(port).into())),
         ("path", text(url.path)),
         ("query", text(url.query)),
@@ -61,7 +67,7 @@ fn url_parse(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let there = parts
         .into_iter()
         .filter_map(|(name, value)| Some((Key::from(name), value?)));
-    Ok(there.collect::<Array>().into())
+    there.collect::<Array>().into()
 }
 
 /// Takes a URL apart as RFC 3986 appendix B does, and looks at what may not be.

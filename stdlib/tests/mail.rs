@@ -60,7 +60,8 @@ impl Taken {
             let modified = Modified::new(content.source, content.edits, 0).unwrap();
             let text = String::from_utf8(modified.to_vec().unwrap()).unwrap();
             this.0.borrow_mut().push((line, text));
-            let answer: LocalFuture<Outcome> = Box::pin(std::future::ready(Ok(Value::from("done"))));
+            let answer: LocalFuture<Outcome> =
+                Box::pin(std::future::ready(Ok(Value::from("done"))));
             answer
         })
     }
@@ -173,18 +174,48 @@ fn a_part_of_one_message_can_be_put_into_another() {
 fn what_cannot_be_done_is_an_exception() {
     for (script, why) in [
         ("MailMessage::String(\"\")->remove();", "cannot be removed"),
-        ("MailMessage::String(\"\")->setBody(\"\", [\"encoding\" => \"uuencode\"]);", "uuencode"),
-        ("MailMessage::String(\"\")->appendPart(MIME(), [\"type\" => \"text/plain\"]);", "multipart/"),
+        (
+            "MailMessage::String(\"\")->setBody(\"\", [\"encoding\" => \"uuencode\"]);",
+            "uuencode",
+        ),
+        (
+            "MailMessage::String(\"\")->appendPart(MIME(), [\"type\" => \"text/plain\"]);",
+            "multipart/",
+        ),
         ("MailMessage::String(\"\")->appendPart(1);", "argument 1"),
-        ("MailMessage::String(\"A: 1\")->modifyContent(3, 5, \"\");", "beyond the end"),
-        ("$m = MailMessage::String(\"A: 1\"); $m->setHeader(\"A\", \"2\"); $m->modifyContent(3, 1, \"\");", "overlap"),
+        (
+            "MailMessage::String(\"A: 1\")->modifyContent(3, 5, \"\");",
+            "beyond the end",
+        ),
+        (
+            "$m = MailMessage::String(\"A: 1\"); $m->setHeader(\"A\", \"2\"); $m->modifyContent(3, 1, \"\");",
+            "overlap",
+        ),
         ("$m = MIME(); $m->appendPart($m);", "hold itself"),
-        ("MIME()->setType(\"text/plain\")->appendPart(MIME())->toString();", "text/plain cannot hold parts"),
-        ("MIME()->addHeader(\"A\", \"\", [\"encoding\" => \"x\"]);", "neither quoted-printable nor base64"),
-        ("MIME()->signDKIM(\"s\", \"d.test\", \"no key\");", "signDKIM"),
-        ("MIME()->queue(\"\", \"a@b.test\", \"t\");", "no mail server"),
-        ("MailMessage::String(\"\")->send(\"\", [\"a@b.test\"], \"t\");", "no mail server"),
-        ("mail(\"\", \"a@b.test\", \"s\", \"b\", \"t\");", "no mail server"),
+        (
+            "MIME()->setType(\"text/plain\")->appendPart(MIME())->toString();",
+            "text/plain cannot hold parts",
+        ),
+        (
+            "MIME()->addHeader(\"A\", \"\", [\"encoding\" => \"x\"]);",
+            "neither quoted-printable nor base64",
+        ),
+        (
+            "MIME()->signDKIM(\"s\", \"d.test\", \"no key\");",
+            "signDKIM",
+        ),
+        (
+            "MIME()->queue(\"\", \"a@b.test\", \"t\");",
+            "no mail server",
+        ),
+        (
+            "MailMessage::String(\"\")->send(\"\", [\"a@b.test\"], \"t\");",
+            "no mail server",
+        ),
+        (
+            "mail(\"\", \"a@b.test\", \"s\", \"b\", \"t\");",
+            "no mail server",
+        ),
     ] {
         let error = run(script, None).unwrap_err();
         assert!(error.contains(why), "{script}: {error}");
@@ -246,7 +277,14 @@ fn no_argument_can_break_a_header() {
         "#
     );
     // What stands behind the line ends must not become a field, the blank line not the end of the header.
-    let hostile = ["a\\r\\nBcc: x", "a\\nBcc: x", "a\\rBcc: x", "a\\r\\n\\r\\nBcc: x", "a\\x00\\r\\n Bcc: x\\r\\n\\r\\n", "\\r\\nBcc: x"];
+    let hostile = [
+        "a\\r\\nBcc: x",
+        "a\\nBcc: x",
+        "a\\rBcc: x",
+        "a\\r\\n\\r\\nBcc: x",
+        "a\\x00\\r\\n Bcc: x\\r\\n\\r\\n",
+        "\\r\\nBcc: x",
+    ];
     let mut thrown = 0;
     for call in CALLS {
         for hostile in hostile {
@@ -264,7 +302,11 @@ fn no_argument_can_break_a_header() {
             for (_, part) in parts.iter() {
                 let header = &part.header;
                 assert!(header.nth(b"Bcc", 0).is_none(), "{call}: {written:?}");
-                assert!(!header.is_bad(), "{call}: {:?}", String::from_utf8_lossy(&written));
+                assert!(
+                    !header.is_bad(),
+                    "{call}: {:?}",
+                    String::from_utf8_lossy(&written)
+                );
                 let bytes = header.bytes();
                 assert!(!bytes.contains(&0), "{call}");
                 let breaks = bytes.iter().filter(|b| matches!(b, b'\r')).count();
@@ -312,7 +354,10 @@ fn a_signed_message_verifies() {
         return [$mail->getHeaderNames()[0], str_find($mail->getHeader("DKIM-Signature"), "d=d.test") >= 0];
         "#
     );
-    assert_eq!(run(&script, None).unwrap(), "[0=>\"dkim-signature\",1=>true]");
+    assert_eq!(
+        run(&script, None).unwrap(),
+        "[0=>\"dkim-signature\",1=>true]"
+    );
 }
 
 #[test]
@@ -326,8 +371,5 @@ fn large_messages_are_written_and_read_on_the_pool() {
         $parts = $after->getParts();
         return [$mail->getBody() == $big, $parts[0]->getBody() == $big, $parts[1]->getBody() == $big, length($parts)];
     "#;
-    assert_eq!(
-        run(script, None).unwrap(),
-        "[0=>true,1=>true,2=>true,3=>2]"
-    );
+    assert_eq!(run(script, None).unwrap(), "[0=>true,1=>true,2=>true,3=>2]");
 }

@@ -159,9 +159,8 @@ pub fn keeping(data: &[u8], nature: Nature, current: Option<&[u8]>) -> Option<En
         TransferEncoding::Unknown => None,
     };
     let composite = matches!(nature, Nature::Message | Nature::Multipart);
-    let kept = kept.filter(|kept| {
-        !composite || !matches!(kept, Encoding::QuotedPrintable | Encoding::Base64)
-    });
+    let kept = kept
+        .filter(|kept| !composite || !matches!(kept, Encoding::QuotedPrintable | Encoding::Base64));
     Some(kept.unwrap_or_else(|| best(data, nature)))
 }
 
@@ -303,8 +302,8 @@ fn quoted_printable(data: &[u8], lines: bool, eol: LineEnd) -> Vec<u8> {
             rest = tail;
             continue;
         }
-        let at_end = tail.is_empty()
-            || (lines && (tail.starts_with(b"\n") || tail.starts_with(b"\r\n")));
+        let at_end =
+            tail.is_empty() || (lines && (tail.starts_with(b"\n") || tail.starts_with(b"\r\n")));
         let plain = |column: usize| match byte {
             b' ' | b'\t' => !at_end,
             b'=' => false,
@@ -326,7 +325,12 @@ fn quoted_printable(data: &[u8], lines: bool, eol: LineEnd) -> Vec<u8> {
         } else {
             out.push(b'=');
             for nibble in [byte >> 4, byte & 15] {
-                out.push(b"0123456789ABCDEF".get(usize::from(nibble)).copied().unwrap_or(b'0'));
+                out.push(
+                    b"0123456789ABCDEF"
+                        .get(usize::from(nibble))
+                        .copied()
+                        .unwrap_or(b'0'),
+                );
             }
             column += 3;
         }
@@ -367,7 +371,10 @@ mod tests {
         assert_eq!(encoding, Encoding::QuotedPrintable);
         assert!(out.lines().all(|line| line.len() <= 76));
         assert_eq!(text("a\rb\0").1, "a=0Db=00");
-        assert_eq!(text("\u{e5}\n--b\n.\nFrom x").1, "=C3=A5\r\n=2D-b\r\n=2E\r\n=46rom x");
+        assert_eq!(
+            text("\u{e5}\n--b\n.\nFrom x").1,
+            "=C3=A5\r\n=2D-b\r\n=2E\r\n=46rom x"
+        );
     }
 
     #[test]
@@ -376,22 +383,26 @@ mod tests {
         assert_eq!(of(b"a\r\nb"), Encoding::SevenBit);
         assert_eq!(of(b"a\nb"), Encoding::Base64);
         assert_eq!(of(b"\x00"), Encoding::Base64);
-        assert_eq!(best("\u{e5}\n".as_bytes(), Nature::Message), Encoding::EightBit);
+        assert_eq!(
+            best("\u{e5}\n".as_bytes(), Nature::Message),
+            Encoding::EightBit
+        );
         assert_eq!(best(b"\0", Nature::Multipart), Encoding::Binary);
     }
 
     #[test]
     fn an_encoding_is_kept_where_it_fits() {
-        let of = |data: &[u8], current: &str| {
-            keeping(data, Nature::Text, Some(current.as_bytes()))
-        };
+        let of = |data: &[u8], current: &str| keeping(data, Nature::Text, Some(current.as_bytes()));
         assert_eq!(keeping(b"a", Nature::Text, None), None);
         assert_eq!(of(b"a", "7bit"), Some(Encoding::SevenBit));
         assert_eq!(of(b"a", "8bit"), Some(Encoding::EightBit));
         assert_eq!(of(b"\xe5", "7BIT"), Some(Encoding::QuotedPrintable));
         assert_eq!(of(b"\xe5", "8bit"), Some(Encoding::EightBit));
         assert_eq!(of(b"a", "Base64"), Some(Encoding::Base64));
-        assert_eq!(of(b"a", "quoted-printable"), Some(Encoding::QuotedPrintable));
+        assert_eq!(
+            of(b"a", "quoted-printable"),
+            Some(Encoding::QuotedPrintable)
+        );
         assert_eq!(of(b"a", "x-uuencode"), Some(Encoding::SevenBit));
         assert_eq!(
             keeping(b"\0\x01\xff", Nature::Data, Some(b"quoted-printable")),

@@ -180,7 +180,10 @@ impl Mime {
         let written = kind.trim_ascii();
         let plain = written.iter().all(|b| matches!(b, b' '..=b'~' | b'\t'));
         let first = written.split(|&b| b == b';').next().unwrap_or_default();
-        let plain = plain && first.trim_ascii().eq_ignore_ascii_case(essence.value.as_bytes());
+        let plain = plain
+            && first
+                .trim_ascii()
+                .eq_ignore_ascii_case(essence.value.as_bytes());
         if !is_token(main) || !is_token(sub) || !plain {
             return Err(refused());
         }
@@ -215,7 +218,10 @@ impl Mime {
         let value: Arc<[u8]> = date::format_utc(unix).into_bytes().into();
         let fields = &mut self.0.own.borrow_mut().fields;
         let name = b"Date".as_slice();
-        match fields.iter_mut().find(|f| f.name.eq_ignore_ascii_case(name)) {
+        match fields
+            .iter_mut()
+            .find(|f| f.name.eq_ignore_ascii_case(name))
+        {
             Some(field) => {
                 field.value = value;
                 field.form = ValueForm::default();
@@ -256,7 +262,10 @@ impl Mime {
         let fields = fields.map(|f| f.name.len() + f.value.len() + size_of::<Given>());
         let body = own.body.as_ref().map_or(0, |body| body.len());
         let children = self.0.children.borrow().len() * size_of::<Mime>();
-        fields.sum::<usize>().saturating_add(body).saturating_add(children)
+        fields
+            .sum::<usize>()
+            .saturating_add(body)
+            .saturating_add(children)
     }
 
     /// Keeps something alive as long as the part, in place of what was kept before: the count of its memory.
@@ -591,7 +600,9 @@ impl Entity {
         });
         let encoding_field = own.value("Content-Transfer-Encoding");
         let body = own.body.as_deref().unwrap_or_default();
-        let said = encoding_field.as_deref().map(|v| Encoding::from_name(v.trim_ascii()));
+        let said = encoding_field
+            .as_deref()
+            .map(|v| Encoding::from_name(v.trim_ascii()));
         let encoding = match (said, nature) {
             (Some(Some(said)), Nature::Multipart | Nature::Message) => match said {
                 // These types cannot be encoded; the field is the script's.
@@ -705,7 +716,8 @@ mod tests {
     fn a_text_has_the_fields_that_it_needs() {
         let mime = part("Hello\n");
         let form = ValueForm::default();
-        mime.add_header(b"Subject", "Sm\u{f6}rg\u{e5}s".as_bytes(), form).unwrap();
+        mime.add_header(b"Subject", "Sm\u{f6}rg\u{e5}s".as_bytes(), form)
+            .unwrap();
         mime.add_header(b"X", b"a\r\nBcc: b", form).unwrap();
         mime.set_date(0);
         insta::assert_snapshot!(text(&mime).replace("\r\n", "\n"), @r"
@@ -768,8 +780,10 @@ mod tests {
         let mime = part("abc");
         let form = ValueForm::default();
         mime.set_type(b"text/html").unwrap();
-        mime.add_header(b"content-type", b"application/x; a=b", form).unwrap();
-        mime.add_header(b"Content-Transfer-Encoding", b"base64", form).unwrap();
+        mime.add_header(b"content-type", b"application/x; a=b", form)
+            .unwrap();
+        mime.add_header(b"Content-Transfer-Encoding", b"base64", form)
+            .unwrap();
         mime.add_header(b"MIME-version", b"1.0 (x)", form).unwrap();
         assert_eq!(
             text(&mime),
@@ -779,21 +793,43 @@ mod tests {
         mime.set_body(b"YWJj");
         assert!(text(&mime).ends_with("\r\n\r\nYWJj\r\n"));
         let all = part("x");
-        all.add_header(b"Content-Type", b"multipart/report; report-type=x", form).unwrap();
+        all.add_header(b"Content-Type", b"multipart/report; report-type=x", form)
+            .unwrap();
         all.append(&mime).unwrap();
-        assert!(text(&all).starts_with("Content-Type: multipart/report; report-type=x;\r\n boundary=\"=_"));
+        assert!(
+            text(&all)
+                .starts_with("Content-Type: multipart/report; report-type=x;\r\n boundary=\"=_")
+        );
     }
 
     #[test]
     fn what_would_break_the_message_is_refused() {
         let mime = Mime::new();
         let form = ValueForm::default();
-        assert!(matches!(mime.add_header(b"A\r\nB", b"", form), Err(BuildError::Name(_))));
-        for kind in ["", "text", "text/", "/x", "te xt/a", "text/plain\r\nX: y", "text/plain; a=\0", "a/b/c"] {
-            assert!(matches!(mime.set_type(kind.as_bytes()), Err(BuildError::Type(_))), "{kind:?}");
+        assert!(matches!(
+            mime.add_header(b"A\r\nB", b"", form),
+            Err(BuildError::Name(_))
+        ));
+        for kind in [
+            "",
+            "text",
+            "text/",
+            "/x",
+            "te xt/a",
+            "text/plain\r\nX: y",
+            "text/plain; a=\0",
+            "a/b/c",
+        ] {
+            assert!(
+                matches!(mime.set_type(kind.as_bytes()), Err(BuildError::Type(_))),
+                "{kind:?}"
+            );
         }
         for boundary in ["", "a\r\nb", "a\0", "a ", &"x".repeat(71), "\"", "\u{e5}"] {
-            assert!(mime.set_boundary(boundary.as_bytes()).is_err(), "{boundary:?}");
+            assert!(
+                mime.set_boundary(boundary.as_bytes()).is_err(),
+                "{boundary:?}"
+            );
         }
         for kind in ["", "a b", "inline\r\nX: y", "a;b"] {
             assert!(mime.set_disposition(kind.as_bytes()).is_err(), "{kind:?}");
@@ -818,7 +854,11 @@ mod tests {
         );
         let name = Mime::new();
         name.set_file_name(b"a\r\nX: y\0");
-        assert!(text(&name).contains("filename=\"a  X: y \"\r\n"), "{}", text(&name));
+        assert!(
+            text(&name).contains("filename=\"a  X: y \"\r\n"),
+            "{}",
+            text(&name)
+        );
     }
 
     #[test]
@@ -843,18 +883,25 @@ mod tests {
     }
 
     fn tree() -> impl Strategy<Value = Mime> {
-        let leaf = (proptest::collection::vec(any::<u8>(), 0..200), 0..4_u8, any::<bool>()).prop_map(
-            |(body, kind, ascii)| {
+        let leaf = (
+            proptest::collection::vec(any::<u8>(), 0..200),
+            0..4_u8,
+            any::<bool>(),
+        )
+            .prop_map(|(body, kind, ascii)| {
                 let mime = Mime::new();
-                let body = if ascii { body.iter().map(|b| b & 0x7f).collect() } else { body };
+                let body = if ascii {
+                    body.iter().map(|b| b & 0x7f).collect()
+                } else {
+                    body
+                };
                 mime.set_body(&body);
                 let kind = ["text/plain", "text/html", "application/x-a", "image/png"]
                     .get(usize::from(kind))
                     .unwrap();
                 mime.set_type(kind.as_bytes()).unwrap();
                 mime
-            },
-        );
+            });
         leaf.prop_recursive(4, 24, 5, |inner| {
             proptest::collection::vec(inner, 1..5).prop_map(|children| {
                 let mime = Mime::new();

@@ -298,13 +298,7 @@ impl Editor {
     }
 
     /// The fields that a change of `name` is about, as the message stands now.
-    fn targets(
-        &self,
-        parts: &Parts,
-        part: PartId,
-        name: &[u8],
-        index: Option<i64>,
-    ) -> Vec<Target> {
+    fn targets(&self, parts: &Parts, part: PartId, name: &[u8], index: Option<i64>) -> Vec<Target> {
         let Some(block) = parts.get(part).map(|part| &part.header) else {
             return Vec::new();
         };

@@ -28,14 +28,14 @@ pub struct Address {
 /// `None` for what is no `Mailbox`: also for an empty text, and without a domain.
 #[must_use]
 pub fn parse(text: &[u8]) -> Option<Address> {
-    let text = std::str::from_utf8(text).ok()?;
-    let text = match text.strip_prefix('<') {
-        Some(inner) => inner.strip_suffix('>')?,
+    let text = match text.strip_prefix(b"<") {
+        Some(inner) => inner.strip_suffix(b">")?,
         None => text,
     };
     if text.len() > MAX_ADDRESS {
         return None;
     }
+    let text = std::str::from_utf8(text).ok()?;
     let (localpart, written, domain) = match text.strip_prefix('"') {
         Some(quoted) => {
             let (localpart, rest) = unquote(quoted)?;

@@ -256,9 +256,8 @@ impl HeaderBlock {
 
     /// The name of the field that lies at `span`.
     pub(crate) fn name_at(&self, span: FieldSpan) -> &[u8] {
-        let at = |offset: u64| {
-            usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX)
-        };
+        let at =
+            |offset: u64| usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
         self.slice(at(span.start)..at(span.name_end))
     }
 

@@ -100,8 +100,7 @@ impl<S: Source> Message<S> {
         value: &[u8],
         form: ValueForm,
     ) -> Result<(), EditError> {
-        self.editor
-            .add_header(&self.parts, part, name, value, form)
+        self.editor.add_header(&self.parts, part, name, value, form)
     }
 
     /// Sets the value of fields of `part` (`setHeader`): see [`Editor::set_header`].
@@ -180,12 +179,7 @@ impl<S: Source> Message<S> {
     ///
     /// # Errors
     /// As [`Message::add_header`].
-    pub fn set_around(
-        &mut self,
-        part: PartId,
-        side: Side,
-        text: &[u8],
-    ) -> Result<bool, EditError> {
+    pub fn set_around(&mut self, part: PartId, side: Side, text: &[u8]) -> Result<bool, EditError> {
         self.editor.set_around(&self.parts, part, side, text)
     }
 

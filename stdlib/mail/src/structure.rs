@@ -263,7 +263,9 @@ impl Emitter<'_> {
     /// The line that opens a part of the multipart around `part`.
     fn dashes(&self, part: &Part) -> Vec<u8> {
         let around = part.parent.and_then(|parent| self.parts.get(parent));
-        let boundary = around.and_then(Part::multipart).map(|m| m.boundary.as_slice());
+        let boundary = around
+            .and_then(Part::multipart)
+            .map(|m| m.boundary.as_slice());
         [b"--", boundary.unwrap_or_default()].concat()
     }
 
@@ -304,8 +306,7 @@ impl Emitter<'_> {
             return true;
         };
         let gap = self.gap(id, part);
-        self.out
-            .push(bytes(part.body(), [&gap, &**body].concat()));
+        self.out.push(bytes(part.body(), [&gap, &**body].concat()));
         false
     }
 
@@ -321,8 +322,7 @@ impl Emitter<'_> {
                 return true;
             };
             let gap = self.gap(id, part);
-            self.out
-                .push(bytes(part.body(), [&gap, &**body].concat()));
+            self.out.push(bytes(part.body(), [&gap, &**body].concat()));
             return false;
         }
         self.out
@@ -346,13 +346,19 @@ impl Emitter<'_> {
         let block = new.map(|new| HeaderBlock::read(new).unwrap_or_default());
         let content: Vec<u8> = match &block {
             // The new part's fields end with a line end each.
-            Some(block) => block.fields().flat_map(|f| whole_field(f.raw(), eol)).collect(),
+            Some(block) => block
+                .fields()
+                .flat_map(|f| whole_field(f.raw(), eol))
+                .collect(),
             None => moved.into_iter().flat_map(|field| field.text).collect(),
         };
         let has = |name: &[u8]| {
-            kept.iter().any(|field| field.name.eq_ignore_ascii_case(name))
+            kept.iter()
+                .any(|field| field.name.eq_ignore_ascii_case(name))
                 || (wraps.is_empty()
-                    && block.as_ref().is_some_and(|block| block.nth(name, 0).is_some()))
+                    && block
+                        .as_ref()
+                        .is_some_and(|block| block.nth(name, 0).is_some()))
         };
         let mut fields = Vec::new();
         if !has(b"MIME-Version") {
@@ -430,7 +436,10 @@ impl Emitter<'_> {
         }
         let filled = structure.replaced.is_some()
             || structure.body.is_some()
-            || structure.epilogue.as_ref().is_some_and(|text| !text.is_empty());
+            || structure
+                .epilogue
+                .as_ref()
+                .is_some_and(|text| !text.is_empty());
         if part.shares_line_end && !gone && (filled || !structure.wraps.is_empty()) {
             self.out.push(insertion(part.span.end, self.eol()));
         }
@@ -467,7 +476,11 @@ impl Emitter<'_> {
     /// Takes a part out with the boundary line before it. The next boundary line keeps or inherits a line end.
     fn remove(&mut self, part: &Part) {
         if let Some(line) = part.delimiter {
-            let start = if part.shares_line_end { line.dash } else { line.start };
+            let start = if part.shares_line_end {
+                line.dash
+            } else {
+                line.start
+            };
             self.out.push(bytes(start..part.span.end, b""));
         }
     }
@@ -514,7 +527,10 @@ impl Emitter<'_> {
             return;
         };
         let eol = self.eol();
-        let first = part.children.first().and_then(|first| self.parts.get(*first));
+        let first = part
+            .children
+            .first()
+            .and_then(|first| self.parts.get(*first));
         let line = first.and_then(|first| first.delimiter).or(multipart.close);
         let body = part.body();
         let end = line.map_or(body.end, |line| line.start.clamp(body.start, body.end));
@@ -535,7 +551,11 @@ impl Emitter<'_> {
         let end = part.span.end;
         let edit = match (&multipart.close, &multipart.epilogue) {
             (Some(close), Some(epilogue)) => {
-                let lead: &[u8] = if close.ended || text.is_empty() { b"" } else { eol };
+                let lead: &[u8] = if close.ended || text.is_empty() {
+                    b""
+                } else {
+                    eol
+                };
                 bytes(epilogue.start..epilogue.end.min(end), [lead, text].concat())
             }
             // There is no closing line: without one there is no place for an epilogue.
@@ -638,13 +658,15 @@ mod tests {
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
         let list = list.iter();
-        list.map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+        list.map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
     }
 
     const MIXED: &str = "Subject: s\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\npre\r\n--a\r\n\r\none\r\n\
         --a\r\nContent-Type: text/html\r\n\r\ntwo\r\n--a--\r\nepi\r\n";
 
-    const PLAIN: &str = "From: a\r\ncontent-type: text/plain;\r\n charset=utf-8\r\nSubject: s\r\n\r\nbody\r\n";
+    const PLAIN: &str =
+        "From: a\r\ncontent-type: text/plain;\r\n charset=utf-8\r\nSubject: s\r\n\r\nbody\r\n";
 
     #[test]
     fn a_removed_part_takes_its_boundary_line_along() {
@@ -656,7 +678,10 @@ mod tests {
         m.remove_part(two).unwrap();
         assert_eq!(
             written(&m),
-            MIXED.replace("--a\r\n\r\none\r\n--a\r\nContent-Type: text/html\r\n\r\ntwo\r\n", "")
+            MIXED.replace(
+                "--a\r\n\r\none\r\n--a\r\nContent-Type: text/html\r\n\r\ntwo\r\n",
+                ""
+            )
         );
         assert_eq!(m.remove_part(PartId::ROOT), Err(EditError::Root));
         assert!(m.restore(1));
@@ -669,7 +694,8 @@ mod tests {
     fn changes_inside_what_is_removed_are_gone_with_it() {
         let mut m = open(MIXED);
         let (one, two) = (id(&mut m, "0.1"), id(&mut m, "0.2"));
-        m.set_header(two, b"X", b"1", None, ValueForm::default()).unwrap();
+        m.set_header(two, b"X", b"1", None, ValueForm::default())
+            .unwrap();
         m.set_body(two, b"new", None).unwrap();
         m.add_header(one, b"Y", b"1", ValueForm::default()).unwrap();
         m.remove_part(one).unwrap();
@@ -686,17 +712,20 @@ mod tests {
         let mut m = open(text);
         m.set_body(PartId::ROOT, b"abc", None).unwrap();
         assert_eq!(written(&m), text.replace("AAAA\r\n", "YWJj"));
-        m.set_body(PartId::ROOT, b"a=", Some(Encoding::QuotedPrintable)).unwrap();
+        m.set_body(PartId::ROOT, b"a=", Some(Encoding::QuotedPrintable))
+            .unwrap();
         assert_eq!(
             written(&m),
-            text.replace("BASE64", "quoted-printable").replace("AAAA\r\n", "a=3D")
+            text.replace("BASE64", "quoted-printable")
+                .replace("AAAA\r\n", "a=3D")
         );
         let mut m = open(MIXED);
         let two = id(&mut m, "0.2");
         m.set_body(two, "f\u{e5}r\n--a\n".as_bytes(), None).unwrap();
-        let expected = MIXED
-            .replace("two", "f=C3=A5r\r\n=2D-a\r\n")
-            .replace("Content-Type: text/html", "Content-Transfer-Encoding: quoted-printable\r\nContent-Type: text/html");
+        let expected = MIXED.replace("two", "f=C3=A5r\r\n=2D-a\r\n").replace(
+            "Content-Type: text/html",
+            "Content-Transfer-Encoding: quoted-printable\r\nContent-Type: text/html",
+        );
         assert_eq!(written(&m), expected);
         let one = id(&mut m, "0.1");
         m.set_body(one, b"plain", None).unwrap();
@@ -738,9 +767,20 @@ mod tests {
     #[test]
     fn preamble_and_epilogue_are_set_where_there_is_a_multipart() {
         let mut m = open(MIXED);
-        assert_eq!(m.set_around(PartId::ROOT, Side::Before, b"new pre"), Ok(true));
-        assert_eq!(m.set_around(PartId::ROOT, Side::After, b"new epi"), Ok(true));
-        assert_eq!(written(&m), MIXED.replace("pre", "new pre").replace("epi\r\n", "new epi"));
+        assert_eq!(
+            m.set_around(PartId::ROOT, Side::Before, b"new pre"),
+            Ok(true)
+        );
+        assert_eq!(
+            m.set_around(PartId::ROOT, Side::After, b"new epi"),
+            Ok(true)
+        );
+        assert_eq!(
+            written(&m),
+            MIXED
+                .replace("pre", "new pre")
+                .replace("epi\r\n", "new epi")
+        );
         assert_eq!(m.set_around(PartId(1), Side::After, b"x"), Ok(false));
         assert_eq!(
             m.set_around(PartId::ROOT, Side::Before, b"--a"),
@@ -761,8 +801,16 @@ mod tests {
             let at = |range: Option<std::ops::Range<u64>>| {
                 range.map(|r| out[r.start as usize..r.end as usize].to_owned())
             };
-            assert_eq!(at(root.preamble()).as_deref(), Some("PRE"), "{text:?} {out:?}");
-            assert_eq!(at(root.epilogue()).as_deref(), Some("EPI"), "{text:?} {out:?}");
+            assert_eq!(
+                at(root.preamble()).as_deref(),
+                Some("PRE"),
+                "{text:?} {out:?}"
+            );
+            assert_eq!(
+                at(root.epilogue()).as_deref(),
+                Some("EPI"),
+                "{text:?} {out:?}"
+            );
         }
     }
 
@@ -773,7 +821,8 @@ mod tests {
         let two = id(&mut m, "0.2");
         let insert = |m: &mut Message<&[u8]>, part, side, text: &str, kind: &[u8]| {
             let random = [text.len() as u8; 16];
-            m.insert_part(part, side, &new(text), kind, &random).unwrap();
+            m.insert_part(part, side, &new(text), kind, &random)
+                .unwrap();
         };
         insert(&mut m, two, Side::Before, "b1", b"Multipart/Mixed");
         insert(&mut m, two, Side::Before, "b2", b"multipart/mixed");
@@ -783,15 +832,46 @@ mod tests {
         assert_eq!(
             outline(&written(&m)),
             pairs(&[
-                ("0", "-"), ("0.1", "one"), ("0.2", "b2"), ("0.3", "b1"), ("0.4", "-"),
-                ("0.4.1", "two"), ("0.4.2", "alt"), ("0.5", "a1"), ("0.6", "a2"),
+                ("0", "-"),
+                ("0.1", "one"),
+                ("0.2", "b2"),
+                ("0.3", "b1"),
+                ("0.4", "-"),
+                ("0.4.1", "two"),
+                ("0.4.2", "alt"),
+                ("0.5", "a1"),
+                ("0.6", "a2"),
             ])
         );
         let mut m = open(PLAIN);
-        insert(&mut m, PartId::ROOT, Side::After, "file", b"multipart/mixed");
-        insert(&mut m, PartId::ROOT, Side::After, "file 2", b"multipart/mixed; x=y");
-        insert(&mut m, PartId::ROOT, Side::Before, "first", b"multipart/mixed");
-        insert(&mut m, PartId::ROOT, Side::After, "sig", b"multipart/signed; micalg=\"sha-256\";");
+        insert(
+            &mut m,
+            PartId::ROOT,
+            Side::After,
+            "file",
+            b"multipart/mixed",
+        );
+        insert(
+            &mut m,
+            PartId::ROOT,
+            Side::After,
+            "file 2",
+            b"multipart/mixed; x=y",
+        );
+        insert(
+            &mut m,
+            PartId::ROOT,
+            Side::Before,
+            "first",
+            b"multipart/mixed",
+        );
+        insert(
+            &mut m,
+            PartId::ROOT,
+            Side::After,
+            "sig",
+            b"multipart/signed; micalg=\"sha-256\";",
+        );
         let out = written(&m);
         insta::assert_snapshot!(out.replace("\r\n", "\n"), @r#"
         From: a
@@ -833,7 +913,13 @@ mod tests {
             Err(EditError::Kind)
         );
         assert_eq!(
-            m.insert_part(PartId::ROOT, Side::After, b"", b"multipart/a; x=\r\nX: y", &[7; 16]),
+            m.insert_part(
+                PartId::ROOT,
+                Side::After,
+                b"",
+                b"multipart/a; x=\r\nX: y",
+                &[7; 16]
+            ),
             Err(EditError::Kind)
         );
         assert!(m.restore(0));
@@ -845,10 +931,14 @@ mod tests {
         let mut m = open(MIXED);
         let one = id(&mut m, "0.1");
         m.replace_part(one, b"X: y\r\n\r\nnew").unwrap();
-        assert_eq!(written(&m), MIXED.replace("\r\n\r\none", "\r\nX: y\r\n\r\nnew"));
+        assert_eq!(
+            written(&m),
+            MIXED.replace("\r\n\r\none", "\r\nX: y\r\n\r\nnew")
+        );
         assert_eq!(m.part_to_vec(one, 0).unwrap(), b"X: y\r\n\r\nnew");
         let mut m = open(PLAIN);
-        m.replace_part(PartId::ROOT, b"Content-Type: text/html\r\nX: y\r\n\r\n<p>").unwrap();
+        m.replace_part(PartId::ROOT, b"Content-Type: text/html\r\nX: y\r\n\r\n<p>")
+            .unwrap();
         assert_eq!(
             written(&m),
             "From: a\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\nX: y\r\nSubject: s\r\n\r\n<p>"
@@ -859,12 +949,26 @@ mod tests {
     fn a_part_can_be_taken_with_its_changes() {
         let mut m = open(MIXED);
         let (one, two) = (id(&mut m, "0.1"), id(&mut m, "0.2"));
-        m.set_header(two, b"content-type", b"text/x", None, ValueForm::default()).unwrap();
-        m.insert_part(two, Side::After, b"\r\nx", b"multipart/alternative", &[1; 16]).unwrap();
+        m.set_header(two, b"content-type", b"text/x", None, ValueForm::default())
+            .unwrap();
+        m.insert_part(
+            two,
+            Side::After,
+            b"\r\nx",
+            b"multipart/alternative",
+            &[1; 16],
+        )
+        .unwrap();
         m.set_body(one, b"ONE", None).unwrap();
-        assert_eq!(m.part_to_vec(two, 0).unwrap(), b"Content-Type: text/x\r\n\r\ntwo");
+        assert_eq!(
+            m.part_to_vec(two, 0).unwrap(),
+            b"Content-Type: text/x\r\n\r\ntwo"
+        );
         assert_eq!(m.part_to_vec(one, 0).unwrap(), b"\r\nONE");
-        assert_eq!(m.part_to_vec(PartId::ROOT, 0).unwrap(), m.to_vec(0).unwrap());
+        assert_eq!(
+            m.part_to_vec(PartId::ROOT, 0).unwrap(),
+            m.to_vec(0).unwrap()
+        );
     }
 
     #[test]
@@ -875,8 +979,14 @@ mod tests {
         );
         for (path, rest) in [
             ("0.1", vec![("0", "-"), ("0.1", ""), ("0.2", "last")]),
-            ("0.2", vec![("0", "-"), ("0.1", "-"), ("0.1.1", "x"), ("0.2", "last")]),
-            ("0.3", vec![("0", "-"), ("0.1", "-"), ("0.1.1", "x"), ("0.2", "")]),
+            (
+                "0.2",
+                vec![("0", "-"), ("0.1", "-"), ("0.1.1", "x"), ("0.2", "last")],
+            ),
+            (
+                "0.3",
+                vec![("0", "-"), ("0.1", "-"), ("0.1.1", "x"), ("0.2", "")],
+            ),
         ] {
             let mut m = open(&text);
             let part = id(&mut m, path);
@@ -886,14 +996,28 @@ mod tests {
         let mut m = open(&text);
         for path in ["0.1", "0.2", "0.3"] {
             let part = id(&mut m, path);
-            m.replace_part(part, format!("\n{path}").as_bytes()).unwrap();
-            m.insert_part(part, Side::Before, b"\nbefore", b"multipart/mixed", &[1; 16]).unwrap();
-            m.insert_part(part, Side::After, b"\nafter", b"multipart/mixed", &[1; 16]).unwrap();
+            m.replace_part(part, format!("\n{path}").as_bytes())
+                .unwrap();
+            m.insert_part(
+                part,
+                Side::Before,
+                b"\nbefore",
+                b"multipart/mixed",
+                &[1; 16],
+            )
+            .unwrap();
+            m.insert_part(part, Side::After, b"\nafter", b"multipart/mixed", &[1; 16])
+                .unwrap();
         }
-        let bodies: Vec<String> = outline(&written(&m)).into_iter().map(|(_, body)| body).collect();
+        let bodies: Vec<String> = outline(&written(&m))
+            .into_iter()
+            .map(|(_, body)| body)
+            .collect();
         assert_eq!(
             bodies,
-            ["-", "before", "0.1", "after", "before", "0.2", "after", "before", "0.3", "after"]
+            [
+                "-", "before", "0.1", "after", "before", "0.2", "after", "before", "0.3", "after"
+            ]
         );
     }
 

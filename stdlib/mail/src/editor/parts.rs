@@ -268,8 +268,8 @@ impl Editor {
         let range = at.span.start..at.span.end;
         let inside = |edit: &&Edit| range.start <= edit.span.start && edit.span.end <= range.end;
         list.extend(self.state.replaced.iter().filter(inside).cloned());
-        let edits = Edits::new(self.original_len, list)
-            .unwrap_or_else(|_| Edits::none(self.original_len));
+        let edits =
+            Edits::new(self.original_len, list).unwrap_or_else(|_| Edits::none(self.original_len));
         let (mut out, mut from) = (Vec::new(), range.start);
         for edit in edits.list() {
             out.extend(read(from..edit.span.start.max(from))?);

@@ -20,13 +20,26 @@ impl Mail {
     fn add(&mut self, name: &str, value: &str) {
         let form = ValueForm::default();
         self.editor
-            .add_header(&self.parts, PartId::ROOT, name.as_bytes(), value.as_bytes(), form)
+            .add_header(
+                &self.parts,
+                PartId::ROOT,
+                name.as_bytes(),
+                value.as_bytes(),
+                form,
+            )
             .unwrap();
     }
     fn set(&mut self, name: &str, value: &str, index: Option<i64>) -> usize {
         let form = ValueForm::default();
         self.editor
-            .set_header(&self.parts, PartId::ROOT, name.as_bytes(), value.as_bytes(), index, form)
+            .set_header(
+                &self.parts,
+                PartId::ROOT,
+                name.as_bytes(),
+                value.as_bytes(),
+                index,
+                form,
+            )
             .unwrap()
     }
     fn del(&mut self, name: &str, index: Option<i64>) -> usize {
@@ -117,7 +130,11 @@ fn renaming_touches_only_the_name() {
             .replace("X: 1", "Y: 1")
             .replace("x: 2", "Y: 2")
     );
-    assert!(m.editor.rename_header(&m.parts, PartId::ROOT, b"y", b"a b").is_err());
+    assert!(
+        m.editor
+            .rename_header(&m.parts, PartId::ROOT, b"y", b"a b")
+            .is_err()
+    );
 }
 
 #[test]
@@ -172,7 +189,11 @@ fn replaced_content_must_not_overlap_other_changes() {
     ));
     m.set("Subject", "y", None);
     let subject = MAIL.find("sUb").unwrap() as u64;
-    assert!(m.editor.replace(&m.parts, subject..subject + 20, b"").is_err());
+    assert!(
+        m.editor
+            .replace(&m.parts, subject..subject + 20, b"")
+            .is_err()
+    );
     assert!(m.editor.replace(&m.parts, 0..1000, b"").is_err());
     assert_eq!(m.editor.snapshot(), 2);
     assert_eq!(m.text(), MAIL.replace("body", "BODY").replace("  x", " y"));

@@ -73,7 +73,12 @@ impl Headers for View<'_> {
             return found;
         };
         let end = block.start().saturating_add(block.bytes().len() as u64);
-        for touched in self.state.touched.range(block.start()..=end).map(|(_, t)| t) {
+        for touched in self
+            .state
+            .touched
+            .range(block.start()..=end)
+            .map(|(_, t)| t)
+        {
             if touched.part != part {
                 continue;
             }
