@@ -1,11 +1,17 @@
 //! The log: one line per event, keys fixed, so that tools and tests read what people read (mta.md 5.10).
 
+mod json;
+pub mod syslog;
+
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use angarium_config::HookType;
+
+pub use json::JsonFile;
+pub use syslog::Syslog;
 
 /// How bad an event is; the numbers are those of syslog(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +26,20 @@ pub enum Severity {
     Info = 6,
     /// What scripts print.
     Debug = 7,
+}
+
+impl Severity {
+    /// The word of syslog(3) for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "err",
+            Severity::Warning => "warning",
+            Severity::Notice => "notice",
+            Severity::Info => "info",
+            Severity::Debug => "debug",
+        }
+    }
 }
 
 /// Takes log lines. Cheap to call from any thread; it never fails and never waits for long.
@@ -94,6 +114,23 @@ impl fmt::Display for OneLine<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Logs to several places.
+pub struct Several(pub Vec<Arc<dyn Log>>);
+
+impl Log for Several {
+    fn line(&self, severity: Severity, id: &str, body: &str) {
+        for log in &self.0 {
+            log.line(severity, id, body);
+        }
+    }
+
+    fn hook(&self, hook: HookType, id: &str, decided: Option<&str>, fuel: u64) {
+        for log in &self.0 {
+            log.hook(hook, id, decided, fuel);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use angarium_tests::program;
 use angarium_tests::server::{Server, run};
 use angarium_tests::sink::Sink;
 use angarium_tests::wait;
+use rustix::process::Signal;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
@@ -260,6 +261,40 @@ fn the_process_has_its_limits_and_new_files_their_mode() {
     let id = reply.text.rsplit(' ').next().unwrap().trim();
     assert_eq!(id.as_bytes().get(14), Some(&b'1'), "{id}");
     assert!(sink.wait_for(1, SOON));
+}
+
+#[test]
+fn the_log_is_a_file_of_json_too_which_can_be_moved_away() {
+    let sink = Sink::start();
+    let mut bundle = Bundle::relay(sink.port());
+    bundle.startup["logging"] = json!({ "json": { "path": "log.json" } });
+    bundle.save();
+    let server = Server::start(&bundle);
+    let send = || {
+        let mut client = Client::connect(server.address).unwrap();
+        let reply = client.send("a@example.net", "b@example.org", CONTENT);
+        assert_eq!(reply.unwrap().code, 250);
+    };
+    let read = |name: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(bundle.path().join(name)).unwrap_or_default();
+        let whole = text.lines().map(serde_json::from_str);
+        whole.collect::<Result<_, _>>().unwrap()
+    };
+    let delivered = |name: &str| {
+        let found = read(name).into_iter().find(|line| line["event"] == "delivery");
+        found.filter(|line| line["result"] == "DELIVERED" && line["recipient"] == "b@example.org")
+    };
+    send();
+    let line = wait::until(SOON, || delivered("log.json")).expect("a line of the delivery");
+    assert_eq!((&line["code"], &line["severity"]), (&json!("250"), &json!("info")));
+    assert!(line["reason"].as_str().unwrap().contains("Ok"), "{line}");
+    let (log, old) = (bundle.path().join("log.json"), bundle.path().join("old.json"));
+    fs::rename(&log, &old).unwrap();
+    server.signal(Signal::USR1);
+    assert!(wait::until_true(SOON, || log.exists()));
+    send();
+    assert!(wait::until(SOON, || delivered("log.json")).is_some());
+    assert_eq!(read("log.json").iter().filter(|line| line["event"] == "delivery").count(), 1);
 }
 
 #[test]

@@ -275,6 +275,7 @@ impl Startup {
         below(&mut self.spool.tmp);
         let environment = &mut self.environment;
         let paths = [
+            &mut self.logging.json.path,
             &mut environment.appconf,
             &mut environment.policyconf,
             &mut environment.suspendconf,

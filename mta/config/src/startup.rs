@@ -542,11 +542,11 @@ impl Default for UuidSettings {
     }
 }
 
-/// The system log.
+/// The system log, which `angarium serve --log` turns on.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Syslog {
-    /// Which severities are logged: bit n stands for severity n of RFC 5424.
+    /// Which severities are logged, wherever the log goes: bit n stands for severity n of RFC 5424.
     #[schemars(range(max = 255))]
     pub mask: u8,
     /// Name of the program in the log.
@@ -604,7 +604,7 @@ pub struct Logging {
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JsonLog {
-    /// Path of the file.
+    /// Path of the file. It is opened again at SIGUSR1, when it was moved away.
     pub path: Option<FilePath>,
 }
 

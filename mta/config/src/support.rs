@@ -80,7 +80,6 @@ const PLUGINS: Status = NotYet("native plugins");
 const OUTBOUND_PROXY: Status = NotYet("the PROXY protocol for outbound connections");
 const LOGIN: Status = NotYet("a login at the peer");
 const CIPHERS: Status = NotYet("a choice of ciphers");
-const SYSLOG: Status = NotYet("the system log");
 
 /// The first row that fits counts.
 const TABLE: &[Row] = &[
@@ -108,13 +107,11 @@ const TABLE: &[Row] = &[
     key(Startup, "rated", NotYet("the shared rate service")),
     key(Startup, "monitor", MONITOR),
     key(Startup, "plugins", PLUGINS),
-    key(Startup, "environment.syslog", SYSLOG),
     key(
         Startup,
         "environment.licensekey",
         Ignored("there is no licence to check"),
     ),
-    key(Startup, "logging", NotYet("a log file")),
     key(Startup, "history", NotYet("the store of past messages")),
     // smtpd-app.yaml: servers
     value(Running, "servers[].type", "http", HTTP, LeaveOutEntry),

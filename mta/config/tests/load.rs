@@ -260,14 +260,6 @@ plugins: [{id: sink}]
 monitor: {listener: {port: 9090}}
 scripting: {ffi: true}
 history: {path: /h}
-logging: {json: {path: /l}}
-environment:
-  controlsocket: {port: 5999}
-  privdrop: {user: nobody}
-  umask: '0027'
-  rlimit: {nofile: 70000}
-  uuid: {version: 1}
-  syslog: {mask: 191}
 ",
     );
     let running = RUNNING.replace("mode: optional", "mode: dane").replace(
@@ -285,6 +277,30 @@ resolver:
   servers: [{address: 192.0.2.1, trusted: true}]\n",
     );
     insta::assert_snapshot!(errors(&startup, &running));
+}
+
+#[test]
+fn paths_of_the_log_and_the_control_socket_are_seen_from_the_file() {
+    let startup = with(
+        STARTUP,
+        "logging: {json: {path: log.json}}
+environment:
+  controlsocket: {port: 5999, tls: {client: {ca: {path: ca.pem}}}}
+  privdrop: {user: nobody}
+  umask: '0027'
+  rlimit: {nofile: 70000}
+  uuid: {version: 1}
+  syslog: {mask: 191, ident: mta, facility: local3}
+",
+    );
+    let loaded = config(&startup, RUNNING);
+    let startup = &loaded.config.startup;
+    let path = startup.logging.json.path.as_ref().unwrap();
+    assert_eq!(path.as_path(), Path::new("etc/log.json"));
+    let client = startup.environment.controlsocket.tls.client.as_ref();
+    let ca = client.unwrap().ca.as_ref().unwrap().path.as_ref();
+    assert_eq!(ca.unwrap().as_path(), Path::new("etc/ca.pem"));
+    assert!(loaded.warnings.is_empty());
 }
 
 #[test]

@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use angarium_config::pki::PrivateKey;
 use angarium_config::{FileSource, Listed, Options, Source};
+use angarium_config::startup::Startup;
 use angarium_effects::Clock as _;
+use angarium_effects::disk::SystemDisk;
 use angarium_effects::system::{BoundTcp, SystemClock};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::files::SystemFiles;
 use super::{Failure, privileges, terminal};
 use crate::app::{self, App, Held, Place, StartError};
 use crate::control::socket::{self, Opened};
-use crate::log::{Log, Severity, Stderr, quoted};
+use crate::log::syslog::DEVICE;
+use crate::log::{JsonFile, Log, Several, Severity, Stderr, Syslog, quoted};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -31,9 +34,23 @@ pub struct ServeArgs {
     /// Check the configuration, scripts and certificates and do not start
     #[arg(long)]
     check: bool,
+    /// Where the log goes: to standard error, to the system log, or to both
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t = LogTo::Stderr)]
+    log: LogTo,
     /// Start although there are keys that are unknown or not available yet, with warnings
     #[arg(long)]
     ignore_unknown: bool,
+}
+
+/// Where the log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogTo {
+    /// Standard error
+    Stderr,
+    /// The system log
+    Syslog,
+    /// Both
+    Both,
 }
 
 /// Runs the command.
@@ -69,7 +86,6 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
     }
     let startup = Arc::clone(&prepared.config().startup);
     let environment = &startup.environment;
-    let log: Arc<dyn Log> = Arc::new(Stderr::new(environment.syslog.mask, unix));
     privileges::limit(environment)?;
     // What only root may open is opened before root's rights are given up; the queue's files belong to
     // the user who writes them.
@@ -86,6 +102,8 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
             environment.privdrop.group.as_deref(),
         )?;
     }
+    // Files of the log belong to the user who opens them again.
+    let (log, file) = open_log(args.log, &startup)?;
     if let Some(Opened::Tcp(bound, tls)) = &control {
         tell_of_port(&log, bound, tls.is_some());
     }
@@ -113,12 +131,42 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
             "",
             &format!("ready version={}", env!("CARGO_PKG_VERSION")),
         );
-        until_stopped(&app, &log, signals).await;
+        until_stopped(&app, &log, file.as_deref(), signals).await;
         if let Some(control) = control {
             control.stop();
         }
         Ok(())
     })
+}
+
+/// Where the log goes, and its file if it has one.
+fn open_log(
+    to: LogTo,
+    startup: &Startup,
+) -> Result<(Arc<dyn Log>, Option<Arc<JsonFile>>), Failure> {
+    let written = &startup.environment.syslog;
+    let mask = written.mask;
+    let mut logs: Vec<Arc<dyn Log>> = Vec::new();
+    if to != LogTo::Syslog {
+        logs.push(Arc::new(Stderr::new(mask, unix)));
+    }
+    if to != LogTo::Stderr {
+        let syslog = Syslog::new(DEVICE, written.facility, &written.ident, mask, unix);
+        logs.push(Arc::new(syslog));
+    }
+    let file = match &startup.logging.json.path {
+        None => None,
+        Some(path) => {
+            let file = JsonFile::open(Arc::new(SystemDisk), path, mask, unix);
+            let file = file.map_err(|error| {
+                let reason = super::failure::reason(&error);
+                Failure::Failed(format!("logging.json.path: {}: {reason}", path.display()))
+            })?;
+            Some(Arc::new(file))
+        }
+    };
+    logs.extend(file.iter().map(|file| Arc::clone(file) as Arc<dyn Log>));
+    Ok((Arc::new(Several(logs)), file))
 }
 
 /// A port that commands the server is worth a line, and a warning where anybody may use it.
@@ -186,6 +234,7 @@ fn unix() -> Duration {
 
 struct Signals {
     hangup: Signal,
+    reopen: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -194,6 +243,7 @@ impl Signals {
     fn new() -> io::Result<Signals> {
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -207,11 +257,22 @@ impl Signals {
     }
 }
 
-/// Reloads at each SIGHUP; stops gracefully at SIGTERM or SIGINT and at once at the second one.
-async fn until_stopped(app: &Arc<App>, log: &Arc<dyn Log>, mut signals: Signals) {
+/// Reloads at each SIGHUP; opens the log's file again at each SIGUSR1; stops gracefully at SIGTERM or SIGINT and at once at the second one.
+async fn until_stopped(
+    app: &Arc<App>,
+    log: &Arc<dyn Log>,
+    file: Option<&JsonFile>,
+    mut signals: Signals,
+) {
     loop {
         tokio::select! {
             _ = signals.hangup.recv() => reload(app, log).await,
+            _ = signals.reopen.recv() => {
+                if let Some(Err(error)) = file.map(JsonFile::reopen) {
+                    let line = format!("the log's file cannot be opened again: {error}");
+                    log.line(Severity::Error, "", &line);
+                }
+            }
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
         }

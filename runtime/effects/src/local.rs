@@ -8,7 +8,9 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -159,6 +161,46 @@ impl Drop for LocalListener {
             // What cannot be removed is replaced by the next start.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Messages to a socket of this machine, such as that of the system log. Nothing is waited for: a message that the
+/// receiver has no room for is lost.
+#[derive(Debug)]
+pub struct Datagrams {
+    path: PathBuf,
+    socket: Mutex<Option<UnixDatagram>>,
+}
+
+impl Datagrams {
+    /// Messages to the socket at `path`, which need not be there yet.
+    #[must_use]
+    pub fn to(path: &Path) -> Datagrams {
+        Datagrams {
+            path: path.to_owned(),
+            socket: Mutex::new(None),
+        }
+    }
+
+    /// Sends a message; a receiver that has begun anew is looked for.
+    ///
+    /// # Errors
+    /// As the system reports it.
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*socket {
+            match open.send(message) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) => *socket = None,
+            }
+        }
+        let open = UnixDatagram::unbound()?;
+        open.set_nonblocking(true)?;
+        open.connect(&self.path)?;
+        open.send(message)?;
+        *socket = Some(open);
+        Ok(())
     }
 }
 
