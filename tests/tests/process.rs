@@ -21,8 +21,8 @@ use angarium_tests::program;
 use angarium_tests::server::{Server, run};
 use angarium_tests::sink::Sink;
 use angarium_tests::wait;
-use rustix::process::Signal;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustix::process::Signal;
 use serde_json::json;
 
 const CONTENT: &[u8] = b"From: <a@example.net>\r\nSubject: hello\r\n\r\nHello!\r\n";
@@ -281,20 +281,34 @@ fn the_log_is_a_file_of_json_too_which_can_be_moved_away() {
         whole.collect::<Result<_, _>>().unwrap()
     };
     let delivered = |name: &str| {
-        let found = read(name).into_iter().find(|line| line["event"] == "delivery");
+        let found = read(name)
+            .into_iter()
+            .find(|line| line["event"] == "delivery");
         found.filter(|line| line["result"] == "DELIVERED" && line["recipient"] == "b@example.org")
     };
     send();
     let line = wait::until(SOON, || delivered("log.json")).expect("a line of the delivery");
-    assert_eq!((&line["code"], &line["severity"]), (&json!("250"), &json!("info")));
+    assert_eq!(
+        (&line["code"], &line["severity"]),
+        (&json!("250"), &json!("info"))
+    );
     assert!(line["reason"].as_str().unwrap().contains("Ok"), "{line}");
-    let (log, old) = (bundle.path().join("log.json"), bundle.path().join("old.json"));
+    let (log, old) = (
+        bundle.path().join("log.json"),
+        bundle.path().join("old.json"),
+    );
     fs::rename(&log, &old).unwrap();
     server.signal(Signal::USR1);
     assert!(wait::until_true(SOON, || log.exists()));
     send();
     assert!(wait::until(SOON, || delivered("log.json")).is_some());
-    assert_eq!(read("log.json").iter().filter(|line| line["event"] == "delivery").count(), 1);
+    assert_eq!(
+        read("log.json")
+            .iter()
+            .filter(|line| line["event"] == "delivery")
+            .count(),
+        1
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::text::Text;
@@ -290,12 +291,21 @@ pub struct TlsInfo {
     pub cipher: Option<Text>,
     /// The key size: 128 or 256.
     pub keysize: Option<u16>,
-    /// The peer's certificate in DER; the service shows it to scripts.
-    pub peercert: Option<Text>,
+    /// The peer's certificate, if it has shown one.
+    pub peercert: Option<Arc<PeerCert>>,
     /// The RFC 8460 result type of a failure.
     pub tlsrpt: Option<&'static str>,
     /// What the TLSA look-up gave, if there was one.
     pub tlsa: Option<Tlsa>,
+}
+
+/// A certificate that was shown: `attempt.connection.tls.peercert`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCert {
+    /// In DER: the peer's own first, then what it sent behind it.
+    pub chain: Vec<Vec<u8>>,
+    /// OpenSSL's number of what is wrong, 0 for nothing; none: nobody looked.
+    pub error: Option<u32>,
 }
 
 /// The result of a TLSA look-up: `attempt.connection.tls.tlsa`.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use angarium_config::pki::PrivateKey;
-use angarium_config::{FileSource, Listed, Options, Source};
 use angarium_config::startup::Startup;
+use angarium_config::{FileSource, Listed, Options, Source};
 use angarium_effects::Clock as _;
 use angarium_effects::disk::SystemDisk;
 use angarium_effects::system::{BoundTcp, SystemClock};

@@ -404,6 +404,7 @@ impl Run<'_> {
             TlsMode::Require | TlsMode::RequireVerify => smtp::TlsMode::Required,
         };
         let implicit = self.plan.tls.implicit && mode != TlsMode::Disabled;
+        let looked = matches!(mode, TlsMode::OptionalVerify | TlsMode::RequireVerify);
         let clock = Rc::clone(&self.worker.effects.clock);
         let implicit = peer.as_ref().filter(|_| implicit);
         let made = Link::new((connection, entry), tap, config, implicit, clock);
@@ -418,12 +419,12 @@ impl Run<'_> {
         match link.ready(peer.as_ref()).await {
             Ok(()) => {
                 about.remotegreet = texts(link.client().greeting());
-                about.tls = tls_info(&link, found());
+                about.tls = tls_info(&link, looked, found());
                 Ok(Session { link, about })
             }
             Err(not_ready) => {
                 about.remotegreet = texts(link.client().greeting());
-                about.tls = tls_info(&link, found());
+                about.tls = tls_info(&link, looked, found());
                 let missing = matches!(
                     &not_ready.outcome,
                     Outcome::Error(failure) if failure.kind == FailureKind::Tls
@@ -576,7 +577,18 @@ pub(super) fn failed_tls(found: Option<&'static str>) -> result::TlsInfo {
     }
 }
 
-pub(super) fn tls_info(link: &Link, found: Option<&'static str>) -> Option<result::TlsInfo> {
+/// OpenSSL's number for what is wrong with a certificate.
+fn openssl(found: &str) -> u32 {
+    match found {
+        "certificate-expired" => 10,
+        "certificate-not-trusted" => 20,
+        "certificate-host-mismatch" => 62,
+        _ => 1,
+    }
+}
+
+/// What scripts see of TLS; `looked` says whether the certificate was checked, `found` what is wrong with it.
+pub(super) fn tls_info(link: &Link, looked: bool, found: Option<&'static str>) -> Option<result::TlsInfo> {
     match link.tls() {
         Handshake::None => None,
         Handshake::Failed => Some(failed_tls(found)),
@@ -586,11 +598,12 @@ pub(super) fn tls_info(link: &Link, found: Option<&'static str>) -> Option<resul
             cipher: Some(Text::from(info.cipher.as_str())),
             keysize: u16::try_from(info.keysize).ok(),
             tlsrpt: found,
-            peercert: info
-                .peer_cert
-                .as_ref()
-                .and_then(|cert| cert.chain.first())
-                .map(|cert| Text::from(cert.clone())),
+            peercert: info.peer_cert.as_ref().map(|cert| {
+                Arc::new(result::PeerCert {
+                    chain: cert.chain.clone(),
+                    error: looked.then(|| found.map_or(0, openssl)),
+                })
+            }),
             ..result::TlsInfo::default()
         }),
     }

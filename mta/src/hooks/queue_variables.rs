@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use angarium_mail::edits::Modified;
-use angarium_queue::attempt::{Attempt, Connection, EnhancedStatus, Outcome, TlsInfo};
+use angarium_queue::attempt::{Attempt, Connection, EnhancedStatus, Outcome, PeerCert, TlsInfo};
 use angarium_queue::item::{Address, Item, ItemId};
 use angarium_queue::outcome::{Cause, Situation};
 use angarium_queue::policy::Applied;
@@ -16,6 +16,7 @@ use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use angarium_spool::{BodyRef, Spool};
 use angarium_stdlib::file::{self, SourceData};
+use angarium_stdlib::x509;
 
 use super::variables::{Map, always, sometimes};
 use crate::delivery::content::{BodySource, Stored};
@@ -217,8 +218,21 @@ fn tls(info: &TlsInfo) -> Value {
         .maybe("protocol", info.protocol.as_ref().map(text))
         .maybe("cipher", info.cipher.as_ref().map(text))
         .maybe("keysize", info.keysize.map(u32::from))
+        .maybe("peercert", info.peercert.as_deref().and_then(peercert))
         .maybe("tlsrpt", info.tlsrpt)
         .into()
+}
+
+/// A certificate that was shown, and those behind it; none if it cannot be read.
+fn peercert(cert: &PeerCert) -> Option<Value> {
+    let (own, chain) = cert.chain.split_first()?;
+    let own = x509::resource(own.clone())?;
+    let chain = chain.iter().cloned().filter_map(x509::resource);
+    let map = Map::default()
+        .with("x509", own)
+        .with("chain", chain.collect::<Array>())
+        .maybe("error", cert.error);
+    Some(map.into())
 }
 
 fn connection(connection: &Connection) -> Value {
@@ -409,6 +423,14 @@ mod tests {
         item
     }
 
+    fn certificate() -> PeerCert {
+        let made = rcgen::generate_simple_self_signed(vec!["mx.test".to_owned()]).unwrap();
+        PeerCert {
+            chain: vec![made.cert.der().to_vec()],
+            error: Some(10),
+        }
+    }
+
     fn attempt_with(outcome: Outcome) -> Cause {
         let text = |text: &str| Some(Text::from(text));
         Cause::Attempt(Attempt {
@@ -428,6 +450,7 @@ mod tests {
                     cipher: text("TLS_AES_256_GCM_SHA384"),
                     keysize: Some(256),
                     tlsrpt: Some("certificate-expired"),
+                    peercert: Some(Arc::new(certificate())),
                     ..TlsInfo::default()
                 }),
                 ..Connection::default()
@@ -528,10 +551,6 @@ mod tests {
     const NOT_YET: &[(&str, &str)] = &[
         ("$arguments.queue.plugin.", "there are no plugins"),
         ("$arguments.attempt.plugin.", "there are no plugins"),
-        (
-            "$arguments.attempt.connection.tls.peercert.",
-            "there is no X509Resource",
-        ),
         (
             "$arguments.attempt.connection.tls.tlsa.",
             "there is no DANE",

@@ -177,7 +177,13 @@ mod tests {
                 "retry": "0",
             })
         );
-        for text in ["ready", "server x: listening on 1", "a b", "x \"y\"=1", "x y=\"z"] {
+        for text in [
+            "ready",
+            "server x: listening on 1",
+            "a b",
+            "x \"y\"=1",
+            "x y=\"z",
+        ] {
             assert_eq!(object(text), Value::Null, "{text}");
         }
     }
@@ -200,7 +206,10 @@ mod tests {
         };
         let time = "1970-01-01T00:00:00.000Z";
         let old = read("/old.json");
-        let lines: Vec<Value> = old.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<Value> = old
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(
             lines,
             [

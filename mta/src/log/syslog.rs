@@ -75,7 +75,9 @@ impl Log for Syslog {
     fn line(&self, severity: Severity, id: &str, body: &str) {
         if self.mask & (1 << severity as u8) != 0 {
             // A log that cannot be written has nobody to tell.
-            let _ = self.socket.send(self.message(severity, id, body).as_bytes());
+            let _ = self
+                .socket
+                .send(self.message(severity, id, body).as_bytes());
         }
     }
 }
@@ -139,7 +141,11 @@ mod tests {
         let end = format!(" mta[{}]: [T] disk?full", std::process::id());
         assert!(first.ends_with(&end), "{first}");
         let long = next();
-        assert!(long.len() <= MOST && long.len() > MOST - 4, "{}", long.len());
+        assert!(
+            long.len() <= MOST && long.len() > MOST - 4,
+            "{}",
+            long.len()
+        );
         // A receiver that has begun anew is found again.
         drop(receiver);
         std::fs::remove_file(&path).unwrap();
