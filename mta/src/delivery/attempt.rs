@@ -588,7 +588,11 @@ fn openssl(found: &str) -> u32 {
 }
 
 /// What scripts see of TLS; `looked` says whether the certificate was checked, `found` what is wrong with it.
-pub(super) fn tls_info(link: &Link, looked: bool, found: Option<&'static str>) -> Option<result::TlsInfo> {
+pub(super) fn tls_info(
+    link: &Link,
+    looked: bool,
+    found: Option<&'static str>,
+) -> Option<result::TlsInfo> {
     match link.tls() {
         Handshake::None => None,
         Handshake::Failed => Some(failed_tls(found)),

@@ -279,7 +279,8 @@ impl Sending<'_> {
         };
         let ready = link.ready(peer.as_ref()).await;
         about.remotegreet = texts(link.client().greeting());
-        about.tls = tls_info(&link, found());
+        let looked = matches!(mode, TlsMode::OptionalVerify | TlsMode::RequireVerify);
+        about.tls = tls_info(&link, looked, found());
         match ready {
             Ok(()) => Ok((link, about)),
             Err(not_ready) => {

@@ -25,6 +25,7 @@ use super::envelope;
 use super::options::Reader;
 use super::outbox::Post;
 use super::queue::{Sni, TlsMode};
+use super::queue_variables::peercert;
 use super::variables::Map;
 use crate::delivery::inline::{self, Server};
 use crate::delivery::settings::{ClientSettings, Settings, TlsSettings};
@@ -332,5 +333,11 @@ fn tls_value(info: &TlsInfo) -> Map {
         .with("protocol", text(&info.protocol))
         .with("cipher", text(&info.cipher))
         .with("keysize", info.keysize.map_or(Value::None, |size| Value::from(u32::from(size))))
-        .with("peercert", Value::None)
+        .with(
+            "peercert",
+            info.peercert
+                .as_deref()
+                .and_then(peercert)
+                .unwrap_or(Value::None),
+        )
 }

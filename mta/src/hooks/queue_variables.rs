@@ -224,7 +224,7 @@ fn tls(info: &TlsInfo) -> Value {
 }
 
 /// A certificate that was shown, and those behind it; none if it cannot be read.
-fn peercert(cert: &PeerCert) -> Option<Value> {
+pub(super) fn peercert(cert: &PeerCert) -> Option<Value> {
     let (own, chain) = cert.chain.split_first()?;
     let own = x509::resource(own.clone())?;
     let chain = chain.iter().cloned().filter_map(x509::resource);
