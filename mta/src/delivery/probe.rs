@@ -423,7 +423,7 @@ impl Run {
                 let answer = Answer {
                     verdict: if refused { Verdict::No } else { Verdict::Error },
                     code: reply.code,
-                    message: reply.reason.join("\n"),
+                    message: text(&reply),
                     on_rcptto: false,
                     tls,
                 };
@@ -471,7 +471,7 @@ fn judge(outcome: Outcome, tls: TlsAnswer) -> Tried {
                 _ => Verdict::Error,
             },
             code: reply.code,
-            message: reply.reason.join("\n"),
+            message: text(&reply),
             on_rcptto: reply.state == State::Rcpt,
             tls,
         }),
@@ -479,6 +479,15 @@ fn judge(outcome: Outcome, tls: TlsAnswer) -> Tried {
             tls,
             ..failed(failure.message)
         }),
+    }
+}
+
+/// The text of a reply as it came.
+fn text(reply: &smtp::PeerReply) -> String {
+    let text = reply.reason.join("\n");
+    match &reply.enhanced {
+        Some(status) => format!("{status} {text}"),
+        None => text,
     }
 }
 
