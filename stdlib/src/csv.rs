@@ -11,6 +11,7 @@ use angarium_runtime::memory;
 use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw, opt};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
+use smallvec::SmallVec;
 
 use crate::heavy::{self, Failure};
 
@@ -412,10 +413,11 @@ fn csv_explode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
 const FEW: usize = 1024;
 
 fn csv_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
-    let delimiter = match args.options(1).string("delimiter") {
+    let delimiter: SmallVec<[u8; 8]> = match args.options(1).string("delimiter") {
         Some(delimiter) => checked_delimiter(&delimiter)
-            .map_err(|message| Throw::error(format!("csv_encode: {message}")))?,
-        None => b",".to_vec(),
+            .map_err(|message| Throw::error(format!("csv_encode: {message}")))?
+            .into(),
+        None => SmallVec::from_slice(b","),
     };
     let view = args.get(0).as_array();
     let size = view.map_or(0, |view| {
@@ -427,7 +429,7 @@ fn csv_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     });
     heavy::run(cx, size, &args.values[..1], move |values| {
         let view = values.first().and_then(Value::as_array);
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(size.min(heavy::INLINE_BYTES) + size / 4);
         let mut text = Vec::new();
         for (index, value) in view.into_iter().flat_map(View::values).enumerate() {
             if index > 0 {
@@ -459,8 +461,10 @@ fn csv_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
 }
 
 fn write_field(out: &mut Vec<u8>, text: &[u8], delimiter: &[u8]) {
-    let special = |byte: &u8| matches!(byte, b'"' | b'\r' | b'\n' | b' ');
-    if !text.iter().any(special) && memchr::memmem::find(text, delimiter).is_none() {
+    // A longer delimiter could also begin within the field and end behind it: its first byte decides.
+    let first = delimiter.first().copied().unwrap_or(b',');
+    let special = |byte: &u8| matches!(byte, b'"' | b'\r' | b'\n' | b' ') || *byte == first;
+    if !text.iter().any(special) {
         out.extend_from_slice(text);
         return;
     }
@@ -479,6 +483,7 @@ fn write_field(out: &mut Vec<u8>, text: &[u8], delimiter: &[u8]) {
 #[cfg(test)]
 mod tests {
     use angarium_runtime::convert::dump;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -520,6 +525,53 @@ mod tests {
             "[0=>[\"a\"=>\"1\",\"b\"=>none],1=>[\"a\"=>\"1\",\"b\"=>\"2\"]]"
         );
         assert_eq!(rows("a,b\n", &form), "[]");
+    }
+
+    proptest! {
+        #[test]
+        fn records_survive_encoding_and_decoding(
+            rows in prop::collection::vec(prop::collection::vec("[a,;|\" \r\n\u{e5}]{0,6}", 1..4), 1..5),
+            delimiter in prop_oneof![Just(","), Just(";"), Just("||"), Just(" |")],
+        ) {
+            // A record of one empty field looks like a blank line.
+            let rows: Vec<_> = rows.into_iter().filter(|row| *row != [""]).collect();
+            let mut text = Vec::new();
+            for row in &rows {
+                for (at, field) in row.iter().enumerate() {
+                    if at > 0 {
+                        text.extend_from_slice(delimiter.as_bytes());
+                    }
+                    write_field(&mut text, field.as_bytes(), delimiter.as_bytes());
+                }
+                text.extend_from_slice(b"\r\n");
+            }
+            let form = Form { delimiter: delimiter.as_bytes().to_vec(), ..lists() };
+            let found = decode(&text, &form).unwrap();
+            let found: Vec<Vec<String>> = found.as_array().unwrap().values().map(|row| {
+                row.as_array().unwrap().values().map(|field| to_str(&field).to_text().into_owned()).collect()
+            }).collect();
+            prop_assert_eq!(found, rows);
+        }
+    }
+
+    #[test]
+    fn fields_are_quoted_where_they_must() {
+        for (text, delimiter, expected) in [
+            ("a", ",", "a"),
+            ("", ",", ""),
+            ("a,b", ",", "\"a,b\""),
+            ("a,b", ";", "a,b"),
+            ("a b", ",", "\"a b\""),
+            ("a\"b", ",", "\"a\"\"b\""),
+            ("a\rb", ",", "\"a\rb\""),
+            ("a|", "||", "\"a|\""),
+            ("a||b", "||", "\"a||b\""),
+            ("a|\nb", "||", "\"a|\nb\""),
+        ] {
+            let mut out = Vec::new();
+            write_field(&mut out, text.as_bytes(), delimiter.as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]
