@@ -62,6 +62,14 @@ fn large_values_are_coded_as_small_ones_are() {
          return [length($rows), $rows[29999], csv_explode($text)];",
         "[0=>30000,1=>[\"a\"=>\"29999\",\"b\"=>''x\"29999''],2=>[0=>\"a\",1=>\"b\"]]",
     );
+    // Out of shared memory, where arrays are kept in another form.
+    gives(
+        "$list = []; for ($i = 0; $i < 3000; $i++) $list[] = [\"n\" => $i, 7 => \"text $i\", \"l\" => [$i / 4, [], true]]; \
+         memory_store(\"list\", $list); $kept = memory_fetch(\"list\"); \
+         return [json_encode($kept) === json_encode($list), json_decode(json_encode($kept)) === $list, \
+         json_encode($kept, [\"pretty_print\" => true]) === json_encode($list, [\"pretty_print\" => true])];",
+        "[0=>true,1=>true,2=>true]",
+    );
     gives(
         "$x = []; for ($i = 0; $i < 5000; $i++) $x[] = \"n$i\"; return csv_encode($x) === array_join($x, \",\");",
         "true",
