@@ -58,7 +58,7 @@ pub fn yaml_documents(folder: &std::path::Path, file: &str) -> Vec<serde_json::V
     let text = std::fs::read(folder.join(file)).unwrap();
     let text = String::from_utf8_lossy(&text).into_owned();
     let documents = text
-        .split("---\n")
+        .split("\n---\n")
         .filter(|document| !document.trim().is_empty());
     documents
         .map(|document| {

@@ -96,6 +96,9 @@ pub enum SignError {
     /// An ARC chain has instances 1 to 50.
     #[error("the instance of an ARC signature must be 1 to 50")]
     Instance,
+    /// ARC begins after SHA-1 has ended (RFC 8301).
+    #[error("an ARC signature must not be one of SHA-1")]
+    ArcSha1,
     /// The message cannot be read.
     #[error("the message cannot be read: {0}")]
     Read(#[from] io::Error),
@@ -145,9 +148,9 @@ pub fn sign<S: Source + ?Sized>(
         options.body_length,
     )?;
     let length = options.body_length.map(|length| length.min(total));
-    let mut value = unsigned(selector, domain, options, &names, &hash, length);
+    let tags = tags(selector, domain, options, &names, &hash, length);
     let mut own = format!("{}: ", options.field_name()).into_bytes();
-    own.extend_from_slice(&value.text);
+    own.extend(render(options, &tags, b""));
     let data = signed_data(&header, &names, options.header, &own);
     let signature = match options.algorithm {
         Algorithm::Ed25519Sha256 => key.sign_ed25519(&options.algorithm.hash().of(&data))?,
@@ -155,8 +158,7 @@ pub fn sign<S: Source + ?Sized>(
             key.sign_rsa(options.algorithm.hash(), &data)?
         }
     };
-    value.base64(&signature);
-    Ok(value.text)
+    Ok(render(options, &tags, &signature))
 }
 
 fn check(selector: &[u8], domain: &[u8], options: &SignOptions) -> Result<(), SignError> {
@@ -171,6 +173,9 @@ fn check(selector: &[u8], domain: &[u8], options: &SignOptions) -> Result<(), Si
         .is_some_and(|instance| !(1..=50).contains(&instance))
     {
         return Err(SignError::Instance);
+    }
+    if options.arc.is_some() && options.algorithm == Algorithm::RsaSha1 {
+        return Err(SignError::ArcSha1);
     }
     if let (Some(made), Some(expires)) = (options.timestamp, options.expiration)
         && expires <= made
@@ -238,30 +243,30 @@ fn names(header: &HeaderBlock, options: &SignOptions) -> Result<Vec<Vec<u8>>, Si
     Ok(names)
 }
 
-/// The value with an empty `b=` at its end.
-fn unsigned(
+/// The tags in their order, `b` without its value. Those of an ARC set stand in the order of their names, as its reference
+/// implementation has them, since their order shows in what the seal signs.
+fn tags(
     selector: &[u8],
     domain: &[u8],
     options: &SignOptions,
     names: &[Vec<u8>],
     hash: &[u8],
     length: Option<u64>,
-) -> Folded {
-    let mut value = Folded {
-        text: Vec::new(),
-        column: options.field_name().len() + 2,
-    };
-    match options.arc {
-        Some(instance) => value.tag("i", instance.to_string().as_bytes()),
-        None => value.tag("v", b"1"),
-    }
-    value.tag("a", options.algorithm.as_str().as_bytes());
+) -> Vec<(&'static str, Vec<u8>)> {
     let canon = format!("{}/{}", options.header.as_str(), options.body.as_str());
-    value.tag("c", canon.as_bytes());
-    value.tag("d", domain);
-    value.tag("s", selector);
+    let first = match options.arc {
+        Some(instance) => ("i", instance.to_string().into_bytes()),
+        None => ("v", b"1".to_vec()),
+    };
+    let mut tags = vec![
+        first,
+        ("a", options.algorithm.as_str().as_bytes().to_vec()),
+        ("c", canon.into_bytes()),
+        ("d", domain.to_vec()),
+        ("s", selector.to_vec()),
+    ];
     if let (Some(identity), None) = (&options.identity, options.arc) {
-        value.tag("i", &quoted(identity));
+        tags.push(("i", quoted(identity)));
     }
     let numbers = [
         ("t", options.timestamp),
@@ -269,18 +274,46 @@ fn unsigned(
         ("l", length),
     ];
     for (name, number) in numbers {
-        if let Some(number) = number {
-            value.tag(name, number.to_string().as_bytes());
+        tags.extend(number.map(|number| (name, number.to_string().into_bytes())));
+    }
+    tags.push(("h", names.join(&b':')));
+    tags.push(("bh", STANDARD.encode(hash).into_bytes()));
+    tags.push(("b", Vec::new()));
+    if options.arc.is_some() {
+        tags.sort_by_key(|(name, _)| *name);
+    }
+    tags
+}
+
+/// The value of the field, the same with and without the signature but for the signature itself.
+fn render(options: &SignOptions, tags: &[(&str, Vec<u8>)], signature: &[u8]) -> Vec<u8> {
+    let mut value = Folded {
+        text: Vec::new(),
+        column: options.field_name().len() + 2,
+    };
+    for (index, (name, text)) in tags.iter().enumerate() {
+        let end: &[u8] = if index + 1 == tags.len() { b"" } else { b";" };
+        match *name {
+            "b" => {
+                value.word(b"b=");
+                value.base64(signature, options.arc.is_none());
+                value.text.extend_from_slice(end);
+                // What follows begins a line, however long the signature is.
+                value.column = WIDTH + 1;
+            }
+            // A list that does not fit into a line is folded after its colons.
+            "h" if text.len() + 4 > WIDTH => {
+                value.word(b"h=");
+                let mut names = text.split_inclusive(|&byte| byte == b':').peekable();
+                while let Some(name) = names.next() {
+                    let end = if names.peek().is_none() { end } else { b"" };
+                    value.piece(&[name, end].concat());
+                }
+            }
+            name => value.word(&[name.as_bytes(), b"=", text, end].concat()),
         }
     }
-    value.word(b"h=");
-    for (index, name) in names.iter().enumerate() {
-        let end = if index + 1 == names.len() { ";" } else { ":" };
-        value.piece(&[name, end.as_bytes()].concat());
-    }
-    value.tag("bh", STANDARD.encode(hash).as_bytes());
-    value.word(b"b=");
-    value
+    value.text
 }
 
 /// Writes bytes that would end a tag as `=XX` (RFC 6376 §2.11).
@@ -298,6 +331,8 @@ fn quoted(text: &[u8]) -> Vec<u8> {
 
 /// Lines end here where something can be folded.
 const WIDTH: usize = 76;
+/// Lines end here at the latest (RFC 5322 §2.1.1).
+const LONGEST: usize = 990;
 
 /// A value under construction, folded.
 struct Folded {
@@ -328,17 +363,13 @@ impl Folded {
         self.piece(word);
     }
 
-    /// Appends a whole tag.
-    fn tag(&mut self, name: &str, value: &[u8]) {
-        self.word(&[name.as_bytes(), b"=", value, b";"].concat());
-    }
-
-    /// Appends base64, divided where lines are full.
-    fn base64(&mut self, bytes: &[u8]) {
+    /// Appends base64, divided where lines are full if `fold`, and before a line is longer than mail allows.
+    fn base64(&mut self, bytes: &[u8], fold: bool) {
         let text = STANDARD.encode(bytes);
+        let width = if fold { WIDTH } else { LONGEST };
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
-            let room = WIDTH.saturating_sub(self.column);
+            let room = width.saturating_sub(self.column);
             if room == 0 {
                 self.text.extend_from_slice(b"\r\n\t");
                 self.column = 1;

@@ -166,15 +166,19 @@ impl Signature {
             let value = base64(required(name)?).filter(|bytes| !bytes.is_empty());
             value.ok_or(SignatureError::Malformed(name))
         };
-        let algorithm =
-            Algorithm::from_name(required("a")?).ok_or(SignatureError::Unsupported("a"))?;
+        let algorithm = Algorithm::from_name(required("a")?)
+            // RFC 8617 §4.1.2 begins where RFC 8301 has ended SHA-1.
+            .filter(|algorithm| kind == Kind::Dkim || *algorithm != Algorithm::RsaSha1)
+            .ok_or(SignatureError::Unsupported("a"))?;
         let canon = match tags.get("c") {
             None => (Canon::Simple, Canon::Simple),
             Some(value) => canons(value).ok_or(SignatureError::Unsupported("c"))?,
         };
         let name = |tag| domain(required(tag)?).ok_or(SignatureError::Malformed(tag));
         let (domain, selector) = (name("d")?, name("s")?);
+        // An empty name stands for no field: it is met, and does no harm.
         let headers: Vec<Vec<u8>> = colons(required("h")?)
+            .filter(|name| !name.is_empty())
             .take(MAX_HEADERS + 1)
             .map(<[u8]>::to_vec)
             .collect();
@@ -376,7 +380,7 @@ mod tests {
             ("bh=YQ==", "bh=*", E::Malformed("bh")),
             ("b=Yg==", "b=", E::Malformed("b")),
             ("From : To", "To", E::FromNotSigned),
-            ("From : To", "From::To", E::Malformed("h")),
+            ("From : To", "From:a b", E::Malformed("h")),
             ("s=sel", "i=@example.org; s=sel", E::Identity),
             ("s=sel", "i=@badexample.com; s=sel", E::Identity),
             ("s=sel", "i=example.com; s=sel", E::Malformed("i")),
@@ -407,6 +411,10 @@ mod tests {
         assert_eq!(
             parse(&good.replace("i=1", "i=51")),
             Err(SignatureError::Malformed("i"))
+        );
+        assert_eq!(
+            parse(&good.replace("rsa-sha256", "rsa-sha1")),
+            Err(SignatureError::Unsupported("a"))
         );
         assert_eq!(
             parse(&good.replace("From", "From:ARC-Seal")),
