@@ -28,6 +28,7 @@ use angarium_runtime::value::Value;
 
 use crate::heavy::INLINE_BYTES;
 use crate::keys;
+use crate::message::PartObject;
 
 /// The content of a message, for this thread and the thread pool.
 pub type SharedSource = Arc<dyn Source + Send + Sync>;
@@ -728,8 +729,6 @@ fn records_of(answer: &Value, signature: &Signature) -> Result<Vec<Vec<u8>>, Fai
 pub struct CurrentMail {
     /// The object of its class.
     pub object: Rc<Object>,
-    /// The same as what can be signed.
-    pub mail: Rc<dyn Signable>,
     /// The address that it comes from.
     pub ip: Option<std::net::IpAddr>,
     /// What the client calls itself.
@@ -748,6 +747,16 @@ impl CurrentMail {
             .extension::<CurrentMail>()
             .ok_or_else(|| Throw::error(format!("{function}: there is no message here")))
     }
+
+    /// The message as what can be signed.
+    ///
+    /// # Errors
+    /// An Exception when it is none.
+    pub fn mail(&self) -> Result<&PartObject, Throw> {
+        self.object
+            .downcast()
+            .ok_or_else(|| Throw::error("the message cannot be signed"))
+    }
 }
 
 /// The older functions of eod.
@@ -764,7 +773,7 @@ pub const LEGACY_EOD: &[FnDecl] = &[
         "DKIMVerify(headerfield: string, options?: array): array",
         "Older name of the message's method verifyDKIM.",
         |cx, args| {
-            let mail = CurrentMail::of(cx, "DKIMVerify")?.mail.original();
+            let mail = CurrentMail::of(cx, "DKIMVerify")?.mail()?.original();
             verify(cx, &args, mail)
         },
     )
@@ -814,9 +823,9 @@ fn dkim_sign(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let options = args.options(3);
     let return_header = options.boolean("return_header", false);
     if options.boolean("discard_changes", false) {
-        current.mail.reset();
+        current.mail()?.reset();
     }
-    let source = current.mail.changed(now(cx) as i64)?;
+    let source = current.mail()?.changed(now(cx) as i64)?;
     let name = signing.options.field_name();
     let size = size_of_work(&source, &signing.key);
     on_pool(
@@ -833,7 +842,7 @@ fn dkim_sign(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
                 Ok(Value::bytes(&value))
             }
             Ok(value) => {
-                current.mail.add_field(name, &value)?;
+                current.mail()?.add_field(name, &value)?;
                 Ok(true.into())
             }
         },
@@ -841,13 +850,14 @@ fn dkim_sign(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
 }
 
 fn dkim_sdid(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
-    let source = CurrentMail::of(cx, "DKIMSDID")?.mail.original();
+    let source = CurrentMail::of(cx, "DKIMSDID")?.mail()?.original();
     let options = args.options(1);
     let limit = options.number("signature_limit", 5.0).clamp(0.0, 1000.0) as usize;
     let explicit: Option<Vec<String>> = args.get(0).as_array().map(|list| {
         let domain = |value: Value| to_str(&value).to_text().to_ascii_lowercase();
         list.values().map(domain).collect()
     });
+    let explicit = explicit.filter(|list: &Vec<String>| !list.is_empty());
     let header = HeaderBlock::read(&source)
         .map_err(|error| Throw::error(format!("the message cannot be read: {error}")))?;
     let mut task = Sdid {

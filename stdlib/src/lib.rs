@@ -10,6 +10,7 @@ pub mod coding;
 pub mod csv;
 pub mod data;
 pub mod dkim;
+pub mod dmarc;
 pub mod dns;
 mod dns_lists;
 pub mod domain;

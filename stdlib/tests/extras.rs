@@ -531,3 +531,22 @@ return AuthenticationResults()
         "\"mx.example; none\"",
     );
 }
+
+#[test]
+fn the_scripts_of_the_example_run() {
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/authentication/scripts");
+    let mut said = Vec::new();
+    for name in ["totp.hsl", "mta-sts.hsl"] {
+        let world = World::default();
+        world.run(&common::text(&folder, name)).unwrap();
+        said.extend(world.log.0.take());
+    }
+    assert_eq!(
+        said,
+        [
+            "The token is of 6 digits; in 20 seconds it is still good.",
+            "example.com does not say."
+        ]
+    );
+}

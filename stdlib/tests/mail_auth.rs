@@ -545,3 +545,58 @@ fn dmarc_records_alignment_and_from_are_as_the_suite_says() {
     }
     score.close(98);
 }
+
+/// Bytes in hexadecimal digits.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).unwrap())
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
+        .collect()
+}
+
+#[test]
+fn signatures_of_wycheproof_are_judged_as_it_says() {
+    use angarium_mail::dkim::keys::{Hash, RsaPublic, verify_ed25519};
+    let Some(folder) = suite("crypto-wycheproof") else {
+        return;
+    };
+    let mut score = Score::new("crypto-wycheproof (signatures)");
+    for (file, hash) in [
+        ("ed25519.json", None),
+        ("rsa_signature_2048_sha256.json", Some(Hash::Sha256)),
+        ("rsa_signature_2048_sha512.json", Some(Hash::Sha512)),
+    ] {
+        let suite: serde_json::Value = serde_json::from_str(&text(&folder, file)).unwrap();
+        for group in suite["testGroups"].as_array().unwrap() {
+            for test in group["tests"].as_array().unwrap() {
+                let (message, signature) = (
+                    unhex(test["msg"].as_str().unwrap()),
+                    unhex(test["sig"].as_str().unwrap()),
+                );
+                let found = match hash {
+                    None => {
+                        let key = unhex(group["publicKey"]["pk"].as_str().unwrap());
+                        verify_ed25519(&key, &message, &signature)
+                    }
+                    Some(hash) => {
+                        let key = unhex(group["publicKeyDer"].as_str().unwrap());
+                        let key = RsaPublic::from_der(&key).unwrap();
+                        key.verify(hash, &message, &signature)
+                    }
+                };
+                let right = match test["result"].as_str().unwrap() {
+                    "valid" => found,
+                    "invalid" => !found,
+                    // Either is right.
+                    _ => true,
+                };
+                score.count(right, format!("{file} {}: {found}", test["tcId"]));
+            }
+        }
+    }
+    score.close(100);
+}

@@ -68,7 +68,7 @@ fn envelope(server: &Server, from: &str, to: &str) -> String {
 
 #[test]
 fn all_bundles_pass_the_check() {
-    for name in ["quickstart", "filtering-relay"] {
+    for name in ["quickstart", "filtering-relay", "authentication"] {
         let bundle = Bundle::example(name, 2526);
         let output = server::run(&["serve", "--check", bundle.path().to_str().unwrap()]);
         assert!(

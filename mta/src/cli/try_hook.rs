@@ -236,6 +236,7 @@ impl Trial {
             mail,
         )?;
         let ask = dialogue.reach()?;
+        let mut current = None;
         let (unit, mut variables, message) = match ask {
             Ask::Phase {
                 variables, domain, ..
@@ -263,6 +264,7 @@ impl Trial {
                     ("connection", variables::connection(&session, true)),
                     ("transaction", variables::transaction(&session, began)),
                 ];
+                current = eod::current_mail(unit.library(), &message, &session);
                 (unit, variables, Some(message))
             }
         };
@@ -271,6 +273,9 @@ impl Trial {
         let extend = |host: &Host| {
             if let Some(message) = &message {
                 host.extend(Rc::clone(message));
+            }
+            if let Some(current) = current {
+                host.extend(Rc::new(current));
             }
         };
         let finished = self.run(unit, hook, variables, extend).await;

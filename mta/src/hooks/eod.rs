@@ -12,11 +12,12 @@ use angarium_runtime::native::{
 };
 use angarium_runtime::value::Value;
 use angarium_smtp::address::ReversePath;
-use angarium_smtp::session::Transaction;
+use angarium_smtp::session::{Session, Transaction};
 use angarium_smtp::verdict::{Accept, Verdict};
 pub use angarium_stdlib::mailer::SharedSource;
 use angarium_stdlib::mailer::{QUEUEOPTS, unknown_transport};
 use angarium_stdlib::message::{self, PartObject};
+use angarium_stdlib::{dkim, dmarc};
 
 use super::history::HISTORY;
 use super::outbox::Wish;
@@ -127,6 +128,28 @@ pub fn mail_value(library: &Library, mail: &Mail) -> Value {
     message::object(library, &mail.message, "EODMailMessage")
 }
 
+/// The message for the older functions, which name none.
+#[must_use]
+pub fn current_mail(
+    library: &Library,
+    mail: &Mail,
+    session: &Session,
+) -> Option<dkim::CurrentMail> {
+    let Value::Object(object) = mail_value(library, mail) else {
+        return None;
+    };
+    Some(dkim::CurrentMail {
+        object,
+        ip: Some(session.connection.remote_ip),
+        helo: session
+            .helo
+            .as_ref()
+            .map(|helo| helo.host.clone())
+            .unwrap_or_default(),
+        sender_domain: mail.sender.domain().to_owned(),
+    })
+}
+
 /// End of data.
 pub static EOD: ContextDecl = ContextDecl {
     name: "eod",
@@ -141,7 +164,7 @@ pub static EOD: ContextDecl = ContextDecl {
         reject("Answers 550; what was queued is kept all the same (a copy on hold, say)."),
         defer("Answers 421; what was queued is dropped."),
         HISTORY,
-    ]],
+    ], dkim::LEGACY_EOD, dmarc::LEGACY_EOD],
     classes: &[EOD_MAIL_MESSAGE],
     variables: &join!(
         &[
@@ -203,7 +226,9 @@ fn queue(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let mail = cx.host.extension::<Mail>();
     let mail = mail.filter(|mail| Rc::ptr_eq(&mail.message, object.mail()));
     let Some(mail) = mail else {
-        return Err(Throw::error("queue: this is not the message of the transaction"));
+        return Err(Throw::error(
+            "queue: this is not the message of the transaction",
+        ));
     };
     let transport_id = to_str(args.get(2)).to_text().into_owned();
     if !mail.transports.contains(&transport_id) {

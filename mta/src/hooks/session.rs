@@ -86,15 +86,12 @@ impl SessionScripts {
             variables,
         };
         let store = Arc::downgrade(&self.store);
-        let mailer = self
-            .services
-            .outbox
-            .mailer(
-                worker,
-                Some(store),
-                &self.scripts,
-                (hook, id, &self.services.log),
-            );
+        let mailer = self.services.outbox.mailer(
+            worker,
+            Some(store),
+            &self.scripts,
+            (hook, id, &self.services.log),
+        );
         let extend = |host: &Host| {
             extend(host);
             mailer.install(host);
@@ -199,6 +196,10 @@ impl SessionScripts {
                 variables,
                 context,
                 |host| {
+                    let current = eod::current_mail(unit.library(), &message, session);
+                    if let Some(current) = current {
+                        host.extend(Rc::new(current));
+                    }
                     host.extend(Rc::clone(&message));
                 },
             )

@@ -1,4 +1,4 @@
-//! Mail messages: structure, header editing, delivery status notifications.
+//! Mail messages: structure, header editing, delivery status notifications, and who they are from: DKIM, SPF, DMARC.
 //!
 //! A pure library: it knows nothing of scripts, sockets or files. Time, randomness and the
 //! bytes of a message are handed in.
