@@ -600,3 +600,99 @@ fn signatures_of_wycheproof_are_judged_as_it_says() {
     }
     score.close(100);
 }
+
+#[test]
+fn the_older_functions_say_what_the_module_and_the_methods_say() {
+    let mut world = World::default();
+    let public = include_str!("../mail/src/dkim/testdata/rsa1024.pub");
+    let record = format!("v=DKIM1; p={public}");
+    world.txt("test._domainkey.example.com", &record);
+    world.txt("example.com", "v=spf1 ip4:192.0.2.1 -all");
+    world.txt("_dmarc.example.com", "v=DMARC1; p=reject; sp=quarantine");
+    world.txt("_dmarc.example.org", "v=DMARC1; p=reject");
+    world.txt("_dmarc.two.example", "v=DMARC1; p=reject");
+    world.txt("_dmarc.two.example", "v=DMARC1; p=reject");
+    world.fail("_dmarc.broken.example", &DnsError::TryAgain);
+    let far = r#"ScanDMARC(["domain" => "example.net"])"#;
+    for (from, call, expected) in [
+        (
+            "a@example.com",
+            "ScanDMARC()",
+            "[\"example.com\"=>\"pass\"]",
+        ),
+        (
+            "a@sub.Example.com",
+            "ScanDMARC()",
+            "[\"sub.example.com\"=>\"pass\"]",
+        ),
+        (
+            "a@sub.example.com",
+            far,
+            "[\"sub.example.com\"=>\"quarantine\"]",
+        ),
+        ("a@example.com", far, "[\"example.com\"=>\"reject\"]"),
+        (
+            "a@example.com",
+            "ScanDMARC([\"ip\" => \"192.0.2.2\"])",
+            "[\"example.com\"=>\"reject\"]",
+        ),
+        (
+            "a@example.org",
+            "ScanDMARC()",
+            "[\"example.org\"=>\"reject\"]",
+        ),
+        (
+            "a@two.example",
+            "ScanDMARC()",
+            "[\"two.example\"=>\"policy_absent\"]",
+        ),
+        (
+            "a@none.example",
+            "ScanDMARC()",
+            "[\"none.example\"=>\"policy_absent\"]",
+        ),
+        (
+            "a@broken.example",
+            "ScanDMARC()",
+            "[\"broken.example\"=>\"temperror\"]",
+        ),
+        ("\"Test User\"", "ScanDMARC()", "\"permerror\""),
+        (
+            "a@example.com, b@example.org",
+            "ScanDMARC()",
+            "\"permerror\"",
+        ),
+        (
+            "a@example.com\r\nFrom: b@example.com",
+            "ScanDMARC()",
+            "\"permerror\"",
+        ),
+    ] {
+        world.mail = Some(format!("From: {from}\r\n\r\nHello\r\n").into_bytes());
+        assert_eq!(
+            world.run(&format!("return {call};")).as_deref(),
+            Ok(expected),
+            "{from} {call}"
+        );
+    }
+    assert!(world.run("return ScanDMARC([\"ip\" => \"x\"]);").is_err());
+    // A signature makes up for the client.
+    world.mail = None;
+    let key = include_str!("../mail/src/dkim/testdata/rsa1024.pem");
+    let mail = signed(&mut world, b"From: a@example.com\r\n\r\nHello\r\n", key, "");
+    world.mail = Some(mail.into_bytes());
+    world.gives(&format!("return {far};"), "[\"example.com\"=>\"pass\"]");
+    world.gives("return DKIMSDID();", "[\"example.com\"=>\"pass\"]");
+    world.gives(
+        "return DKIMSDID([\"example.org\"]);",
+        "[\"example.com\"=>\"skip\"]",
+    );
+    world.gives(
+        "return DKIMSDID([], [\"signature_limit\" => 0]);",
+        "[\"example.com\"=>\"skip\"]",
+    );
+    let bad = world.mail.take().unwrap();
+    let bad = String::from_utf8(bad).unwrap().replace("Hello", "hello");
+    world.mail = Some(bad.into_bytes());
+    world.gives("return DKIMSDID();", "[\"example.com\"=>\"fail\"]");
+}

@@ -21,10 +21,11 @@ use angarium_lang::Source;
 use angarium_lang::modules::Loader;
 use angarium_runtime::host::{self, Host, Inline, Output};
 use angarium_runtime::library::Library;
+use angarium_runtime::native::ContextDecl;
 use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::value::Value;
 use angarium_runtime::{Execution, Limits, Unit, convert};
-use angarium_stdlib::{CORE, data, extras, json, regexp};
+use angarium_stdlib::{CORE, data, dkim, dmarc, extras, json, message, regexp};
 
 /// The folder of a suite; none, with a line that says so, when it is absent.
 pub fn suite(name: &str) -> Option<PathBuf> {
@@ -99,17 +100,30 @@ pub struct World {
     pub files: HashMap<String, Vec<u8>>,
     pub unix: u64,
     pub log: Rc<Log>,
+    /// The message of the context eod, when there is one.
+    pub mail: Option<Vec<u8>>,
     library: Arc<Library>,
 }
 
+/// What the hook eod has of this library.
+static EOD: ContextDecl = ContextDecl {
+    name: "eod",
+    functions: &[dkim::LEGACY_EOD, dmarc::LEGACY_EOD],
+    classes: &[],
+    variables: &[],
+};
+
 impl Default for World {
     fn default() -> World {
-        let library = Library::new(&[&CORE]).unwrap().with_data(&data::FORMATS);
+        let library = Library::new(&[&CORE, &EOD])
+            .unwrap()
+            .with_data(&data::FORMATS);
         World {
             dns: TableDns::default(),
             files: HashMap::new(),
             unix: 1_700_000_000,
             log: Rc::default(),
+            mail: None,
             library: Arc::new(library),
         }
     }
@@ -153,12 +167,13 @@ impl World {
     }
 
     fn execute<T>(&self, text: &str, show: impl FnOnce(&Value) -> T) -> Result<T, String> {
+        let context = if self.mail.is_some() { "eod" } else { "core" };
         let source = Source {
             name: "main.hsl",
             path: "main.hsl",
             text: text.as_bytes(),
         };
-        let names = self.library.context("core").unwrap();
+        let names = self.library.context(context).unwrap();
         let files = Files(&self.files);
         let compiled =
             angarium_lang::compile(source, &names, &files).map_err(|rejected| rejected.render())?;
@@ -175,6 +190,18 @@ impl World {
             "host.example".into(),
         );
         host.extend(Rc::new(SharedMemory::default()));
+        if let Some(mail) = &self.mail {
+            let text: Arc<[u8]> = mail.as_slice().into();
+            let Value::Object(object) = message::message(&text, &self.library) else {
+                panic!("no message");
+            };
+            host.extend(Rc::new(dkim::CurrentMail {
+                object,
+                ip: Some("192.0.2.1".parse().unwrap()),
+                helo: "mail.example.com".to_owned(),
+                sender_domain: "example.com".to_owned(),
+            }));
+        }
         let mut execution = Execution::new(&unit, Rc::new(host), Vec::new(), Limits::default());
         let ended = drive(execution.drive());
         ended
