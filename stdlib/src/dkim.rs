@@ -882,9 +882,10 @@ fn dkim_sdid(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
                 None => continue,
             },
         };
+        // The domains come in the order of their signatures.
+        task.note(&domain, Sdid::SKIP);
         let wanted = explicit.as_ref().is_none_or(|list| list.contains(&domain));
         if !wanted || taken >= limit {
-            task.note(&domain, Sdid::SKIP);
             continue;
         }
         taken += 1;
