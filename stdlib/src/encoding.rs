@@ -194,11 +194,13 @@ pub(crate) fn coded(
     code: fn(&[u8]) -> Value,
 ) -> Result<Heavy, Throw> {
     let size = args.bytes(0).len();
-    cx.reserve(size.saturating_mul(growth))?;
+    // On the pool there is a copy of the argument too.
+    heavy::fits_budget(size.saturating_mul(growth + 1))?;
+    cx.charge(size / 64 * growth);
     heavy::run(cx, size, args.values, move |values| {
-        Ok(code(
-            values.first().and_then(Value::as_bytes).unwrap_or(b""),
-        ))
+        let value = code(values.first().and_then(Value::as_bytes).unwrap_or(b""));
+        heavy::fits(value.as_bytes().map_or(0, <[u8]>::len))?;
+        Ok(value)
     })
 }
 

@@ -149,7 +149,7 @@ fn json_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
         return Ok(Heavy::Done(Value::None));
     };
     let whole = encoder.go_on(&mut text.part, heavy::INLINE_BYTES);
-    cx.charge(text.len() / 16);
+    cx.charge(text.len() / 32);
     match whole {
         Ok(true) => return Ok(Heavy::Done(std::mem::take(&mut text.part).into())),
         Ok(false) => {}
@@ -166,7 +166,7 @@ fn json_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
             Ok(end) => whole = end,
             Err(_) => return Ok(Some(Value::None)),
         }
-        cx.charge((text.part.len() - before) / 16 + 1);
+        cx.charge((text.part.len() - before) / 32 + 1);
         text.step(cx)?;
         Ok(None)
     }))
