@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_mail::builder::{BuildError, Mime, Plan, Role};
+use angarium_mail::builder::{BuildError, MAX_PARTS, Mime, Plan, Role};
 use angarium_mail::field::ValueForm;
 use angarium_mail::header::LineEnd;
 use angarium_mail::{address, date, ident};
@@ -62,8 +62,14 @@ pub const MIME: ClassDecl = ClassDecl {
                 let Some(part) = given.downcast::<MimeObject>() else {
                     return Err(Throw::error("appendPart: a part is a MIME"));
                 };
-                cx.charge(16);
-                change(cx, &args, |mime| mime.append(&part.mime))
+                let mut looked = 0;
+                let done = change(cx, &args, |mime| {
+                    looked = mime.append(&part.mime)?;
+                    Ok(())
+                });
+                // A cycle may have been looked for in all parts.
+                cx.charge(if done.is_err() { MAX_PARTS } else { looked });
+                done
             },
         ),
         FnDecl::plain(
@@ -95,6 +101,7 @@ pub const MIME: ClassDecl = ClassDecl {
                     true => to_integer(args.get(0)),
                     false => now(cx),
                 };
+                cx.charge(args.this::<MimeObject>()?.mime.fields() / 8);
                 change(cx, &args, |mime| {
                     mime.set_date(unix);
                     Ok(())

@@ -11,9 +11,7 @@ use angarium_effects::net::Connect;
 use angarium_effects::random::uuid_text;
 use angarium_mail::source::Source;
 use angarium_queue::attempt::{self as result, Attempt, AttemptError, DnsError, ErrorKind};
-use angarium_queue::destination::{
-    Candidate, Families, OwnHosts, Request, Resolution, Target,
-};
+use angarium_queue::destination::{Candidate, Families, OwnHosts, Request, Resolution, Target};
 use angarium_queue::item::ItemId;
 use angarium_queue::text::Text;
 use angarium_queue::transport::{Plan, Sources};

@@ -8,6 +8,7 @@
 mod bundle;
 mod course;
 mod guide;
+mod inline;
 mod notices;
 mod policies;
 mod pooling;
@@ -50,6 +51,7 @@ use super::service::serve;
 use super::settings::{ClientSettings, DsnSettings, TlsSettings};
 use super::*;
 use crate::hooks::delivery::QueueScripts;
+use crate::hooks::outbox::Outbox;
 use crate::hooks::queue::{Client, Predelivery, TlsMode, Try};
 use crate::hooks::steering::Door;
 use crate::log::Memory;
@@ -71,7 +73,7 @@ struct Rig {
     handle: Handle,
     service: JoinHandle<()>,
     spool: Spool,
-    store: SpoolStore,
+    store: Arc<dyn Store>,
     log: Memory,
     next: u128,
 }
@@ -173,6 +175,7 @@ impl Setup {
         let (worker, stopper) = Worker::alone(effects, Arc::clone(&pool));
         let log = Memory::default();
         let door = Door::default();
+        let outbox = Outbox::default();
         let hooks = match self.scripts {
             None => self.hooks,
             Some(scripts) => {
@@ -184,28 +187,32 @@ impl Setup {
                     counts: crate::counts::ScriptCounters::default(),
                     common: crate::scripts::Common::default(),
                     door: door.clone(),
-                    outbox: Default::default(),
+                    outbox: outbox.clone(),
                 };
                 Arc::new(QueueScripts::new(scripts, services, spool.clone()))
             }
         };
+        let live = Arc::new(Live {
+            settings: self.settings,
+            hooks,
+        });
+        outbox.configure(&live);
         let start = Start {
             spool: spool.clone(),
             recovered,
-            live: Arc::new(Live {
-                settings: self.settings,
-                hooks,
-            }),
+            live,
             pool,
             log: Arc::new(log.clone()),
         };
         let (handle, service) = serve(start, Rc::clone(&worker));
         door.open(handle.clone());
+        let store: Arc<dyn Store> = Arc::new(SpoolStore::new(spool.clone(), handle.sink()));
+        outbox.open(&store);
         Rig {
             worker,
             stopper,
             clock,
-            store: SpoolStore::new(spool.clone(), handle.sink()),
+            store,
             handle,
             service: tokio::task::spawn_local(service),
             spool,

@@ -74,10 +74,12 @@ impl QueueScripts {
             id: &id,
             variables,
         };
-        let mailer = self
-            .services
-            .outbox
-            .mailer(worker, None, &self.scripts, (hook, &id, &self.services.log));
+        let mailer = self.services.outbox.mailer(
+            worker,
+            None,
+            &self.scripts,
+            (hook, &id, &self.services.log),
+        );
         let extend = |host: &Host| {
             mailer.install(host);
             host.extend(Rc::clone(&metadata));

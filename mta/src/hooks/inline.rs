@@ -42,13 +42,20 @@ const NOT_YET: &[&str] = &["tls_ciphers", "tls_client_cert", "xclient", "proxypr
 pub(super) fn send(post: &Post, order: &Order<'_>) -> Result<Deliver, Throw> {
     let function = order.function;
     let Some(live) = post.live.upgrade() else {
-        return Err(Throw::error(format!("{function}: there is no mail client here")));
+        return Err(Throw::error(format!(
+            "{function}: there is no mail client here"
+        )));
     };
     let envelope = Envelope::read(function, order.sender, order.recipients)?;
     let domain = envelope.recipients.first();
     let domain = Text::from(domain.map_or("", |rcpt| rcpt.address.domain()));
     let server = match order.to.as_array() {
-        Some(_) => server(post, &live.settings, Reader::new(function, order.to), &domain)?,
+        Some(_) => server(
+            post,
+            &live.settings,
+            Reader::new(function, order.to),
+            &domain,
+        )?,
         None => {
             let id = to_str(order.to).to_text().into_owned();
             let server = Server::of_transport(&live.settings, &id, &domain);
@@ -127,9 +134,9 @@ fn params(function: &str, address: &Value) -> Result<Params, Throw> {
             _ => Some(to_str(&value).to_text().into_owned()),
         };
         let value = value.as_deref().filter(|value| !value.is_empty());
-        params.set(&name, value).map_err(|error| {
-            Throw::error(format!("{function}: parameter {name:?}: {error}"))
-        })?;
+        params
+            .set(&name, value)
+            .map_err(|error| Throw::error(format!("{function}: parameter {name:?}: {error}")))?;
     }
     Ok(params)
 }
@@ -290,7 +297,9 @@ fn result(attempt: &Attempt) -> Value {
         Ended::Result(reply) => {
             let enhanced = reply.enhanced.map(|status| {
                 let numbers = [status.class, status.subject, status.detail];
-                let numbers = numbers.into_iter().map(|number| Value::from(u32::from(number)));
+                let numbers = numbers
+                    .into_iter()
+                    .map(|number| Value::from(u32::from(number)));
                 Value::from(numbers.collect::<Array>())
             });
             let reply = Map::default()
@@ -320,7 +329,12 @@ fn connection(of: &Connection) -> Map {
     Map::default()
         .maybe("localip", of.localip.map(|address| address.to_string()))
         .maybe("remoteip", of.remoteip.map(|address| address.to_string()))
-        .maybe("remotemx", of.remotemx.as_ref().map(|name| Value::from(name.as_bytes())))
+        .maybe(
+            "remotemx",
+            of.remotemx
+                .as_ref()
+                .map(|name| Value::from(name.as_bytes())),
+        )
 }
 
 fn tls_value(info: &TlsInfo) -> Map {

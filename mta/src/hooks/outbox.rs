@@ -173,7 +173,9 @@ async fn queue(
         return Err(why);
     }
     let failed = |failure: StoreFailure| format!("{failure:?}");
-    let mail = write(store, worker, &content.source).await.map_err(failed)?;
+    let mail = write(store, worker, &content.source)
+        .await
+        .map_err(failed)?;
     let change = change(store, worker, &mail, &content.edits)
         .await
         .map_err(failed)?;
@@ -190,7 +192,11 @@ async fn queue(
     let header = HeaderBlock::read(&*content.source).ok();
     let subject = header.and_then(|header| header.value(b"subject", 0, true));
     item.subject = subject.map(Text::from);
-    wish.apply(&mut item, worker, &format!("queue() in a {} hook", post.hook));
+    wish.apply(
+        &mut item,
+        worker,
+        &format!("queue() in the {} hook", post.hook),
+    );
     let queued = Queued { item, mail, change };
     match eod {
         Some(eod) => eod.add_made(queued),

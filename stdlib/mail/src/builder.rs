@@ -22,7 +22,7 @@ use std::{any::Any, cell::RefCell, rc::Rc, sync::Arc};
 pub const MAX_PARTS: usize = 10_000;
 /// Levels of multiparts at most, as many as the parser opens.
 pub const MAX_DEPTH: usize = 100;
-/// Bytes of all bodies of one message at most.
+/// Bytes of all bodies and fields of one message at most.
 pub const MAX_BODIES: usize = 256 * 1024 * 1024;
 
 /// Something that cannot be put into a message.
@@ -56,7 +56,7 @@ pub enum BuildError {
     #[error("more than {MAX_DEPTH} levels of parts")]
     Depth,
     /// More than [`MAX_BODIES`].
-    #[error("more than {MAX_BODIES} bytes of bodies")]
+    #[error("more than {MAX_BODIES} bytes")]
     Size,
 }
 
@@ -81,6 +81,8 @@ struct Own {
     body: Option<Arc<[u8]>>,
     disposition: Option<String>,
     file_name: Option<String>,
+    /// Bytes of the fields.
+    field_bytes: usize,
 }
 
 /// A field as it was given.
@@ -123,7 +125,11 @@ impl Mime {
     /// For a name that cannot be written.
     pub fn add_header(&self, name: &[u8], value: &[u8], form: ValueForm) -> Result<(), BuildError> {
         field::check_name(name)?;
-        self.0.own.borrow_mut().fields.push(Given {
+        let mut own = self.0.own.borrow_mut();
+        let size = name.len().saturating_add(value.len());
+        let size = size.saturating_add(size_of::<Given>());
+        own.field_bytes = own.field_bytes.saturating_add(size);
+        own.fields.push(Given {
             name: name.into(),
             value: value.into(),
             form,
@@ -131,11 +137,11 @@ impl Mime {
         Ok(())
     }
 
-    /// Adds a part after those that were added before (`appendPart`).
+    /// Adds a part after those that were added before (`appendPart`). Gives how many parts were looked at.
     ///
     /// # Errors
     /// [`BuildError::Cycle`]; [`BuildError::Parts`] when that cannot be found out.
-    pub fn append(&self, part: &Self) -> Result<(), BuildError> {
+    pub fn append(&self, part: &Self) -> Result<usize, BuildError> {
         let mut pending = vec![part.clone()];
         let mut seen = std::collections::HashSet::new();
         while let Some(next) = pending.pop() {
@@ -154,7 +160,7 @@ impl Mime {
             return Err(BuildError::Parts);
         }
         children.push(part.clone());
-        Ok(())
+        Ok(seen.len())
     }
 
     /// Parts directly below.
@@ -258,14 +264,18 @@ impl Mime {
     #[must_use]
     pub fn held(&self) -> usize {
         let own = self.0.own.borrow();
-        let fields = own.fields.iter();
-        let fields = fields.map(|f| f.name.len() + f.value.len() + size_of::<Given>());
         let body = own.body.as_ref().map_or(0, |body| body.len());
-        let children = self.0.children.borrow().len() * size_of::<Mime>();
-        fields
-            .sum::<usize>()
+        let children = self.0.children.borrow().len() * size_of::<Self>();
+        own.field_bytes
             .saturating_add(body)
             .saturating_add(children)
+            .saturating_add(size_of::<Node>())
+    }
+
+    /// How many fields were added: what looking for one costs.
+    #[must_use]
+    pub fn fields(&self) -> usize {
+        self.0.own.borrow().fields.len()
     }
 
     /// Keeps something alive as long as the part, in place of what was kept before: the count of its memory.
@@ -290,6 +300,7 @@ impl Mime {
             }
             let own = node.own.borrow().clone();
             size = size.saturating_add(own.body.as_ref().map_or(0, |body| body.len()));
+            size = size.saturating_add(own.field_bytes);
             if size > MAX_BODIES {
                 return Err(BuildError::Size);
             }
@@ -362,7 +373,7 @@ struct Shape {
 }
 
 impl Plan {
-    /// Bytes of all bodies: what writing costs.
+    /// Bytes of all bodies and fields: what writing costs.
     #[must_use]
     pub fn size(&self) -> usize {
         self.size

@@ -13,10 +13,12 @@ use angarium_mail::{
     field::ValueForm,
     message::Message,
     parts::{PartId, Parts},
+    structure::Side,
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -311,6 +313,86 @@ fn random_edits_touch_nothing_else() {
     }
 }
 
+#[test]
+fn random_changes_of_structure_leave_other_parts_alone() {
+    let all: Vec<_> = all_messages()
+        .into_iter()
+        .filter(|(_, bytes)| bytes.len() < 200_000)
+        .collect();
+    if all.is_empty() {
+        return;
+    }
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 600,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let steps = proptest::collection::vec((any::<usize>(), 0..7_u8), 1..6);
+    let result = runner.run(&(0..all.len(), steps), |(index, steps)| {
+        let (path, bytes) = &all[index];
+        let mut message = Message::new(bytes).unwrap();
+        let parts = message.open_parts().unwrap().clone();
+        let count = parts.iter().count();
+        let new = b"Content-Type: text/x-new\r\n\r\nnew";
+        let form = ValueForm::default();
+        // Parts that a change is about, and those that are gone with all that is inside.
+        let (mut touched, mut gone) = (vec![false; count], vec![false; count]);
+        for (number, (at, what)) in steps.into_iter().enumerate() {
+            let part = PartId(at % count);
+            let inner = part != PartId::ROOT;
+            let random = [number as u8; 16];
+            match what {
+                0 if inner => {
+                    message.remove_part(part).unwrap();
+                    gone[part.0] = true;
+                }
+                1 if inner => {
+                    message.replace_part(part, new).unwrap();
+                    gone[part.0] = true;
+                }
+                2 if inner => {
+                    message.set_body(part, b"body\n", None).unwrap();
+                    gone[part.0] = true;
+                }
+                3 => message
+                    .insert_part(part, Side::Before, new, b"multipart/mixed", &random)
+                    .unwrap(),
+                4 => message
+                    .insert_part(part, Side::After, new, b"multipart/x-all", &random)
+                    .unwrap(),
+                5 => drop(message.set_around(part, Side::Before, b"pre").unwrap()),
+                _ => drop(message.set_header(part, b"X-Set", b"1", None, form).unwrap()),
+            }
+            touched[part.0] = true;
+        }
+        let out = message.to_vec(0).unwrap();
+        prop_assert_eq!(message.edits().modified_size(), out.len() as u64);
+        let mut cursor = 0;
+        for (id, part) in parts.iter() {
+            let mut around = Some(id);
+            let mut lost = false;
+            while let Some(at) = around {
+                lost |= gone[at.0];
+                around = parts.get(at).unwrap().parent;
+            }
+            if lost || touched[id.0] || !part.children.is_empty() || id == PartId::ROOT {
+                continue;
+            }
+            let span = part.span.start as usize..part.span.end as usize;
+            let text = &bytes[span];
+            let found = memchr::memmem::find(&out[cursor..], text);
+            prop_assert!(found.is_some(), "{}: {}", path.display(), parts.path(id));
+            cursor += found.unwrap();
+        }
+        prop_assert!(message.restore(0));
+        prop_assert_eq!(&message.to_vec(0).unwrap(), bytes);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
 const PYTHON: &str = r#"
 import email, json, sys
 def walk(m):
@@ -374,25 +456,42 @@ fn the_part_tree_agrees_with_pythons_email() {
     let writer = std::thread::spawn(move || input.write_all(paths.concat().as_bytes()));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap().unwrap();
-    let mut agree = 0;
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), all.len(), "python failed");
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut unknown = Vec::new();
     for ((path, bytes), line) in all.iter().zip(text.lines()) {
         let theirs: Value = serde_json::from_str(line).unwrap();
         let mut message = Message::new(bytes).unwrap();
         let ours = outline(message.open_parts().unwrap(), PartId::ROOT);
+        let name = path.to_string_lossy();
+        let suite = MESSAGE_SUITES
+            .iter()
+            .find(|suite| name.contains(&format!("/{suite}/")));
+        let count = counts.entry(suite.unwrap()).or_default();
+        count.1 += 1;
         if same(&ours, &theirs) {
-            agree += 1;
-        } else {
-            println!(
-                "differs: {}\n  ours   {ours}\n  python {theirs}",
-                path.display()
-            );
+            count.0 += 1;
+        } else if !OTHER_TREES.iter().any(|known| name.ends_with(known)) {
+            unknown.push(format!("{name}\n  ours   {ours}\n  python {theirs}"));
         }
     }
-    println!("part trees: {agree} of {} as Python's email", all.len());
-    assert!(agree * 100 >= all.len() * 97);
+    for (suite, (agree, total)) in &counts {
+        println!("{suite}, part trees as Python's email: {agree} of {total}");
+    }
+    assert!(unknown.is_empty(), "{}", unknown.join("\n"));
 }
+
+/// Messages whose tree is another one than Python's, each with its rule in docs/conformance.md.
+const OTHER_TREES: &[&str] = &[
+    "malformed/000.eml",
+    "malformed/005.eml",
+    "malformed/013.eml",
+    "mimetools-testmsgs/double-bound.msg",
+    "mimetools-testmsgs/multi-simple.msg",
+    "mimekit/issue358.txt",
+    "bounceparser/spam-rejection15.msg",
+];
 
 #[test]
 #[allow(clippy::disallowed_methods, reason = "a test reads its data")]
@@ -431,7 +530,8 @@ fn decoded_leaves_agree_with_mime4js() {
         }
     }
     println!("decoded leaves: {good} of {total} as mime4j");
-    assert!(good * 10 >= total * 9);
+    // Both stand in docs/conformance.md.
+    assert!(total - good <= 2, "{good} of {total}");
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test reads its data")]

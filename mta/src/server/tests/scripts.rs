@@ -731,3 +731,47 @@ fn a_line_that_is_not_named_reaches_the_proxy_hook_when_the_last_one_asked_for_i
         .collect();
     assert_eq!(seen, ["XSTART", "VRFY a"]);
 }
+
+#[test]
+fn the_message_of_eod_has_parts_and_other_messages_share_its_commit() {
+    for (end, committed) in [
+        ("Accept();", 3),
+        ("Reject();", 3),
+        ("Defer();", 0),
+        ("throw 1;", 0),
+    ] {
+        let store = Arc::new(MemoryStore::default());
+        let script = format!(
+            r#"
+            $mail = $arguments["mail"];
+            echo json_encode([$mail->getType(), $mail->getSize() > 0, $mail->getID(), length($mail->getParts())]);
+            $mail->setHeader("Subject", "changed");
+            $mail->appendPart(MIME()->setBody("more"));
+            $mail->queue("", "a@b.test", "out");
+            MIME()->setBody("other")->queue("", "c@d.test", "other");
+            MailMessage::String($mail->toString())->queue("", "e@f.test", "out");
+            {end}
+            "#
+        );
+        let (settings, log) = with_scripts(&store, &[("eod", &script)]);
+        simulate(settings, async |bench| {
+            answer(&bench, "eod", false).await;
+        });
+        let lines = log.lines().join("\n");
+        assert!(lines.contains("[null,true,\"0\",0]"), "{lines}");
+        let queued = store.queued.lock().expect("the lock");
+        assert_eq!(queued.len(), committed, "{end} {lines}");
+        if committed > 0 {
+            let transactions: BTreeSet<_> = queued.iter().map(|(item, _)| item.id).collect();
+            assert_eq!(transactions.len(), 3);
+            let text = |at: usize| String::from_utf8_lossy(&queued[at].1).into_owned();
+            assert!(text(1).ends_with("\r\n\r\nother"), "{}", text(1));
+            assert!(
+                text(2).contains("Subject: changed\r\n") && text(2).contains("\r\nmore\r\n--="),
+                "{}",
+                text(2)
+            );
+            assert_eq!(&*queued[1].0.transportid.to_str(), "other");
+        }
+    }
+}
