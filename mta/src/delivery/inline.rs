@@ -20,7 +20,7 @@ use angarium_smtp::client::Transaction;
 use uuid::Uuid;
 
 use super::attempt::{failed_tls, outcome, plain, texts, tls_info};
-use super::content::Outgoing;
+use super::content::{ContentError, Outgoing};
 use super::desk::checked;
 use super::link::{Link, TlsPeer};
 use super::resolve::resolve;
@@ -119,15 +119,9 @@ type Ended = (result::Outcome, Option<result::Connection>);
 
 impl Sending<'_> {
     async fn run(mut self) -> Ended {
-        let looked = Outgoing::of(Arc::clone(&self.source))
-            .find_charset(&self.worker.pool)
-            .await;
-        match looked {
-            Ok((eight_bit, _)) => self.transaction.eight_bit = eight_bit,
-            Err(error) => {
-                let error = AttemptError::new(ErrorKind::Config, false, error.to_string());
-                return (result::Outcome::Error(error), None);
-            }
+        if let Err(error) = self.look().await {
+            let error = AttemptError::new(ErrorKind::Config, false, error.to_string());
+            return (result::Outcome::Error(error), None);
         }
         let candidates = match self.candidates().await {
             Ok(candidates) => candidates,
@@ -153,6 +147,25 @@ impl Sending<'_> {
                 (result::Outcome::Error(error), None)
             }
         }
+    }
+
+    /// Finds out what has to be said of the message: its size on the wire (RFC 1870 §5), where every line ends in CRLF, and
+    /// whether it has bytes above 127.
+    async fn look(&mut self) -> Result<(), ContentError> {
+        let mut content = Outgoing::of(Arc::clone(&self.source));
+        let (mut size, mut last, mut eight_bit) = (0_u64, 0, false);
+        while let Some(piece) = content.next(&self.worker.pool).await? {
+            eight_bit |= !piece.is_ascii();
+            for at in memchr::memchr_iter(b'\n', &piece) {
+                let before = at.checked_sub(1).and_then(|at| piece.get(at));
+                size += u64::from(*before.unwrap_or(&last) != b'\r');
+            }
+            size = size.saturating_add(piece.len() as u64);
+            last = piece.last().copied().unwrap_or(last);
+        }
+        self.transaction.size = Some(size);
+        self.transaction.eight_bit = eight_bit;
+        Ok(())
     }
 
     async fn candidates(&self) -> Result<Vec<Candidate>, AttemptError> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use angarium_config::types::TlsProtocols;
 use angarium_mail::edits::Modified;
-use angarium_mail::source::Source as _;
 use angarium_queue::attempt::{
     Attempt, AttemptError, Connection, ErrorKind, Outcome as Ended, TlsInfo,
 };
@@ -72,7 +71,7 @@ pub(super) fn send(post: &Post, order: &Order<'_>) -> Result<Deliver, Throw> {
             let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
             let changed = Modified::new(content.source, content.edits, now);
             let changed = changed.map_err(|error| Throw::error(error.to_string()))?;
-            let transaction = envelope.transaction(changed.len());
+            let transaction = envelope.transaction();
             let source = Arc::new(changed);
             let attempt = inline::send(&worker, &live.settings, &server, transaction, source);
             Ok(result(&attempt.await))
@@ -108,13 +107,13 @@ impl Envelope {
         })
     }
 
-    fn transaction(self, size: u64) -> Transaction {
+    fn transaction(self) -> Transaction {
         Transaction {
             sender: self.sender,
             params: self.params,
             recipients: self.recipients,
-            size: Some(size),
             // Found out when it is sent.
+            size: None,
             eight_bit: false,
             utf8: false,
             dsn: DsnMail::default(),
