@@ -361,7 +361,11 @@ fn random_changes_of_structure_leave_other_parts_alone() {
                     .insert_part(part, Side::After, new, b"multipart/x-all", &random)
                     .unwrap(),
                 5 => drop(message.set_around(part, Side::Before, b"pre").unwrap()),
-                _ => drop(message.set_header(part, b"X-Set", b"1", None, form).unwrap()),
+                _ => drop(
+                    message
+                        .set_header(part, b"X-Set", b"1", None, form)
+                        .unwrap(),
+                ),
             }
             touched[part.0] = true;
         }

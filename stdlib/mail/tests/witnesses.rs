@@ -116,15 +116,17 @@ fn agrees(wanted: &Wanted, seen: &Value) -> bool {
                 .collect();
             // Python takes an empty part apart into nothing, and its name with the white space that folding brings.
             let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let same_name =
-                seen["name"].as_str().map(squeeze) == name.as_deref().map(squeeze);
+            let same_name = seen["name"].as_str().map(squeeze) == name.as_deref().map(squeeze);
             seen["type"] == kind.as_str() && lines(&bytes, text) == lines(body, text) && same_name
         }
         Wanted::Multipart(kind, parts) => {
             let seen_parts = seen["parts"].as_array().cloned().unwrap_or_default();
             seen["type"] == kind.as_str()
                 && seen_parts.len() == parts.len()
-                && parts.iter().zip(&seen_parts).all(|(part, seen)| agrees(part, seen))
+                && parts
+                    .iter()
+                    .zip(&seen_parts)
+                    .all(|(part, seen)| agrees(part, seen))
         }
     }
 }
@@ -137,19 +139,32 @@ fn python_reads_what_is_built() {
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let subjects = ["Hello", "Smörgås och mer än så, en lång rubrik som inte får plats på en rad åäö", "=?x", "a\tb", ""];
+    let subjects = [
+        "Hello",
+        "Smörgås och mer än så, en lång rubrik som inte får plats på en rad åäö",
+        "=?x",
+        "a\tb",
+        "",
+    ];
     let to = "\"Müller, Jörg\" <j@x.test>, Ann <a@b.test>, c@d.test";
     let mut all = Vec::new();
     for number in 0..300 {
         let wanted = tree().new_tree(&mut runner).unwrap().current();
         let mime = build(&wanted);
         let subject = subjects[number % subjects.len()];
-        let encoding = if number % 2 == 0 { WordEncoding::Quoted } else { WordEncoding::Base64 };
+        let encoding = if number % 2 == 0 {
+            WordEncoding::Quoted
+        } else {
+            WordEncoding::Base64
+        };
         let form = ValueForm::Encoded(encoding);
-        mime.add_header(b"Subject", subject.as_bytes(), form).unwrap();
+        mime.add_header(b"Subject", subject.as_bytes(), form)
+            .unwrap();
         mime.add_header(b"To", to.as_bytes(), form).unwrap();
         let plan = mime.plan().unwrap();
-        let out = plan.render(Role::Message, &[number as u8; 16], LineEnd::CrLf).unwrap();
+        let out = plan
+            .render(Role::Message, &[number as u8; 16], LineEnd::CrLf)
+            .unwrap();
         all.push((wanted, subject, out));
     }
     let child = Command::new("python3")
@@ -173,12 +188,20 @@ fn python_reads_what_is_built() {
         let shown = String::from_utf8_lossy(out);
         assert!(agrees(wanted, &seen), "{wanted:?}\n{seen}\n{shown}");
         assert_eq!(seen["subject"].as_str().unwrap(), *subject, "{shown}");
-        let people = json!([["Müller, Jörg", "j@x.test"], ["Ann", "a@b.test"], ["", "c@d.test"]]);
+        let people = json!([
+            ["Müller, Jörg", "j@x.test"],
+            ["Ann", "a@b.test"],
+            ["", "c@d.test"]
+        ]);
         assert_eq!(seen["to"], people, "{shown}");
         assert_eq!(seen["version"], "1.0");
         assert_eq!(seen["defects"], json!([]), "{shown}");
     }
-    println!("built messages as Python's email reads them: {} of {}", all.len(), all.len());
+    println!(
+        "built messages as Python's email reads them: {} of {}",
+        all.len(),
+        all.len()
+    );
 }
 
 fn suite(name: &str) -> Option<PathBuf> {
@@ -210,7 +233,9 @@ fn messages_are_taken_apart_as_mail_parser_does() {
     };
     let (mut good, mut total, mut unknown) = (0, 0, BTreeSet::new());
     let folders = std::fs::read_dir(&folder).unwrap();
-    let folders = folders.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let folders = folders
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir());
     for file in folders.flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
         let path = file.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "eml") {
@@ -258,11 +283,16 @@ fn compare(bytes: &[u8], expected: &Value) -> Result<(), String> {
         let children = theirs["children"].as_array().map_or(0, Vec::len);
         let is_multipart = theirs["kind"] == "multipart";
         if is_multipart && part.children.len() != children {
-            return Err(format!("{place}: {} children instead of {children}", part.children.len()));
+            return Err(format!(
+                "{place}: {} children instead of {children}",
+                part.children.len()
+            ));
         }
         let headers = theirs["headers"].as_array().cloned().unwrap_or_default();
         let field = headers.iter().find(|header| {
-            header["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("content-type"))
+            header["name"]
+                .as_str()
+                .is_some_and(|name| name.eq_ignore_ascii_case("content-type"))
         });
         if let Some(field) = field {
             let kind = &field["value"]["content_type"];
@@ -285,7 +315,9 @@ fn compare(bytes: &[u8], expected: &Value) -> Result<(), String> {
             };
             let squeeze = |text: &str| text.replace("\r\n", "\n").trim_end().to_owned();
             if squeeze(&have) != squeeze(text) {
-                return Err(format!("{place}: text {have:.300?} instead of {text:.300?}"));
+                return Err(format!(
+                    "{place}: text {have:.300?} instead of {text:.300?}"
+                ));
             }
         }
     }

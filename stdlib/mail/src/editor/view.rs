@@ -5,7 +5,7 @@ use crate::{
     edits::Edit,
     header::{HeaderBlock, LineEnd},
     parts::{PartId, Parts},
-    structure::{CurrentField, HeaderEdits, Headers},
+    structure::{CurrentField, HeaderEdits, Headers, LeaveOut},
 };
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ impl Added {
 }
 
 impl Headers for View<'_> {
-    fn edits(&self, part: PartId, without: Option<&dyn Fn(&[u8]) -> bool>) -> HeaderEdits {
+    fn edits(&self, part: PartId, without: Option<LeaveOut<'_>>) -> HeaderEdits {
         let left_out = |name: &[u8]| without.is_some_and(|without| without(name));
         let mut found = HeaderEdits::default();
         let Some(block) = self.parts.get(part).map(|part| &part.header) else {
