@@ -3,8 +3,9 @@
 //!
 //! The large tables are those of the Encoding Standard (encoding_rs). What it lacks because the web has no use for it is
 //! here: plain US-ASCII and ISO-8859-1, which the standard takes for windows-1252, UTF-16 and UTF-32 in both directions,
-//! ISO-2022-KR (RFC 1557), HZ (RFC 1843), and code pages of DOS.
+//! ISO-2022-KR (RFC 1557), HZ (RFC 1843), Johab, and code pages of DOS.
 
+mod johab;
 mod tables;
 mod writer;
 
@@ -36,6 +37,8 @@ pub enum Coding {
     Iso2022Kr,
     /// HZ: GB 2312 between `~{` and `~}`.
     Hz,
+    /// Johab: KS X 1001 with syllables made of letters.
+    Johab,
 }
 
 /// The order of the bytes of a unit.
@@ -75,6 +78,7 @@ impl Coding {
         let own = match lower.as_slice() {
             b"iso-2022-kr" | b"csiso2022kr" | b"iso2022kr" => Coding::Iso2022Kr,
             b"hz" | b"hz-gb-2312" => Coding::Hz,
+            b"johab" | b"cp1361" | b"ms1361" => Coding::Johab,
             b"utf-16" | b"utf16" => Coding::Utf16(Order::Marked),
             b"utf-16le" | b"utf16le" | b"ucs-2" | b"ucs2" | b"ucs-2le" | b"unicode"
             | b"iso-10646-ucs-2" => Coding::Utf16(Order::Little),
@@ -259,9 +263,18 @@ impl Coding {
         let first = bytes.first().copied().unwrap_or_default();
         match self {
             Coding::Latin1 => Step::Taken(1, Some(char::from(first))),
-            _ if first < 0x80 && matches!(self, Coding::Ascii | Coding::Single(_)) => {
+            _ if first < 0x80
+                && matches!(self, Coding::Ascii | Coding::Single(_) | Coding::Johab) =>
+            {
                 Step::Taken(1, Some(char::from(first)))
             }
+            Coding::Johab => match bytes.get(1) {
+                None => Step::Short,
+                Some(trail) => match johab::decode(first, *trail) {
+                    Some(c) => Step::Taken(2, Some(c)),
+                    None => Step::Bad(1),
+                },
+            },
             Coding::Single(upper) => match upper.get(usize::from(first & 0x7f)) {
                 None | Some('\u{fffd}') => Step::Bad(1),
                 Some(c) => Step::Taken(1, Some(*c)),

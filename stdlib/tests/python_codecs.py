@@ -165,7 +165,7 @@ def generate():
         "koi8-r": "жЯ", "koi8-u": "ґє", "macintosh": "é∂", "cp437": "é█", "cp850": "éß", "cp852": "ąř", "cp866": "жЯ",
         "tis-620": "กข", "utf-8": "å€😀", "utf-16le": "å€😀", "utf-16be": "å€😀", "utf-32le": "å€😀", "utf-32be": "å€😀",
         "shift_jis": "日本ｱあ", "euc-jp": "日本ｱあ", "iso-2022-jp": "日本あ", "gbk": "中文", "gb18030": "中😀", "hz": "中文~",
-        "big5": "中文", "euc-kr": "가한", "iso-2022-kr": "가한", "us-ascii": "b",
+        "big5": "中文", "euc-kr": "가한", "iso-2022-kr": "가한", "johab": "가한힣ㄱㅏㄳ日。", "us-ascii": "b",
     }
     theirs = {"macintosh": "mac-roman", "tis-620": "iso8859-11"}
     for charset, sample in samples.items():

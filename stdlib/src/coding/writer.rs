@@ -3,7 +3,7 @@
 use encoding_rs::{EUC_KR, Encoder, EncoderResult, Encoding, GBK};
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
-use super::{Coding, ESCAPE, Fault, KR_HEADER, Mode, Order, Policy, SHIFT_IN, SHIFT_OUT};
+use super::{Coding, ESCAPE, Fault, KR_HEADER, Mode, Order, Policy, SHIFT_IN, SHIFT_OUT, johab};
 
 /// Writes text in a charset piece by piece.
 pub struct Writer {
@@ -152,6 +152,8 @@ impl Coding {
                 };
                 self.shift(double, c, mode, out)?;
             }
+            Coding::Johab if c.is_ascii() => out.push(u8::try_from(c).ok()?),
+            Coding::Johab => out.extend_from_slice(&johab::encode(c)?),
             Coding::Standard(_) => return None,
         }
         Some(())
@@ -202,7 +204,7 @@ impl Coding {
 }
 
 /// The two bytes of a character in the set of 94 by 94 that `encoding` holds.
-fn double(encoding: &'static Encoding, c: char) -> Option<[u8; 2]> {
+pub(super) fn double(encoding: &'static Encoding, c: char) -> Option<[u8; 2]> {
     let mut buffer = [0; 4];
     let (bytes, _, unmappable) = encoding.encode(c.encode_utf8(&mut buffer));
     let pair = <[u8; 2]>::try_from(&*bytes).ok()?;
