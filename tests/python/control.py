@@ -234,6 +234,25 @@ def main(path, folder):
     assert client.call("h", m.HSLCacheClearRequest(), m.HSLCacheClearResponse).affected == 0
     assert client.call("I", m.QueueQuotaRequest(quota="none"), m.QueueQuotaResponse).count == 0
 
+    # Connections, and a trace, which the next byte ends.
+    other = m.ServerConnectionsListRequest(condition={"serverid": "other"})
+    assert client.call("N", other, m.ServerConnectionsListResponse).paging.total == 0
+    smtp = m.ServerConnectionsCloseRequest(serverid="other", reply={"code": 554, "reason": "5.7.1 Go"})
+    assert client.call("Q", smtp, m.ServerConnectionsCloseResponse).affected == 0
+    smtp.reply.code = 250
+    refused(lambda: client.call("Q", smtp), "250")
+    assert client.call("R", m.QueueConnectionsListRequest(), m.QueueConnectionsListResponse).paging.total == 0
+    none = m.QueueConnectionsCloseRequest(remotemx="mx.none.example")
+    assert client.call("S", none, m.QueueConnectionsCloseResponse).affected == 0
+    refused(lambda: client.call("R", m.QueueConnectionsListRequest(condition={"localip": "x"})), "localip")
+    refused(lambda: client.call("W", m.TraceSMTPRequest(remoteip={"value": "x"})), "remoteip")
+    trace = m.TraceSMTPRequest(hexdump=True).SerializeToString()
+    for pause in (0, 0.2):
+        client.socket.sendall(b"W" + struct.pack("<Q", len(trace)) + trace)
+        time.sleep(pause)
+        assert client.call("q") == b"", "the end of the trace"
+        assert m.ProcessStatsResponse.FromString(client.answer()).process.pid > 1
+
     # What is no request is refused, and the connection goes on where it can.
     refused(lambda: client.call("!"), "Unknown command")
     refused(lambda: client.call("F", b"\xff\xff\xff"), "Bad request")

@@ -282,6 +282,10 @@ pub(super) async fn serve(desk: &Rc<Desk>, mut stream: Box<dyn LocalStream>) {
         };
         if request.letter == TRACE {
             let followed = match trace::begin(desk, &request.body) {
+                // The next request is here already.
+                Ok(_) if requests.is_inside() => {
+                    send(desk, &mut stream, Kind::Done, b"").await.map(|()| 0)
+                }
                 Ok(following) => follow(desk, &mut stream, following, &mut buffer).await,
                 Err(reason) => send(desk, &mut stream, Kind::Failed, &ascii(&reason))
                     .await
