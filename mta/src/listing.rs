@@ -20,8 +20,23 @@ pub fn listing(library: &Library) -> Value {
         .flat_map(|context| context.functions.iter().copied().flatten())
         .filter(|function| function.legacy)
         .map(function)
+        .chain(legacy_methods(library))
         .collect();
     json!({ "format": 1, "contexts": contexts, "legacy": legacy })
+}
+
+/// Older methods, by class and name.
+fn legacy_methods(library: &Library) -> impl Iterator<Item = Value> + '_ {
+    let classes = library.contexts().flat_map(|context| context.classes);
+    classes.flat_map(|class| {
+        let owner = signature(&class.constructor).name;
+        let legacy = class.methods.iter().filter(|method| method.legacy);
+        legacy.map(move |method| {
+            let mut entry = function(method);
+            entry["name"] = format!("{owner}.{}", signature(method).name).into();
+            entry
+        })
+    })
 }
 
 fn context_value(context: &ContextDecl) -> Value {
@@ -137,12 +152,21 @@ fn class(class: &ClassDecl) -> Value {
     );
     entry.insert(
         "methods".into(),
-        class.methods.iter().map(function).collect(),
+        class
+            .methods
+            .iter()
+            .filter(|method| !method.legacy)
+            .map(function)
+            .collect(),
     );
     entry.insert(
         "static".into(),
         class.statics.iter().map(function).collect(),
     );
+    if !class.constructor.options.is_empty() {
+        let options = class.constructor.options.iter();
+        entry.insert("options".into(), options.map(option).collect());
+    }
     if !class.constructor.since.is_empty() {
         entry.insert("since".into(), class.constructor.since.into());
     }

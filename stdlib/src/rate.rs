@@ -179,7 +179,7 @@ impl Inner {
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[FnDecl::plain(
-    "rate(namespace: string, entry: string, count: number, interval: number, options?: array): boolean|number|none",
+    "rate(namespace: string, entry: string, count: number, interval: number, options?: array): boolean|number",
     "Limits how often something happens. If fewer than `count` hits of the entry are in the last `interval` seconds, \
      counts another and gives true, otherwise false. With a `count` of 0 gives the number of hits. All scripts share \
      the hits. Gives none for a count or interval that cannot be, and when there is no room for another hit.",

@@ -1,11 +1,13 @@
-//! Sockets, TLS and HTTP of scripts against servers on loopback.
+//! Sockets, TLS and HTTP of scripts against servers on loopback; names and files as older scripts ask for them.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "the servers are threads with sockets of the system"
 )]
 
+mod files;
 mod http;
+mod names;
 mod servers;
 mod sockets;
 mod tls;
@@ -20,7 +22,7 @@ use angarium_effects::dns::TableDns;
 use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
 use angarium_lang::Source;
 use angarium_lang::modules::NoFiles;
-use angarium_runtime::host::{self, Host, Inline, Output};
+use angarium_runtime::host::{FileData, Files, Host, Inline, Output};
 use angarium_runtime::library::Library;
 use angarium_runtime::value::Value;
 use angarium_runtime::{Ended, Execution, Limits, Unit, convert};
@@ -42,6 +44,8 @@ pub struct Bench {
     pub dns: TableDns,
     /// Key pairs of the configuration.
     pub keys: BTreeMap<String, Arc<CertifiedKey>>,
+    /// Files of the bundle.
+    pub files: BTreeMap<String, String>,
     /// Budgets of the script.
     pub limits: Limits,
     /// Requests that nobody waits for; made when the script has ended.
@@ -53,12 +57,22 @@ impl Default for Bench {
         Bench {
             dns: TableDns::default(),
             keys: BTreeMap::new(),
+            files: BTreeMap::new(),
             limits: Limits {
                 time: Some(Duration::from_secs(20)),
                 ..Limits::default()
             },
             background: Background::new(|_| {}),
         }
+    }
+}
+
+struct Memory(BTreeMap<String, String>);
+
+impl Files for Memory {
+    fn open(&self, name: &str) -> Option<Arc<dyn FileData>> {
+        let content = self.0.get(name)?;
+        Some(Arc::new(Box::<[u8]>::from(content.as_bytes())))
     }
 }
 
@@ -123,7 +137,7 @@ impl Bench {
             Rc::new(self.dns.clone()),
             Arc::new(Inline),
             Rc::new(Silent),
-            Rc::new(host::NoFiles),
+            Rc::new(Memory(self.files.clone())),
             &regexp::ENGINE,
             "host.example".into(),
         );
