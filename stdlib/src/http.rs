@@ -149,7 +149,7 @@ fn limit(options: &Options<'_>) -> Result<Most, Throw> {
         None => None,
         Some(_) => {
             let size = options.number("max_file_size", 0.0);
-            if !(size >= 0.0) {
+            if size.is_nan() || size < 0.0 {
                 return Err(Throw::error(
                     "http: max_file_size must be a number of bytes",
                 ));
@@ -204,7 +204,7 @@ impl Later {
 /// A time limit; none for 0 and when it is absent without a default.
 fn seconds(options: &Options<'_>, name: &str, default: f64) -> Result<Option<Duration>, Throw> {
     let seconds = options.number(name, default);
-    if !(seconds >= 0.0) {
+    if seconds.is_nan() || seconds < 0.0 {
         return Err(Throw::error(format!(
             "http: {name} must be a number of seconds"
         )));

@@ -527,7 +527,7 @@ async fn send_all(socket: &dyn Raw, kind: Kind, data: &[u8]) -> io::Result<usize
 
 fn set_timeout(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let seconds = args.number(0, 0.0);
-    if !(seconds >= 0.0) {
+    if seconds.is_nan() || seconds < 0.0 {
         return Err(Throw::error(
             "settimeout: timeout must be a number of seconds",
         ));

@@ -187,6 +187,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::net::Net as _;
+    use crate::system::SystemNet;
 
     async fn receive(socket: &dyn Socket, peek: bool) -> Vec<u8> {
         let mut buffer = [0; 64];
@@ -227,11 +229,9 @@ mod tests {
         let socket = open(Family::Inet, Kind::Stream).expect("a socket");
         // A port that was free a moment ago.
         let free = {
-            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-            listener
-                .expect("a listener")
-                .local_addr()
-                .expect("an address")
+            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let listener = SystemNet.listen(any, None).expect("a listener");
+            listener.local_addr().expect("an address")
         };
         let error = socket
             .connect(Address::Inet(free))
