@@ -515,3 +515,15 @@ fn mail_servers_are_asked_about_recipients_and_users() {
         "smtp_lookup_rcpt: option tls: the mode dane is not available yet\n"
     );
 }
+
+#[test]
+fn the_module_and_the_function_count_the_same_hits() {
+    let text = r#"
+        import { rate as limit } from "extras://rate";
+        foreach ([1, 2, 3] as $n) echo limit("mail", "a", 2, 60);
+        echo rate("mail", "a", 0, 60);
+        echo rate("mail", "a", 2, 60, ["sync" => false]);
+        echo rate("mail", "a", -1, 60);
+    "#;
+    assert_eq!(script(text), "true\ntrue\nfalse\n2\ntrue\n\n");
+}
