@@ -103,7 +103,7 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
         )?;
     }
     // Files of the log belong to the user who opens them again.
-    let (log, file) = open_log(args.log, &startup)?;
+    let Logs { log, file } = open_log(args.log, &startup)?;
     if let Some(Opened::Tcp(bound, tls)) = &control {
         tell_of_port(&log, bound, tls.is_some());
     }
@@ -139,11 +139,13 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
     })
 }
 
-/// Where the log goes, and its file if it has one.
-fn open_log(
-    to: LogTo,
-    startup: &Startup,
-) -> Result<(Arc<dyn Log>, Option<Arc<JsonFile>>), Failure> {
+/// The log, and its file if it has one.
+struct Logs {
+    log: Arc<dyn Log>,
+    file: Option<Arc<JsonFile>>,
+}
+
+fn open_log(to: LogTo, startup: &Startup) -> Result<Logs, Failure> {
     let written = &startup.environment.syslog;
     let mask = written.mask;
     let mut logs: Vec<Arc<dyn Log>> = Vec::new();
@@ -166,7 +168,8 @@ fn open_log(
         }
     };
     logs.extend(file.iter().map(|file| Arc::clone(file) as Arc<dyn Log>));
-    Ok((Arc::new(Several(logs)), file))
+    let log = Arc::new(Several(logs));
+    Ok(Logs { log, file })
 }
 
 /// A port that commands the server is worth a line, and a warning where anybody may use it.

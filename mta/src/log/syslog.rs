@@ -110,6 +110,7 @@ fn number(facility: Facility) -> u8 {
 
 #[cfg(test)]
 #[allow(
+    clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "a test reads what the system would"
 )]
