@@ -345,7 +345,11 @@ fn tls_value(info: &TlsInfo) -> Map {
         .with("started", info.started)
         .with("protocol", text(&info.protocol))
         .with("cipher", text(&info.cipher))
-        .with("keysize", info.keysize.map_or(Value::None, |size| Value::from(u32::from(size))))
+        .with(
+            "keysize",
+            info.keysize
+                .map_or(Value::None, |size| Value::from(u32::from(size))),
+        )
         .with(
             "peercert",
             info.peercert
