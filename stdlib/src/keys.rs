@@ -134,8 +134,11 @@ fn read(text: &[u8]) -> Result<PrivateKey, KeyError> {
 /// Keys of text that were read last: reading one costs as much as some signatures.
 const CACHED: usize = 64;
 
+/// The text of a key and the key.
+type Read = (Box<[u8]>, Arc<PrivateKey>);
+
 thread_local! {
-    static KEYS: RefCell<Vec<(Box<[u8]>, Arc<PrivateKey>)>> = const { RefCell::new(Vec::new()) };
+    static KEYS: RefCell<Vec<Read>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Reads a key as [`PrivateKey::parse`] does; the keys used last are kept.
