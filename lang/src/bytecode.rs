@@ -46,7 +46,7 @@ macro_rules! ops {
 
             /// Which operands it has, for listings: `a b c` registers, `d` a number, `k` a constant, `n` a name, `j` a
             /// jump, `i` the number in `b` and `c`, `f` a function, `x` a built-in function, `p` a path, `l` a closure,
-            /// `#` a count in `b`, `%` a count in `c`, `g` a global, `K` a constant in `b` and `c`.
+            /// `o` the parts of a text, `#` a count in `b`, `%` a count in `c`, `g` a global, `K` a constant in `b` and `c`.
             #[must_use]
             pub const fn format(self) -> &'static str {
                 match self { $(Op::$name => $format,)* }
@@ -165,8 +165,12 @@ ops! {
     Dec "a",
     /// a := the c strings of b, b+1 … joined; these become undefined
     Concat "ab%",
+    /// a := the c strings of b, b+1 … joined, of which list d says where they are; those that are there become undefined
+    Join "ab%o",
     /// a .= b, in place
     Append "ab",
+    /// a .= constant d, in place
+    AppendK "ak",
 
     // ---- Comparison --------------------------------------------------------------------------
     /// a := b == c
@@ -325,8 +329,8 @@ ops! {
     Length "abx",
     /// a := the result of function value a with the b arguments a+1, a+2 …
     CallValue "a#",
-    /// a := the result of method d (a name) of object a with the b arguments a+1, a+2 …
-    CallMethod "a#k",
+    /// a := the result of method d (a name) of object c with the b arguments a+1, a+2 …; where c is not a, a is free
+    CallMethod "ca#k",
     /// a := the result of function value a with the values of the list a+1 as arguments
     CallSpread "a",
     /// a := an instance of built-in class d with the b arguments a, a+1 …
@@ -517,6 +521,17 @@ pub enum Step {
     Slice(u8),
 }
 
+/// Where a part of a text is that [`Op::Join`] puts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// In its own register among the parts.
+    Here,
+    /// In a variable.
+    Register(u8),
+    /// It is a constant.
+    Const(u32),
+}
+
 /// A constant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Const {
@@ -596,6 +611,8 @@ pub struct Proto {
     pub places: Vec<(u32, Span)>,
     /// Paths of written elements.
     pub paths: Vec<Box<[Step]>>,
+    /// What texts are put together from.
+    pub joins: Vec<Box<[Part]>>,
     /// Closure expressions.
     pub closures: Vec<ClosureSite>,
 }

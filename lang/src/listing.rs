@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::bytecode::{Const, Instr, PathOp, Program, Proto, Step};
+use crate::bytecode::{Const, Instr, Part, PathOp, Program, Proto, Step};
 
 /// The listing of a whole program.
 #[must_use]
@@ -107,6 +107,7 @@ fn operands(out: &mut String, program: &Program, proto: &Proto, instr: Instr) {
             ),
             'x' => write!(out, "native {} ", instr.d),
             'p' => write!(out, "{} ", path(program, proto, instr.d)),
+            'o' => write!(out, "{} ", parts(program, proto, instr)),
             'l' => match proto.closures.get(instr.d as usize) {
                 Some(site) => write!(out, "{} {:?} ", site.function, site.captures),
                 None => write!(out, "? "),
@@ -132,6 +133,18 @@ fn path(program: &Program, proto: &Proto, index: u32) -> String {
         };
     }
     out
+}
+
+fn parts(program: &Program, proto: &Proto, instr: Instr) -> String {
+    let parts = proto.joins.get(instr.d as usize);
+    let parts = parts.map_or(&[][..], |parts| &**parts);
+    let places = u16::from(instr.b)..;
+    let texts = places.zip(parts).map(|(place, part)| match part {
+        Part::Here => format!("r{place}"),
+        Part::Register(register) => format!("r{register}"),
+        Part::Const(index) => constant(program, *index),
+    });
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 fn constant(program: &Program, index: u32) -> String {

@@ -7,6 +7,7 @@
 use hashbrown::HashTable;
 
 use crate::array::{Key, KeyRef, mix};
+use crate::inline;
 use crate::string::Str;
 use crate::value::Value;
 
@@ -91,9 +92,12 @@ impl Dict {
     fn search(&self, key: KeyRef<'_>) -> Option<usize> {
         let mut keys = self.entries.iter().map(|(key, _)| key);
         match key {
-            KeyRef::String(Str::Inline(len, bytes)) => keys.position(
-                |own| matches!(own, Key::String(Str::Inline(l, b)) if l == len && b == bytes),
-            ),
+            KeyRef::String(Str::Inline(len, bytes)) => {
+                let words = inline::words(bytes);
+                keys.position(|own| {
+                    matches!(own, Key::String(Str::Inline(l, b)) if l == len && inline::words(b) == words)
+                })
+            }
             KeyRef::String(text) => {
                 keys.position(|own| matches!(own, Key::String(own) if own == text))
             }

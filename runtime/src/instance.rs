@@ -275,9 +275,16 @@ impl Instance {
         hint.member.method.filter(|_| known && usable)
     }
 
-    /// The property `name` at the place where it was found last time, if it is there and `caller` may read it.
+    /// Does `read` with the property `name` at the place where it was found last time, if it is there and `caller` may
+    /// read it.
     #[inline]
-    pub(crate) fn hinted(&self, name: &Str, caller: Caller<'_>, hints: &Hints) -> Option<Value> {
+    pub(crate) fn hinted<T>(
+        &self,
+        name: &Str,
+        caller: Caller<'_>,
+        hints: &Hints,
+        read: impl FnOnce(&Value) -> T,
+    ) -> Option<T> {
         let hint = hints.of(self.class).get();
         let known = hint.class == self.class + 1 && caller.unit.same(&self.unit);
         let usable = !hint.member.private || caller.class == Some(self.class);
@@ -287,7 +294,7 @@ impl Instance {
         let at = usize::from(hint.slot);
         let properties = self.properties.borrow();
         let (found, value) = properties.entries.get(at)?;
-        found.quick_equal(name).then(|| value.clone())
+        found.quick_equal(name).then(|| read(value))
     }
 
     /// Does `change` with the property `name` at the place where it was found last time, if it is there and `caller` may

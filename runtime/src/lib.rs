@@ -25,6 +25,7 @@ pub mod frozen;
 pub mod generator;
 mod graveyard;
 pub mod host;
+mod inline;
 pub mod instance;
 pub mod library;
 pub mod map_set;

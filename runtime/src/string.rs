@@ -10,11 +10,11 @@ use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
 use crate::frozen::Pin;
+use crate::inline;
 use crate::memory;
 use crate::pieces::LARGE_BYTES;
 
-/// Longest string that is stored inside the value itself.
-pub const INLINE: usize = 14;
+pub use crate::inline::INLINE;
 
 /// Longest string that a script may build (language.md 13.5).
 pub const MAX_STRING: usize = 256 * 1024 * 1024;
@@ -23,14 +23,13 @@ pub const MAX_STRING: usize = 256 * 1024 * 1024;
 ///
 /// Cloning copies at most the inline bytes or counts a reference up. [`Str::push`] appends in place while nobody
 /// else holds the buffer.
-#[derive(Clone)]
 pub enum Str {
-    /// Bytes stored in place.
-    Inline(u8, [u8; INLINE]),
     /// A counted buffer of this thread.
     Heap(Rc<StrBuf>),
     /// String `0` of a pinned frozen tree.
     Frozen(u32, Pin),
+    /// Bytes stored in place. Last, so that it is the neighbour of the kinds of values that need no drop either.
+    Inline(u8, [u8; INLINE]),
 }
 
 /// Longest text that is stored in the buffer itself: with the counts of its holders it takes 64 bytes.
@@ -105,8 +104,8 @@ impl Str {
     #[must_use]
     #[inline]
     pub fn new(bytes: &[u8]) -> Str {
-        match short(bytes) {
-            Some(inline) => Str::Inline(bytes.len() as u8, inline),
+        match inline::of(bytes) {
+            Some(words) => Str::Inline(bytes.len() as u8, inline::bytes(words)),
             None => Str::Heap(StrBuf::with(bytes.len(), |buffer| {
                 buffer.extend_from_slice(bytes);
             })),
@@ -242,25 +241,15 @@ impl Str {
     }
 }
 
-/// The bytes of a short string with zeros behind them, put together from whole words: copying so few bytes one by one, or by
-/// a call, takes longer.
-#[inline]
-fn short(bytes: &[u8]) -> Option<[u8; INLINE]> {
-    let len = bytes.len();
-    let mut inline = [0; INLINE];
-    if let (Some(head), Some(tail)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        inline[..8].copy_from_slice(head);
-        // The last eight bytes lie over the first ones.
-        inline.get_mut(len - 8..len)?.copy_from_slice(tail);
-    } else if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        inline[..4].copy_from_slice(head);
-        inline.get_mut(len - 4..len)?.copy_from_slice(tail);
-    } else {
-        for (to, from) in inline.iter_mut().zip(bytes) {
-            *to = *from;
+impl Clone for Str {
+    #[inline]
+    fn clone(&self) -> Str {
+        match self {
+            Str::Inline(length, bytes) => Str::Inline(*length, inline::copy(bytes)),
+            Str::Heap(buffer) => Str::Heap(Rc::clone(buffer)),
+            Str::Frozen(index, pin) => Str::Frozen(*index, pin.clone()),
         }
     }
-    Some(inline)
 }
 
 impl Default for Str {
@@ -284,10 +273,12 @@ impl From<String> for Str {
 impl Str {
     /// Whether two strings are equal, if that is told by their lengths or by bytes stored in place; none when longer
     /// texts have to be read.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn short_equal(&self, other: &Str) -> Option<bool> {
         match (self, other) {
-            (Str::Inline(a_len, a), Str::Inline(b_len, b)) => Some(a_len == b_len && a == b),
+            (Str::Inline(a_len, a), Str::Inline(b_len, b)) => {
+                Some(a_len == b_len && inline::equal(a, b))
+            }
             (Str::Inline(..), _) | (_, Str::Inline(..)) => Some(false),
             _ if self.len() != other.len() => Some(false),
             _ => None,
@@ -295,7 +286,7 @@ impl Str {
     }
 
     /// Whether two strings are equal and that is told without reading long texts.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn quick_equal(&self, other: &Str) -> bool {
         self.short_equal(other) == Some(true)
     }
@@ -306,7 +297,7 @@ impl PartialEq for Str {
     fn eq(&self, other: &Str) -> bool {
         match (self, other) {
             // Bytes beyond the length are 0 in every inline string.
-            (Str::Inline(a_len, a), Str::Inline(b_len, b)) => a_len == b_len && a == b,
+            (Str::Inline(a_len, a), Str::Inline(b_len, b)) => a_len == b_len && inline::equal(a, b),
             (Str::Heap(a), Str::Heap(b)) => Rc::ptr_eq(a, b) || a.bytes == b.bytes,
             _ => self.as_bytes() == other.as_bytes(),
         }
@@ -327,7 +318,7 @@ impl Str {
     #[inline]
     pub(crate) fn hash_code(&self) -> u64 {
         match self {
-            Str::Inline(len, bytes) => hash_short(*len, bytes),
+            Str::Inline(len, bytes) => hash_short(*len, inline::words(bytes)),
             Str::Heap(buffer) => match buffer.hash.get() {
                 0 => {
                     let hash = hash_bytes(&buffer.bytes);
@@ -352,10 +343,8 @@ impl fmt::Debug for Str {
 /// Seeded per process, so that a peer cannot choose keys that collide.
 #[must_use]
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
-    if bytes.len() <= INLINE {
-        let mut inline = [0; INLINE];
-        inline[..bytes.len()].copy_from_slice(bytes);
-        return hash_short(bytes.len() as u8, &inline);
+    if let Some(words) = inline::of(bytes) {
+        return hash_short(bytes.len() as u8, words);
     }
     // The bytes are all there is: no length has to tell them from what follows.
     let mut hasher = FixedState::with_seed(hash_seed()).build_hasher();
@@ -365,14 +354,12 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
 
 /// The hash of up to [`INLINE`] bytes, with zeros behind them.
 #[inline]
-fn hash_short(len: u8, bytes: &[u8; INLINE]) -> u64 {
-    let (mut head, mut tail) = ([0; 8], [0; 8]);
-    head.copy_from_slice(&bytes[..8]);
-    tail[..INLINE - 8].copy_from_slice(&bytes[8..]);
+fn hash_short(len: u8, (head, middle, tail): inline::Words) -> u64 {
     let seed = hash_seed();
-    let head = u64::from_le_bytes(head) ^ seed;
+    let head = head ^ seed;
     // The two bytes that are free tell texts apart that end in zeros.
-    let tail = u64::from_le_bytes(tail) ^ u64::from(len) << 56 ^ seed.rotate_left(32);
+    let tail = u64::from(middle) | u64::from(tail) << 32;
+    let tail = tail ^ u64::from(len) << 56 ^ seed.rotate_left(32);
     let product = u128::from(head) * u128::from(tail);
     ((product >> 64) as u64 ^ product as u64).max(1)
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use crate::array::{Array, View};
 use crate::cell::VarCell;
 use crate::frozen::Pin;
+use crate::inline;
 use crate::object::{Function, Object, Resource};
 use crate::string::Str;
 
@@ -110,6 +111,18 @@ impl Value {
     #[must_use]
     pub fn bytes(bytes: &[u8]) -> Value {
         Value::String(Str::new(bytes))
+    }
+
+    /// Adds a string value with a copy of `bytes` to a list, where it is put together.
+    #[inline]
+    pub fn push_bytes(list: &mut Vec<Value>, bytes: &[u8]) {
+        match inline::of(bytes) {
+            Some(words) => {
+                let string = Str::Inline(bytes.len() as u8, inline::bytes(words));
+                list.push(Value::String(string));
+            }
+            None => list.push(Value::bytes(bytes)),
+        }
     }
 
     /// The value's type.
@@ -219,6 +232,12 @@ impl Value {
     /// Takes the value out and leaves `none`: a move out of a register.
     #[inline]
     pub fn take(&mut self) -> Value {
+        if let Value::String(Str::Inline(length, bytes)) = self {
+            // By its parts, as it was written.
+            let taken = Value::String(Str::Inline(*length, inline::copy(bytes)));
+            std::mem::forget(std::mem::take(self));
+            return taken;
+        }
         std::mem::take(self)
     }
 }

@@ -481,10 +481,23 @@ fn packed(array: &Value) -> Option<&[Value]> {
     }
 }
 
+/// The value at a position of the order of an array of this thread, and the position behind it.
+#[inline]
+fn next_of(array: &Value, position: usize) -> Option<(&Value, usize)> {
+    match array.as_array()? {
+        View::Local(array) => {
+            let (_, value, next) = array.entry_ref(position)?;
+            Some((value, next))
+        }
+        View::Frozen(..) => None,
+    }
+}
+
 impl<S: State> Task for Walk<S> {
     fn again(&mut self, cx: &mut Cx<'_>, answer: &mut Value, arguments: &mut [Value]) -> Again {
-        let next = packed(&self.array).and_then(|values| values.get(self.position));
-        let (Some(next), [place, ..], true) = (next, arguments, self.state.is_ready()) else {
+        let next = next_of(&self.array, self.position);
+        let (Some((next, behind)), [place, ..], true) = (next, arguments, self.state.is_ready())
+        else {
             return Again::Answer;
         };
         place.clone_from(next);
@@ -496,7 +509,7 @@ impl<S: State> Task for Walk<S> {
         if self.ended.is_some() {
             return Again::Taken;
         }
-        self.position += 1;
+        self.position = behind;
         cx.charge(1);
         Again::Call
     }
@@ -701,13 +714,13 @@ struct Reduce {
 
 impl Task for Reduce {
     fn again(&mut self, cx: &mut Cx<'_>, answer: &mut Value, arguments: &mut [Value]) -> Again {
-        let next = packed(&self.array).and_then(|values| values.get(self.position));
-        let (Some(next), [carry, value, ..]) = (next, arguments) else {
+        let next = next_of(&self.array, self.position);
+        let (Some((next, behind)), [carry, value, ..]) = (next, arguments) else {
             return Again::Answer;
         };
         value.clone_from(next);
         std::mem::swap(carry, answer);
-        self.position += 1;
+        self.position = behind;
         cx.charge(1);
         Again::Call
     }

@@ -158,7 +158,7 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
             cx.fits_entries(parts.len() * 2)?;
             cx.charge(1024);
         }
-        parts.push(Value::bytes(part));
+        Value::push_bytes(&mut parts, part);
         Ok::<(), Throw>(())
     };
     if delimiter.is_empty() {
@@ -188,10 +188,10 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
         let mut list = Vec::with_capacity(count);
         let mut start = 0;
         for at in memchr::memchr_iter(*byte, string) {
-            list.push(Value::bytes(&string[start..at]));
+            Value::push_bytes(&mut list, &string[start..at]);
             start = at + 1;
         }
-        list.push(Value::bytes(&string[start..]));
+        Value::push_bytes(&mut list, &string[start..]);
         return Ok(Array::from_list(list).into());
     } else if limit >= 0 {
         let mut start = 0;
@@ -334,10 +334,8 @@ fn mapped<const UPPER: bool>(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
     } else {
         <[u8]>::make_ascii_lowercase
     };
-    let Value::String(string) = args.take(0) else {
-        return Ok(Value::None);
-    };
-    if let Str::Inline(len, mut bytes) = string {
+    if let Value::String(Str::Inline(len, bytes)) = args.get(0) {
+        let (len, mut bytes) = (*len, *bytes);
         // What lies behind the text is 0, which no letter becomes.
         for byte in &mut bytes {
             *byte = if UPPER {
@@ -348,6 +346,9 @@ fn mapped<const UPPER: bool>(cx: &mut Cx<'_>, mut args: Args<'_>) -> Outcome {
         }
         return Ok(Value::String(Str::Inline(len, bytes)));
     }
+    let Value::String(string) = args.take(0) else {
+        return Ok(Value::None);
+    };
     if string.len() > LARGE_BYTES {
         cx.fits(string.len())?;
         return Err(Throw::pieces(large::mapped(string, change)));

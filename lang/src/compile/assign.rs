@@ -158,7 +158,7 @@ impl Compiler<'_> {
         }
         let mark = self.mark();
         let text = if let [only] = chain.rest.as_slice() {
-            self.expr(&only.operand)
+            self.operand(&only.operand, &[])
         } else {
             let text = self.temp();
             self.concat(
@@ -166,10 +166,10 @@ impl Compiler<'_> {
                 link.op_span,
                 text,
             );
-            text
+            Operand::Register(text)
         };
         self.at(link.op_span);
-        self.emit(Op::Append, register, text, 0, 0);
+        self.compound(BinaryOp::Concat, register, text);
         self.reset(mark);
         true
     }
@@ -280,8 +280,15 @@ impl Compiler<'_> {
     /// register := register op value, in place
     fn compound(&mut self, op: BinaryOp, register: u8, value: Operand) {
         if op == BinaryOp::Concat {
-            let value = self.in_register(value);
-            self.emit(Op::Append, register, value, 0, 0);
+            match value {
+                Operand::Const(value) => {
+                    let text = self.constant(value);
+                    self.emit(Op::AppendK, register, 0, 0, text);
+                }
+                Operand::Register(value) => {
+                    self.emit(Op::Append, register, value, 0, 0);
+                }
+            }
             return;
         }
         self.binary(op, register, register, value);

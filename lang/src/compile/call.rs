@@ -367,11 +367,7 @@ impl Compiler<'_> {
 
     /// Evaluates arguments into new registers, one after the other; gives the first one, which is there in any case.
     fn arguments(&mut self, args: &[Arg]) -> u8 {
-        self.arguments_after(args, false)
-    }
-
-    /// As [`Compiler::arguments`]; `copied` tells whether what stands before them was just copied from a variable.
-    fn arguments_after(&mut self, args: &[Arg], mut copied: bool) -> u8 {
+        let mut copied = false;
         let first = self.temp();
         for (at, arg) in args.iter().enumerate() {
             let register = if at == 0 { first } else { self.temp() };
@@ -447,20 +443,25 @@ impl Compiler<'_> {
     }
 
     fn call_method(&mut self, object: u8, name: &str, args: &[Arg], span: Span, mark: usize) -> u8 {
-        let before = self.f.proto.code.len();
-        let object = self.on_top(object, mark);
-        let copied = matches!(self.f.proto.code.get(before..), Some([copy]) if copy.op == Op::Copy);
         let constant = self.constant(Const::Str(name.as_bytes().into()));
-        if args.len() > MAX_ARGUMENTS || args.iter().any(|arg| arg.spread.is_some()) {
+        let unusual = args.len() > MAX_ARGUMENTS || args.iter().any(|arg| arg.spread.is_some());
+        // A variable is looked at where it is: nothing in the arguments changes it.
+        let (object, receiver) = if unusual || self.plain || self.is_temp(object) {
+            let object = self.on_top(object, mark);
+            (object, object)
+        } else {
+            (self.temp(), object)
+        };
+        if unusual {
             self.at(span);
             self.emit(Op::Property, object, object, 0, constant);
             return self.call_in_place(object, args, span);
         }
         if !args.is_empty() {
-            self.arguments_after(args, copied);
+            self.arguments(args);
         }
         self.at(span);
-        self.emit(Op::CallMethod, object, args.len() as u8, 0, constant);
+        self.emit(Op::CallMethod, object, args.len() as u8, receiver, constant);
         self.reset(usize::from(object) + 1);
         object
     }

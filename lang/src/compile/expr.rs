@@ -7,6 +7,7 @@ use crate::bytecode::{Const, Op};
 use crate::compile::Compiler;
 use crate::compile::code::{Defined, Place};
 use crate::compile::effects::writes_variables;
+use crate::compile::operators::Join;
 use crate::fold::fold;
 
 /// Most values that one `List` or `Concat` takes; longer ones go in pieces.
@@ -231,27 +232,16 @@ impl Compiler<'_> {
 
     fn template(&mut self, parts: &[TemplatePart], dst: u8) {
         let mark = self.mark();
-        let mut first = None;
-        let mut count = 0;
+        let mut join = Join::new(self.span());
         for part in parts {
-            let register = self.temp();
-            let start = *first.get_or_insert(register);
             match part {
-                TemplatePart::Text(bytes) => self.load(register, Const::Str(bytes.clone())),
+                TemplatePart::Text(bytes) => self.join_const(&mut join, Const::Str(bytes.clone())),
                 TemplatePart::Variable(variable) => {
-                    self.variable(&variable.name, variable.span, register)
+                    self.join_variable(&mut join, &variable.name, variable.span)
                 }
             }
-            count += 1;
-            if count == CHUNK {
-                self.emit(Op::Concat, start, start, CHUNK as u8, 0);
-                self.reset(usize::from(start) + 1);
-                count = 1;
-            }
         }
-        if let Some(first) = first {
-            self.emit(Op::Concat, dst, first, count as u8, 0);
-        }
+        self.end_join(join, dst);
         self.reset(mark);
     }
 

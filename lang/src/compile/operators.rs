@@ -1,11 +1,12 @@
 //! Operators of one level, and strings that are joined.
 
-use angarium_syntax::ast::{BinaryOp, Chain, Expr};
+use angarium_syntax::ast::{BinaryOp, Chain, Expr, ExprKind};
 
 use crate::Span;
-use crate::bytecode::{Const, Op};
+use crate::bytecode::{Const, Op, Part};
 use crate::compile::Compiler;
 use crate::compile::code::int;
+use crate::compile::effects::writes_variables;
 use crate::compile::expr::{CHUNK, Operand};
 use crate::fold::{self, fold};
 
@@ -117,74 +118,124 @@ impl Compiler<'_> {
         dst: u8,
     ) {
         let mark = self.mark();
-        let mut first = None;
-        let mut count = 0;
+        let operands: Vec<&Expr> = operands.collect();
+        let last_writer = operands.iter().rposition(|other| writes_variables(other));
+        let mut join = Join::new(span);
         let mut pending: Option<Const> = None;
-        let mut operands = operands.peekable();
-        while let Some(operand) = operands.next() {
+        for (at, operand) in operands.iter().enumerate() {
             // Neighbouring constants are joined now.
             if !self.plain
                 && let Some(value) = fold(operand)
             {
-                let joined = match pending.take() {
-                    None => Some(value.clone()),
-                    Some(before) => {
-                        match fold::binary(BinaryOp::Concat, before.clone(), value.clone()) {
-                            Some(joined) => Some(joined),
-                            None => {
-                                pending = Some(before);
-                                None
-                            }
-                        }
-                    }
+                let Some(before) = pending.take() else {
+                    pending = Some(value);
+                    continue;
                 };
-                match joined {
+                match fold::binary(BinaryOp::Concat, before.clone(), value.clone()) {
                     Some(joined) => pending = Some(joined),
                     None => {
-                        self.concat_part(&mut first, &mut count, span, pending.take(), None);
+                        self.join_const(&mut join, before);
                         pending = Some(value);
                     }
                 }
-                if operands.peek().is_some() {
-                    continue;
-                }
-                self.concat_part(&mut first, &mut count, span, pending.take(), None);
                 continue;
             }
             if let Some(value) = pending.take() {
-                self.concat_part(&mut first, &mut count, span, Some(value), None);
+                self.join_const(&mut join, value);
             }
-            self.concat_part(&mut first, &mut count, span, None, Some(operand));
+            if let ExprKind::Variable(name) = &operand.kind
+                && last_writer.is_none_or(|writer| writer < at)
+            {
+                self.join_variable(&mut join, name, operand.span);
+            } else {
+                let register = self.temp();
+                self.expr_into(operand, register);
+                self.join_part(&mut join, register, Part::Here);
+            }
+        }
+        if let Some(value) = pending {
+            self.join_const(&mut join, value);
         }
         self.at(span);
-        if let Some(first) = first {
-            self.emit(Op::Concat, dst, first, count, 0);
-        }
+        self.end_join(join, dst);
         self.reset(mark);
     }
 
-    pub(super) fn concat_part(
-        &mut self,
-        first: &mut Option<u8>,
-        count: &mut u8,
-        span: Span,
-        value: Option<Const>,
-        operand: Option<&Expr>,
-    ) {
+    /// Adds a constant to a text.
+    pub(super) fn join_const(&mut self, join: &mut Join, value: Const) {
         let register = self.temp();
-        let start = *first.get_or_insert(register);
-        if let Some(value) = value {
+        if self.plain {
             self.load(register, value);
+            self.join_part(join, register, Part::Here);
+        } else {
+            let part = Part::Const(self.constant(value));
+            self.join_part(join, register, part);
         }
-        if let Some(operand) = operand {
-            self.expr_into(operand, register);
+    }
+
+    /// Adds a variable to a text, which nothing in the text changes after this.
+    pub(super) fn join_variable(&mut self, join: &mut Join, name: &str, span: Span) {
+        let register = self.temp();
+        let own = if self.plain {
+            None
+        } else {
+            self.variable_register(name, span)
+        };
+        match own {
+            Some(own) => self.join_part(join, register, Part::Register(own)),
+            None => {
+                self.variable(name, span, register);
+                self.join_part(join, register, Part::Here);
+            }
         }
-        *count += 1;
-        if usize::from(*count) == CHUNK {
-            self.at(span);
-            self.emit(Op::Concat, start, start, CHUNK as u8, 0);
-            self.reset(usize::from(start) + 1);
-            *count = 1;
+    }
+
+    /// Adds a part, whose own register was just taken.
+    fn join_part(&mut self, join: &mut Join, register: u8, part: Part) {
+        let first = *join.first.get_or_insert(register);
+        join.parts.push(part);
+        if join.parts.len() == CHUNK {
+            self.at(join.span);
+            self.emit_join(first, first, std::mem::take(&mut join.parts));
+            self.reset(usize::from(first) + 1);
+            join.parts.push(Part::Here);
+        }
+    }
+
+    /// dst := the text
+    pub(super) fn end_join(&mut self, join: Join, dst: u8) {
+        if let Some(first) = join.first {
+            self.emit_join(dst, first, join.parts);
+        }
+    }
+
+    fn emit_join(&mut self, dst: u8, first: u8, parts: Vec<Part>) {
+        let count = parts.len() as u8;
+        if parts.iter().all(|part| *part == Part::Here) {
+            self.emit(Op::Concat, dst, first, count, 0);
+        } else {
+            let joins = &mut self.f.proto.joins;
+            let index = joins.len() as u32;
+            joins.push(parts.into());
+            self.emit(Op::Join, dst, first, count, index);
+        }
+    }
+}
+
+/// A text that is being put together.
+pub(super) struct Join {
+    /// The register of the first part; the others follow.
+    first: Option<u8>,
+    parts: Vec<Part>,
+    span: Span,
+}
+
+impl Join {
+    pub(super) fn new(span: Span) -> Join {
+        Join {
+            first: None,
+            parts: Vec::new(),
+            span,
         }
     }
 }

@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use angarium_lang::bytecode::{MAX_REGISTERS, Op, Step};
 
-use crate::array::KeyRef;
 use crate::convert::exact_int32;
 use crate::generator::Generator;
 use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Library;
+use crate::map_set::Answer;
 use crate::native::{Again, Args, Cx, Heavy, Imp, Input, Native, NativeFn, PlainFn, Throw};
 use crate::object::{Function, Object};
 use crate::value::{ArrayRef, Value};
@@ -27,7 +27,7 @@ use crate::vm::execution::Exit;
 use crate::vm::fiber::{Fiber, Frame, FrameKind, MAX_DEPTH, Tick};
 use crate::vm::ops::arith;
 use crate::vm::registers::{
-    copy, copy_value, put, put_bool, put_byte, put_plain, r, result, set, short_truth, take,
+    copy, move_to, put, put_bool, put_byte, put_made, put_plain, r, result, set, short_truth, take,
     window, wipe,
 };
 use crate::vm::short::{self, Advance};
@@ -196,6 +196,24 @@ impl Fiber {
                             }
                         };
                     }
+                    // a := a truth; a jump that asks for it is taken at once.
+                    macro_rules! decide {
+                        ($a:expr, $truth:expr) => {{
+                            let (a, truth): (u8, bool) = ($a, $truth);
+                            put_bool(&mut regs[r(a)], truth);
+                            if let Some(next) = code.get(pc)
+                                && next.a == a
+                                && let Some(wanted) = jump_on(next.op)
+                            {
+                                pc = if truth == wanted {
+                                    next.d as usize
+                                } else {
+                                    pc + 1
+                                };
+                            }
+                            continue 'op;
+                        }};
+                    }
                     // Jumps back, counted; not when it is time to look at the budgets.
                     macro_rules! loop_if {
                         ($instr:expr, $condition:expr) => {{
@@ -283,9 +301,10 @@ impl Fiber {
                             if let Value::Number(number) = regs[r(instr.b)] {
                                 put(&mut regs[r(instr.a)], number);
                                 put_plain(&mut regs[r(instr.b)], Value::Undefined);
-                            } else {
-                                let value = take(&mut regs[r(instr.b)]);
-                                set(&mut regs[r(instr.a)], value);
+                            } else if let Ok([to, from]) =
+                                regs.get_disjoint_mut([r(instr.a), r(instr.b)])
+                            {
+                                move_to(from, to);
                             }
                             continue 'op;
                         }
@@ -374,6 +393,25 @@ impl Fiber {
                         Op::Inc => {
                             if let Value::Number(number) = &mut regs[r(instr.a)] {
                                 *number += 1.0;
+                                let count = *number;
+                                // Mostly the end of a loop follows, which asks for the same number.
+                                if let Some(next) = code.get(pc)
+                                    && next.a == instr.a
+                                {
+                                    let bound = match (next.op, &regs[r(next.b)]) {
+                                        (Op::LoopLtI, _) => f64::from(next.imm()),
+                                        (Op::LoopLt, Value::Number(bound)) => *bound,
+                                        _ => continue 'op,
+                                    };
+                                    if count < bound {
+                                        if self.quantum > 1 {
+                                            self.quantum -= 1;
+                                            pc = next.d as usize;
+                                        }
+                                    } else {
+                                        pc += 1;
+                                    }
+                                }
                                 continue 'op;
                             }
                         }
@@ -455,41 +493,33 @@ impl Fiber {
                         Op::LoopGtI => loop_compare_int!(instr, >),
                         Op::LoopGeI => loop_compare_int!(instr, >=),
 
-                        Op::Index => match (&regs[r(instr.b)], &regs[r(instr.c)]) {
-                            (Value::Array(array), key) => {
-                                if let ArrayRef::Local(array) = &**array {
-                                    let found = match key {
-                                        Value::Number(at) => array.get_index(*at as i64),
-                                        key => KeyRef::cast(key).and_then(|key| array.find(key)),
-                                    };
-                                    if let Some(found) = found {
-                                        copy_value!(found, &mut regs[r(instr.a)]);
+                        Op::Index => {
+                            match (&regs[r(instr.b)], &regs[r(instr.c)]) {
+                                (Value::Array(array), Value::Number(at)) => {
+                                    if let ArrayRef::Local(array) = &**array
+                                        && let Some(list) = array.as_list()
+                                        && let Some(Value::Number(number)) =
+                                            list.get(*at as i64 as usize)
+                                    {
+                                        let number = *number;
+                                        put(&mut regs[r(instr.a)], number);
                                         continue 'op;
                                     }
                                 }
-                                if short::index(regs, *instr, &constants) {
-                                    continue 'op;
+                                (Value::String(text), Value::Number(at)) if *at >= 0.0 => {
+                                    if let Some(byte) = text.as_bytes().get(*at as usize) {
+                                        let byte = *byte;
+                                        put_byte(&mut regs[r(instr.a)], byte);
+                                        continue 'op;
+                                    }
                                 }
+                                _ => {}
                             }
-                            (Value::String(text), Value::Number(at)) if *at >= 0.0 => {
-                                if let Some(byte) = text.as_bytes().get(*at as usize) {
-                                    let byte = *byte;
-                                    put_byte(&mut regs[r(instr.a)], byte);
-                                    continue 'op;
-                                }
-                            }
-                            _ => {}
-                        },
-                        Op::IndexK => {
-                            let key = constants.get(instr.d as usize).unwrap_or(&Value::None);
-                            if let Value::Array(array) = &regs[r(instr.b)]
-                                && let ArrayRef::Local(array) = &**array
-                                && let Some(found) =
-                                    KeyRef::cast(key).and_then(|key| array.find(key))
-                            {
-                                copy_value!(found, &mut regs[r(instr.a)]);
+                            if short::index(regs, *instr, &constants) {
                                 continue 'op;
                             }
+                        }
+                        Op::IndexK => {
                             if short::index(regs, *instr, &constants) {
                                 continue 'op;
                             }
@@ -514,8 +544,8 @@ impl Fiber {
                             }
                         }
                         Op::IssetIndex => {
-                            if short::isset(regs, *instr) {
-                                continue 'op;
+                            if let Some(has) = short::isset(regs, *instr) {
+                                decide!(instr.a, has);
                             }
                         }
                         Op::Update | Op::SetPath => {
@@ -553,19 +583,32 @@ impl Fiber {
                             }
                         }
                         Op::Append => {
-                            if short::append(regs, *instr) {
+                            if short::append(regs, *instr, None) {
+                                continue 'op;
+                            }
+                        }
+                        Op::AppendK => {
+                            let text = constants.get(instr.d as usize);
+                            if short::append(regs, *instr, text) {
                                 continue 'op;
                             }
                         }
                         Op::Concat => {
-                            if short::concat(regs, *instr) {
+                            if short::concat(regs, *instr, &[], &constants) {
+                                continue 'op;
+                            }
+                        }
+                        Op::Join => {
+                            if let Some(parts) = proto.joins.get(instr.d as usize)
+                                && short::concat(regs, *instr, parts, &constants)
+                            {
                                 continue 'op;
                             }
                         }
                         Op::Match | Op::NoMatch => {
-                            if let Some(fuel) = short::matches(regs, *instr) {
+                            if let Some((holds, fuel)) = short::matches(regs, *instr) {
                                 self.quantum -= fuel;
-                                continue 'op;
+                                decide!(instr.a, holds);
                             }
                         }
                         Op::NextPair => match short::next(regs, *instr) {
@@ -577,11 +620,7 @@ impl Fiber {
                             Advance::Long => {}
                         },
                         Op::IndexI => {
-                            if let Value::Array(array) = &regs[r(instr.b)]
-                                && let ArrayRef::Local(array) = &**array
-                                && let Some(found) = array.get_index(i64::from(instr.int()))
-                            {
-                                copy_value!(found, &mut regs[r(instr.a)]);
+                            if short::index_int(regs, *instr) {
                                 continue 'op;
                             }
                         }
@@ -595,9 +634,13 @@ impl Fiber {
                                     class: proto.class,
                                 })
                                 && let Some(hints) = hints.get(instr.d as usize)
-                                && let Some(value) = instance_of.hinted(name, caller, hints)
+                                && let Some(value) =
+                                    instance_of.hinted(name, caller, hints, number_or)
                             {
-                                set(&mut regs[r(instr.a)], value);
+                                match value {
+                                    Ok(number) => put(&mut regs[r(instr.a)], number),
+                                    Err(value) => set(&mut regs[r(instr.a)], value),
+                                }
                                 continue 'op;
                             }
                         }
@@ -648,13 +691,18 @@ impl Fiber {
                             {
                                 let at = *at as usize;
                                 match list.get(at) {
-                                    Some(value) => {
-                                        copy_value!(value, &mut regs[r(instr.b)]);
+                                    Some(Value::Number(number)) => {
+                                        let number = *number;
+                                        put(&mut regs[r(instr.b)], number);
                                         put(&mut regs[state], (at + 1) as f64);
+                                        continue 'op;
                                     }
-                                    None => pc = instr.d as usize,
+                                    Some(_) => {}
+                                    None => {
+                                        pc = instr.d as usize;
+                                        continue 'op;
+                                    }
                                 }
-                                continue 'op;
                             }
                             match short::next(regs, *instr) {
                                 Advance::Entry => continue 'op,
@@ -690,7 +738,7 @@ impl Fiber {
                                 self.note(&object);
                                 // Noting it may have dropped others, but no register has moved.
                                 regs = window(&mut self.stack, base);
-                                set(&mut regs[r(instr.a)], Value::Object(object));
+                                put_made(&mut regs[r(instr.a)], || Value::Object(object));
                                 let first = base + r(instr.a);
                                 enter!(class.constructor, callee, first, first, r(instr.b) + 1);
                                 continue 'op;
@@ -698,7 +746,7 @@ impl Fiber {
                         }
                         Op::CallMethod => {
                             if self.quantum > 1
-                                && let Value::Object(object) = &regs[r(instr.a)]
+                                && let Value::Object(object) = &regs[r(instr.c)]
                             {
                                 let hints = hints.get(instr.d as usize).unwrap_or(&spare);
                                 if let Some(instance_of) = Instance::of(object) {
@@ -714,6 +762,12 @@ impl Fiber {
                                         && callee.takes(given)
                                         && callee.this
                                     {
+                                        if instr.c != instr.a {
+                                            let object = Rc::clone(object);
+                                            put_made(&mut regs[r(instr.a)], || {
+                                                Value::Object(object)
+                                            });
+                                        }
                                         let first = base + r(instr.a);
                                         enter!(method, callee, first, first, given + 1);
                                         continue 'op;
@@ -721,14 +775,26 @@ impl Fiber {
                                 } else if let Some((function, native)) =
                                     plain_method(object, hints, &library)
                                 {
-                                    if let Some(quick) = native.quick
-                                        && short::table_method(regs, *instr, quick)
-                                    {
-                                        self.quantum -= 1;
-                                        continue 'op;
+                                    if let Some(quick) = native.quick {
+                                        match short::table_method(regs, *instr, quick) {
+                                            Some(Answer::Truth(truth)) => {
+                                                self.quantum -= 1;
+                                                decide!(instr.a, truth);
+                                            }
+                                            Some(Answer::Number(number)) => {
+                                                self.quantum -= 1;
+                                                put(&mut regs[r(instr.a)], number);
+                                                continue 'op;
+                                            }
+                                            None => {}
+                                        }
                                     }
                                     // No frame is needed.
-                                    let object = take(&mut regs[r(instr.a)]);
+                                    let object = if instr.c == instr.a {
+                                        take(&mut regs[r(instr.a)])
+                                    } else {
+                                        regs[r(instr.c)].clone()
+                                    };
                                     let first = r(instr.a) + 1;
                                     let end = (first + r(instr.b)).min(MAX_REGISTERS);
                                     let args = &mut regs[first.min(end)..end];
@@ -892,9 +958,15 @@ impl Fiber {
                                     wipe(&mut regs[..used]);
                                     put(&mut self.stack[result], number);
                                 } else if instr.op == Op::Return {
-                                    let value = take(&mut regs[r(instr.a)]);
-                                    wipe(&mut regs[..used]);
-                                    set(&mut self.stack[result], value);
+                                    // What is returned stays until the others are undefined: its place may be one of
+                                    // theirs.
+                                    let at = r(instr.a);
+                                    wipe(regs.get_mut(..at).unwrap_or_default());
+                                    wipe(regs.get_mut(at + 1..used).unwrap_or_default());
+                                    let places = [result, base + at];
+                                    if let Ok([to, from]) = self.stack.get_disjoint_mut(places) {
+                                        move_to(from, to);
+                                    }
                                 } else {
                                     wipe(&mut regs[..used]);
                                     set(&mut self.stack[result], Value::None);
@@ -943,6 +1015,25 @@ impl Fiber {
                 }
             }
         }
+    }
+}
+
+/// A number, or a copy of another value.
+#[inline]
+fn number_or(value: &Value) -> Result<f64, Value> {
+    match value {
+        Value::Number(number) => Ok(*number),
+        other => Err(other.clone()),
+    }
+}
+
+/// The truth at which a jump is taken.
+#[inline]
+fn jump_on(op: Op) -> Option<bool> {
+    match op {
+        Op::JumpT => Some(true),
+        Op::JumpF => Some(false),
+        _ => None,
     }
 }
 

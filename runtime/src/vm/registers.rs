@@ -6,6 +6,7 @@
 use angarium_lang::bytecode::MAX_REGISTERS;
 
 use crate::convert::truthy;
+use crate::inline;
 use crate::string::Str;
 use crate::value::Value;
 
@@ -68,7 +69,7 @@ pub(super) fn clear_cold(slot: &mut Value) {
 }
 
 /// Writes a copy of a value that is somewhere else. Kind by kind: a copy that is made in one place and then moved to
-/// another as a whole is read back before it was written, and the processor waits.
+/// another as a whole is read back before it was written, and the processor waits. Numbers are the commonest.
 macro_rules! copy_value {
     ($from:expr, $to:expr) => {
         match $from {
@@ -82,25 +83,21 @@ macro_rules! copy_value {
             }
             $crate::value::Value::String($crate::string::Str::Heap(text)) => {
                 let text = ::std::rc::Rc::clone(text);
-                $crate::vm::registers::set(
-                    $to,
-                    $crate::value::Value::String($crate::string::Str::Heap(text)),
-                );
+                $crate::vm::registers::put_made($to, || {
+                    $crate::value::Value::String($crate::string::Str::Heap(text))
+                });
             }
             $crate::value::Value::String($crate::string::Str::Inline(length, bytes)) => {
-                let (length, bytes) = (*length, *bytes);
-                $crate::vm::registers::set(
-                    $to,
-                    $crate::value::Value::String($crate::string::Str::Inline(length, bytes)),
-                );
+                let (length, words) = (*length, $crate::inline::words(bytes));
+                $crate::vm::registers::put_short($to, length, words);
             }
             $crate::value::Value::Array(array) => {
                 let array = ::std::rc::Rc::clone(array);
-                $crate::vm::registers::set($to, $crate::value::Value::Array(array));
+                $crate::vm::registers::put_made($to, || $crate::value::Value::Array(array));
             }
             $crate::value::Value::Object(object) => {
                 let object = ::std::rc::Rc::clone(object);
-                $crate::vm::registers::set($to, $crate::value::Value::Object(object));
+                $crate::vm::registers::put_made($to, || $crate::value::Value::Object(object));
             }
             other => {
                 let value = other.clone();
@@ -116,10 +113,7 @@ pub(super) use copy_value;
 #[inline]
 pub(super) fn copy(to: &mut Value, from: &Value) {
     if let Value::String(Str::Inline(length, bytes)) = from {
-        if !is_plain(to) {
-            clear_cold(to);
-        }
-        put_plain(to, Value::String(Str::Inline(*length, *bytes)));
+        put_short(to, *length, inline::words(bytes));
     } else {
         copy_value!(from, to);
     }
@@ -154,7 +148,11 @@ pub(super) fn shift(from: &mut Value, to: &mut Value) {
 pub(super) fn is_plain(value: &Value) -> bool {
     matches!(
         value,
-        Value::Undefined | Value::None | Value::Boolean(_) | Value::Number(_)
+        Value::Undefined
+            | Value::None
+            | Value::Boolean(_)
+            | Value::Number(_)
+            | Value::String(Str::Inline(..))
     )
 }
 
@@ -166,6 +164,54 @@ pub(super) fn set(slot: &mut Value, value: Value) {
         clear_cold(slot);
     }
     std::mem::forget(std::mem::replace(slot, value));
+}
+
+/// Writes a register with what `make` puts together, after what was there is dropped: so its parts go straight to their
+/// place.
+#[inline(always)]
+pub(super) fn put_made(slot: &mut Value, make: impl FnOnce() -> Value) {
+    if !is_plain(slot) {
+        clear_cold(slot);
+    }
+    put_plain(slot, make());
+}
+
+/// Writes a short string.
+#[inline(always)]
+pub(super) fn put_short(slot: &mut Value, length: u8, words: inline::Words) {
+    put_made(slot, || {
+        Value::String(Str::Inline(length, inline::bytes(words)))
+    });
+}
+
+/// Moves the value of a register, which is no number, to another one, by the parts that its kind has, as in [`take`].
+#[inline(never)]
+pub(super) fn move_to(from: &mut Value, to: &mut Value) {
+    match from {
+        Value::String(Str::Inline(length, bytes)) => {
+            put_short(to, *length, inline::words(bytes));
+            put_plain(from, Value::Undefined);
+        }
+        Value::Object(_) => {
+            if let Value::Object(object) = std::mem::replace(from, Value::Undefined) {
+                put_made(to, || Value::Object(object));
+            }
+        }
+        Value::Array(_) => {
+            if let Value::Array(array) = std::mem::replace(from, Value::Undefined) {
+                put_made(to, || Value::Array(array));
+            }
+        }
+        Value::String(Str::Heap(_)) => {
+            if let Value::String(Str::Heap(text)) = std::mem::replace(from, Value::Undefined) {
+                put_made(to, || Value::String(Str::Heap(text)));
+            }
+        }
+        _ => {
+            clear(to);
+            std::mem::swap(from, to);
+        }
+    }
 }
 
 /// Whether a value counts as true: the common kinds at once.
@@ -191,13 +237,9 @@ pub(super) fn clear(slot: &mut Value) {
 /// Writes a text, made in place.
 #[inline]
 pub(super) fn put_text(slot: &mut Value, text: &[u8]) {
-    if !is_plain(slot) {
-        clear_cold(slot);
-    }
-    match Str::new(text) {
-        Str::Inline(length, bytes) => put_plain(slot, Value::String(Str::Inline(length, bytes))),
-        Str::Heap(text) => put_plain(slot, Value::String(Str::Heap(text))),
-        other => put_plain(slot, Value::String(other)),
+    match inline::of(text) {
+        Some(words) => put_short(slot, text.len() as u8, words),
+        None => set(slot, Value::bytes(text)),
     }
 }
 
@@ -221,7 +263,7 @@ pub(super) fn r(index: u8) -> usize {
 /// Writes a string of one byte.
 #[inline]
 pub(super) fn put_byte(slot: &mut Value, byte: u8) {
-    set(slot, Value::String(Str::byte(byte)));
+    put_made(slot, || Value::String(Str::byte(byte)));
 }
 
 /// The truth of a boolean or number; none for the other kinds, whose truth takes longer. The two are asked for one
@@ -244,10 +286,16 @@ macro_rules! result {
                 $crate::vm::registers::put_bool($to, boolean);
             }
             Ok($crate::value::Value::String($crate::string::Str::Inline(length, bytes))) => {
-                $crate::vm::registers::set(
-                    $to,
-                    $crate::value::Value::String($crate::string::Str::Inline(length, bytes)),
-                );
+                let words = $crate::inline::words(&bytes);
+                $crate::vm::registers::put_short($to, length, words);
+            }
+            Ok($crate::value::Value::String($crate::string::Str::Heap(text))) => {
+                $crate::vm::registers::put_made($to, || {
+                    $crate::value::Value::String($crate::string::Str::Heap(text))
+                });
+            }
+            Ok($crate::value::Value::Array(array)) => {
+                $crate::vm::registers::put_made($to, || $crate::value::Value::Array(array));
             }
             Ok(value) => $crate::vm::registers::set($to, value),
             Err(throw) => break $thrown throw,

@@ -4,17 +4,19 @@
 
 use std::rc::Rc;
 
-use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp, Step};
+use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, Part, PathOp, Step};
 
 use crate::array::{Array, KeyRef, MAX_ENTRIES};
 use crate::frozen::FrozenValue;
 use crate::host::Matched;
+use crate::inline;
 use crate::instance::{Caller, Hints, Instance};
 use crate::map_set::{Answer, Quick};
-use crate::string::Str;
 use crate::value::{ArrayRef, Value};
 use crate::vm::ops::path::element;
-use crate::vm::registers::{Registers, clear, copy, put, put_bool, put_text, r, set, take, wipe};
+use crate::vm::registers::{
+    Registers, clear, copy, copy_value, put, put_short, put_text, r, set, take, wipe,
+};
 
 /// a := b[key] where b is an array.
 #[inline(never)]
@@ -23,6 +25,14 @@ pub(super) fn index(regs: &mut Registers, instr: Instr, constants: &[Value]) -> 
         Op::IndexK => constants.get(instr.d as usize),
         _ => regs.get(r(instr.c)),
     };
+    // The element of a list that is there.
+    if let (Some(Value::Number(at)), Value::Array(array)) = (key, &regs[r(instr.b)])
+        && let ArrayRef::Local(array) = &**array
+        && let Some(found) = array.get_index(*at as i64)
+    {
+        copy_value!(found, &mut regs[r(instr.a)]);
+        return true;
+    }
     let (Some(key), Value::Array(array)) = (key.and_then(KeyRef::cast), &regs[r(instr.b)]) else {
         return false;
     };
@@ -32,17 +42,13 @@ pub(super) fn index(regs: &mut Registers, instr: Instr, constants: &[Value]) -> 
                 set(&mut regs[r(instr.a)], Value::None);
                 return true;
             };
-            let value = found.clone();
-            set(&mut regs[r(instr.a)], value);
+            copy_value!(found, &mut regs[r(instr.a)]);
         }
         ArrayRef::Frozen(index, pin) => match pin.array(*index).find(key) {
             None => set(&mut regs[r(instr.a)], Value::None),
             Some(FrozenValue::Number(number)) => put(&mut regs[r(instr.a)], number),
             Some(FrozenValue::Short(len, bytes)) => {
-                set(
-                    &mut regs[r(instr.a)],
-                    Value::String(Str::Inline(len, bytes)),
-                );
+                put_short(&mut regs[r(instr.a)], len, inline::words(&bytes));
             }
             Some(found) => {
                 let value = pin.value(found);
@@ -53,19 +59,30 @@ pub(super) fn index(regs: &mut Registers, instr: Instr, constants: &[Value]) -> 
     true
 }
 
-/// a := isset(b[c]) where b is an array.
+/// a := b[the number d] where b is an array of this thread that has it.
 #[inline(never)]
-pub(super) fn isset(regs: &mut Registers, instr: Instr) -> bool {
+pub(super) fn index_int(regs: &mut Registers, instr: Instr) -> bool {
+    if let Value::Array(array) = &regs[r(instr.b)]
+        && let ArrayRef::Local(array) = &**array
+        && let Some(found) = array.get_index(i64::from(instr.int()))
+    {
+        copy_value!(found, &mut regs[r(instr.a)]);
+        return true;
+    }
+    false
+}
+
+/// Whether `isset(b[c])` where b is an array.
+#[inline(never)]
+pub(super) fn isset(regs: &Registers, instr: Instr) -> Option<bool> {
     let (Value::Array(array), Some(key)) = (&regs[r(instr.b)], KeyRef::cast(&regs[r(instr.c)]))
     else {
-        return false;
+        return None;
     };
-    let has = match &**array {
+    Some(match &**array {
         ArrayRef::Local(array) => array.find(key).is_some(),
         ArrayRef::Frozen(index, pin) => pin.array(*index).find(key).is_some(),
-    };
-    put_bool(&mut regs[r(instr.a)], has);
-    true
+    })
 }
 
 /// The array that a value is, if nobody else holds it.
@@ -356,34 +373,33 @@ pub(super) fn push(regs: &mut Registers, instr: Instr) -> bool {
     }
 }
 
-/// a := a->method(a+1 …) of a Map or Set.
+/// What method d of the Map or Set c answers to the b arguments a+1, a+2 …, which become undefined.
 #[inline(never)]
-pub(super) fn table_method(regs: &mut Registers, instr: Instr, quick: Quick) -> bool {
-    let end = (r(instr.a) + 1 + r(instr.b)).min(MAX_REGISTERS);
-    let Some([Value::Object(object), args @ ..]) = regs.get(r(instr.a)..end) else {
-        return false;
+pub(super) fn table_method(regs: &mut Registers, instr: Instr, quick: Quick) -> Option<Answer> {
+    let first = r(instr.a) + 1;
+    let end = (first + r(instr.b)).min(MAX_REGISTERS);
+    let (Value::Object(object), Some(args)) = (&regs[r(instr.c)], regs.get(first..end)) else {
+        return None;
     };
-    let Some(answer) = object
-        .as_table()
-        .and_then(|table| quick.answer(table, args))
-    else {
-        return false;
-    };
-    wipe(regs.get_mut(r(instr.a)..end).unwrap_or_default());
-    match answer {
-        Answer::Truth(truth) => put_bool(&mut regs[r(instr.a)], truth),
-        Answer::Number(number) => put(&mut regs[r(instr.a)], number),
-    }
-    true
+    let answer = quick.answer(object.as_table()?, args)?;
+    wipe(regs.get_mut(first..end).unwrap_or_default());
+    Some(answer)
 }
 
 /// Up to this length of a text appending to it needs no look at the budgets.
 const CHEAP: usize = 1 << 16;
 
-/// a := a . b for a short text.
+/// a := a . b, or the constant `text`, when that is short.
 #[inline(never)]
-pub(super) fn append(regs: &mut Registers, instr: Instr) -> bool {
-    let Ok([Value::String(left), right]) = regs.get_disjoint_mut([r(instr.a), r(instr.b)]) else {
+pub(super) fn append(regs: &mut Registers, instr: Instr, text: Option<&Value>) -> bool {
+    let (left, right) = match text {
+        Some(text) => (&mut regs[r(instr.a)], text),
+        None => match regs.get_disjoint_mut([r(instr.a), r(instr.b)]) {
+            Ok([left, right]) => (left, &*right),
+            Err(_) => return false,
+        },
+    };
+    let Value::String(left) = left else {
         return false;
     };
     if left.len() > CHEAP {
@@ -400,20 +416,27 @@ pub(super) fn append(regs: &mut Registers, instr: Instr) -> bool {
     true
 }
 
-/// a := the c texts and whole numbers b, b+1 … joined, when that is short.
+/// a := the c texts and whole numbers b, b+1 … joined, when that is short; `parts` tells which of them are elsewhere.
 #[inline(never)]
-pub(super) fn concat(regs: &mut Registers, instr: Instr) -> bool {
+pub(super) fn concat(
+    regs: &mut Registers,
+    instr: Instr,
+    parts: &[Part],
+    constants: &[Value],
+) -> bool {
     let mut out = [0; JOINED];
     let mut len = 0;
-    let first = r(instr.b);
-    let Some(parts) = regs.get_mut(first..first + r(instr.c)) else {
-        return false;
-    };
-    for part in &*parts {
+    let (first, count) = (r(instr.b), r(instr.c));
+    for at in 0..count {
+        let value = match parts.get(at) {
+            None | Some(Part::Here) => regs.get(first + at),
+            Some(Part::Register(register)) => regs.get(r(*register)),
+            Some(Part::Const(index)) => constants.get(*index as usize),
+        };
         let mut digits = itoa::Buffer::new();
-        let bytes = match part {
-            Value::String(text) => text.as_bytes(),
-            Value::Number(number) => match crate::convert::whole(*number) {
+        let bytes = match value {
+            Some(Value::String(text)) => text.as_bytes(),
+            Some(Value::Number(number)) => match crate::convert::whole(*number) {
                 Some(whole) => digits.format(whole).as_bytes(),
                 None => return false,
             },
@@ -426,8 +449,10 @@ pub(super) fn concat(regs: &mut Registers, instr: Instr) -> bool {
         to.copy_from_slice(bytes);
         len = end;
     }
-    for part in parts {
-        clear(part);
+    for (at, slot) in regs.iter_mut().skip(first).take(count).enumerate() {
+        if matches!(parts.get(at), None | Some(Part::Here)) {
+            clear(slot);
+        }
     }
     let joined = out.get(..len).unwrap_or_default();
     put_text(&mut regs[r(instr.a)], joined);
@@ -437,9 +462,9 @@ pub(super) fn concat(regs: &mut Registers, instr: Instr) -> bool {
 /// Longest text that is put together on the stack.
 const JOINED: usize = 96;
 
-/// a := whether text b matches the compiled pattern c, or not; gives the fuel that it took.
+/// Whether text b matches the compiled pattern c, or not; and the fuel that it took.
 #[inline(never)]
-pub(super) fn matches(regs: &mut Registers, instr: Instr) -> Option<i64> {
+pub(super) fn matches(regs: &Registers, instr: Instr) -> Option<(bool, i64)> {
     let (Value::String(subject), Value::Object(pattern)) = (&regs[r(instr.b)], &regs[r(instr.c)])
     else {
         return None;
@@ -449,9 +474,8 @@ pub(super) fn matches(regs: &mut Registers, instr: Instr) -> Option<i64> {
         Matched::No => false,
         Matched::Limit => return None,
     };
-    let fuel = subject.len() / 16;
-    put_bool(&mut regs[r(instr.a)], matched == (instr.op == Op::Match));
-    i64::try_from(fuel).ok()
+    let fuel = i64::try_from(subject.len() / 16).ok()?;
+    Some((matched == (instr.op == Op::Match), fuel))
 }
 
 /// What became of [`next`].

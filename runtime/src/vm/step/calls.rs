@@ -29,7 +29,13 @@ impl Fiber {
                 let callee = take(&mut regs[r(instr.a)]);
                 self.call(Callee::Value(callee), at + 1, r(instr.b), at)?
             }
-            Op::CallMethod => self.call_method(instr.d as usize, at, r(instr.b))?,
+            Op::CallMethod => {
+                if instr.c != instr.a {
+                    let object = regs[r(instr.c)].clone();
+                    set(&mut regs[r(instr.a)], object);
+                }
+                self.call_method(instr.d as usize, at, r(instr.b))?
+            }
             Op::CallSpread => {
                 let callee = take(&mut regs[r(instr.a)]);
                 let list = take(&mut regs[r(instr.a.saturating_add(1))]);

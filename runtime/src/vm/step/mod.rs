@@ -135,7 +135,9 @@ impl Fiber {
             | Op::Inc
             | Op::Dec
             | Op::Concat
+            | Op::Join
             | Op::Append
+            | Op::AppendK
             | Op::Eq
             | Op::Ne
             | Op::Same

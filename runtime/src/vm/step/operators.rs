@@ -1,6 +1,6 @@
 //! Operators and conditions beside the loop's short ways for numbers (language.md 5, 6).
 
-use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, PathOp};
+use angarium_lang::bytecode::{Instr, MAX_REGISTERS, Op, Part, PathOp};
 
 use smallvec::SmallVec;
 
@@ -121,6 +121,18 @@ fn concat(registers: &mut Registers, instr: Instr, cx: &mut Cx<'_>) -> Result<()
     Ok(())
 }
 
+/// Copies the parts of a text that are elsewhere to their places among the others.
+fn gather(registers: &mut Registers, instr: Instr, parts: &[Part], here: &Here<'_>) {
+    for (place, part) in (r(instr.b)..MAX_REGISTERS).zip(parts) {
+        let value = match part {
+            Part::Here => continue,
+            Part::Register(register) => registers[r(*register)].clone(),
+            Part::Const(index) => here.constant(*index).clone(),
+        };
+        set(&mut registers[place], value);
+    }
+}
+
 /// Bytes of a text that is put together on the stack.
 const SHORT: usize = 96;
 
@@ -208,6 +220,15 @@ impl Fiber {
                 put(&mut regs[r(instr.a)], number);
             }
             Op::Concat => concat(regs, instr, cx)?,
+            Op::Join => {
+                let parts = here.proto.joins.get(instr.d as usize);
+                gather(regs, instr, parts.map_or(&[], |parts| parts), here);
+                concat(regs, instr, cx)?;
+            }
+            Op::AppendK => {
+                let text = here.constant(instr.d);
+                arith::concat(&mut regs[r(instr.a)], text, cx)?;
+            }
             Op::Append => {
                 if let Ok([slot, text]) = regs.get_disjoint_mut([r(instr.a), r(instr.b)]) {
                     arith::concat(slot, text, cx)?;
