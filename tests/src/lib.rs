@@ -12,7 +12,7 @@
 //! | [`sink`] | a strict SMTP sink that can misbehave |
 //! | [`corpus`] | messages: the suites' and generated ones, and what must arrive of them |
 //! | [`crash`] | rounds of SIGKILL and restart |
-//! | [`mailauth`] | dkimpy and pyspf |
+//! | [`mailauth`] | dkimpy |
 //! | [`wait`] | waiting with a deadline |
 #![allow(
     clippy::disallowed_methods,

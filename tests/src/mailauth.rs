@@ -1,4 +1,4 @@
-//! dkimpy and pyspf, other implementations of mail authentication.
+//! dkimpy, another implementation of DKIM and ARC.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -32,7 +32,7 @@ pub fn outcomes(jobs: &[Value]) -> Option<Vec<Value>> {
     assert!(output.status.success(), "mailauth.py failed");
     let outcomes: Vec<Value> = serde_json::from_slice(&output.stdout).expect("outcomes are JSON");
     if outcomes.iter().any(Value::is_null) {
-        println!("skipped: dkimpy or pyspf is not installed");
+        println!("skipped: dkimpy is not installed");
         return None;
     }
     Some(outcomes)
