@@ -17,6 +17,7 @@ mod barrier;
 pub mod call;
 pub mod execution;
 pub mod fiber;
+mod generators;
 mod interp;
 pub(crate) mod notes;
 mod ops;
