@@ -147,7 +147,7 @@ fn the_samples_of_the_guide_load() {
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect();
-    assert_eq!(samples.len(), 6);
+    assert_eq!(samples.len(), 7);
     // Together they are one configuration; the samples of the other files have their version.
     let (others, running): (Vec<&str>, Vec<&str>) = samples
         .into_iter()
@@ -158,7 +158,7 @@ fn the_samples_of_the_guide_load() {
         *others.next().expect("a sample")
     };
     let files: MemoryFiles = [
-        ("d/smtpd.yaml", "version: '6.0'\n"),
+        ("d/smtpd.yaml", other("\nenvironment:")),
         ("d/smtpd-app.yaml", &running),
         ("d/smtpd-delivery.yaml", other("\ndelivery:")),
         ("d/smtpd-policy.yaml", other("\npolicies:")),

@@ -144,7 +144,11 @@ impl Meter {
     /// Whether the meter says nothing that a new one would not.
     pub fn is_full(&mut self, algorithm: Algorithm, rate: Rate, now: Timestamp) -> bool {
         self.advance(algorithm, rate, now);
-        self.used == 0
+        match algorithm {
+            Algorithm::TokenBucket => self.used == 0,
+            // A window that everything was put back into goes on all the same.
+            Algorithm::FixedWindow => self.at == Timestamp::ZERO,
+        }
     }
 }
 
