@@ -149,6 +149,10 @@ ops! {
     ShrI "abd",
     /// a := b >>> the number d
     UShrI "abd",
+    /// a := the number d - b; c is a free register
+    IntSub "adb",
+    /// a := the number d * b; c is a free register
+    IntMul "adb",
     /// a := -b
     Neg "ab",
     /// a := number(b)

@@ -43,19 +43,36 @@ impl Compiler<'_> {
                 }
                 None => Operand::Register(0),
             };
+            let target_of = |compiler: &mut Compiler<'_>, left: u8| {
+                if at == last {
+                    dst
+                } else if compiler.is_temp(left) && usize::from(left) >= mark {
+                    left
+                } else {
+                    compiler.temp()
+                }
+            };
+            if let (Operand::Const(Const::Number(number)), Operand::Register(_)) = (&left, &right)
+                && let (Some(number), Some(op)) = (int(*number), from_int(link.op))
+            {
+                let free = self.temp();
+                let register = self.expr(&link.operand);
+                self.at(link.op_span);
+                let target = target_of(self, free);
+                self.emit(op, target, register, free, number as u32);
+                if at < last {
+                    self.reset(usize::from(target) + 1);
+                }
+                left = Operand::Register(target);
+                continue;
+            }
             let left_register = self.in_register(left);
             let right = match right {
                 Operand::Register(_) => Operand::Register(self.expr(&link.operand)),
                 known => known,
             };
             self.at(link.op_span);
-            let target = if at == last {
-                dst
-            } else if self.is_temp(left_register) && usize::from(left_register) >= mark {
-                left_register
-            } else {
-                self.temp()
-            };
+            let target = target_of(self, left_register);
             self.binary(link.op, target, left_register, right);
             if at < last {
                 self.reset(usize::from(target) + 1);
@@ -267,6 +284,15 @@ fn binary_op(op: BinaryOp) -> Op {
         BinaryOp::Div => Op::Div,
         BinaryOp::Rem => Op::Rem,
         BinaryOp::Pow => Op::Pow,
+    }
+}
+
+/// The instruction for an operator with a small number on its left.
+fn from_int(op: BinaryOp) -> Option<Op> {
+    match op {
+        BinaryOp::Sub => Some(Op::IntSub),
+        BinaryOp::Mul => Some(Op::IntMul),
+        _ => None,
     }
 }
 

@@ -201,6 +201,13 @@ impl Fiber {
                         ($a:expr, $truth:expr) => {{
                             let (a, truth): (u8, bool) = ($a, $truth);
                             put_bool(&mut regs[r(a)], truth);
+                            ask!(a, truth);
+                        }};
+                    }
+                    // Takes the jump that comes next at once if it asks for a, whose truth is known.
+                    macro_rules! ask {
+                        ($a:expr, $truth:expr) => {{
+                            let (a, truth): (u8, bool) = ($a, $truth);
                             if let Some(next) = code.get(pc)
                                 && next.a == a
                                 && let Some(wanted) = jump_on(next.op)
@@ -359,6 +366,8 @@ impl Fiber {
                         Op::SubI => arithmetic_int!(instr, x, y, x - y),
                         Op::MulI => arithmetic_int!(instr, x, y, x * y),
                         Op::DivI => arithmetic_int!(instr, x, y, x / y),
+                        Op::IntSub => arithmetic_int!(instr, x, y, y - x),
+                        Op::IntMul => arithmetic_int!(instr, x, y, y * x),
                         Op::RemI => {
                             if let Value::Number(number) = &regs[r(instr.b)] {
                                 let result = arith::remainder_int(*number, instr.int());
@@ -366,7 +375,15 @@ impl Fiber {
                                 continue 'op;
                             }
                         }
-                        Op::BitAndI => bits_int!(instr, x, y, x & y),
+                        Op::BitAndI => {
+                            if let Value::Number(x) = &regs[r(instr.b)]
+                                && let Some(x) = exact_int32(*x)
+                            {
+                                let bits = x & instr.int();
+                                put(&mut regs[r(instr.a)], f64::from(bits));
+                                ask!(instr.a, bits != 0);
+                            }
+                        }
                         Op::BitOrI => bits_int!(instr, x, y, x | y),
                         Op::BitXorI => bits_int!(instr, x, y, x ^ y),
                         Op::ShlI => bits_int!(instr, x, y, x.wrapping_shl(y as u32)),
@@ -498,12 +515,16 @@ impl Fiber {
                                 (Value::Array(array), Value::Number(at)) => {
                                     if let ArrayRef::Local(array) = &**array
                                         && let Some(list) = array.as_list()
-                                        && let Some(Value::Number(number)) =
-                                            list.get(*at as i64 as usize)
                                     {
-                                        let number = *number;
-                                        put(&mut regs[r(instr.a)], number);
-                                        continue 'op;
+                                        match list.get(*at as i64 as usize) {
+                                            Some(Value::Number(number)) => {
+                                                let number = *number;
+                                                put(&mut regs[r(instr.a)], number);
+                                                continue 'op;
+                                            }
+                                            Some(Value::Boolean(truth)) => decide!(instr.a, *truth),
+                                            _ => {}
+                                        }
                                     }
                                 }
                                 (Value::String(text), Value::Number(at)) if *at >= 0.0 => {
@@ -663,7 +684,21 @@ impl Fiber {
                             }
                         }
                         Op::SetIndex | Op::MoveIndex => {
-                            if let (Value::Number(at), Value::Number(number)) =
+                            if let (Value::Number(at), Value::Boolean(truth)) =
+                                (&regs[r(instr.b)], &regs[r(instr.c)])
+                            {
+                                let (at, truth) = (*at as i64, *truth);
+                                if let Value::Array(array) = &mut regs[r(instr.a)]
+                                    && let Some(ArrayRef::Local(array)) = Rc::get_mut(array)
+                                    && let Some(slot) = array.get_index_mut(at)
+                                {
+                                    put_bool(slot, truth);
+                                    if instr.op == Op::MoveIndex {
+                                        put_plain(&mut regs[r(instr.c)], Value::Undefined);
+                                    }
+                                    continue 'op;
+                                }
+                            } else if let (Value::Number(at), Value::Number(number)) =
                                 (&regs[r(instr.b)], &regs[r(instr.c)])
                             {
                                 let (at, number) = (*at as i64, *number);

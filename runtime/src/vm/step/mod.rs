@@ -127,6 +127,8 @@ impl Fiber {
             | Op::ShlI
             | Op::ShrI
             | Op::UShrI
+            | Op::IntSub
+            | Op::IntMul
             | Op::Neg
             | Op::Number
             | Op::Not

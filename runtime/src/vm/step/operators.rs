@@ -191,6 +191,16 @@ impl Fiber {
             | Op::ShlI
             | Op::ShrI
             | Op::UShrI => binary(regs, instr, &Value::Number(f64::from(instr.int())), cx)?,
+            Op::IntSub | Op::IntMul => {
+                put(&mut regs[r(instr.c)], f64::from(instr.int()));
+                let right = regs[r(instr.b)].clone();
+                let op = match instr.op {
+                    Op::IntSub => Op::Sub,
+                    _ => Op::Mul,
+                };
+                let usual = Instr::new(op, instr.a, instr.c, instr.b, 0);
+                binary(regs, usual, &right, cx)?;
+            }
             Op::Neg => {
                 let number = 0.0 - number_of(&regs[r(instr.b)], cx);
                 put(&mut regs[r(instr.a)], number);
