@@ -9,17 +9,16 @@ mod pem;
 mod server;
 mod verify;
 
-use std::sync::{Arc, OnceLock};
-
 use angarium_smtp::session::{PeerCert, TlsInfo, TransportError, TransportErrorKind};
 use rustls::CommonState;
-use rustls::crypto::CryptoProvider;
 
+use angarium_stdlib::tls::provider;
+pub use angarium_stdlib::tls::system_roots;
 pub use client::{ClientTls, TlsStream};
 pub use mutual::{MutualClient, MutualServer, Side};
 pub use pem::{KeyPair, SelfSigned, self_signed};
 pub use server::ServerTls;
-pub use verify::{Check, Finding, system_roots};
+pub use verify::{Check, Finding};
 
 /// Why a TLS configuration cannot be used; a complete sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -85,12 +84,6 @@ impl Versions {
         }
         Ok(list)
     }
-}
-
-/// The one provider of cryptography.
-fn provider() -> &'static Arc<CryptoProvider> {
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider()))
 }
 
 /// What scripts may know about a finished handshake.

@@ -4,7 +4,7 @@
 //! is the mode's business. The signature of the handshake is checked in any case: without it a good
 //! certificate would prove nothing.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -34,19 +34,6 @@ impl Finding {
     pub fn failure(&self) -> Option<&'static str> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The authorities that the system trusts, read once.
-#[must_use]
-pub fn system_roots() -> Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    let read = || {
-        let mut roots = RootCertStore::empty();
-        // Files that cannot be read leave the store smaller; a check then says what it misses.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Arc::new(roots)
-    };
-    Arc::clone(ROOTS.get_or_init(read))
 }
 
 /// Checks as a [`Check`] says.
