@@ -28,6 +28,7 @@ pub mod control;
 pub mod counts;
 pub mod delivery;
 pub mod hooks;
+pub mod http;
 pub mod listing;
 pub mod log;
 pub mod openmetrics;

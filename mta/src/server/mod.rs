@@ -37,3 +37,4 @@ pub use listener::{Acceptor, BindError, Endpoint};
 pub use settings::{Settings, VirtualServer};
 pub use spooled::SpoolStore;
 pub use store::{Change, MailWriter, Queued, Store, StoredMail};
+pub(crate) use wire::Timer;

@@ -33,6 +33,20 @@ pub(super) struct Opened {
     pub(super) began: Monotonic,
 }
 
+/// A client that has come in and has not been spoken to, whatever the protocol.
+pub(super) struct Arrived {
+    pub(super) worker: Rc<Worker>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) seat: Seat,
+    pub(super) wire: Wire,
+    pub(super) entry: Entry<Inbound>,
+    pub(super) began: Monotonic,
+    /// Both ends.
+    pub(super) connection: Connection,
+    /// TLS, where it starts with the first byte.
+    pub(super) tls: Option<TlsInfo>,
+}
+
 /// Does everything before the banner. None when the client is gone by then.
 pub(super) async fn open(
     worker: Rc<Worker>,
@@ -41,6 +55,46 @@ pub(super) async fn open(
     settings: Arc<Settings>,
     implicit: bool,
 ) -> Option<Opened> {
+    let arrived = arrive(worker, accepted, seat, settings, implicit).await?;
+    let Arrived {
+        worker,
+        settings,
+        seat,
+        wire,
+        entry,
+        began,
+        connection,
+        tls,
+    } = arrived;
+    let effects = &worker.effects;
+    let random = Rc::clone(&effects.random);
+    let machine = Server::new(
+        Arc::clone(&settings.smtp),
+        connection,
+        tls,
+        Box::new(move || uuid_text(&random.transaction_uuid())),
+        effects.clock.monotonic().0,
+    );
+    Some(Opened {
+        worker,
+        settings,
+        seat,
+        machine,
+        wire,
+        entry,
+        began,
+    })
+}
+
+/// Takes a client over: its place in the lists, TLS from the first byte, its name, a line in the log. None when it is gone
+/// by then.
+pub(super) async fn arrive(
+    worker: Rc<Worker>,
+    accepted: Box<dyn Accepted>,
+    seat: Seat,
+    settings: Arc<Settings>,
+    implicit: bool,
+) -> Option<Arrived> {
     seat.server.counters.connections.one();
     let peer = accepted.peer_addr();
     let began = worker.effects.clock.monotonic();
@@ -48,10 +102,8 @@ pub(super) async fn open(
     let local = connection.local_addr().ok()?;
     let remote_ip = peer.ip().to_canonical();
     let effects = &worker.effects;
-    let random = Rc::clone(&effects.random);
-    let ids = move || uuid_text(&random.transaction_uuid());
     let entry = seat.server.connections.enter(Inbound {
-        id: ids(),
+        id: uuid_text(&effects.random.transaction_uuid()),
         remote: (remote_ip, peer.port()).into(),
         local: (local.ip().to_canonical(), local.port()).into(),
         began,
@@ -111,21 +163,15 @@ pub(super) async fn open(
         server: seat.server.id.clone(),
         ptr: connection.remote_ptr.clone(),
     });
-    let machine = Server::new(
-        Arc::clone(&settings.smtp),
-        connection,
-        tls,
-        Box::new(ids),
-        effects.clock.monotonic().0,
-    );
-    Some(Opened {
+    Some(Arrived {
         worker,
         settings,
         seat,
-        machine,
         wire,
         entry,
         began,
+        connection,
+        tls,
     })
 }
 

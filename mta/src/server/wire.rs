@@ -64,18 +64,18 @@ impl AsyncWrite for Stream {
 
 /// A timer that is moved often and seldom rings: moving it to a later time costs nothing, it is set
 /// anew only when the earlier time has come.
-pub(super) struct Timer {
+pub(crate) struct Timer {
     clock: Rc<dyn Clock>,
     armed: Option<(Monotonic, LocalFuture<'static, ()>)>,
 }
 
 impl Timer {
-    pub(super) fn new(clock: Rc<dyn Clock>) -> Timer {
+    pub(crate) fn new(clock: Rc<dyn Clock>) -> Timer {
         Timer { clock, armed: None }
     }
 
     /// Ready once the clock shows `at`.
-    pub(super) fn poll(&mut self, at: Monotonic, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, at: Monotonic, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.armed {
                 Some((armed, sleep)) if *armed <= at => {
