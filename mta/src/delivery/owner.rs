@@ -276,17 +276,15 @@ impl Owner {
                 let by_destination = Arc::clone(&live.settings.by_destination);
                 let door = self.door(&live.settings);
                 let gate = self.queue.gate_mut();
-                let regroup = gate.reload(groupings, &policies, by_destination);
+                let changed = gate.reload(groupings, &policies, by_destination);
                 gate.policies_mut().use_idle(door);
                 self.live = live;
                 self.input(Input::Configure {
                     transports,
                     own,
                     limits,
+                    policies: changed,
                 });
-                if regroup {
-                    self.input(Input::PoliciesChanged);
-                }
             }
             Message::Stop { grace, reply } => {
                 self.recovered = None;

@@ -218,13 +218,17 @@ pub fn read_file(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8>
     }
 }
 
-/// Creates `path` and every missing directory above it, and syncs each directory that got a new name.
+/// Creates `path` and every missing directory above it, so that the names of all of them survive a loss of power.
+///
+/// The names of directories that are there are synced as well: whoever made them may have ended, or failed, before. Only
+/// where this process may not, or the file system cannot, they are left to those who made them.
 pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
-    for ancestor in path.ancestors() {
-        if ancestor.as_os_str().is_empty() {
-            break;
-        }
+    let named = || {
+        path.ancestors()
+            .take_while(|ancestor| !ancestor.as_os_str().is_empty())
+    };
+    for ancestor in named() {
         match disk.metadata(ancestor) {
             Ok(found) if found.kind == FileKind::Directory => break,
             Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
@@ -232,20 +236,31 @@ pub fn create_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    for directory in missing.into_iter().rev() {
+    for directory in missing.iter().rev() {
         match disk.create_dir(directory) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            Err(error) => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
-        if let Some(parent) = directory.parent() {
-            let parent = if parent.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                parent
-            };
-            disk.sync_dir(parent)?;
+    }
+    let above: Vec<_> = named()
+        .filter_map(|directory| Some((directory, directory.parent()?)))
+        .collect();
+    for (directory, parent) in above.into_iter().rev() {
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        let is_new = missing.contains(&directory);
+        match disk.sync_dir(parent) {
+            Err(error) if !is_new && cannot_be_synced(&error) => {}
+            synced => synced?,
         }
     }
     Ok(())
+}
+
+fn cannot_be_synced(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), PermissionDenied | InvalidInput | Unsupported)
 }

@@ -634,6 +634,7 @@ impl World {
         self.around.dns.set_trouble(0);
         if let Some(machine) = &self.machine {
             machine.disk.clear_faults();
+            machine.disk.call_crash_off();
             machine.disk.set_capacity(u64::MAX, u64::MAX);
         }
     }

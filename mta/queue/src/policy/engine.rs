@@ -197,9 +197,11 @@ impl Policies {
         self.changes += 1;
     }
 
+    /// The number of a new policy or suspend: no other has it or had it.
     pub(super) fn number(&mut self) -> u64 {
+        let number = self.next;
         self.next += 1;
-        self.next
+        number
     }
 
     /// Whether nothing is limited or suspended.

@@ -598,6 +598,32 @@ fn a_condition_keeps_its_counters_when_a_reload_brings_or_takes_the_policy_of_it
 }
 
 #[test]
+fn no_two_policies_share_their_counters_after_a_reload() {
+    let mut policies = Policies::new(Setup::default()).unwrap();
+    let spec = DynamicSpec {
+        fields: vec![Field::RemoteMx],
+        then: block(Some(3), None),
+        ..DynamicSpec::default()
+    };
+    policies.set_policy(spec, "own".into(), T0).unwrap();
+    let held = burst(&mut policies, &to("a"), T0);
+    assert_eq!(held.len(), 3);
+    let of_files = PolicySpec {
+        fields: fields(&[Field::JobId]),
+        default: Some(block(Some(1), None)),
+        ..PolicySpec::default()
+    };
+    let setup = Setup {
+        policies: vec![of_files],
+        ..Setup::default()
+    };
+    policies.configure(setup).unwrap();
+    let ids: Vec<u64> = policies.policies.iter().map(|policy| policy.id).collect();
+    assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+    release(&mut policies, held, T0);
+}
+
+#[test]
 fn a_reload_does_not_multiply_conditions_of_policies_with_the_same_fields() {
     let of = || PolicySpec {
         fields: fields(&[Field::RemoteMx]),

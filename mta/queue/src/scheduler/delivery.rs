@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Bound, Ended, InputError, Output, Route, Scheduler, Work};
+use super::{Bound, Ended, Input, InputError, Output, Route, Scheduler, Work};
 use crate::attempt::{Attempt, AttemptError, DnsError, ErrorKind};
 use crate::destination::{Candidate, Request, Resolution, Walk, WalkStep};
 use crate::gate::{Fields, Gate, Grant, Release};
@@ -186,7 +186,20 @@ impl<G: Gate> Scheduler<G> {
         }
     }
 
+    /// Regroups when the gate looks at other fields than before and nobody has said so yet: under the values that a
+    /// sub-queue has, a limit by a field which is not among them would not be found.
+    pub(super) fn look_at_new_fields(&mut self, input: &Input) {
+        let is_told = matches!(
+            input,
+            Input::PoliciesChanged | Input::Configure { policies: true, .. }
+        );
+        if !is_told && self.gate.fields() != self.grouped_by {
+            self.regroup();
+        }
+    }
+
     pub(super) fn regroup(&mut self) {
+        self.grouped_by = self.gate.fields();
         let mut fields = BTreeMap::new();
         let active: Vec<Slot> = (self.index.iter())
             .map(|(slot, _)| slot)

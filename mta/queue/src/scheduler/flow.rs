@@ -43,11 +43,15 @@ impl<G: Gate> Scheduler<G> {
                 transports,
                 own,
                 limits,
+                policies,
             } => {
                 self.limits = limits;
                 self.transports = transports;
                 self.own = own;
                 self.renew_expiries();
+                if policies {
+                    self.regroup();
+                }
                 Ok(())
             }
             Input::PoliciesChanged => {

@@ -38,7 +38,7 @@ pub use why::{Finding, Why};
 use crate::attempt::{Attempt, AttemptError};
 use crate::destination::{Candidate, OwnHosts, Resolution, Walk};
 use crate::dsn::{DsnOptions, DsnSpec};
-use crate::gate::{Gate, Grant, Reuse};
+use crate::gate::{FieldSet, Gate, Grant, Reuse};
 use crate::index::{Index, PerSlot, QuotaUse, Slot, State, WrongState};
 use crate::item::{Item, ItemId, Pairs, Priority};
 use crate::outcome::{Cause, Situation, Verdict};
@@ -122,6 +122,9 @@ pub enum Input {
         own: Arc<OwnHosts>,
         /// How much goes on at once from now on; what runs goes on.
         limits: Limits,
+        /// The gate has changed as well, as [`PoliciesChanged`](Input::PoliciesChanged) says: nothing is picked up in
+        /// between.
+        policies: bool,
     },
     /// The gate looks at other fields, or its suspends changed: every active item is looked at.
     PoliciesChanged,
@@ -343,6 +346,8 @@ pub struct Scheduler<G> {
     work: PerSlot<Work>,
     /// Items in SENDING.
     sending: BTreeSet<Slot>,
+    /// The fields by which the sub-queues are told apart.
+    grouped_by: FieldSet,
     /// Items that wait for predelivery, in order.
     loader: BTreeMap<Turn, Slot>,
     /// Items that wait for postdelivery, in order.
@@ -446,6 +451,7 @@ impl<G: Gate> Scheduler<G> {
             routes_swept: 0,
             work: PerSlot::default(),
             sending: BTreeSet::new(),
+            grouped_by: FieldSet::default(),
             loader: BTreeMap::new(),
             finisher: BTreeMap::new(),
             rewrites: BTreeSet::new(),
@@ -467,6 +473,7 @@ impl<G: Gate> Scheduler<G> {
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Result<(), InputError> {
         self.index.set_now(now);
         self.count_under_new_limits(now);
+        self.look_at_new_fields(&input);
         let result = self.take(now, input);
         self.pass_time(now);
         self.pump(now);

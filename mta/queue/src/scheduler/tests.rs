@@ -551,6 +551,7 @@ fn an_item_stays_with_its_worker() {
         transports: transports(Transport { port: 26, ..mx() }),
         own: Arc::default(),
         limits: Limits::default(),
+        policies: false,
     });
     service.ends(id(1), reply(450, SmtpState::Rcpt));
     let Some(Output::RunPostdelivery { worker, .. }) = service.run() else {

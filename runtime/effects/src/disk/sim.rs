@@ -143,6 +143,11 @@ impl SimDisk {
         self.state().faults.clear();
     }
 
+    /// Takes [`crash_after`](Self::crash_after) back, if it has not happened yet.
+    pub fn call_crash_off(&self) {
+        self.state().crash_after = None;
+    }
+
     /// Makes syncs of files, or of directories, do nothing and report success.
     pub fn lie(&self, files: bool, directories: bool) {
         let mut state = self.state();

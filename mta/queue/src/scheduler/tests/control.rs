@@ -195,6 +195,7 @@ fn a_reload_applies_to_messages_that_wait() {
         transports,
         own: Arc::default(),
         limits: Limits::default(),
+        policies: false,
     });
     assert_eq!(service.timer, Some(T0.after(secs(300))));
     service.wait();

@@ -340,3 +340,64 @@ fn a_limit_that_is_set_meanwhile_counts_the_deliveries_that_go_on() {
     service.postdelivery();
     assert_eq!(service.attempt().0, id(3));
 }
+
+#[test]
+fn a_limit_by_a_new_field_holds_for_what_waits_before_the_queue_is_told() {
+    let mut service = start(Vec::new());
+    service.queue.limits.deliveries = 2;
+    for n in 0..4 {
+        service.give(Input::Committed(item_to(n, "a.test")));
+    }
+    assert_eq!((service.attempt().0, service.attempt().0), (id(0), id(1)));
+    assert!(service.run().is_none(), "two at once in all");
+    let spec = DynamicSpec {
+        fields: vec![Field::RecipientDomain],
+        then: block(Some(1), None, None),
+        ..DynamicSpec::default()
+    };
+    let now = service.queue_time;
+    let stored = service
+        .queue
+        .gate_mut()
+        .set_policy(spec, "p".into(), now)
+        .unwrap();
+    service.ends(id(0), reply(250, SmtpState::Eod));
+    service.postdelivery();
+    assert!(service.run().is_none(), "one goes on, one may");
+    tell(&mut service, Some(stored.change));
+    assert!(service.run().is_none());
+    service.ends(id(1), reply(250, SmtpState::Eod));
+    service.postdelivery();
+    assert_eq!(service.attempt().0, id(2));
+    assert!(service.run().is_none());
+}
+
+#[test]
+fn a_reload_with_policies_and_room_picks_nothing_up_under_the_old_fields() {
+    let mut service = start(Vec::new());
+    service.queue.limits.deliveries = 1;
+    for n in 0..3 {
+        service.give(Input::Committed(item_to(n, "a.test")));
+    }
+    assert_eq!(service.attempt().0, id(0));
+    let policies = vec![PolicySpec {
+        fields: vec![FieldSpec {
+            field: Field::RecipientDomain,
+            groups: vec![],
+        }],
+        default: Some(block(Some(1), None, None)),
+        ..PolicySpec::default()
+    }];
+    let setup = Setup {
+        policies,
+        ..Setup::default()
+    };
+    service.queue.gate_mut().configure(setup).unwrap();
+    service.give(Input::Configure {
+        transports: transports(mx()),
+        own: Arc::default(),
+        limits: Limits::default(),
+        policies: true,
+    });
+    assert!(service.run().is_none(), "one goes on, one may");
+}

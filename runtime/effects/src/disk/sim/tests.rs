@@ -1,6 +1,6 @@
 //! What the simulated disk keeps and loses.
 
-use super::super::read_file;
+use super::super::{create_dir_all, read_file};
 use super::*;
 
 const FILE: &str = "/file";
@@ -40,6 +40,20 @@ fn a_name_that_was_not_synced_may_be_lost_and_may_stay() {
         })
         .count();
     assert!((10..90).contains(&survivors), "{survivors} of 100");
+}
+
+#[test]
+fn a_directory_that_somebody_else_left_unsynced_is_made_to_last() {
+    let path = Path::new("/spool/queue/log");
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        disk.create_dir(Path::new("/spool")).expect("a directory");
+        disk.create_dir(Path::new("/spool/queue"))
+            .expect("a directory");
+        create_dir_all(&disk, path).expect("directories");
+        let found = disk.crash(Loss::Power).metadata(path).expect("it is there");
+        assert_eq!(found.kind, FileKind::Directory);
+    }
 }
 
 #[test]
