@@ -1,6 +1,6 @@
 //! What the simulated disk keeps and loses.
 
-use super::super::{create_dir_all, read_file};
+use super::super::{FileKind, create_dir_all, read_file};
 use super::*;
 
 const FILE: &str = "/file";
