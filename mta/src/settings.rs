@@ -44,6 +44,12 @@ pub fn server(server: &Server, hostname: &str) -> Config {
             auth: bound(HookType::Auth),
             dsn: false,
             chunking: extensions.chunking,
+            binarymime: extensions.offers_binarymime(),
+            requiretls: extensions.requiretls,
+            mtpriority: extensions.mtpriority,
+            limits: extensions.limits,
+            // By who connects.
+            xclient: false,
         },
         auth: bound(HookType::Auth).then(|| auth(server)),
         helo_required: server.phases.helo.required,
@@ -54,6 +60,7 @@ pub fn server(server: &Server, hostname: &str) -> Config {
             .map(ToString::to_string)
             .unwrap_or_default(),
         relay: networks(&server.relay),
+        xclient: networks(&server.xclient),
         limits: Limits {
             line: size(server.limits.line),
             auth_line: size(server.limits.authline),

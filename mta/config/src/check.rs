@@ -487,6 +487,12 @@ impl Checker<'_, '_> {
         if server.tls.starttls == Some(true) && server.tls.certs.cert.is_none() {
             self.error(&tls.key("starttls"), Problem::Invalid(needs.to_owned()));
         }
+        let extensions = &server.extensions;
+        if extensions.binarymime == Some(true) && !extensions.chunking {
+            let text = "needs `extensions.chunking`: what is binary is sent with BDAT".to_owned();
+            let key = path.key("extensions").key("binarymime");
+            self.error(&key, Problem::Invalid(text));
+        }
         let implicit = tls.key("implicit");
         match &server.tls.implicit {
             Implicit::All(false) => {}

@@ -37,11 +37,11 @@ pub struct Server {
     pub timeout: ServerTimeouts,
     /// TLS towards clients.
     pub tls: ServerTls,
-    /// Which ESMTP extensions are announced. DSN and others are announced by the helo hook.
+    /// Which ESMTP extensions are announced. STARTTLS, AUTH and XCLIENT follow from `tls`, `phases.auth` and `xclient`; DSN and others are announced by the helo hook.
     pub extensions: Extensions,
     /// Look up the name of a client's address and check that it leads back to the address.
     pub remoteptr: bool,
-    /// Clients that may use XCLIENT.
+    /// Clients that may say by XCLIENT for whom they speak. The session then begins anew, connect hook and all. XCLIENT is announced to these clients only.
     pub xclient: Vec<Network>,
     /// What is logged about this server.
     pub logging: ServerLogging,
@@ -440,8 +440,16 @@ pub struct Extensions {
     pub eightbitmime: bool,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
-    /// CHUNKING (RFC 3030).
+    /// CHUNKING (RFC 3030): BDAT in place of DATA.
     pub chunking: bool,
+    /// BINARYMIME (RFC 3030): messages of any bytes, kept as they are. They cannot be relayed with DATA and bounce with 5.6.3 where the next server has no BINARYMIME. Absent: as `chunking`, which it needs.
+    pub binarymime: Option<bool>,
+    /// REQUIRETLS (RFC 8689), under TLS: messages that are delivered over verified TLS or not at all.
+    pub requiretls: bool,
+    /// MT-PRIORITY (RFC 6710). A priority of 1 or more makes the message's queue priority 1; only clients in `relay` and authenticated ones are given more than 0.
+    pub mtpriority: bool,
+    /// LIMITS (RFC 9422): tells `phases.mailfrom.maxmessages` and `phases.rcptto.maxrecipients`.
+    pub limits: bool,
     /// ENHANCEDSTATUSCODES (RFC 2034).
     pub enhancedstatuscodes: bool,
 }
@@ -454,8 +462,20 @@ impl Default for Extensions {
             eightbitmime: true,
             smtputf8: true,
             chunking: false,
+            binarymime: None,
+            requiretls: false,
+            mtpriority: false,
+            limits: false,
             enhancedstatuscodes: true,
         }
+    }
+}
+
+impl Extensions {
+    /// Says whether BINARYMIME is announced.
+    #[must_use]
+    pub fn offers_binarymime(&self) -> bool {
+        self.chunking && self.binarymime.unwrap_or(true)
     }
 }
 

@@ -138,8 +138,6 @@ const TABLE: &[Row] = &[
         "servers[].tls.clientcert",
         NotYet("client certificates"),
     ),
-    key(Running, "servers[].extensions.chunking", NotYet("CHUNKING")),
-    key(Running, "servers[].xclient", NotYet("XCLIENT")),
     key(Running, "servers[].apikeys", HTTP),
     // smtpd-app.yaml: the rest
     value(

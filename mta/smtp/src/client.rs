@@ -50,4 +50,4 @@ pub use config::{Config, Credentials, Protocol, State, Timeouts, TlsMode, Unknow
 pub use event::{Failure, FailureKind, Input, Outcome, Output, PeerReply};
 pub use machine::Client;
 pub use peer::Peer;
-pub use transaction::{DsnMail, DsnRcpt, Rcpt, Ret, Transaction};
+pub use transaction::{Demands, DsnMail, DsnRcpt, Rcpt, Ret, Transaction};

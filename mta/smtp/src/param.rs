@@ -1,4 +1,4 @@
-//! Parameters of MAIL and RCPT (RFC 5321 §4.1.2; RFC 1870, 6152, 6531, 3461).
+//! Parameters of MAIL and RCPT (RFC 5321 §4.1.2; RFC 1870, 3030, 3461, 6152, 6531, 6710, 8689).
 
 use crate::xtext;
 
@@ -135,6 +135,16 @@ pub struct Extensions {
     pub dsn: bool,
     /// RFC 3030.
     pub chunking: bool,
+    /// RFC 3030 §3; it needs `chunking`.
+    pub binarymime: bool,
+    /// RFC 8689; in force under TLS only.
+    pub requiretls: bool,
+    /// RFC 6710.
+    pub mtpriority: bool,
+    /// RFC 9422; it is told and changes nothing.
+    pub limits: bool,
+    /// XCLIENT; offered to those who may use it.
+    pub xclient: bool,
 }
 
 impl Extensions {
@@ -151,11 +161,16 @@ impl Extensions {
             auth: false,
             dsn: false,
             chunking: false,
+            binarymime: false,
+            requiretls: false,
+            mtpriority: false,
+            limits: false,
+            xclient: false,
         }
     }
 }
 
-/// BODY= of MAIL (RFC 6152).
+/// BODY= of MAIL (RFC 6152, RFC 3030 §3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BodyType {
     /// The default.
@@ -163,6 +178,8 @@ pub enum BodyType {
     SevenBit,
     /// `8BITMIME`
     EightBitMime,
+    /// `BINARYMIME`: any bytes, sent with BDAT only.
+    BinaryMime,
 }
 
 /// What the parameters of MAIL ask for.
@@ -174,6 +191,10 @@ pub struct MailParams {
     pub body: BodyType,
     /// SMTPUTF8 was asked for.
     pub utf8: bool,
+    /// REQUIRETLS: the message may only go on over verified TLS.
+    pub requiretls: bool,
+    /// MT-PRIORITY, -9 to 9.
+    pub priority: Option<i8>,
 }
 
 /// Checks the parameters of MAIL against what the session offers. `limit` is the largest message
@@ -192,11 +213,18 @@ pub fn check_mail(
         let value = param.value.as_deref();
         match param.name.as_str() {
             "SIZE" if offered.size => asked.size = Some(size_value(value)?),
-            "BODY" if offered.eightbitmime => asked.body = body_value(value)?,
+            "BODY" if offered.eightbitmime || offered.binarymime => {
+                asked.body = body_value(value, offered)?;
+            }
             "SMTPUTF8" if offered.smtputf8 => match value {
                 None => asked.utf8 = true,
                 Some(_) => return Err(ParamError::Syntax),
             },
+            "REQUIRETLS" if offered.requiretls => match value {
+                None => asked.requiretls = true,
+                Some(_) => return Err(ParamError::Syntax),
+            },
+            "MT-PRIORITY" if offered.mtpriority => asked.priority = Some(priority_value(value)?),
             "RET" if offered.dsn => ret_value(value)?,
             "ENVID" if offered.dsn => envid_value(value)?,
             "AUTH" if offered.auth => auth_value(value)?,
@@ -235,16 +263,31 @@ fn size_value(value: Option<&str>) -> Result<u64, ParamError> {
     Ok(digits.parse().unwrap_or(u64::MAX))
 }
 
-fn body_value(value: Option<&str>) -> Result<BodyType, ParamError> {
+fn body_value(value: Option<&str>, offered: Extensions) -> Result<BodyType, ParamError> {
     let value = value.ok_or(ParamError::Syntax)?;
-    if value.eq_ignore_ascii_case("7BIT") {
-        Ok(BodyType::SevenBit)
+    let (body, offered) = if value.eq_ignore_ascii_case("7BIT") {
+        (BodyType::SevenBit, true)
     } else if value.eq_ignore_ascii_case("8BITMIME") {
-        Ok(BodyType::EightBitMime)
+        (BodyType::EightBitMime, offered.eightbitmime)
     } else if value.eq_ignore_ascii_case("BINARYMIME") {
-        Err(ParamError::Unknown)
+        (BodyType::BinaryMime, offered.binarymime)
     } else {
-        Err(ParamError::Syntax)
+        return Err(ParamError::Syntax);
+    };
+    match offered {
+        true => Ok(body),
+        false => Err(ParamError::Unknown),
+    }
+}
+
+/// `0`, or one digit of 1 to 9 that may be negative (RFC 6710 §6).
+fn priority_value(value: Option<&str>) -> Result<i8, ParamError> {
+    let value = value.ok_or(ParamError::Syntax)?;
+    let digit = value.strip_prefix('-').unwrap_or(value);
+    let plain = matches!(digit.as_bytes(), [b'1'..=b'9']) || value == "0";
+    match value.parse() {
+        Ok(priority) if plain => Ok(priority),
+        _ => Err(ParamError::Syntax),
     }
 }
 
@@ -305,6 +348,8 @@ mod tests {
         Extensions {
             dsn: true,
             auth: true,
+            requiretls: true,
+            mtpriority: true,
             ..Extensions::standard()
         }
     }
@@ -359,6 +404,55 @@ mod tests {
         assert_eq!(mail(" BODY=BINARYMIME"), Err(ParamError::Unknown));
         assert_eq!(mail(" SMTPUTF8").map(|m| m.utf8), Ok(true));
         assert_eq!(mail(" SMTPUTF8=1"), Err(ParamError::Syntax));
+    }
+
+    #[test]
+    fn each_body_type_needs_its_extension() {
+        let body = |text: &str, eightbitmime, binarymime| {
+            let offered = Extensions {
+                eightbitmime,
+                binarymime,
+                ..Extensions::default()
+            };
+            check_mail(&Params::parse(text)?, offered, 0).map(|asked| asked.body)
+        };
+        assert_eq!(
+            body(" BODY=binarymime", false, true),
+            Ok(BodyType::BinaryMime)
+        );
+        assert_eq!(body(" BODY=7BIT", false, true), Ok(BodyType::SevenBit));
+        assert_eq!(
+            body(" BODY=8BITMIME", false, true),
+            Err(ParamError::Unknown)
+        );
+        assert_eq!(
+            body(" BODY=BINARYMIME", true, false),
+            Err(ParamError::Unknown)
+        );
+        assert_eq!(body(" BODY=7BIT", false, false), Err(ParamError::Unknown));
+        assert_eq!(body(" BODY", true, true), Err(ParamError::Syntax));
+    }
+
+    #[test]
+    fn requiretls_has_no_value_and_a_priority_is_one_digit() {
+        assert_eq!(mail(" RequireTLS").map(|m| m.requiretls), Ok(true));
+        assert_eq!(mail(" REQUIRETLS=YES"), Err(ParamError::Syntax));
+        for (text, priority) in [("0", 0), ("9", 9), ("-9", -9), ("3", 3)] {
+            let asked = mail(&format!(" MT-PRIORITY={text}"));
+            assert_eq!(asked.map(|m| m.priority), Ok(Some(priority)), "{text}");
+        }
+        for text in [
+            "-0", "10", "+1", "--1", "-", "1.5", "x", "-10", "00", "\u{661}",
+        ] {
+            let asked = mail(&format!(" MT-PRIORITY={text}"));
+            assert_eq!(asked, Err(ParamError::Syntax), "{text}");
+        }
+        assert_eq!(mail(" MT-PRIORITY"), Err(ParamError::Syntax));
+        for text in [" REQUIRETLS", " MT-PRIORITY=1"] {
+            let params = Params::parse(text).expect("parameters");
+            let asked = check_mail(&params, Extensions::standard(), 0);
+            assert_eq!(asked, Err(ParamError::Unknown), "{text}");
+        }
     }
 
     #[test]

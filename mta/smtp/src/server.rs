@@ -1,4 +1,5 @@
-//! The receiving side: one SMTP session as a machine (RFC 5321, 1870, 2034, 2920, 3207, 6152, 6531).
+//! The receiving side: one SMTP session as a machine (RFC 5321, 1870, 2034, 2920, 3030,
+//! 3207, 4954, 6152, 6531, 6710, 8689, 9422).
 //!
 //! ```text
 //! connect ──▶ Command ──▶ [hook] ──▶ Command ──DATA──▶ Opening ──▶ Data ──▶ [eod] ──▶ Command
@@ -64,6 +65,7 @@ mod machine;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod xclient;
 
 pub use config::{AuthConfig, Config, Hooks, Limits, ProxyCommands, Timeouts};
 pub use event::{AuthArguments, Closing, Hook, Input, Output, StoreFailure};

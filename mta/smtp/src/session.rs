@@ -148,6 +148,10 @@ pub struct Envelope {
     pub body: BodyType,
     /// SMTPUTF8 was asked for.
     pub utf8: bool,
+    /// REQUIRETLS was asked for (RFC 8689).
+    pub requiretls: bool,
+    /// MT-PRIORITY as it was granted (RFC 6710), if one was asked for.
+    pub priority: Option<i8>,
     /// Accepted recipients in order.
     pub recipients: Vec<Recipient>,
 }

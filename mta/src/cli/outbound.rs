@@ -9,7 +9,7 @@ use angarium_effects::clock::timeout;
 use angarium_effects::{Clock, Connect, Connection, Net};
 use angarium_smtp::address::{Mailbox, ReversePath};
 use angarium_smtp::client::{
-    Client, Config, DsnMail, DsnRcpt, Input, Outcome, Output, Rcpt, TlsMode, Transaction,
+    Client, Config, Demands, DsnMail, DsnRcpt, Input, Outcome, Output, Rcpt, TlsMode, Transaction,
 };
 use angarium_smtp::param::Params;
 use angarium_smtp::session::{TransportError, TransportErrorKind};
@@ -244,6 +244,7 @@ pub fn envelope(from: &str, to: &str, content: &[u8]) -> Result<Transaction, Fai
         eight_bit: !content.is_ascii(),
         utf8: false,
         dsn: DsnMail::default(),
+        demands: Demands::default(),
     })
 }
 

@@ -266,6 +266,7 @@ impl Run<'_> {
         let recipient =
             mailbox(recipient).map_err(|error| refused("the recipient's address", &error))?;
         let given = client.senderparams.as_ref().unwrap_or(&item.senderparams);
+        let demands = demands(item, given);
         let declared_utf8 = given.get("SMTPUTF8").is_some();
         let params = params(given).map_err(|error| refused("a parameter of MAIL", &error))?;
         let given = client
@@ -296,6 +297,7 @@ impl Run<'_> {
                 }),
                 envid: dsn.envid.as_ref().map(Text::to_string),
             },
+            demands,
         })
     }
 
@@ -308,7 +310,11 @@ impl Run<'_> {
             return None;
         }
         let utf8 = message.transaction.needs_utf8();
-        let suits = |link: &Link| !utf8 || link.client().peer().smtputf8;
+        let protected = message.transaction.demands.requiretls;
+        let suits = |link: &Link| {
+            let peer = link.client().peer();
+            (!utf8 || peer.smtputf8) && (!protected || peer.requiretls)
+        };
         let idle = &self.desk.idle;
         let key = &self.plan.pool_key;
         let taken = (self.plan.pooling).and_then(|rules| idle.take(self.worker, key, rules, suits));
@@ -654,13 +660,32 @@ fn mailbox(address: &Address) -> Result<Mailbox, angarium_smtp::address::Address
     Mailbox::new(&address.localpart.to_str(), &address.domain.to_str())
 }
 
+/// What the message demands of the peer. What it came with stays with it, whatever a script says.
+fn demands(item: &Item, given: &Pairs) -> smtp::Demands {
+    smtp::Demands {
+        binary: is_binary(item),
+        requiretls: requires_tls(item) || given.get("REQUIRETLS").is_some(),
+    }
+}
+
+/// Whether the message came as BINARYMIME.
+pub(super) fn is_binary(item: &Item) -> bool {
+    let body = item.senderparams.get("BODY");
+    body.is_some_and(|body| body.as_bytes().eq_ignore_ascii_case(b"BINARYMIME"))
+}
+
+/// Whether the message came with REQUIRETLS.
+pub(super) fn requires_tls(item: &Item) -> bool {
+    item.senderparams.get("REQUIRETLS").is_some()
+}
+
 /// Parameters of an item for a command. Those that follow from the message itself are left to the
 /// client, because what the next hop offers may differ from what we offered.
 fn params(pairs: &Pairs) -> Result<Params, angarium_smtp::param::ParamError> {
     let mut params = Params::default();
     for (name, value) in pairs.iter() {
         let name = name.to_str();
-        if matches!(&*name, "BODY" | "SMTPUTF8" | "SIZE") {
+        if matches!(&*name, "BODY" | "SMTPUTF8" | "SIZE" | "REQUIRETLS") {
             continue;
         }
         let value = value.to_str();

@@ -15,6 +15,7 @@ use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 use angarium_spool::{BodyError, Spool};
 
+use super::attempt::{is_binary, requires_tls};
 use super::content::{BodySource, ContentError, Stored, original_header};
 use super::settings::{DsnSettings, Settings};
 use angarium_mail::source::Source;
@@ -91,6 +92,7 @@ pub fn build(
     let params = [
         word(notification.eight_bit, "BODY", "8BITMIME"),
         word(notification.smtputf8, "SMTPUTF8", ""),
+        word(requires_tls(&spec.original), "REQUIRETLS", ""),
     ];
     item.senderparams = Pairs::new(params.into_iter().flatten())?;
     item.serverid = spec.original.serverid.clone();
@@ -177,7 +179,7 @@ fn message(
         original: Original {
             header: &returned.header,
             message: returned.message.as_deref(),
-            ret_full: spec.request.ret == Some(Ret::Full),
+            ret_full: spec.request.ret == Some(Ret::Full) && !header_only(&spec.original),
             smtputf8: spec.original.senderparams.get("SMTPUTF8").is_some(),
             envelope_id: envid.as_deref(),
             arrival: Some(seconds(spec.original.received)),
@@ -218,12 +220,19 @@ fn returned(spool: &Spool, defaults: &DsnSettings, spec: &DsnSpec) -> Returned {
     };
     let option = spec.options.original_message.or(defaults.original_message);
     let by_ret = spec.request.ret == Some(Ret::Full) && spec.action == DsnAction::Failed;
-    let full = option.unwrap_or(by_ret);
+    let full = option.unwrap_or(by_ret) && !header_only(&spec.original);
     let message = if full { whole(spool, &stored) } else { None };
     Returned {
         header: original_header(spool, &stored).unwrap_or_default(),
         message,
     }
+}
+
+/// Whether of this message no more than the header is ever returned: a protected one would show its
+/// content on a way that may not be protected (RFC 8689 §5), a binary one cannot be part of a
+/// notification that is lines.
+fn header_only(item: &Item) -> bool {
+    requires_tls(item) || is_binary(item)
 }
 
 fn whole(spool: &Spool, stored: &Stored) -> Option<Vec<u8>> {

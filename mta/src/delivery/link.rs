@@ -326,7 +326,7 @@ impl Link {
         let clock = Rc::clone(&self.clock);
         self.entry.carry(None);
         let goodbye = async {
-            if self.client.is_reusable() {
+            if self.client.is_idle() {
                 self.handle(Input::Quit);
             }
             while !matches!(self.turn().await, Some(Output::Close) | None) {}

@@ -9,11 +9,11 @@ use angarium_queue::text::Text;
 use angarium_smtp::client::{Config, Protocol, State, TlsMode as MachineTls};
 
 use super::Core;
-use super::attempt::Task;
+use super::attempt::{Task, requires_tls};
 use super::idle::{Offer, Reservation};
 use super::jobs::fnv1a;
 use super::settings::{PoolPolicy, Settings, Sni, TlsSettings, tls_mode};
-use crate::hooks::queue::Client;
+use crate::hooks::queue::{Client, TlsMode};
 use crate::tls::Versions;
 
 /// The client's plan for an attempt.
@@ -57,6 +57,11 @@ impl ClientPlan {
             tls.verify_names.clone_from(&script.tls_verify_name);
         }
         tls.default_ca = script.tls_default_ca.unwrap_or(tls.default_ca);
+        if requires_tls(&task.item) && !task.item.sender.is_null() {
+            // RFC 8689 §4.2.1: nothing less than TLS with the very host that was looked for.
+            tls.mode = TlsMode::RequireVerify;
+            tls.verify_host = true;
+        }
         let mut timeouts = transport.timeouts.clone();
         let written = destination.timeout.smtp.given();
         let written = written.map(|(state, limit)| (state, *limit));

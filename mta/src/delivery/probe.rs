@@ -243,6 +243,7 @@ fn transaction(
         eight_bit: false,
         utf8: false,
         dsn: smtp::DsnMail::default(),
+        demands: smtp::Demands::default(),
     }))
 }
 

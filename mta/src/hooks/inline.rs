@@ -16,7 +16,7 @@ use angarium_runtime::convert::{to_number, to_str, truthy};
 use angarium_runtime::native::{LocalFuture, Outcome, Throw};
 use angarium_runtime::value::{Kind, Value};
 use angarium_smtp::address::{Mailbox, ReversePath};
-use angarium_smtp::client::{Credentials, DsnMail, DsnRcpt, Rcpt, State, Transaction};
+use angarium_smtp::client::{Credentials, Demands, DsnMail, DsnRcpt, Rcpt, State, Transaction};
 use angarium_smtp::param::Params;
 use angarium_stdlib::mailer::{Deliver, Order, unknown_transport};
 
@@ -117,6 +117,7 @@ impl Envelope {
             eight_bit: false,
             utf8: false,
             dsn: DsnMail::default(),
+            demands: Demands::default(),
         }
     }
 }

@@ -273,8 +273,10 @@ pub struct Wish {
     pub jobid: Option<Text>,
     /// `tenantid`
     pub tenantid: Option<Text>,
-    /// `priority`
-    pub priority: Priority,
+    /// `priority`; none: that of the transaction.
+    pub priority: Option<Priority>,
+    /// `requiretls`
+    pub requiretls: bool,
     /// `quotas`
     pub quotas: Vec<Text>,
     /// `delay`
@@ -297,11 +299,11 @@ impl Wish {
     ) -> Result<Wish, Throw> {
         let reader = Reader::new(function, options);
         let priority = match reader.get("priority").map(|priority| to_integer(&priority)) {
-            None => Priority::Normal,
-            Some(number) => u64::try_from(number)
-                .ok()
-                .and_then(Priority::from_number)
-                .ok_or_else(|| reader.refuse("priority", "expected 0 or 1"))?,
+            None => None,
+            Some(number) => {
+                let priority = u64::try_from(number).ok().and_then(Priority::from_number);
+                Some(priority.ok_or_else(|| reader.refuse("priority", "expected 0 or 1"))?)
+            }
         };
         let dsn = match reader.array("dsn")? {
             Some(dsn) => dsn_request(function, &dsn)?,
@@ -318,6 +320,7 @@ impl Wish {
             jobid: optional("jobid")?,
             tenantid: optional("tenantid")?,
             priority,
+            requiretls: reader.boolean("requiretls").unwrap_or(false),
             quotas: reader.texts("quotas")?,
             delay: reader.seconds("delay")?.unwrap_or_default(),
             dsn,
@@ -330,7 +333,14 @@ impl Wish {
         item.hold = self.hold;
         item.jobid = self.jobid;
         item.tenantid = self.tenantid;
-        item.priority = self.priority;
+        item.priority = self.priority.unwrap_or(item.priority);
+        if self.requiretls {
+            let known = item.senderparams.iter();
+            let known = known.map(|(name, value)| (name.clone(), value.clone()));
+            let all = known.chain([(Text::from("REQUIRETLS"), Text::default())]);
+            // One short word more, in a list that is far from its limit.
+            item.senderparams = Pairs::new(all).unwrap_or_default();
+        }
         item.quotas = self.quotas.into();
         item.dsn = self.dsn;
         if !self.delay.is_zero() {

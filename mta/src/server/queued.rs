@@ -2,7 +2,7 @@
 
 use angarium_mail::header::HeaderBlock;
 use angarium_queue::dsn::DsnRequest;
-use angarium_queue::item::{Address, Item, ItemId, Pairs};
+use angarium_queue::item::{Address, Item, ItemId, Pairs, Priority};
 use angarium_queue::text::Text;
 use angarium_queue::time::Timestamp;
 use angarium_smtp::param::Params;
@@ -14,7 +14,7 @@ use super::store::{Change, Queued, StoredMail};
 use crate::worker::Worker;
 
 /// Parameters of MAIL that concern one hop only, or that the item keeps elsewhere.
-const HOP_MAIL: [&str; 4] = ["SIZE", "AUTH", "RET", "ENVID"];
+const HOP_MAIL: [&str; 5] = ["SIZE", "AUTH", "RET", "ENVID", "MT-PRIORITY"];
 /// The same of RCPT.
 const HOP_RCPT: [&str; 2] = ["NOTIFY", "ORCPT"];
 
@@ -90,8 +90,19 @@ pub fn item(
         .as_ref()
         .and_then(|auth| auth.username.as_deref())
         .map(text);
-    item.senderparams = pairs(&envelope.params, &HOP_MAIL);
-    item.recipientparams = pairs(&recipient.params, &HOP_RCPT);
+    // What was granted goes on, not what was asked for.
+    let priority = envelope.priority.map(|priority| priority.to_string());
+    let priority = priority.as_deref().map(|value| ("MT-PRIORITY", value));
+    let kept = envelope.params.pairs();
+    item.senderparams = pairs(
+        kept.filter(|(name, _)| !HOP_MAIL.contains(name))
+            .chain(priority),
+    );
+    let kept = recipient.params.pairs();
+    item.recipientparams = pairs(kept.filter(|(name, _)| !HOP_RCPT.contains(name)));
+    if envelope.priority.is_some_and(|priority| priority >= 1) {
+        item.priority = Priority::High;
+    }
     item.dsn = dsn(&envelope.params, &recipient.params);
     item.size = size;
     item
@@ -113,12 +124,9 @@ pub fn dsn(mail: &Params, rcpt: &Params) -> DsnRequest {
     }
 }
 
-/// Parameters as an item keeps them, without those named. A command line is shorter than what an
-/// item may carry, so that nothing is lost.
-fn pairs(params: &Params, without: &[&str]) -> Pairs {
-    let kept = params
-        .pairs()
-        .filter(|(name, _)| !without.contains(name))
-        .map(|(name, value)| (Text::from(name), Text::from(value)));
-    Pairs::new(kept).unwrap_or_default()
+/// Parameters as an item keeps them. A command line is shorter than what an item may carry, so that
+/// nothing is lost.
+fn pairs<'a>(params: impl Iterator<Item = (&'a str, &'a str)>) -> Pairs {
+    let texts = params.map(|(name, value)| (Text::from(name), Text::from(value)));
+    Pairs::new(texts).unwrap_or_default()
 }

@@ -4,6 +4,7 @@ use super::config::{Protocol, State};
 use super::event::{Failure, FailureKind, Outcome, Output, PeerReply};
 use super::machine::{Client, Stage};
 use super::transaction::Transaction;
+use crate::address::ReversePath;
 use crate::content::Encoder;
 
 /// A transaction under way.
@@ -63,6 +64,18 @@ impl Client {
             current.settle(&Outcome::Error(failure));
             return self.report(*current);
         }
+        if let Some(failure) = self.unmet(&current.transaction) {
+            current.settle(&Outcome::Error(failure));
+            return self.report(*current);
+        }
+        if let Some(max) = self.peer.rcptmax {
+            let message = format!("the server takes no more than {max} recipients at once");
+            let failure = Failure::temporary(FailureKind::Smtp, message).with_status(4, 5, 3);
+            for recipient in max..current.transaction.recipients.len() {
+                current.decide(recipient, Outcome::Error(failure.clone()));
+            }
+            current.transaction.recipients.truncate(max);
+        }
         self.transactions = self.transactions.saturating_add(1);
         if std::mem::take(&mut self.dirty) {
             self.stage = Stage::Resetting(current);
@@ -70,6 +83,28 @@ impl Client {
         } else {
             self.envelope(current);
         }
+    }
+
+    /// Why the server cannot be given the message, if it cannot.
+    fn unmet(&self, transaction: &Transaction) -> Option<Failure> {
+        let failure = |kind, message, (class, subject, detail)| {
+            Failure::permanent(kind, message).with_status(class, subject, detail)
+        };
+        let demands = transaction.demands;
+        if demands.binary {
+            let message = "the message is BINARYMIME, which this connection cannot carry";
+            return Some(failure(FailureKind::Smtp, message, (5, 6, 3)));
+        }
+        // A notice of what went wrong is better sent unprotected than lost (RFC 8689 §5).
+        if !demands.requiretls || transaction.sender == ReversePath::Null {
+            return None;
+        }
+        if !self.tls {
+            let message = "the message requires TLS, and the connection has none";
+            return Some(failure(FailureKind::Tls, message, (5, 7, 10)));
+        }
+        let message = "the message needs REQUIRETLS, which the server does not offer";
+        (!self.peer.requiretls).then(|| failure(FailureKind::Smtp, message, (5, 7, 30)))
     }
 
     pub(super) fn rset_reply(&mut self, reply: PeerReply) {

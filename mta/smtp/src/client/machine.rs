@@ -129,7 +129,7 @@ impl Client {
     pub fn written(&mut self, count: usize) {
         self.requests.drain(..count.min(self.requests.len()));
         // A pooled connection keeps no buffer of its last message.
-        if self.requests.is_empty() && self.requests.capacity() > 4096 && self.is_reusable() {
+        if self.requests.is_empty() && self.requests.capacity() > 4096 && self.is_idle() {
             self.requests = Vec::new();
         }
     }
@@ -164,9 +164,17 @@ impl Client {
         self.transactions
     }
 
-    /// Whether [`Input::Begin`] makes sense now.
+    /// Whether [`Input::Begin`] makes sense now: between messages, as long as the server takes
+    /// another one (RFC 9422).
     #[must_use]
     pub fn is_reusable(&self) -> bool {
+        let full = |max| self.transactions >= max;
+        self.is_idle() && !self.peer.mailmax.is_some_and(full)
+    }
+
+    /// Whether the session is between messages, so that [`Input::Quit`] is polite.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle)
     }
 

@@ -42,6 +42,8 @@ impl Client {
                 } else {
                     Peer::from_lines(&reply.reason)
                 };
+                // Who answers in clear may be anybody.
+                self.peer.requiretls &= self.tls;
                 self.proceed();
             }
             500.. if reply.state == State::Ehlo && !needs_extensions => {

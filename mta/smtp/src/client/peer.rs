@@ -17,6 +17,14 @@ pub struct Peer {
     pub starttls: bool,
     /// RFC 3030.
     pub chunking: bool,
+    /// RFC 8689; only what was announced under TLS counts.
+    pub requiretls: bool,
+    /// RFC 6710.
+    pub mtpriority: bool,
+    /// RFC 9422: transactions of a connection.
+    pub mailmax: Option<u32>,
+    /// RFC 9422: recipients of a transaction.
+    pub rcptmax: Option<usize>,
     /// AUTH mechanisms in upper case.
     pub auth: Vec<String>,
 }
@@ -38,10 +46,49 @@ impl Peer {
                 Some("DSN") => peer.dsn = true,
                 Some("STARTTLS") => peer.starttls = true,
                 Some("CHUNKING") => peer.chunking = true,
+                Some("REQUIRETLS") => peer.requiretls = true,
+                Some("MT-PRIORITY") => peer.mtpriority = true,
+                Some("LIMITS") => peer.limits(words),
                 Some("AUTH") => peer.auth = words.map(str::to_owned).collect(),
                 _ => {}
             }
         }
         peer
+    }
+
+    /// The parameters of LIMITS; what is unknown or no number of its form is passed over
+    /// (RFC 9422 §4).
+    fn limits<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            let digits = value.len() <= 6 && value.bytes().all(|byte| byte.is_ascii_digit());
+            let Some(limit) = value.parse().ok().filter(|limit| digits && *limit > 0) else {
+                continue;
+            };
+            match name {
+                "MAILMAX" => self.mailmax = Some(limit),
+                "RCPTMAX" => self.rcptmax = usize::try_from(limit).ok(),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_and_what_is_odd_is_passed_over() {
+        let peer = |line: &str| Peer::from_lines(&["mx.example".to_owned(), line.to_owned()]);
+        let limits = |line: &str| (peer(line).mailmax, peer(line).rcptmax);
+        let good = "limits RCPTMAX=20 FOO=3 MAILMAX=5 RCPTDOMAINMAX=1";
+        assert_eq!(limits(good), (Some(5), Some(20)));
+        for odd in [
+            "LIMITS",
+            "LIMITS MAILMAX=0 RCPTMAX=",
+            "LIMITS MAILMAX=1000000 RCPTMAX=+1",
+        ] {
+            assert_eq!(limits(odd), (None, None), "{odd}");
+        }
     }
 }

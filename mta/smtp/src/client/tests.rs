@@ -239,6 +239,7 @@ fn transaction(recipients: &[&str]) -> Transaction {
         eight_bit: false,
         utf8: false,
         dsn: DsnMail::default(),
+        demands: Demands::default(),
     }
 }
 

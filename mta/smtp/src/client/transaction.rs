@@ -22,6 +22,18 @@ pub struct Transaction {
     pub utf8: bool,
     /// RFC 3461.
     pub dsn: DsnMail,
+    /// What the message demands of whoever takes it.
+    pub demands: Demands,
+}
+
+/// What a message demands of every server on its way; a server that lacks it does not get it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// It came as BINARYMIME: its bytes can be sent with BDAT only (RFC 3030 §3).
+    pub binary: bool,
+    /// It came with REQUIRETLS (RFC 8689). One from the null sender is sent on in any case, and asks
+    /// for it where it can.
+    pub requiretls: bool,
 }
 
 /// A recipient.
@@ -86,6 +98,9 @@ impl Transaction {
         if self.needs_utf8() {
             params.set("SMTPUTF8", None)?;
         }
+        if self.demands.requiretls && peer.requiretls {
+            params.set("REQUIRETLS", None)?;
+        }
         if peer.dsn {
             match self.dsn.ret {
                 Some(Ret::Full) => params.set("RET", Some("FULL"))?,
@@ -133,14 +148,21 @@ impl Rcpt {
     }
 }
 
-/// Parameters that only a server with the DSN extension understands.
-const DSN: [&str; 4] = ["RET", "ENVID", "NOTIFY", "ORCPT"];
+/// Whether the server would understand a parameter of an extension that we know. Others are sent as
+/// they are given: a script may know more of the peer than it announces.
+fn is_understood(name: &str, peer: &Peer) -> bool {
+    match name {
+        "RET" | "ENVID" | "NOTIFY" | "ORCPT" => peer.dsn,
+        "MT-PRIORITY" => peer.mtpriority,
+        "REQUIRETLS" => peer.requiretls,
+        _ => true,
+    }
+}
 
-/// Puts a command together; `given` replaces what has the same name in `params`. Others than the
-/// extension's are sent as they are given: a script may know more of the peer than it announces.
+/// Puts a command together; `given` replaces what has the same name in `params`.
 fn command(verb: &str, address: &str, mut params: Params, given: &Params, peer: &Peer) -> String {
     for param in given.iter() {
-        if !peer.dsn && DSN.contains(&param.name.as_str()) {
+        if !is_understood(&param.name, peer) {
             continue;
         }
         // Params hold only what `set` has accepted before.
@@ -181,6 +203,7 @@ mod tests {
                 ret: Some(Ret::Hdrs),
                 envid: Some("a=b c".to_owned()),
             },
+            demands: Demands::default(),
         }
     }
 
@@ -246,6 +269,27 @@ mod tests {
         let mail = |peer: &Peer| transaction.mail(peer).expect("a command");
         assert_eq!(mail(&Peer::default()), "MAIL FROM:<a@example.com>");
         assert!(mail(&peer()).ends_with("ENVID=given"));
+    }
+
+    #[test]
+    fn priority_and_protection_are_asked_of_who_announces_them() {
+        let mut transaction = transaction();
+        transaction.demands.requiretls = true;
+        transaction
+            .params
+            .set("mt-priority", Some("-3"))
+            .expect("a parameter");
+        let mail = |peer: &Peer| transaction.mail(peer).expect("a command");
+        assert_eq!(mail(&Peer::default()), "MAIL FROM:<a@example.com>");
+        let peer = Peer {
+            requiretls: true,
+            mtpriority: true,
+            ..Peer::default()
+        };
+        assert_eq!(
+            mail(&peer),
+            "MAIL FROM:<a@example.com> REQUIRETLS MT-PRIORITY=-3"
+        );
     }
 
     #[test]

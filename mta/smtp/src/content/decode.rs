@@ -9,8 +9,18 @@ use memchr::memchr2;
 #[derive(Debug, Clone)]
 pub struct Decoder {
     state: State,
-    /// Dots at line starts mean something: DATA, not BDAT.
-    dots: bool,
+    form: Form,
+}
+
+/// What the bytes mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// DATA: lines, and dots at their starts mean something.
+    Stuffed,
+    /// BDAT: lines, and a dot is a dot.
+    Counted,
+    /// BDAT under BINARYMIME: bytes.
+    Binary,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +51,7 @@ impl Decoder {
     pub const fn new() -> Self {
         Self {
             state: State::LineStart,
-            dots: true,
+            form: Form::Stuffed,
         }
     }
 
@@ -50,7 +60,16 @@ impl Decoder {
     pub const fn counted() -> Self {
         Self {
             state: State::LineStart,
-            dots: false,
+            form: Form::Counted,
+        }
+    }
+
+    /// A decoder for counted content that is kept byte for byte (BINARYMIME).
+    #[must_use]
+    pub const fn binary() -> Self {
+        Self {
+            state: State::LineStart,
+            form: Form::Binary,
         }
     }
 
@@ -71,10 +90,14 @@ impl Decoder {
     /// Appends decoded content to `out` and returns how many bytes of `input` were used: all of
     /// them, unless the end of data is among them. At most two bytes come out for one that goes in.
     pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+        if self.form == Form::Binary {
+            out.extend_from_slice(input);
+            return input.len();
+        }
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
             match self.state {
-                State::LineStart if byte == b'.' && self.dots => {
+                State::LineStart if byte == b'.' && self.form == Form::Stuffed => {
                     self.state = State::Dot;
                     at += 1;
                 }
@@ -208,6 +231,16 @@ mod tests {
         decoder.finish(&mut out);
         decoder.finish(&mut out);
         assert_eq!(out, b".\r\na\r\n.\r\n..\r\n. b ");
+        assert!(!decoder.is_done());
+    }
+
+    #[test]
+    fn binary_content_is_kept_as_it_is() {
+        let (mut decoder, mut out) = (Decoder::binary(), Vec::new());
+        let input = b".\r\n.\r\n\0\n\r\r\n.\n\xff\r";
+        assert_eq!(decoder.decode(input, &mut out), input.len());
+        decoder.finish(&mut out);
+        assert_eq!(out, input);
         assert!(!decoder.is_done());
     }
 

@@ -1,4 +1,7 @@
-//! DATA and what it has in common with BDAT: content in, chunks out (RFC 5321 §4.1.1.4).
+//! DATA and what it has in common with BDAT: content in, pieces out (RFC 5321 §4.1.1.4).
+//!
+//! Between two chunks of BDAT the machine holds no content: what a client has sent is the store's,
+//! whose memory is bounded for all sessions together.
 
 use std::mem;
 use std::time::Duration;
@@ -9,6 +12,7 @@ use super::event::{Hook, Output, StoreFailure};
 use super::machine::{Pending, Server, State};
 use crate::Time;
 use crate::content::{Decoder, HeaderLimits, HeaderScan};
+use crate::param::BodyType;
 use crate::reply::Reply;
 use crate::verdict::{Function, Phase, Verdict, compose};
 
@@ -35,8 +39,12 @@ pub(super) struct Body {
     /// Bytes of normalised content.
     size: u64,
     failure: Option<Failure>,
-    /// Since when the store works on a chunk; the client is not to blame for this time.
+    /// Since when the message is refused: its rest is thrown away, and not for ever.
+    failed_since: Option<Time>,
+    /// Since when the store works on a piece; the client is not to blame for this time.
     storing_since: Option<Time>,
+    /// Since when a chunk is complete and the next one is not announced.
+    parked_since: Option<Time>,
     block: Span,
     window: Span,
 }
@@ -57,16 +65,17 @@ enum Failure {
 }
 
 impl Body {
-    fn new(framing: Framing, config: &Config, now: Time) -> Self {
+    fn new(framing: Framing, body: BodyType, config: &Config, now: Time) -> Self {
         let span = || Span {
             since: now,
             bytes: 0,
         };
         Self {
             framing,
-            decoder: match framing {
-                Framing::Dot => Decoder::new(),
-                Framing::Chunk { .. } => Decoder::counted(),
+            decoder: match (framing, body) {
+                (Framing::Dot, _) => Decoder::new(),
+                (Framing::Chunk { .. }, BodyType::BinaryMime) => Decoder::binary(),
+                (Framing::Chunk { .. }, _) => Decoder::counted(),
             },
             scan: HeaderScan::new(HeaderLimits {
                 field: config.limits.header,
@@ -75,7 +84,9 @@ impl Body {
             chunk: Vec::new(),
             size: 0,
             failure: None,
+            failed_since: None,
             storing_since: None,
+            parked_since: None,
             block: span(),
             window: span(),
         }
@@ -95,14 +106,23 @@ impl Body {
         self.size
     }
 
-    /// Goes on with another chunk; the time between chunks does not count.
+    /// Goes on with another chunk; the time between chunks does not count, which is what
+    /// `timeouts.idle` bounds.
     pub(super) fn next_chunk(&mut self, framing: Framing, now: Time) {
         self.framing = framing;
-        self.block.since = now;
-        self.window = Span {
-            since: now,
-            bytes: 0,
-        };
+        if let Some(since) = self.parked_since.take() {
+            self.pause(since, now);
+        }
+    }
+
+    /// Takes the time from `since` to `now` out of all measures.
+    fn pause(&mut self, since: Time, now: Time) {
+        let pause = now.saturating_sub(since);
+        self.block.since = self.block.since.saturating_add(pause);
+        self.window.since = self.window.since.saturating_add(pause);
+        if let Some(since) = &mut self.failed_since {
+            *since = since.saturating_add(pause);
+        }
     }
 
     /// Whether all that the present command brings has come.
@@ -117,12 +137,14 @@ impl Body {
         if self.is_storing() {
             return None;
         }
-        let block = self.block.since.checked_add(config.timeouts.data);
-        let window = self.window.since.checked_add(RATE_WINDOW);
-        if config.limits.min_rate == 0 {
-            return block;
-        }
-        block.into_iter().chain(window).min()
+        let limit = config.timeouts.data;
+        let block = self.block.since.checked_add(limit);
+        let refused = self.failed_since.map(|since| since.saturating_add(limit));
+        let window = match config.limits.min_rate {
+            0 => None,
+            _ => self.window.since.checked_add(RATE_WINDOW),
+        };
+        [block, refused, window].into_iter().flatten().min()
     }
 
     /// Decodes up to a chunk; returns how many bytes were used.
@@ -152,6 +174,9 @@ impl Body {
         if !matches!(self.failure, Some(Failure::Store(_))) {
             self.failure = self.check(config);
         }
+        if self.failure.is_some() {
+            self.failed_since.get_or_insert(now);
+        }
         used
     }
 
@@ -170,7 +195,8 @@ impl Body {
 
     /// Says whether the client is too slow; starts the next window when one is over.
     pub(super) fn too_slow(&mut self, config: &Config, now: Time) -> bool {
-        if self.block.since.saturating_add(config.timeouts.data) <= now {
+        let over = |since: Time| since.saturating_add(config.timeouts.data) <= now;
+        if over(self.block.since) || self.failed_since.is_some_and(over) {
             return true;
         }
         if config.limits.min_rate > 0 && self.window.since.saturating_add(RATE_WINDOW) <= now {
@@ -188,9 +214,7 @@ impl Body {
     /// The store has answered: its time does not count against the client.
     fn resume(&mut self, now: Time) {
         if let Some(since) = self.storing_since.take() {
-            let pause = now.saturating_sub(since);
-            self.block.since = self.block.since.saturating_add(pause);
-            self.window.since = self.window.since.saturating_add(pause);
+            self.pause(since, now);
         }
     }
 }
@@ -202,18 +226,16 @@ fn as_u64(number: usize) -> u64 {
 impl Server {
     /// DATA
     pub(super) fn data(&mut self, arguments: &str) {
-        let recipients = self
-            .session
-            .transaction
-            .envelope
-            .as_ref()
-            .map(|envelope| envelope.recipients.len());
-        match recipients {
+        let envelope = self.session.transaction.envelope.as_ref();
+        let binary = envelope.is_some_and(|envelope| envelope.body == BodyType::BinaryMime);
+        match envelope.map(|envelope| envelope.recipients.len()) {
             _ if !has_none(arguments) => self.fault(501, (5, 5, 4), "DATA takes no argument"),
             None => self.fault(503, (5, 5, 1), "MAIL comes first"),
             Some(_) if self.partial.is_some() => self.fault(503, (5, 5, 1), "DATA after BDAT"),
             Some(0) if self.refused > 0 => self.fault(554, (5, 5, 1), "No valid recipients"),
             Some(0) => self.fault(503, (5, 5, 1), "RCPT comes first"),
+            // RFC 3030 §3: what is binary has no line of one dot to end at.
+            Some(_) if binary => self.fault(503, (5, 5, 1), "BINARYMIME is sent with BDAT"),
             Some(_) => {
                 self.state = State::Opening(Framing::Dot);
                 self.outputs.push_back(Output::OpenBody);
@@ -254,7 +276,11 @@ impl Server {
             return;
         }
         if let (Framing::Chunk { last: false, .. }, None) = (body.framing, body.failure) {
-            return self.park();
+            return match body.chunk.is_empty() {
+                true => self.park(),
+                // A client that waits between chunks holds none of this machine's memory.
+                false => self.emit_chunk(),
+            };
         }
         if body.is_open() {
             body.decoder.finish(&mut body.chunk);
@@ -268,7 +294,9 @@ impl Server {
 
     /// A chunk that is not the last one is complete.
     fn park(&mut self) {
-        if let State::Data(body) = mem::replace(&mut self.state, State::Command) {
+        if let State::Data(mut body) = mem::replace(&mut self.state, State::Command) {
+            body.parked_since = Some(self.now);
+            body.chunk = Vec::new();
             self.partial = Some(body);
             self.reply(250, (2, 0, 0), "Ok, chunk received");
         }
@@ -287,7 +315,8 @@ impl Server {
         let State::Data(body) = &self.state else {
             return;
         };
-        self.verb = "EOD";
+        let last = !matches!(body.framing, Framing::Chunk { last: false, .. });
+        self.verb = if last { "EOD" } else { "BDAT" };
         let size = body.size;
         match body.failure {
             None => {
@@ -296,14 +325,31 @@ impl Server {
             }
             Some(failure) => {
                 self.state = State::Command;
-                match failure {
-                    Failure::Size => self.reply(552, (5, 3, 4), "Message size exceeds limit"),
-                    Failure::Header => self.reply(552, (5, 3, 4), "Message header exceeds limit"),
-                    Failure::Hops => self.reply(554, (5, 4, 6), "Too many hops"),
-                    Failure::Store(failure) => self.store_reply(failure),
-                }
+                self.chunk_refused = !last;
+                self.failure_reply(failure);
                 self.renew_transaction();
             }
+        }
+    }
+
+    fn failure_reply(&mut self, failure: Failure) {
+        match failure {
+            Failure::Size => self.reply(552, (5, 3, 4), "Message size exceeds limit"),
+            Failure::Header => self.reply(552, (5, 3, 4), "Message header exceeds limit"),
+            Failure::Hops => self.reply(554, (5, 4, 6), "Too many hops"),
+            Failure::Store(failure) => self.store_reply(failure),
+        }
+    }
+
+    /// The reply before a close for want of time: to a message that is refused anyway, why.
+    pub(super) fn late_reply(&mut self) {
+        let failure = match &self.state {
+            State::Data(body) => body.failure,
+            _ => None,
+        };
+        match failure {
+            Some(failure) => self.failure_reply(failure),
+            None => self.reply(421, (4, 4, 2), "Timeout while receiving the message"),
         }
     }
 
@@ -312,7 +358,10 @@ impl Server {
         match &mut self.state {
             State::Opening(framing) => {
                 let framing = *framing;
-                self.state = State::Data(Box::new(Body::new(framing, &self.config, self.now)));
+                let envelope = self.session.transaction.envelope.as_ref();
+                let kind = envelope.map_or(BodyType::SevenBit, |envelope| envelope.body);
+                let body = Body::new(framing, kind, &self.config, self.now);
+                self.state = State::Data(Box::new(body));
                 match framing {
                     Framing::Dot => {
                         let text = "End data with <CR><LF>.<CR><LF>";
@@ -337,12 +386,14 @@ impl Server {
                 self.state = State::Command;
                 self.store_reply(failure);
                 self.renew_transaction();
-                if let Framing::Chunk { left, .. } = framing {
+                if let Framing::Chunk { left, last } = framing {
+                    self.chunk_refused = !last;
                     self.skip(left);
                 }
             }
             State::Data(body) if body.is_storing() => {
                 body.failure = Some(Failure::Store(failure));
+                body.failed_since.get_or_insert(self.now);
                 self.stored();
             }
             _ => {}

@@ -1,7 +1,8 @@
-//! BDAT (RFC 3030 §2 without BINARYMIME): content in counted pieces.
+//! BDAT (RFC 3030): content in counted pieces.
 //!
-//! Line ends are normalised as after DATA, so that what is stored has one form; a dot has no
-//! meaning here.
+//! Line ends are normalised as after DATA, so that what is stored has one form, unless the message
+//! was announced as BINARYMIME; a dot has no meaning here. Whatever is refused, the octets that were
+//! announced are taken and thrown away, so that they never run as commands.
 
 use super::body::Framing;
 use super::event::Output;
@@ -47,6 +48,9 @@ impl Server {
         let limit = self.config.limits.size;
         match (recipients, last) {
             (_, None) => self.fault(501, (5, 5, 4), "Syntax: BDAT size [LAST]"),
+            // A client that pipelines has sent the rest of its chunks before it read of the refusal:
+            // this is no error of its own (RFC 3030 §4.1).
+            _ if self.chunk_refused => self.reply(503, (5, 5, 1), "The message was refused"),
             (None, _) => self.fault(503, (5, 5, 1), "MAIL comes first"),
             (Some(0), _) if self.refused > 0 => self.fault(554, (5, 5, 1), "No valid recipients"),
             (Some(0), _) => self.fault(503, (5, 5, 1), "RCPT comes first"),
@@ -70,6 +74,7 @@ impl Server {
                 return;
             }
         }
+        self.chunk_refused = last == Some(false);
         self.skip(size);
     }
 

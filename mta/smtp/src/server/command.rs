@@ -26,11 +26,6 @@ impl Server {
     /// Carries out one command line.
     pub(super) fn command(&mut self, line: &[u8]) {
         self.verb = "";
-        // A TLS record in place of a command: nobody there will read or send another line.
-        if line.first() == Some(&0x16) {
-            self.reply(500, (5, 5, 2), "This port speaks SMTP in clear");
-            return self.close(CloseBy::Local, None);
-        }
         let is_text = |c: char| !c.is_control() || c == '\t';
         let line = match std::str::from_utf8(line) {
             Ok(line) if line.chars().all(is_text) => line,
@@ -43,6 +38,9 @@ impl Server {
             .copied()
             .unwrap_or("");
         self.verb = verb;
+        if verb != "BDAT" {
+            self.chunk_refused = false;
+        }
         match verb {
             "HELO" => self.helo(HeloVerb::Helo, arguments),
             "EHLO" => self.helo(HeloVerb::Ehlo, arguments),
@@ -58,11 +56,11 @@ impl Server {
             "STARTTLS" => self.starttls(arguments),
             "BDAT" => self.bdat(arguments),
             "AUTH" => self.auth(arguments),
-            "EXPN" | "ETRN" | "TURN" | "XCLIENT" | "LHLO" => {
+            "XCLIENT" => self.xclient(arguments),
+            "EXPN" | "ETRN" | "TURN" | "LHLO" => {
                 self.fault(502, (5, 5, 1), "Command not implemented");
             }
-            // A browser that was led here: what follows is a request under somebody else's control.
-            "GET" | "POST" | "PUT" | "CONNECT" => {
+            _ if is_foreign(line) => {
                 self.reply(500, (5, 5, 2), "This is an SMTP server");
                 self.close(CloseBy::Local, None);
             }
@@ -90,6 +88,24 @@ impl Server {
     }
 }
 
+/// Whether an unknown line is the first of another protocol: of a browser that was led here, whose
+/// next lines are under somebody else's control, or of a program that has the wrong port.
+fn is_foreign(line: &str) -> bool {
+    let mut words = line.split(' ');
+    let first = words.next().unwrap_or_default();
+    let last = words.next_back().unwrap_or_default();
+    HTTP.iter().any(|method| method.eq_ignore_ascii_case(first))
+        || ["HTTP/", "RTSP/", "SIP/"]
+            .iter()
+            .any(|protocol| last.starts_with(protocol))
+        || first.starts_with("SSH-")
+}
+
+/// Methods of HTTP and the first word of HTTP/2 (RFC 9110 §9, RFC 5789, RFC 9113 §3.4).
+const HTTP: &[&str] = &[
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI",
+];
+
 /// Trailing white space is no argument (RFC 5321 §4.1.1).
 pub(super) fn has_none(arguments: &str) -> bool {
     arguments.trim().is_empty()
@@ -98,5 +114,5 @@ pub(super) fn has_none(arguments: &str) -> bool {
 /// Words that are answered as commands; in upper case they also name the state of a reply.
 const KNOWN: &[&str] = &[
     "MAIL", "RCPT", "DATA", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "STARTTLS", "AUTH", "VRFY",
-    "HELP", "EXPN", "ETRN", "TURN", "BDAT", "XCLIENT", "LHLO", "GET", "POST", "PUT", "CONNECT",
+    "HELP", "EXPN", "ETRN", "TURN", "BDAT", "XCLIENT", "LHLO",
 ];

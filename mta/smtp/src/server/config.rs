@@ -12,7 +12,8 @@ pub struct Config {
     pub hostname: String,
     /// Which phases run a hook.
     pub hooks: Hooks,
-    /// What EHLO announces. `starttls` means: a certificate is there.
+    /// What EHLO announces. `starttls` means: a certificate is there. `requiretls` is announced under
+    /// TLS only, `binarymime` with `chunking` only, XCLIENT to those who may use it.
     pub extensions: Extensions,
     /// AUTH, if there is a hook for it.
     pub auth: Option<AuthConfig>,
@@ -24,6 +25,8 @@ pub struct Config {
     pub transport_id: String,
     /// Who may relay where no rcptto hook decides.
     pub relay: Vec<Network>,
+    /// Who may say by XCLIENT for whom they speak.
+    pub xclient: Vec<Network>,
     /// Limits.
     pub limits: Limits,
     /// Time limits.
@@ -41,6 +44,7 @@ impl Default for Config {
             bare_lf: false,
             transport_id: String::new(),
             relay: Network::loopback(),
+            xclient: Vec::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }

@@ -1,11 +1,12 @@
-//! MAIL and RCPT (RFC 5321 §4.1.1.2 and §4.1.1.3).
+//! MAIL and RCPT (RFC 5321 §4.1.1.2 and §4.1.1.3, RFC 6710).
 
 use super::event::{Hook, Output};
 use super::machine::{Pending, Server, State};
 use crate::address::{AddressError, Charset, ReversePath, path, split_path};
 use crate::param::{ParamError, Params, check_mail, check_rcpt};
+use crate::reply::EnhancedStatus;
 use crate::session::{CloseBy, Envelope, Recipient};
-use crate::verdict::{Function, Phase, Verdict, compose};
+use crate::verdict::{EnhancedChoice, Function, Phase, ReplyOptions, Verdict, compose};
 
 impl Server {
     /// MAIL: sequence, syntax, parameters, limits, then the hook.
@@ -48,6 +49,7 @@ impl Server {
             self.reply(421, (4, 7, 0), "Too many messages in this connection");
             return self.close(CloseBy::Local, None);
         }
+        let trusted = self.may_relay();
         let envelope = Box::new(Envelope {
             began: self.now,
             sender,
@@ -55,6 +57,12 @@ impl Server {
             size: asked.size,
             body: asked.body,
             utf8: asked.utf8,
+            requiretls: asked.requiretls,
+            // RFC 6710 §4.1: who is not known to this server cannot overtake others.
+            priority: asked.priority.map(|asked| match trusted {
+                true => asked,
+                false => asked.min(0),
+            }),
             recipients: Vec::new(),
         });
         if self.config.hooks.mailfrom {
@@ -76,10 +84,15 @@ impl Server {
         if let Some(sender) = accept.sender {
             envelope.sender = sender;
         }
+        let mut reply = accept.reply;
+        let lowered = lowered_priority(&envelope);
+        if lowered.is_some() && reply == ReplyOptions::default() {
+            reply.enhanced = EnhancedChoice::Code(EnhancedStatus::new(2, 3, 6));
+        }
         self.session.transaction.envelope = Some(envelope);
         self.messages = self.messages.saturating_add(1);
         self.send(
-            compose(Phase::MailFrom, Function::Accept, accept.reply, None),
+            compose(Phase::MailFrom, Function::Accept, reply, lowered),
             utf8,
         );
     }
@@ -178,6 +191,13 @@ impl Server {
     fn needs_utf8(&mut self) {
         self.fault(553, (5, 6, 7), "A non-ASCII address needs SMTPUTF8");
     }
+}
+
+/// What the client hears when it was given less priority than it asked for (RFC 6710 §4.1).
+fn lowered_priority(envelope: &Envelope) -> Option<String> {
+    let granted = envelope.priority?.to_string();
+    let asked = envelope.params.get("MT-PRIORITY")?.value.as_deref()?;
+    (asked != granted).then(|| format!("{granted} is the new priority"))
 }
 
 /// Strips `FROM:` or `TO:`. Spaces behind it are not in the grammar but common.

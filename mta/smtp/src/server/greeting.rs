@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::config::Config;
+use super::config::Limits;
 use super::event::{Hook, Output};
 use super::machine::{Pending, Server, State};
+use super::xclient::XCLIENT;
 use crate::address::is_greeting_name;
 use crate::param::Extensions;
 use crate::session::{CloseBy, Helo, HeloVerb};
@@ -35,7 +36,7 @@ impl Server {
         }
         let extensions = match verb {
             HeloVerb::Helo => Vec::new(),
-            HeloVerb::Ehlo | HeloVerb::Lhlo => announce(&self.config, self.session.tls.is_some()),
+            HeloVerb::Ehlo | HeloVerb::Lhlo => self.announce(),
         };
         let host = host.to_owned();
         if self.config.hooks.helo {
@@ -69,8 +70,7 @@ impl Server {
             Some(lines) if verb != HeloVerb::Helo => lines,
             _ => extensions.into_iter().map(String::into_bytes).collect(),
         };
-        let built_in = offered(&self.config, self.session.tls.is_some());
-        self.session.extensions = in_force(&lines, built_in);
+        self.session.extensions = in_force(&lines, self.offered());
         self.plain_codes = verb != HeloVerb::Helo && !self.session.extensions.enhancedstatuscodes;
         self.session.helo = Some(Helo {
             verb,
@@ -105,39 +105,61 @@ impl Server {
     }
 }
 
-/// The built-in extensions that can be used now.
-fn offered(config: &Config, tls: bool) -> Extensions {
-    Extensions {
-        starttls: config.extensions.starttls && !tls,
-        auth: config
-            .auth
-            .as_ref()
-            .is_some_and(|auth| tls || !auth.tls_only),
-        dsn: false,
-        ..config.extensions
+impl Server {
+    /// The built-in extensions that can be used now.
+    pub(super) fn offered(&self) -> Extensions {
+        let (config, tls) = (&self.config, self.session.tls.is_some());
+        let built_in = config.extensions;
+        Extensions {
+            starttls: built_in.starttls && !tls,
+            auth: config
+                .auth
+                .as_ref()
+                .is_some_and(|auth| tls || !auth.tls_only),
+            dsn: false,
+            binarymime: built_in.binarymime && built_in.chunking,
+            // RFC 8689 §4.1: what comes in clear cannot ask for protection.
+            requiretls: built_in.requiretls && tls,
+            xclient: self.trusted_proxy,
+            ..built_in
+        }
+    }
+
+    /// The lines of the EHLO reply.
+    fn announce(&self) -> Vec<String> {
+        let (config, offered) = (&self.config, self.offered());
+        let mut lines = Vec::new();
+        let mut add = |on: bool, line: &str| {
+            if on {
+                lines.push(line.to_owned());
+            }
+        };
+        add(offered.pipelining, "PIPELINING");
+        add(offered.size, &format!("SIZE {}", config.limits.size));
+        add(offered.eightbitmime, "8BITMIME");
+        add(offered.smtputf8, "SMTPUTF8");
+        add(offered.enhancedstatuscodes, "ENHANCEDSTATUSCODES");
+        add(offered.starttls, "STARTTLS");
+        add(offered.chunking, "CHUNKING");
+        add(offered.binarymime, "BINARYMIME");
+        add(offered.requiretls, "REQUIRETLS");
+        add(offered.mtpriority, "MT-PRIORITY");
+        add(offered.limits, &limits(&config.limits));
+        add(offered.xclient, XCLIENT);
+        if let Some(auth) = &config.auth {
+            add(offered.auth, &format!("AUTH {}", auth.mechanisms.join(" ")));
+        }
+        lines
     }
 }
 
-/// The lines of the EHLO reply.
-fn announce(config: &Config, tls: bool) -> Vec<String> {
-    let offered = offered(config, tls);
-    let mut lines = Vec::new();
-    let mut add = |on: bool, line: &str| {
-        if on {
-            lines.push(line.to_owned());
-        }
-    };
-    add(offered.pipelining, "PIPELINING");
-    add(offered.size, &format!("SIZE {}", config.limits.size));
-    add(offered.eightbitmime, "8BITMIME");
-    add(offered.smtputf8, "SMTPUTF8");
-    add(offered.enhancedstatuscodes, "ENHANCEDSTATUSCODES");
-    add(offered.starttls, "STARTTLS");
-    add(offered.chunking, "CHUNKING");
-    if let Some(auth) = &config.auth {
-        add(offered.auth, &format!("AUTH {}", auth.mechanisms.join(" ")));
+/// The line of LIMITS (RFC 9422 §4): what the server will not go beyond anyhow.
+fn limits(limits: &Limits) -> String {
+    let mut line = "LIMITS".to_owned();
+    if limits.messages > 0 {
+        line += &format!(" MAILMAX={}", limits.messages);
     }
-    lines
+    line + &format!(" RCPTMAX={}", limits.recipients)
 }
 
 /// What an announced list switches on: of the built-in extensions those that it names, and DSN.
@@ -157,6 +179,11 @@ fn in_force(lines: &[Vec<u8>], built_in: Extensions) -> Extensions {
         starttls: built_in.starttls && names("STARTTLS"),
         auth: built_in.auth && names("AUTH"),
         chunking: built_in.chunking && names("CHUNKING"),
+        binarymime: built_in.binarymime && names("BINARYMIME") && names("CHUNKING"),
+        requiretls: built_in.requiretls && names("REQUIRETLS"),
+        mtpriority: built_in.mtpriority && names("MT-PRIORITY"),
+        limits: built_in.limits && names("LIMITS"),
+        xclient: built_in.xclient && names("XCLIENT"),
         dsn: names("DSN"),
     }
 }

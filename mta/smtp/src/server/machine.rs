@@ -36,6 +36,10 @@ pub struct Server {
     pub(super) messages: u32,
     /// A message of which some chunks are received.
     pub(super) partial: Option<Box<Body>>,
+    /// A chunk of a message was refused, and its last one has not come.
+    pub(super) chunk_refused: bool,
+    /// The client may use XCLIENT: who connected, not whom XCLIENT names.
+    pub(super) trusted_proxy: bool,
     pub(super) storage_full: bool,
     /// The client may not use enhanced status codes: a helo hook took them away.
     pub(super) plain_codes: bool,
@@ -103,6 +107,8 @@ impl Server {
         now: Time,
     ) -> Self {
         let id = ids();
+        let client = connection.remote_ip;
+        let trusted_proxy = config.xclient.iter().any(|from| from.contains(client));
         let mut server = Self {
             config,
             session: Session {
@@ -119,6 +125,8 @@ impl Server {
             refused: 0,
             messages: 0,
             partial: None,
+            chunk_refused: false,
+            trusted_proxy,
             storage_full: false,
             plain_codes: false,
             took_secret: false,
@@ -294,6 +302,16 @@ impl Server {
             self.overdue();
             return 0;
         }
+        // A TLS record in place of a command: nobody there will read or send a line.
+        if !self.line.is_partial()
+            && matches!(self.state, State::Command)
+            && bytes.first() == Some(&0x16)
+        {
+            self.verb = "";
+            self.reply(500, (5, 5, 2), "This port speaks SMTP in clear");
+            self.close(CloseBy::Local, None);
+            return bytes.len();
+        }
         let mut reader = mem::take(&mut self.line);
         let limits = &self.config.limits;
         let limit = if matches!(self.state, State::Auth(_)) || reader.starts_with(bytes, b"AUTH ") {
@@ -457,6 +475,15 @@ impl Server {
         self.waiting_since = self.now;
     }
 
+    /// Forgets the greeting and all that came of it.
+    pub(super) fn forget_greeting(&mut self) {
+        self.session.helo = None;
+        self.session.auth = None;
+        self.session.extensions = Extensions::default();
+        self.plain_codes = false;
+        self.renew_transaction();
+    }
+
     /// Forgets the transaction and gives the next one its id.
     pub(super) fn renew_transaction(&mut self) {
         self.refused = 0;
@@ -483,11 +510,7 @@ impl Server {
             return;
         }
         self.session.tls = Some(info);
-        self.session.helo = None;
-        self.session.auth = None;
-        self.session.extensions = Extensions::default();
-        self.plain_codes = false;
-        self.renew_transaction();
+        self.forget_greeting();
         self.state = State::Command;
         self.waiting_since = self.now;
     }
@@ -498,9 +521,7 @@ impl Server {
         match &self.state {
             // In the middle of a handshake a reply in clear would be garbage.
             State::Tls => {}
-            State::Data(_) | State::Skip(_) => {
-                self.reply(421, (4, 4, 2), "Timeout while receiving the message")
-            }
+            State::Data(_) | State::Skip(_) => self.late_reply(),
             State::Command if self.line.is_partial() => {
                 self.reply(421, (4, 4, 2), "Timeout while receiving a command");
             }

@@ -81,7 +81,7 @@ fn octets_of_a_refused_chunk_are_never_commands() {
     .concat();
     assert_snapshot!(after(&mut bench(), &big), @r"
     552 5.3.4 Message size exceeds limit
-    503 5.5.1 MAIL comes first
+    503 5.5.1 The message was refused
     250 2.0.0 Ok
     ");
 }
