@@ -265,8 +265,6 @@ history: {path: /h}
     let running = RUNNING.replace("mode: optional", "mode: dane").replace(
         "    phases:\n",
         "    apikeys: [x]
-    xclient: [::1]
-    extensions: {chunking: true}
     phases:\n",
     );
     let running = with(&running, "  compat: 5\nmonitor: {apikeys: [x]}\nplugins: [{id: sink}]\n").replace(
@@ -325,6 +323,34 @@ environment: {uuid: {version: 4}, syslog: {mask: 255}, licensekey: /x}
     );
     let loaded = config(&startup, &running);
     assert_eq!(loaded.config.startup.workers(), Some(2));
+}
+
+#[test]
+fn binarymime_comes_with_chunking_and_not_without() {
+    let with = |extensions: &str| {
+        RUNNING.replace(
+            "    phases:\n",
+            &format!("    extensions: {extensions}\n    phases:\n"),
+        )
+    };
+    for (extensions, offered) in [
+        ("{}", false),
+        ("{chunking: true}", true),
+        ("{chunking: true, binarymime: false}", false),
+        (
+            "{chunking: true, binarymime: true, requiretls: true, mtpriority: true, limits: true}",
+            true,
+        ),
+    ] {
+        let loaded = config(STARTUP, &with(extensions));
+        let written = &loaded.config.running.servers[0].extensions;
+        assert_eq!(written.offers_binarymime(), offered, "{extensions}");
+    }
+    let refused = errors(STARTUP, &with("{binarymime: true}"));
+    assert!(
+        refused.contains("`servers[0].extensions.binarymime` needs `extensions.chunking`"),
+        "{refused}"
+    );
 }
 
 #[test]
