@@ -343,7 +343,7 @@ fn binarymime_comes_with_chunking_and_not_without() {
         ),
     ] {
         let loaded = config(STARTUP, &with(extensions));
-        let written = &loaded.config.running.servers[0].extensions;
+        let written = &loaded.config.running.servers["default"].extensions;
         assert_eq!(written.offers_binarymime(), offered, "{extensions}");
     }
     let refused = errors(STARTUP, &with("{binarymime: true}"));

@@ -3,7 +3,10 @@
 mod auth;
 mod chunking;
 mod dialogue;
+mod extensions;
 mod hooks;
+mod hostile;
 mod limits;
 mod split;
 mod suites;
+mod xclient;

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 
 use crate::server::testing::{Bench, open_config};
-use crate::server::{Input, StoreFailure};
+use crate::server::{Input, Output, StoreFailure};
 
 fn bench() -> Bench {
     let mut config = open_config();
@@ -111,6 +111,62 @@ fn data_and_rcpt_have_no_place_between_chunks() {
     250 2.0.0 Ok
     ");
     assert_eq!(bench.events, ["OpenBody", "AbortBody"]);
+}
+
+#[test]
+fn pipelined_chunks_behind_a_refused_one_are_no_errors_of_their_own() {
+    let mut bench = bench();
+    let mut group = [&b"BDAT 1001\r\n"[..], &[b'x'; 1001]].concat();
+    group.extend(b"BDAT 5\r\nQUIT\n".repeat(40));
+    group.extend(b"BDAT 5 LAST\r\nQUIT\nNOOP\r\nBDAT 1\r\nx");
+    let replies = after(&mut bench, &group);
+    let count = |text| replies.matches(text).count();
+    assert_eq!(count("552 5.3.4 Message size exceeds limit\r\n"), 1);
+    assert_eq!(count("503 5.5.1 The message was refused\r\n"), 41);
+    assert!(
+        replies.ends_with("250 2.0.0 Ok\r\n503 5.5.1 MAIL comes first\r\n"),
+        "{replies}"
+    );
+    assert!(bench.closing.is_none());
+}
+
+#[test]
+fn a_group_of_commands_and_chunks_is_answered_in_order() {
+    let mut bench = bench();
+    let group = b"RSET\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<a@c>\r\nBDAT 3\r\na\r\nBDAT 3 LAST\r\nb\r\n\
+        MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\nc\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 1 LAST\r\ndQUIT\r\n";
+    assert_snapshot!(after(&mut bench, group), @r"
+    250 2.0.0 Ok
+    250 2.1.0 Ok
+    250 2.1.5 Ok
+    250 2.1.5 Ok
+    250 2.0.0 Ok, chunk received
+    250 2.0.0 Ok: queued as T3
+    250 2.1.0 Ok
+    250 2.1.5 Ok
+    354 End data with <CR><LF>.<CR><LF>
+    250 2.0.0 Ok: queued as T4
+    250 2.1.0 Ok
+    250 2.1.5 Ok
+    250 2.0.0 Ok: queued as T5
+    221 2.0.0 Bye
+    ");
+    assert_eq!(bench.messages, [&b"a\r\nb\r\n"[..], b"c\r\n", b"d"]);
+}
+
+#[test]
+fn a_client_that_waits_between_chunks_holds_no_content() {
+    let mut bench = bench();
+    bench
+        .server
+        .handle(bench.now, Input::Bytes(b"BDAT 5\r\nhello"));
+    assert_eq!(bench.server.poll(), Some(Output::OpenBody));
+    bench.server.handle(bench.now, Input::Stored);
+    bench.server.handle(bench.now, Input::Bytes(b"hello"));
+    assert_eq!(bench.server.poll(), Some(Output::Body(b"hello".to_vec())));
+    assert!(bench.server.replies().is_empty(), "not before it is stored");
+    bench.server.handle(bench.now, Input::Stored);
+    assert_eq!(bench.replies(), "250 2.0.0 Ok, chunk received\r\n");
 }
 
 #[test]
