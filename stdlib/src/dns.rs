@@ -18,7 +18,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "dns_query(host: string, options?: array): array",
         "Asks for the records of a name and follows CNAMEs. Gives `result`, a list, or `error`: NXDOMAIN, NO_DATA, \
          SERVFAIL, REFUSED, FORMERR, NOTIMP, TRY_AGAIN (no answer in time) or NO_RECOVERY (a name that cannot be \
-         asked for); `dnssec` tells whether the answer was authenticated. Addresses, names (MX ordered by preference) \
+         asked for); `dnssec` tells whether the answer was authenticated, and is false beside an error. Addresses, names (MX ordered by preference) \
          and texts are strings; with `extended_result` each entry is an array with `value`, `ttl` and the parts of \
          its type. For `ptr` the host is the reversed name that inet_reverse gives. An unknown type raises an \
          Exception.",

@@ -1,8 +1,11 @@
-//! `http()`: requests to web servers (RFC 9110, 9112), one connection each.
+//! `http()`: requests to web servers (RFC 9110, 9112).
 
 pub mod background;
+mod connect;
 mod exchange;
+mod idle;
 mod outgoing;
+mod proxy;
 mod request;
 mod url;
 
@@ -32,6 +35,7 @@ use crate::wait::ready;
 use background::{Background, Waiting};
 use exchange::{Answer, HttpError, Outside, exchange};
 use outgoing::Upload;
+use proxy::Proxy;
 use request::{Body, Fields, OCTETS, Part, Request};
 use url::Url;
 
@@ -44,7 +48,8 @@ pub const FUNCTIONS: &[FnDecl] = &[FnDecl::task(
     "Makes an HTTP request and gives the body of an answer with a status from 200 to 299; none for another status, and \
      when there is no answer. `$1`, `$2` and so on in the URL stand for the values of `get`, which are URL-encoded. `post` \
      is a form as it is (a string), the fields of one (an array, with File for files), a File, or a function that is \
-     called with the number of bytes wanted and gives the next piece, an empty one at the end. Only certificates of \
+     called with the number of bytes wanted and gives the next piece, an empty one at the end. Connections are used again for \
+     half a minute. Only certificates of \
      authorities that are trusted are accepted, and those of the system only with `tls_default_ca`. A header with a line \
      end or NUL raises an Exception; a URL that cannot be one gives none.",
     http,
@@ -63,12 +68,12 @@ pub const FUNCTIONS: &[FnDecl] = &[FnDecl::task(
     opt("tls_verify_peer", "boolean", "true", "verify the chain of the certificate"),
     opt("tls_verify_host", "boolean", "false", "verify the name in the certificate"),
     opt("tls_default_ca", "boolean", "false", "trust the system's certificate authorities"),
-    opt("tls_client_cert", "string|array", "", "id of the key pair to show"),
+    opt("tls_client_cert", "string|array", "", "id of the key pair to show, or an array of x509, privatekey and chain"),
     opt("background", "boolean", "false", "queue the request and give true, or none when it cannot be queued"),
     opt("background_hash", "number", "0", "number of the queue; requests of one queue are made one after the other"),
     opt("background_retry_count", "number", "0", "how often a request that failed is made again"),
     opt("background_retry_delay", "number", "0", "seconds before it is made again"),
-    opt("proxy", "string", "", "URL of an HTTP proxy; empty for none"),
+    opt("proxy", "string", "", "URL of a proxy: http, socks4, socks4a, socks5 or socks5h (which resolves names itself); empty for none"),
     opt("unix_socket_path", "string", "", "connect to this socket of the machine"),
 ])
 .example("http(\"no url\") // none")];
@@ -333,7 +338,11 @@ fn read(
         },
         verify_host: switch("tls_verify_host", "ssl_verify_host", false),
         proxy: match text("proxy").filter(|proxy| !proxy.is_empty()) {
-            Some(written) => Some(proxy(&written)?),
+            Some(written) => Some(Proxy::parse(&written).ok_or_else(|| {
+                Throw::error(format!(
+                    "http: proxy: {written:?} is no URL of a proxy (http, socks4, socks4a, socks5 or socks5h)"
+                ))
+            })?),
             None => None,
         },
         path: path(options)?,
@@ -360,19 +369,6 @@ fn source(options: &Options<'_>, network: &Network) -> Result<Option<IpAddr>, Th
         Some(address) => Ok(Some(address)),
         None => Err(Throw::error(format!(
             "http: sourceipid: there is no address {id:?}"
-        ))),
-    }
-}
-
-fn proxy(written: &str) -> Result<Url, Throw> {
-    let whole = match written.contains("://") {
-        true => written.to_owned(),
-        false => format!("http://{written}"),
-    };
-    match Url::parse(whole.as_bytes()) {
-        Some(url) if !url.secure => Ok(url),
-        _ => Err(Throw::error(format!(
-            "http: proxy: {written:?} is no URL of an HTTP proxy (http://host:port)"
         ))),
     }
 }

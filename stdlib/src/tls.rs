@@ -1,25 +1,22 @@
 //! TLS towards peers that a script chooses: what its options say, as rustls takes it.
 //!
-//! The chain of a certificate and its name are checked apart, as scripts ask for one, both or none. The signature of the
-//! handshake is checked whenever one of them is: without it a good certificate would prove nothing.
+//! The chain of a certificate and its name are checked apart, as scripts ask for one, both or none.
+
+mod pair;
+pub(crate) mod verify;
 
 use std::sync::{Arc, OnceLock};
 
-use angarium_runtime::convert::to_str;
-use angarium_runtime::native::{Options, Throw};
-use angarium_runtime::value::Value;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-    ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    CipherSuite, ClientConfig, Error, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
 
-use crate::network::Names;
+pub(crate) use pair::certificate;
+pub use verify::{Check, Finding};
 
 /// Why TLS cannot be set up as asked: a sentence for the log.
 #[derive(Debug, thiserror::Error)]
@@ -81,37 +78,6 @@ pub fn system_roots() -> Arc<RootCertStore> {
     Arc::clone(ROOTS.get_or_init(read))
 }
 
-/// The certificate that the option `tls_client_cert` names.
-///
-/// # Errors
-/// An Exception for an id that is unknown and for what is not there yet.
-pub(crate) fn certificate(
-    function: &str,
-    options: &Options<'_>,
-    names: &dyn Names,
-) -> Result<Option<Arc<CertifiedKey>>, Throw> {
-    let id = match options.get("tls_client_cert") {
-        None => return Ok(None),
-        Some(Value::Array(_)) => {
-            return Err(Throw::error(format!(
-                "{function}: tls_client_cert: certificates as resources are not available yet; \
-                 name a key pair of the configuration"
-            )));
-        }
-        Some(id) => to_str(&id).to_text().into_owned(),
-    };
-    let id = id.strip_prefix("pki:").unwrap_or(&id);
-    match names.key_pair(id) {
-        Some(Ok(pair)) => Ok(Some(pair)),
-        Some(Err(why)) => Err(Throw::error(format!(
-            "{function}: tls_client_cert: the key pair \"{id}\" cannot be used: {why}"
-        ))),
-        None => Err(Throw::error(format!(
-            "{function}: tls_client_cert: there is no key pair \"{id}\""
-        ))),
-    }
-}
-
 impl TlsOptions {
     fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
         let written = self.protocols.as_deref().unwrap_or_default();
@@ -155,30 +121,45 @@ impl TlsOptions {
         }
     }
 
-    /// The client's side; `sni` says whether the peer is told the name.
+    /// The client's side; `sni` says whether the peer is told the name. A certificate that fails the checks ends the
+    /// handshake.
     ///
     /// # Errors
     /// What cannot be had.
     pub fn client(&self, sni: bool) -> Result<Arc<ClientConfig>, TlsError> {
-        let provider = self.provider()?;
-        let verifier = Verifier {
-            chain: self.verify_chain.then(|| self.roots()),
+        let check = Check {
+            roots: self.verify_chain.then(|| self.roots()),
             names: match &self.names {
-                None => None,
-                Some(names) => Some(server_names(names)?),
+                None => Vec::new(),
+                Some(names) if names.is_empty() => return Err(TlsError::NoName),
+                Some(names) => names.clone(),
             },
+            enforce: true,
         };
-        let builder = ClientConfig::builder_with_provider(provider)
+        Ok(self.checked(sni, &check)?.0)
+    }
+
+    /// The same with a check of the caller's, for one connection: what is found is in the [`Finding`].
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub fn checked(
+        &self,
+        sni: bool,
+        check: &Check,
+    ) -> Result<(Arc<ClientConfig>, Finding), TlsError> {
+        let (verifier, finding) = check.verifier()?;
+        let builder = ClientConfig::builder_with_provider(self.provider()?)
             .with_protocol_versions(&self.versions()?)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(verifier);
         let mut config = match &self.certificate {
             Some(pair) => builder
                 .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(pair)))),
             None => builder.with_no_client_auth(),
         };
         config.enable_sni = sni;
-        Ok(Arc::new(config))
+        Ok((Arc::new(config), finding))
     }
 
     /// The server's side.
@@ -207,17 +188,6 @@ impl TlsOptions {
 pub(crate) fn server_name(host: &str) -> ServerName<'static> {
     let host = host.trim_end_matches('.').to_owned();
     ServerName::try_from(host).unwrap_or_else(|_| ServerName::from(std::net::IpAddr::from([0; 4])))
-}
-
-fn server_names(names: &[String]) -> Result<Vec<ServerName<'static>>, TlsError> {
-    let names: Vec<ServerName<'static>> = names
-        .iter()
-        .filter_map(|name| ServerName::try_from(name.trim_end_matches('.').to_owned()).ok())
-        .collect();
-    if names.is_empty() {
-        return Err(TlsError::NoName);
-    }
-    Ok(names)
 }
 
 /// Whether a list such as `!SSLv2,!TLSv1.2` leaves TLS 1.2 and 1.3. One that names what it wants starts from nothing, one
@@ -315,87 +285,6 @@ fn openssl_name(suite: CipherSuite) -> &'static str {
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
         CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
         _ => "",
-    }
-}
-
-/// Checks what it was told to check.
-#[derive(Debug)]
-struct Verifier {
-    /// Whom to trust; none: the chain does not matter.
-    chain: Option<Arc<RootCertStore>>,
-    /// Which names will do; none: any.
-    names: Option<Vec<ServerName<'static>>>,
-}
-
-impl Verifier {
-    fn checks(&self) -> bool {
-        self.chain.is_some() || self.names.is_some()
-    }
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if !self.checks() {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        if let Some(roots) = &self.chain {
-            let algorithms = provider().signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(
-                &certificate,
-                roots,
-                intermediates,
-                now,
-                algorithms,
-            )?;
-        }
-        if let Some(names) = &self.names
-            && !names
-                .iter()
-                .any(|name| verify_server_name(&certificate, name).is_ok())
-        {
-            return Err(CertificateError::NotValidForName.into());
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        if !self.checks() {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        let algorithms = &provider().signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        if !self.checks() {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        let algorithms = &provider().signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
     }
 }
 

@@ -55,7 +55,7 @@ pub const TLS_SOCKET: ClassDecl = ClassDecl {
         opt("tls_verify_ca", "boolean", "false", "verify the chain; of a server: want certificates of clients"),
         opt("tls_default_ca", "boolean", "false", "trust the system's certificate authorities"),
         opt("tls_sni", "string", "", "the name that the peer is told"),
-        opt("tls_client_cert", "string|array", "", "id of the key pair to show"),
+        opt("tls_client_cert", "string|array", "", "id of the key pair to show, or an array of x509, privatekey and chain"),
         opt("server", "boolean", "false", "do the server's side of the handshake"),
     ]),
     extends: None,

@@ -1,6 +1,6 @@
 //! The class `X509`: what is written in a certificate (RFC 5280).
 //!
-//! Certificates are read by x509-parser, which takes apart and verifies nothing.
+//! Certificates are read by x509-parser, which takes apart and verifies nothing; chains are webpki's.
 
 use std::sync::Arc;
 
@@ -12,16 +12,19 @@ use angarium_runtime::value::Value;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
+use webpki::{ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev, oid2sn};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::X509Name;
 
 use crate::hash::hex;
+use crate::tls::provider;
+use crate::tls::verify::is_in_time;
 
 /// A certificate may be so long.
 const MOST: usize = 1 << 20;
@@ -105,6 +108,15 @@ pub const X509: ClassDecl = ClassDecl {
             |cx, args| with(&args, |cert| extensions(cx, cert)),
         )
         .since(">5.5"),
+        FnDecl::plain(
+            "verify(calist: array, intermediates?: array, revokelist?: array): array",
+            "Tells whether the certificate is good now: whether a chain leads from it over `intermediates` to one of `calist`, \
+             lists of X509, or whether it is in `calist` itself. Gives `result`, and `error` when that is false. The purpose \
+             of the certificate does not matter. A `revokelist` that is not empty raises an Exception: there are no \
+             revocation lists yet.",
+            verify,
+        )
+        .since(">5.5"),
         FnDecl::plain("toResource(): X509Resource", "Gives the certificate as a resource.", |_, args| {
             let certificate = Arc::clone(&args.this::<Held>()?.0);
             let resource = Resource::new("X509Resource", certificate);
@@ -164,6 +176,15 @@ pub fn resource(der: Vec<u8>) -> Option<Value> {
     let certificate = Arc::new(read(der)?);
     let resource = Resource::new("X509Resource", certificate);
     Some(Value::Resource(std::rc::Rc::new(resource)))
+}
+
+/// The DER form of an `X509Resource`, or of an X509.
+pub(crate) fn der(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::Resource(resource) => Some(resource.downcast::<Certificate>()?.0.clone()),
+        Value::Object(object) => Some(object.downcast::<Held>()?.0.0.clone()),
+        _ => None,
+    }
 }
 
 fn read(der: Vec<u8>) -> Option<Certificate> {
@@ -275,6 +296,100 @@ fn encoded(cx: &mut Cx<'_>, args: &Args<'_>, label: &str, der: &[u8]) -> Outcome
     }
     text.push_str(&format!("-----END {label}-----\n"));
     Ok(text.into())
+}
+
+/// The certificates of a list.
+fn listed(
+    args: &Args<'_>,
+    index: usize,
+    name: &str,
+) -> Result<Vec<CertificateDer<'static>>, Throw> {
+    let list = args.get(index).as_array();
+    if list.is_some_and(|list| list.len() > MOST_IN_BUNDLE) {
+        return Err(Throw::error(format!(
+            "verify: {name}: more than {MOST_IN_BUNDLE} certificates"
+        )));
+    }
+    let wrong = || Throw::error(format!("verify: {name}: a list of X509 is needed"));
+    list.into_iter()
+        .flat_map(|list| list.values())
+        .map(|value| der(&value).map(CertificateDer::from).ok_or_else(wrong))
+        .collect()
+}
+
+/// Any purpose will do: the caller knows what the certificate is for.
+struct AnyPurpose;
+
+impl ExtendedKeyUsageValidator for AnyPurpose {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
+}
+
+fn verify(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    let certificate = CertificateDer::from(args.this::<Held>()?.0.0.clone());
+    let authorities = listed(&args, 0, "calist")?;
+    let intermediates = listed(&args, 1, "intermediates")?;
+    if args.get(2).as_array().is_some_and(|list| list.len() > 0) {
+        return Err(Throw::error(
+            "verify: revokelist: revocation lists are not available yet",
+        ));
+    }
+    // A signature takes about a tenth of a millisecond; the search for a chain makes a few of them.
+    cx.charge(10_000 + 100 * (authorities.len() + intermediates.len()));
+    let now = cx.host.clock.unix();
+    let found = chain(
+        &certificate,
+        &authorities,
+        &intermediates,
+        UnixTime::since_unix_epoch(now),
+    );
+    let mut result = Array::new();
+    result.insert(Key::from("result"), found.is_ok().into());
+    if let Err(why) = found {
+        result.insert(Key::from("error"), why.into());
+    }
+    Ok(result.into())
+}
+
+/// Whether a chain leads from a certificate to one of the authorities (RFC 5280 §6); why not.
+fn chain(
+    certificate: &CertificateDer<'_>,
+    authorities: &[CertificateDer<'_>],
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<(), String> {
+    if authorities.contains(certificate) {
+        // Trusted as it is, and so without a chain.
+        return match is_in_time(certificate, now) {
+            true => Ok(()),
+            false => Err("the certificate is not valid at this time".to_owned()),
+        };
+    }
+    let anchors: Vec<_> = authorities
+        .iter()
+        .filter_map(|authority| webpki::anchor_from_trusted_cert(authority).ok())
+        .collect();
+    let parsed = webpki::EndEntityCert::try_from(certificate).map_err(|error| error.to_string())?;
+    let algorithms = provider().signature_verification_algorithms.all;
+    let verified = parsed.verify_for_usage(
+        algorithms,
+        &anchors,
+        intermediates,
+        now,
+        AnyPurpose,
+        None,
+        None,
+    );
+    verified.map(drop).map_err(|error| match error {
+        webpki::Error::UnknownIssuer => "no chain leads to an authority of the list".to_owned(),
+        webpki::Error::CertExpired { .. } => "a certificate has expired".to_owned(),
+        webpki::Error::CertNotValidYet { .. } => "a certificate is not valid yet".to_owned(),
+        webpki::Error::CaUsedAsEndEntity => {
+            "the certificate is an authority's, and not one of the list".to_owned()
+        }
+        other => other.to_string(),
+    })
 }
 
 fn from_string(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {

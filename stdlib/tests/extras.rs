@@ -467,6 +467,71 @@ fn dmarc_takes_the_policy_that_applies() {
 }
 
 #[test]
+fn failure_reports_are_made_where_a_domain_wants_them() {
+    let world = World::default();
+    world.txt("example.com._report._dmarc.agreed.example", "v=DMARC1");
+    world.txt(
+        "example.com._report._dmarc.moved.example",
+        "v=DMARC1; ruf=mailto:new@moved.example,mailto:x@else.example",
+    );
+    world.txt("example.com._report._dmarc.odd.example", "v=spf1");
+    let evaluated = |result: &str, spf: &str, dkim: &str, record: &str| {
+        format!(
+            r#"["result" => "{result}", "pdomain" => "example.com", "spf_align" => "{spf}", "dkim_align" => "{dkim}",
+            "spf" => ["result" => "pass"], "dkim" => [["result" => "fail", "tags" => ["d" => "example.com", "s" => "k"]]],
+            "dmarc" => ["p" => "reject", "ruf" => "mailto:a@example.com" {record}]]"#
+        )
+    };
+    let import = r#"import { dmarc_ruf_candidate, dmarc_ruf_addresses, dmarc_ruf_report } from "extras://dmarc";"#;
+    for (result, spf, dkim, record, wanted) in [
+        ("reject", "fail", "fail", "", true),
+        ("none", "unaligned", "fail", "", true),
+        ("pass", "pass", "fail", "", false),
+        ("pass", "pass", "fail", r#", "fo" => "1""#, true),
+        ("pass", "pass", "pass", r#", "fo" => "1""#, false),
+        ("pass", "pass", "pass", r#", "fo" => "0: D""#, true),
+        ("pass", "pass", "pass", r#", "fo" => "s""#, false),
+        ("reject", "fail", "fail", r#", "rf" => "iodef""#, false),
+        ("reject", "fail", "fail", r#", "rf" => "iodef:afrf""#, true),
+        ("reject", "fail", "fail", r#", "ruf" => """#, false),
+        ("policy_absent", "fail", "fail", "", false),
+    ] {
+        let dmarc = evaluated(result, spf, dkim, record);
+        let found = world.json(&format!("{import} return dmarc_ruf_candidate({dmarc});"));
+        assert_eq!(found["result"], wanted, "{dmarc} {found}");
+        assert_eq!(found["reason"].is_string(), !wanted, "{found}");
+    }
+    let uris = "mailto:a%2Bb@sub.example.com!10m, mailto:c@agreed.example,mailto:d@moved.example,mailto:e@odd.example,\
+                mailto:f@silent.example,https://g.example/,mailto:no";
+    let dmarc = evaluated("reject", "fail", "fail", &format!(r#", "ruf" => "{uris}""#));
+    world.gives(
+        &format!(
+            r#"{import} return array_join(array_map(function ($a) {{ return $a["localpart"] . "@" . $a["domain"]; }},
+            dmarc_ruf_addresses({dmarc})["result"]), " ");"#
+        ),
+        r#""a+b@sub.example.com c@agreed.example new@moved.example""#,
+    );
+    let report = world.string(&format!(
+        r#"{import}
+        $mail = MailMessage::String("Message-ID: <1@example.com>\r\n\r\nx");
+        return dmarc_ruf_report({dmarc}, "192.0.2.1", ["localpart" => "", "domain" => ""],
+            [["localpart" => "a b", "domain" => "b.example"], "c@b.example\r\nX: y"], 86400, $mail,
+            ["delivery-result" => "policy"])->toString();"#
+    ));
+    for line in [
+        "Content-Type: message/feedback-report\r\n",
+        "\r\n\r\nFeedback-Type: auth-failure\r\nUser-Agent: Angarium\r\nVersion: 1\r\nOriginal-Mail-From: <>\r\n",
+        "Original-Rcpt-To: <\"a b\"@b.example>\r\nOriginal-Rcpt-To: <c@b.example X: y>\r\nArrival-Date: ",
+        "Source-IP: 192.0.2.1\r\nReported-Domain: example.com\r\nOriginal-Message-ID: <1@example.com>\r\n",
+        "Authentication-Results: host.example; dmarc=fail; spf=pass; dkim=fail header.d=example.com\r\n",
+        "Auth-Failure: dmarc\r\nDelivery-Result: policy\r\nIdentity-Alignment: none\r\n",
+        "DKIM-Domain: example.com\r\nDKIM-Selector: k\r\n",
+    ] {
+        assert!(report.contains(line), "{line}\n{report}");
+    }
+}
+
+#[test]
 fn dmarc_counts_a_signature_of_an_aligned_domain() {
     let mut world = World::default();
     let key = include_str!("../mail/src/dkim/testdata/rsa1024.pem");

@@ -110,7 +110,7 @@ pub(super) fn checked(
         None => system_roots(),
     };
     let check = Check {
-        roots,
+        roots: Some(roots),
         names,
         enforce,
     };

@@ -273,6 +273,7 @@ impl Sending<'_> {
                 TlsMode::Optional | TlsMode::OptionalVerify => smtp::TlsMode::Optional,
                 TlsMode::Require | TlsMode::RequireVerify => smtp::TlsMode::Required,
             },
+            xclient: Vec::new(),
             auth: client.auth.clone(),
             pipelining: client.pipelining,
             timeouts: client.timeouts.clone(),

@@ -82,6 +82,7 @@ impl ClientPlan {
             helo,
             // Set anew for each connection.
             tls: MachineTls::Disabled,
+            xclient: Vec::new(),
             auth: transport.auth.clone(),
             pipelining: transport.pipelining,
             timeouts,

@@ -13,8 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
-use super::verify::{Check, Checker, Finding};
-use super::{TlsError, Versions, failure, info, provider};
+use super::{Check, Finding, TlsError, Versions, failure, info, provider};
 
 /// The TLS of a transport.
 ///
@@ -60,11 +59,12 @@ impl ClientTls {
         sni: bool,
         check: &Check,
     ) -> Result<(ClientTls, Finding), TlsError> {
-        let (checker, finding) = Checker::new(check)?;
+        let made = check.verifier();
+        let (verifier, finding) = made.map_err(|error| TlsError::Authorities(error.to_string()))?;
         let mut config = ClientConfig::builder_with_provider(Arc::clone(provider()))
             .with_protocol_versions(&versions.list()?)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(checker))
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.enable_sni = sni;
         Ok((ClientTls(Arc::new(config)), finding))

@@ -7,18 +7,16 @@ mod mutual;
 mod names;
 mod pem;
 mod server;
-mod verify;
 
 use angarium_smtp::session::{PeerCert, TlsInfo, TransportError, TransportErrorKind};
 use rustls::CommonState;
 
 use angarium_stdlib::tls::provider;
-pub use angarium_stdlib::tls::system_roots;
+pub use angarium_stdlib::tls::{Check, Finding, system_roots};
 pub use client::{ClientTls, TlsStream};
 pub use mutual::{MutualClient, MutualServer, Side};
 pub use pem::{KeyPair, SelfSigned, self_signed};
 pub use server::ServerTls;
-pub use verify::{Check, Finding};
 
 /// Why a TLS configuration cannot be used; a complete sentence for the operator.
 #[derive(Debug, thiserror::Error)]

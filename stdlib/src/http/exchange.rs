@@ -1,9 +1,8 @@
-//! A request and its answer: resolving, connecting, proxy, TLS, HTTP/1.1 through hyper, redirects.
+//! A request and its answer: HTTP/1.1 through hyper, redirects.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,29 +10,25 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use angarium_effects::clock::timeout;
-use angarium_effects::dns::{Query, RecordData, RecordType};
-use angarium_effects::net::Connect;
-use angarium_effects::{Clock, Connection, Dns, Net};
+use angarium_effects::{Clock, Dns, Net};
 use angarium_runtime::host::Pool;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::LOCATION;
 use hyper::{Request as Message, Response};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio_rustls::TlsConnector;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use super::connect::{Stream, connect, end_of_head, status_of};
+use super::idle::{self, Key, Session};
 use super::outgoing::{Outgoing, Upload};
-use super::request::{Body, Request, basic};
+use super::request::{Body, Request};
 use super::url::Url;
-use crate::tls::{TlsError, server_name};
+use crate::tls::TlsError;
 
 /// Bytes of an answer's fields.
 const MOST_HEAD: usize = 400 * 1024;
 /// Fields of an answer.
 const MOST_FIELDS: usize = 256;
-/// Bytes of a proxy's answer to CONNECT.
-const MOST_PROXY: usize = 16 * 1024;
-
 /// What a request needs of the outside.
 #[derive(Clone)]
 pub(crate) struct Outside {
@@ -99,15 +94,7 @@ pub(crate) async fn exchange(
     let mut left = request.redirects;
     let mut upload = upload;
     loop {
-        let stream = connect(outside, &request).await?;
-        let began = outside.clock.monotonic();
-        let transfer = transfer(outside, &request, upload.as_ref(), stream);
-        let (answer, location) = match request.timeout {
-            None => transfer.await?,
-            Some(limit) => timeout(&*outside.clock, limit, transfer)
-                .await
-                .ok_or(HttpError::Timeout)??,
-        };
+        let (answer, location, took) = once(outside, &request, upload.as_ref()).await?;
         let redirects = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
         let location = match location {
             Some(location) if redirects && left != Some(0) => location,
@@ -115,7 +102,7 @@ pub(crate) async fn exchange(
         };
         left = left.map(|left| left.saturating_sub(1));
         if let Some(limit) = &mut request.timeout {
-            *limit = limit.saturating_sub(outside.clock.monotonic().since(began));
+            *limit = limit.saturating_sub(took);
         }
         follow(&mut request, &mut upload, answer.status, &location)?;
     }
@@ -153,164 +140,72 @@ fn follow(
     Ok(())
 }
 
-/// A stream of bytes, in clear or not.
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+/// An answer, where it sends us to, and how long the transfer took.
+type Came = (Answer, Option<Vec<u8>>, Duration);
 
-/// A stream on which the request can be sent.
-async fn connect(outside: &Outside, request: &Request) -> Result<Box<dyn Stream>, HttpError> {
-    let connecting = open(outside, request);
-    match request.connect_timeout {
-        None => connecting.await,
-        Some(limit) => timeout(&*outside.clock, limit, connecting)
-            .await
-            .ok_or(HttpError::ConnectTimeout)?,
-    }
-}
-
-async fn open(outside: &Outside, request: &Request) -> Result<Box<dyn Stream>, HttpError> {
-    let url = &request.url;
-    let mut plain: Box<dyn Connection> = match (&request.path, &request.proxy) {
-        (Some(path), _) => outside
-            .net
-            .connect_local(path)
-            .await
-            .map_err(|error| HttpError::Connect(path.display().to_string(), error))?,
-        (None, Some(proxy)) => reach(outside, request, proxy).await?,
-        (None, None) => reach(outside, request, url).await?,
-    };
-    if !url.secure {
-        return Ok(Box::new(plain));
-    }
-    if let (None, Some(proxy)) = (&request.path, &request.proxy) {
-        tunnel(&mut *plain, url, proxy).await?;
-    }
-    let mut tls = request.tls.clone();
-    if request.verify_host {
-        tls.names = Some(vec![url.host.clone()]);
-    }
-    let mut config = tls.client(true)?;
-    Arc::make_mut(&mut config).alpn_protocols = vec![b"http/1.1".to_vec()];
-    let stream = TlsConnector::from(config)
-        .connect(server_name(&url.host), plain)
-        .await
-        .map_err(HttpError::Tls)?;
-    Ok(Box::new(stream))
-}
-
-/// Connects to the first address of a host that answers.
-async fn reach(
+/// Makes the request once, on a connection that waits for one or on a new one.
+async fn once(
     outside: &Outside,
     request: &Request,
-    url: &Url,
-) -> Result<Box<dyn Connection>, HttpError> {
+    upload: Option<&Rc<Upload>>,
+) -> Result<Came, HttpError> {
+    let key = Key::of(request);
+    // A body that a script makes cannot be made again, should the server be hanging up.
+    if upload.is_none() {
+        let again = matches!(
+            request.method.as_str(),
+            "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE"
+        );
+        let longest = if again { Duration::MAX } else { idle::SAFE };
+        if let Some(session) = idle::take(outside, &key, longest).await {
+            let tap = Rc::clone(&session.tap);
+            match within(outside, request, upload, session, &key).await {
+                // It was hung up before the request was seen (RFC 9110 §9.2.2).
+                Err(HttpError::Protocol(error))
+                    if error.is_canceled() || (again && !tap.came.get()) => {}
+                other => return other,
+            }
+        }
+    }
+    let stream = connect(outside, request).await?;
+    let tap = Rc::<Tap>::default();
+    let wire = Wire {
+        stream,
+        tap: Rc::clone(&tap),
+    };
+    let (sender, connection) = http1::Builder::new()
+        .title_case_headers(true)
+        .max_headers(MOST_FIELDS)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .handshake(wire)
+        .await?;
+    let session = Session {
+        sender,
+        connection: Box::pin(connection),
+        tap,
+    };
+    within(outside, request, upload, session, &key).await
+}
+
+/// The transfer, within its time.
+async fn within(
+    outside: &Outside,
+    request: &Request,
+    upload: Option<&Rc<Upload>>,
+    session: Session,
+    key: &Key,
+) -> Result<Came, HttpError> {
     let began = outside.clock.monotonic();
-    let mut addresses = resolve(outside, &url.host, request.connect_timeout).await;
-    if let Some(source) = request.source {
-        addresses.retain(|address| address.is_ipv4() == source.is_ipv4());
-    }
-    let mut last = HttpError::Resolve(url.host.clone());
-    let count = addresses.len();
-    for (index, address) in addresses.into_iter().enumerate() {
-        let to = SocketAddr::new(address, url.port);
-        // An address that does not answer leaves time for those after it.
-        let share = request.connect_timeout.map(|limit| {
-            let left = limit.saturating_sub(outside.clock.monotonic().since(began));
-            let behind = u32::try_from(count.saturating_sub(index)).unwrap_or(u32::MAX);
-            left / behind.max(1)
-        });
-        let how = Connect {
-            source: request.source,
-            nonlocal: false,
-            timeout: share,
-        };
-        match outside.net.connect(to, &how).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = HttpError::Connect(to.to_string(), error),
-        }
-    }
-    Err(last)
-}
-
-async fn resolve(outside: &Outside, host: &str, limit: Option<Duration>) -> Vec<IpAddr> {
-    if let Ok(address) = host.parse() {
-        return vec![address];
-    }
-    let name = host.trim_end_matches('.');
-    // RFC 6761 §6.3
-    if name == "localhost" || name.ends_with(".localhost") {
-        return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    }
-    let query = Query {
-        timeout: limit,
-        ..Query::default()
+    let transfer = transfer(outside, request, upload, session, key);
+    let (answer, location) = match request.timeout {
+        None => transfer.await?,
+        Some(limit) => timeout(&*outside.clock, limit, transfer)
+            .await
+            .ok_or(HttpError::Timeout)??,
     };
-    let four = outside.dns.query(name, RecordType::A, &query);
-    let six = outside.dns.query(name, RecordType::Aaaa, &query);
-    let (four, six) = futures_util::future::join(four, six).await;
-    let records = [four, six]
-        .into_iter()
-        .flatten()
-        .flat_map(|answer| answer.records);
-    records
-        .filter_map(|record| match record.data {
-            RecordData::A(address) => Some(address.into()),
-            RecordData::Aaaa(address) => Some(address.into()),
-            _ => None,
-        })
-        .collect()
-}
-
-/// Has the proxy connect to the host (RFC 9110 §9.3.6).
-async fn tunnel(stream: &mut dyn Connection, url: &Url, proxy: &Url) -> Result<(), HttpError> {
-    let broken = |error: io::Error| HttpError::Proxy(error.to_string());
-    let place = format!("{}:{}", url.written_host(), url.port);
-    let mut line = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
-    if let Some(user) = &proxy.user {
-        line.push_str(&format!("Proxy-Authorization: {}\r\n", basic(user)));
-    }
-    line.push_str("\r\n");
-    stream.write_all(line.as_bytes()).await.map_err(broken)?;
-    stream.flush().await.map_err(broken)?;
-    let mut head = Vec::new();
-    let end = loop {
-        let mut piece = [0; 1024];
-        let count = stream.read(&mut piece).await.map_err(broken)?;
-        head.extend_from_slice(piece.get(..count).unwrap_or_default());
-        if let Some(end) = end_of_head(&head) {
-            break end;
-        }
-        if count == 0 || head.len() > MOST_PROXY {
-            return Err(HttpError::Proxy("it gave no answer".to_owned()));
-        }
-    };
-    match status_of(&head) {
-        // Whoever speaks before us speaks no TLS.
-        Some(200..=299) if end == head.len() => Ok(()),
-        Some(200..=299) => Err(HttpError::Proxy("it sent more than an answer".to_owned())),
-        Some(status) => Err(HttpError::Proxy(format!("it answered {status}"))),
-        None => Err(HttpError::Proxy("it does not speak HTTP".to_owned())),
-    }
-}
-
-/// The length of a head with its blank line, once that is there.
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    while let Some(next) = memchr::memchr(b'\n', bytes.get(at..)?) {
-        at += next + 1;
-        match bytes.get(at..) {
-            Some([b'\n', ..]) => return Some(at + 1),
-            Some([b'\r', b'\n', ..]) => return Some(at + 2),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// The status of an answer that begins here.
-fn status_of(head: &[u8]) -> Option<u16> {
-    let rest = head.strip_prefix(b"HTTP/1.")?.get(1..)?.trim_ascii_start();
-    std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()
+    let took = outside.clock.monotonic().since(began);
+    Ok((answer, location, took))
 }
 
 /// Sends the request and receives the answer, with the place that it sends us to.
@@ -318,20 +213,37 @@ async fn transfer(
     outside: &Outside,
     request: &Request,
     upload: Option<&Rc<Upload>>,
-    stream: Box<dyn Stream>,
+    mut session: Session,
+    key: &Key,
 ) -> Result<(Answer, Option<Vec<u8>>), HttpError> {
-    let head = request.keep_head.then(Rc::<RefCell<Vec<u8>>>::default);
-    let wire = Wire {
-        stream,
-        head: head.clone(),
+    session.tap.begin(request.keep_head);
+    let (came, over) = drive(outside, request, upload, &mut session).await;
+    let (status, location, body) = came?;
+    let head = session.tap.head.take();
+    if !over {
+        idle::keep(outside, key.clone(), session).await;
+    }
+    let answer = Answer {
+        status,
+        head: last_head(&head).to_vec(),
+        body,
     };
-    let (mut sender, connection) = http1::Builder::new()
-        .title_case_headers(true)
-        .max_headers(MOST_FIELDS)
-        .allow_obsolete_multiline_headers_in_responses(true)
-        .allow_spaces_after_header_name_in_responses(true)
-        .handshake(wire)
-        .await?;
+    Ok((answer, location))
+}
+
+/// Status, place and body.
+type Parts = (u16, Option<Vec<u8>>, Vec<u8>);
+
+/// Sends and receives; tells besides whether the connection is over.
+async fn drive(
+    outside: &Outside,
+    request: &Request,
+    upload: Option<&Rc<Upload>>,
+    session: &mut Session,
+) -> (Result<Parts, HttpError>, bool) {
+    let Session {
+        sender, connection, ..
+    } = session;
     let work = async {
         let response = sender
             .send_request(message(outside, request, upload)?)
@@ -343,9 +255,9 @@ async fn transfer(
         Ok((status, location, body))
     };
     // The connection does its part whenever the request is looked at; an error of its own is also the request's.
-    let (mut work, mut connection) = (pin!(work), pin!(connection));
+    let mut work = pin!(work);
     let mut over = false;
-    let result: Result<_, HttpError> = poll_fn(|context| {
+    let result = poll_fn(|context| {
         over = over || connection.as_mut().poll(context).is_ready();
         let result = work.as_mut().poll(context);
         if result.is_pending() && !over {
@@ -355,14 +267,7 @@ async fn transfer(
         result
     })
     .await;
-    let (status, location, body) = result?;
-    let head = head.map(|head| last_head(&head.borrow()).to_vec());
-    let answer = Answer {
-        status,
-        head: head.unwrap_or_default(),
-        body,
-    };
-    Ok((answer, location))
+    (result, over)
 }
 
 /// The head of the final answer among what came: those before it (RFC 9110 §15.2) are left out.
@@ -384,7 +289,7 @@ fn message(
     upload: Option<&Rc<Upload>>,
 ) -> Result<Message<Outgoing>, HttpError> {
     let url = &request.url;
-    let proxied = request.proxy.is_some() && request.path.is_none() && !url.secure;
+    let proxied = request.reads_proxy();
     let target = if proxied {
         format!("http://{}{}", url.authority(), url.target)
     } else {
@@ -418,10 +323,40 @@ async fn receive(response: Response<Incoming>, most: usize) -> Result<Vec<u8>, H
     Ok(body)
 }
 
-/// A stream as hyper takes it, which keeps the first bytes that come if it is told to.
-struct Wire {
+/// Sees what is received of an answer.
+#[derive(Default)]
+pub(super) struct Tap {
+    /// Whether anything came since the request was made.
+    came: Cell<bool>,
+    /// Whether the head is kept.
+    keep: Cell<bool>,
+    /// The first bytes, if they are kept.
+    head: RefCell<Vec<u8>>,
+}
+
+impl Tap {
+    /// A request is made.
+    fn begin(&self, keep: bool) {
+        self.came.set(false);
+        self.keep.set(keep);
+        self.head.take();
+    }
+
+    fn see(&self, piece: &[u8]) {
+        self.came.set(self.came.get() || !piece.is_empty());
+        if self.keep.get() {
+            let mut head = self.head.borrow_mut();
+            if head.len() < MOST_HEAD {
+                head.extend_from_slice(piece);
+            }
+        }
+    }
+}
+
+/// A stream as hyper takes it, with an eye on what comes.
+pub(super) struct Wire {
     stream: Box<dyn Stream>,
-    head: Option<Rc<RefCell<Vec<u8>>>>,
+    tap: Rc<Tap>,
 }
 
 impl hyper::rt::Read for Wire {
@@ -434,12 +369,7 @@ impl hyper::rt::Read for Wire {
         let room = buffer.remaining().min(piece.len());
         let mut piece = ReadBuf::new(piece.get_mut(..room).unwrap_or_default());
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece))?;
-        if let Some(head) = &self.head {
-            let mut head = head.borrow_mut();
-            if head.len() < MOST_HEAD {
-                head.extend_from_slice(piece.filled());
-            }
-        }
+        self.tap.see(piece.filled());
         buffer.put_slice(piece.filled());
         Poll::Ready(Ok(()))
     }

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::proxy::Proxy;
 use super::url::Url;
 use crate::file::data_of;
 use crate::tls::TlsOptions;
@@ -47,7 +48,7 @@ pub(crate) struct Request {
     /// Whether the certificate must be the host's.
     pub verify_host: bool,
     /// The proxy.
-    pub proxy: Option<Url>,
+    pub proxy: Option<Proxy>,
     /// A socket of this machine, instead of the host.
     pub path: Option<PathBuf>,
     /// Whether the answer's fields are kept as they came.
@@ -143,6 +144,12 @@ impl Fields {
 }
 
 impl Request {
+    /// Whether it goes to a proxy that reads it.
+    pub fn reads_proxy(&self) -> bool {
+        let proxy = self.proxy.as_ref().filter(|_| self.path.is_none());
+        proxy.is_some_and(Proxy::reads) && !self.url.secure
+    }
+
     /// The fields of the request; `proxied` says that it goes to a proxy which is to read it.
     pub fn header(&self, has_body: bool, proxied: bool) -> HeaderMap {
         let fields = &self.fields;
@@ -163,7 +170,7 @@ impl Request {
         }
         if let (true, Some(user)) = (
             proxied,
-            self.proxy.as_ref().and_then(|url| url.user.as_ref()),
+            self.proxy.as_ref().and_then(|proxy| proxy.at.user.as_ref()),
         ) {
             add(
                 header::PROXY_AUTHORIZATION,

@@ -1,5 +1,7 @@
 //! URLs of HTTP requests (RFC 3986, RFC 9110 §4.2), as far as a client needs them.
 
+use crate::domain;
+
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
@@ -19,9 +21,6 @@ impl Url {
     /// Reads an absolute URL; none for another scheme, and for what is none. Control bytes are refused, spaces and bytes
     /// above 127 are escaped.
     pub fn parse(text: &[u8]) -> Option<Url> {
-        if text.iter().any(u8::is_ascii_control) {
-            return None;
-        }
         let scheme = |name: &str| {
             let head = text.get(..name.len())?;
             head.eq_ignore_ascii_case(name.as_bytes())
@@ -32,6 +31,14 @@ impl Url {
             (None, Some(rest)) => (false, rest),
             (None, None) => return None,
         };
+        Url::after_scheme(rest, secure, if secure { 443 } else { 80 })
+    }
+
+    /// Reads what follows the scheme and `://`; `usual` is the port where none stands.
+    pub fn after_scheme(rest: &[u8], secure: bool, usual: u16) -> Option<Url> {
+        if rest.iter().any(u8::is_ascii_control) {
+            return None;
+        }
         let end = rest
             .iter()
             .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
@@ -51,7 +58,7 @@ impl Url {
             secure,
             user,
             host,
-            port: port.unwrap_or(if secure { 443 } else { 80 }),
+            port: port.unwrap_or(usual),
             target: target(rest),
         })
     }
@@ -136,6 +143,11 @@ fn host_and_port(place: &[u8]) -> Option<(String, Option<u16>)> {
         }
         None => text.split_once(':').unwrap_or((text, "")),
     };
+    // A name beyond ASCII is asked for by its other form (RFC 5890 §2.3.2.1).
+    let host = match host.is_ascii() {
+        true => host.to_ascii_lowercase(),
+        false => domain::encode(host)?,
+    };
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
     if host.is_empty() || host.len() > 255 || !host.bytes().all(good) {
         return None;
@@ -145,7 +157,7 @@ fn host_and_port(place: &[u8]) -> Option<(String, Option<u16>)> {
         port if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse().ok()?),
         _ => return None,
     };
-    Some((host.to_ascii_lowercase(), port))
+    Some((host, port))
 }
 
 fn has_scheme(text: &[u8]) -> bool {
@@ -260,6 +272,13 @@ mod tests {
             ("http://a/\u{e9} b\"<", Some("http a 80 /%C3%A9%20b%22%3C")),
             ("http://a@b@c/", Some("http c 80 /")),
             ("http://a:/", Some("http a 80 /")),
+            (
+                "http://BÜCHER.example:81/ä",
+                Some("http xn--bcher-kva.example 81 /%C3%A4"),
+            ),
+            ("http://a\u{3002}b/", Some("http a.b 80 /")),
+            ("http://a\u{ff0f}b/", None),
+            ("http://\u{200b}/", None),
             ("ftp://a/", None),
             ("http://", None),
             ("http://a:b/", None),

@@ -5,8 +5,10 @@
     reason = "the servers are threads with sockets of the system"
 )]
 
+mod connections;
 mod files;
 mod http;
+mod mta_sts;
 mod names;
 mod servers;
 mod sockets;
@@ -18,17 +20,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use angarium_effects::Net;
 use angarium_effects::dns::TableDns;
 use angarium_effects::system::{SystemClock, SystemNet, SystemRandom};
 use angarium_lang::Source;
-use angarium_lang::modules::NoFiles;
+use angarium_lang::modules::Loader;
+use angarium_runtime::cache::Caches;
 use angarium_runtime::host::{FileData, Files, Host, Inline, Output};
 use angarium_runtime::library::Library;
 use angarium_runtime::value::Value;
 use angarium_runtime::{Ended, Execution, Limits, Unit, convert};
 use angarium_stdlib::http::background::Background;
 use angarium_stdlib::network::{Names, Network};
-use angarium_stdlib::{CORE, regexp};
+use angarium_stdlib::{CORE, extras, regexp};
 use rustls::sign::CertifiedKey;
 
 struct Silent;
@@ -50,6 +54,10 @@ pub struct Bench {
     pub limits: Limits,
     /// Requests that nobody waits for; made when the script has ended.
     pub background: Arc<Background>,
+    /// Connections.
+    pub net: Rc<dyn Net>,
+    /// What `cache` keeps from script to script.
+    pub caches: Caches,
 }
 
 impl Default for Bench {
@@ -63,6 +71,8 @@ impl Default for Bench {
                 ..Limits::default()
             },
             background: Background::new(|_| {}),
+            net: Rc::new(SystemNet),
+            caches: Caches::default(),
         }
     }
 }
@@ -73,6 +83,19 @@ impl Files for Memory {
     fn open(&self, name: &str) -> Option<Arc<dyn FileData>> {
         let content = self.0.get(name)?;
         Some(Arc::new(Box::<[u8]>::from(content.as_bytes())))
+    }
+}
+
+/// The modules that come with the program.
+struct Extras;
+
+impl Loader for Extras {
+    fn load(&self, _path: &str) -> Option<Arc<[u8]>> {
+        None
+    }
+
+    fn extra(&self, name: &str) -> Option<Arc<[u8]>> {
+        extras::source(name).map(Into::into)
     }
 }
 
@@ -103,7 +126,7 @@ impl Bench {
             text: script.as_bytes(),
         };
         let names = library.context("core").expect("the core");
-        let compiled = match angarium_lang::compile(source, &names, &NoFiles) {
+        let compiled = match angarium_lang::compile(source, &names, &Extras) {
             Ok(compiled) => compiled,
             Err(rejected) => panic!("{}", rejected.render()),
         };
@@ -118,7 +141,7 @@ impl Bench {
         runtime.block_on(async {
             let mut execution = Execution::new(&unit, self.host(), Vec::new(), self.limits);
             let background = Arc::clone(&self.background).serve(
-                Rc::new(SystemNet),
+                Rc::clone(&self.net),
                 Rc::new(self.dns.clone()),
                 Rc::new(SystemClock),
                 Arc::new(Inline),
@@ -141,8 +164,9 @@ impl Bench {
             &regexp::ENGINE,
             "host.example".into(),
         );
+        host.extend(Rc::new(self.caches.clone()));
         host.extend(Rc::new(Network {
-            net: Rc::new(SystemNet),
+            net: Rc::clone(&self.net),
             names: Arc::new(Known(self.keys.clone())),
             background: Some(Arc::clone(&self.background)),
         }));

@@ -209,3 +209,105 @@ fn a_script_can_be_the_server_and_show_a_certificate() {
     let error = bench.run(&script).expect_err("no key pair");
     assert!(error.contains("there is no key pair \"nobody\""), "{error}");
 }
+
+#[test]
+fn chains_of_certificates_are_verified() {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let authority = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let key = || KeyPair::generate().expect("a key");
+    let root = CertifiedIssuer::self_signed(authority("root"), key()).expect("a certificate");
+    let middle =
+        CertifiedIssuer::signed_by(authority("middle"), key(), &root).expect("a certificate");
+    let other = CertifiedIssuer::self_signed(authority("root"), key()).expect("a certificate");
+    let leaf_key = key();
+    let leaf = |change: fn(&mut CertificateParams)| {
+        let mut params = CertificateParams::new(vec!["a.example".to_owned()]).expect("names");
+        change(&mut params);
+        let made = params.signed_by(&leaf_key, &middle);
+        made.expect("a certificate").pem()
+    };
+    let good = leaf(|params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::EmailProtection]
+    });
+    let old = leaf(|params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    });
+    let verify = |call: &str| {
+        let script = format!(
+            r#"
+            $pem = ["pem" => true];
+            $root = X509::String("{}", $pem); $middle = X509::String("{}", $pem); $other = X509::String("{}", $pem);
+            $leaf = X509::String("{good}", $pem); $old = X509::String("{old}", $pem);
+            $r = {call};
+            return isset($r["error"]) ? $r["error"] : $r["result"];
+            "#,
+            root.pem(),
+            middle.pem(),
+            other.pem()
+        );
+        Bench::default().run(&script)
+    };
+    for (call, expected) in [
+        ("$leaf->verify([$root], [$middle])", "true"),
+        ("$leaf->verify([$root, $middle->toResource()])", "true"),
+        ("$leaf->verify([$middle], [], [])", "true"),
+        ("$leaf->verify([$leaf])", "true"),
+        ("$root->verify([$root])", "true"),
+        (
+            "$leaf->verify([$root])",
+            "\"no chain leads to an authority of the list\"",
+        ),
+        (
+            "$leaf->verify([])",
+            "\"no chain leads to an authority of the list\"",
+        ),
+        (
+            "$old->verify([$root], [$middle])",
+            "\"a certificate has expired\"",
+        ),
+        (
+            "$old->verify([$old])",
+            "\"the certificate is not valid at this time\"",
+        ),
+    ] {
+        assert_eq!(verify(call).as_deref(), Ok(expected), "{call}");
+    }
+    let wrong_key = verify("$leaf->verify([$other], [$middle])").expect("no Exception");
+    assert_ne!(wrong_key, "true");
+    assert!(verify("$leaf->verify([1])").is_err());
+    let error = verify("$leaf->verify([$root], [], [1])").expect_err("no lists");
+    assert!(error.contains("revocation lists"), "{error}");
+}
+
+#[test]
+fn the_common_name_stands_for_a_certificate_without_names() {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "mx.example");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let made = params.self_signed(&key).expect("a certificate");
+    let der = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let provider = angarium_stdlib::tls::provider();
+    let pair = rustls::sign::CertifiedKey::from_der(vec![made.der().clone()], der.into(), provider);
+    let config = tls(&Arc::new(pair.expect("a pair")));
+    let port = serve(move |stream| {
+        let mut stream = secured(stream, &config);
+        let _ = stream.write_all(b"x");
+        let _ = stream.read(&mut [0; 10]);
+    });
+    let handshake = |name: &str| {
+        let options = format!(r#", ["tls_verify_name" => ["{name}"]]"#);
+        run(&with(port, &options, "return is_object($t->handshake());"))
+    };
+    assert_eq!(handshake("mx.example"), "true");
+    assert_eq!(handshake("other.example"), "false");
+}

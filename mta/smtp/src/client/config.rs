@@ -13,6 +13,8 @@ pub struct Config {
     pub helo: String,
     /// STARTTLS.
     pub tls: TlsMode,
+    /// Attributes for XCLIENT, names in upper case; those that the server announces are sent, before AUTH.
+    pub xclient: Vec<(String, String)>,
     /// AUTH before the first message.
     pub auth: Option<Credentials>,
     /// Send MAIL, RCPT and DATA in one write where the server allows it.
@@ -27,6 +29,7 @@ impl Default for Config {
             protocol: Protocol::Smtp,
             helo: "localhost".to_owned(),
             tls: TlsMode::Optional,
+            xclient: Vec::new(),
             auth: None,
             pipelining: true,
             timeouts: Timeouts::default(),

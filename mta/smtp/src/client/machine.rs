@@ -29,6 +29,8 @@ pub struct Client {
     pub(super) tls: bool,
     /// STARTTLS was refused and is not tried again.
     pub(super) tls_refused: bool,
+    /// XCLIENT was sent, or there was nothing to send.
+    pub(super) introduced: bool,
     pub(super) authenticated: bool,
     pub(super) transactions: u32,
     /// The last transaction ended before its message: RSET comes first.
@@ -76,6 +78,7 @@ impl Client {
             greeting: Vec::new(),
             tls,
             tls_refused: false,
+            introduced: false,
             authenticated: false,
             transactions: 0,
             dirty: false,
@@ -263,7 +266,8 @@ impl Client {
             State::Data => self.data_reply(reply),
             State::Eod => self.eod_reply(reply),
             State::Quit => self.close(),
-            State::Xclient | State::Bdat | State::Noop => {
+            State::Xclient => self.xclient_reply(reply),
+            State::Bdat | State::Noop => {
                 self.protocol_error("reply to a command that was not sent");
             }
         }

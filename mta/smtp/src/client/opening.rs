@@ -1,4 +1,4 @@
-//! From the banner to a session that is ready: greeting, STARTTLS, AUTH.
+//! From the banner to a session that is ready: greeting, STARTTLS, XCLIENT, AUTH.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +10,7 @@ use super::event::{Failure, FailureKind, Outcome, Output, PeerReply};
 use super::machine::{Client, Stage};
 use super::peer::Peer;
 use super::reply::ReplyReader;
+use crate::xtext;
 
 impl Client {
     pub(super) fn banner(&mut self, reply: PeerReply) {
@@ -55,7 +56,7 @@ impl Client {
         }
     }
 
-    /// After a greeting: TLS, AUTH or ready.
+    /// After a greeting: TLS, XCLIENT, AUTH or ready.
     fn proceed(&mut self) {
         let wants_tls = !self.tls && !self.tls_refused && self.config.tls != TlsMode::Disabled;
         if wants_tls && self.peer.starttls {
@@ -64,6 +65,11 @@ impl Client {
         if wants_tls && self.config.tls == TlsMode::Required {
             let failure = Failure::temporary(FailureKind::Tls, "STARTTLS is not offered");
             return self.fail(Outcome::Error(failure.with_status(4, 7, 5)));
+        }
+        if !std::mem::replace(&mut self.introduced, true)
+            && let Some(line) = self.xclient()
+        {
+            return self.command(&line, State::Xclient);
         }
         if self.config.auth.is_some() && !self.authenticated {
             return self.start_auth();
@@ -102,6 +108,26 @@ impl Client {
             let failure =
                 Failure::temporary(FailureKind::Tls, format!("TLS handshake failed: {reason}"));
             self.fail(Outcome::Error(failure.with_status(4, 7, 5)));
+        }
+    }
+
+    /// XCLIENT with the attributes that the server wants to know; none when there are no such.
+    fn xclient(&self) -> Option<String> {
+        let known = &self.peer.xclient;
+        let wanted = self.config.xclient.iter();
+        let wanted = wanted.filter(|(name, _)| known.contains(&name.to_ascii_uppercase()));
+        let pairs: Vec<String> = wanted
+            .map(|(name, value)| format!(" {name}={}", xtext::encode(value.as_bytes())))
+            .collect();
+        (!pairs.is_empty()).then(|| format!("XCLIENT{}", pairs.concat()))
+    }
+
+    /// The session starts anew, with a greeting of ours.
+    pub(super) fn xclient_reply(&mut self, reply: PeerReply) {
+        match reply.code {
+            200..=299 => self.greet(),
+            400.. => self.fail(Outcome::Reply(reply)),
+            _ => self.wrong_reply(&reply),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Peer {
     pub rcptmax: Option<usize>,
     /// AUTH mechanisms in upper case.
     pub auth: Vec<String>,
+    /// Attributes of XCLIENT in upper case.
+    pub xclient: Vec<String>,
 }
 
 impl Peer {
@@ -50,6 +52,7 @@ impl Peer {
                 Some("MT-PRIORITY") => peer.mtpriority = true,
                 Some("LIMITS") => peer.limits(words),
                 Some("AUTH") => peer.auth = words.map(str::to_owned).collect(),
+                Some("XCLIENT") => peer.xclient = words.map(str::to_owned).collect(),
                 _ => {}
             }
         }

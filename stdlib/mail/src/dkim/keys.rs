@@ -330,6 +330,15 @@ impl PrivateKey {
         }
     }
 
+    /// The DER of an RSA key and its form.
+    #[must_use]
+    pub fn rsa_der(&self) -> Option<(&[u8], RsaForm)> {
+        match self {
+            PrivateKey::Rsa(key) => Some((&key.der, key.form)),
+            PrivateKey::Ed25519(_) => None,
+        }
+    }
+
     /// The public key of an Ed25519 key.
     #[must_use]
     pub fn ed25519_public(&self) -> Option<&[u8]> {
