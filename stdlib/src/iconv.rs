@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use angarium_mail::coding::{self, Coding, Fault, Policy};
 use angarium_runtime::native::{Args, ClassDecl, Cx, FnDecl, Heavy, Outcome, Throw};
 use angarium_runtime::object::{NativeObject, Object};
 use angarium_runtime::value::Value;
 
-use crate::coding::{self, Coding, Fault, Policy};
 use crate::heavy;
 
 /// The class `Iconv`.

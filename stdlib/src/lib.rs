@@ -6,7 +6,6 @@
 pub mod appliance;
 pub mod array;
 pub mod calendar;
-pub mod coding;
 pub mod csv;
 pub mod data;
 pub mod dkim;

@@ -181,7 +181,7 @@ pub const MIME_PART: ClassDecl = ClassDecl {
         ),
         FnDecl::plain(
             "getBody(options?: array): string|none",
-            "Gives the body with its transfer encoding undone. A multipart has one only with decode false.",
+            "Gives the body with its transfer encoding undone. A multipart that has parts has one only with decode false.",
             |cx, args| opened(cx, args, get_body),
         )
         .options(&[opt("decode", "boolean", "true", "undo the Content-Transfer-Encoding")])
@@ -372,7 +372,7 @@ fn get_body(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         let Some(part) = message.part(object.part) else {
             return Ok(Value::None);
         };
-        if decode && part.is_multipart() {
+        if decode && part.has_parts() {
             return Ok(Value::None);
         }
         (Arc::clone(message.source()), part.encoded_body())

@@ -1,7 +1,7 @@
 //! Lists of addresses in header fields (RFC 5322 §3.4, RFC 6532).
 //!
 //! Reads what real mail has: `;` between addresses, empty elements, comments anywhere, routes,
-//! groups, display names with raw text. Refuses what has no single reading.
+//! groups that are not ended, display names with raw text or behind the address. Refuses what has no single reading.
 
 use crate::{charset, encoded_word};
 use std::iter::Peekable;
@@ -30,38 +30,49 @@ pub fn parse_list(value: &[u8]) -> Option<Vec<Mailbox>> {
     };
     let mut list = Vec::new();
     let mut words: Vec<Word<'_>> = Vec::new();
-    let mut in_group = false;
-    while let Some(token) = lexer.next_token()? {
-        match token {
-            Token::Word(word) => words.push(word),
-            Token::Separator(c) => {
-                list.extend(bare_address(&words)?);
-                words.clear();
-                in_group &= c != ';';
-            }
-            Token::Colon => {
-                if in_group || words.is_empty() {
+    // The address in brackets of this element, and how many words stand before it.
+    let mut bracketed: Option<(usize, String)> = None;
+    // This element began with the name of a group.
+    let mut named = false;
+    loop {
+        match lexer.next_token()? {
+            Some(Token::Word(word)) => words.push(word),
+            Some(Token::Colon) => {
+                if named || bracketed.is_some() {
                     return None;
                 }
-                in_group = true;
+                named = true;
                 words.clear();
             }
-            Token::Angle(content) => {
-                list.push(Mailbox {
-                    name: display_name(&words),
-                    address: address_in_brackets(content)?,
-                });
+            Some(Token::Angle(content)) => {
+                if bracketed.is_some() {
+                    return None;
+                }
+                bracketed = Some((words.len(), address_in_brackets(content)?));
+            }
+            end @ (None | Some(Token::Separator(_))) => {
+                match bracketed.take() {
+                    Some((before, address)) => {
+                        // A name may stand behind the address, but not another address.
+                        let behind = words.get(before..).unwrap_or_default();
+                        if behind.iter().any(|word| word.raw.contains('@')) {
+                            return None;
+                        }
+                        list.push(Mailbox {
+                            name: display_name(&words),
+                            address,
+                        });
+                    }
+                    None => list.extend(bare_address(&words)?),
+                }
                 words.clear();
-                match lexer.next_token()? {
-                    None => break,
-                    Some(Token::Separator(c)) => in_group &= c != ';',
-                    Some(_) => return None,
+                named = false;
+                if end.is_none() {
+                    return Some(list);
                 }
             }
         }
     }
-    list.extend(bare_address(&words)?);
-    Some(list)
 }
 
 /// Writes a list of addresses (`header_addresslist_compile`): `Name <a@b>, c@d`.
@@ -270,7 +281,7 @@ fn bare_address(words: &[Word<'_>]) -> Option<Option<Mailbox>> {
         if word.spaced && !address.is_empty() && !joined {
             return None;
         }
-        address.push_str(word.raw);
+        push_unescaped(word.raw, &mut address);
     }
     Some(Some(Mailbox {
         name: None,
@@ -292,7 +303,7 @@ fn address_in_brackets(content: &str) -> Option<String> {
     };
     while let Some(token) = lexer.next_token()? {
         match token {
-            Token::Word(word) => out.push_str(word.raw),
+            Token::Word(word) => push_unescaped(word.raw, &mut out),
             // Broken, but it has one reading only.
             Token::Separator(c) => out.push(c),
             Token::Colon => out.push(':'),
@@ -300,6 +311,19 @@ fn address_in_brackets(content: &str) -> Option<String> {
         }
     }
     Some(out)
+}
+
+/// Appends a word of an address. A backslash before a character that needs none is what RFC 821 let stand there: it goes.
+fn push_unescaped(word: &str, out: &mut String) {
+    if word.starts_with(['"', '[']) {
+        return out.push_str(word);
+    }
+    let mut chars = word.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\\' || !chars.peek().is_some_and(|next| next.is_alphanumeric()) {
+            out.push(c);
+        }
+    }
 }
 
 fn display_name(words: &[Word<'_>]) -> Option<String> {
@@ -383,6 +407,16 @@ mod tests {
             ("Åke <å@ä.test>", &[("Åke", "å@ä.test")]),
             ("<>", &[("", "")]),
             ("postmaster", &[("", "postmaster")]),
+            (
+                "<a@b> (c) =?utf-8?q?Doe?=, D <e@f> E",
+                &[("Doe", "a@b"), ("D E", "e@f")],
+            ),
+            ("one: a@b, two: C <d@e>", &[("", "a@b"), ("C", "d@e")]),
+            (" :;, (x):; f@g", &[("", "f@g")]),
+            (
+                "<a\\b@c>, d\\e@f, \"g\\h\"@i",
+                &[("", "ab@c"), ("", "de@f"), ("", "\"g\\h\"@i")],
+            ),
         ] {
             assert_eq!(list(value), pairs(expected), "{value}");
         }
@@ -396,7 +430,9 @@ mod tests {
             "(a",
             "a@b)",
             "a b",
-            "<a@b> c",
+            "<a@b> <c@d>",
+            "<a@b> c@d",
+            "<a@b>: c@d;",
             "a: b: c@d;",
             "<a<b>>",
             ">",

@@ -1,5 +1,8 @@
-//! From the charsets of mail to UTF-8 (RFC 2978 names, through the Encoding Standard's tables).
+//! From the charsets of mail to UTF-8 (RFC 2978 names, through the Encoding Standard's tables and those of [`coding`]).
+//!
+//! [`coding`]: crate::coding
 
+use crate::coding::Coding;
 use encoding_rs::{Encoding, ISO_2022_JP};
 use std::borrow::Cow;
 
@@ -11,18 +14,33 @@ pub enum Charset {
     /// Any other one. As on the web, ISO-8859-1 is read as windows-1252, which differs only
     /// where Latin-1 has control characters.
     Other(&'static Encoding),
+    /// One that the Encoding Standard lacks.
+    Coded(Coding),
 }
 
-/// Finds a charset by its name, case and surrounding white space ignored.
-///
-/// `None` for names that are unknown and for encodings that nobody can decode safely
-/// (ISO-2022-KR, HZ: the Encoding Standard maps them to "replacement").
+/// Finds a charset by its name. Case does not count, nor do white space and quotes around it; what names differ in by
+/// habit (`Latin-1`, `iso8859_2`, `win-1251`) is tried when the name as such is unknown.
 #[must_use]
 pub fn for_label(label: &[u8]) -> Option<Charset> {
     let label = label.trim_ascii();
-    let lower = label.to_ascii_lowercase();
-    let known: &[u8] = match lower.as_slice() {
-        b"us-ascii" | b"ascii" | b"ansi_x3.4-1968" | b"iso646-us" | b"7bit" => {
+    let quote = |byte: &u8| matches!(byte, b'"' | b'\'');
+    let start = label
+        .iter()
+        .position(|byte| !quote(byte))
+        .unwrap_or_default();
+    let end = label
+        .iter()
+        .rposition(|byte| !quote(byte))
+        .map_or(0, |at| at + 1);
+    let lower = label.get(start..end)?.trim_ascii().to_ascii_lowercase();
+    named(&lower).or_else(|| named(&usual_name(&lower)?))
+}
+
+/// A charset by a name in lower case.
+fn named(lower: &[u8]) -> Option<Charset> {
+    let known: &[u8] = match lower {
+        b"us-ascii" | b"ascii" | b"ansi_x3.4-1968" | b"iso646-us" | b"iso_646.irv:1991"
+        | b"iso-ir-6" | b"csascii" | b"cp367" | b"ibm367" | b"us" | b"7bit" => {
             return Some(Charset::Ascii);
         }
         // Names of Microsoft's and IANA's lists that the Encoding Standard lacks.
@@ -36,11 +54,51 @@ pub fn for_label(label: &[u8]) -> Option<Charset> {
         b"cp50220" | b"cp50221" | b"cp50222" | b"iso-2022-jp-1" | b"iso-2022-jp-2"
         | b"iso-2022-jp-ms" => b"iso-2022-jp",
         b"eucjp-ms" | b"cp51932" => b"euc-jp",
-        _ => label,
+        _ => lower,
     };
+    if let Some(coding) = Coding::own(known) {
+        return Some(Charset::Coded(coding));
+    }
     let encoding = Encoding::for_label(known)?;
     (encoding != encoding_rs::REPLACEMENT && encoding != encoding_rs::X_USER_DEFINED)
         .then_some(Charset::Other(encoding))
+}
+
+/// The registered form of a name that is written with other signs or none between its parts.
+fn usual_name(lower: &[u8]) -> Option<Vec<u8>> {
+    let name: String = lower
+        .iter()
+        .filter(|byte| byte.is_ascii_alphanumeric())
+        .map(|&byte| char::from(byte))
+        .collect();
+    let name = name.strip_prefix('x').unwrap_or(&name);
+    let usual = match name {
+        "utf8" | "utf8sig" | "utf8mb4" => "utf-8",
+        "shiftjis" => "shift_jis",
+        "eucjp" => "euc-jp",
+        "euckr" => "euc-kr",
+        "big5hkscs" => "big5-hkscs",
+        "iso2022jp" => "iso-2022-jp",
+        "iso2022kr" => "iso-2022-kr",
+        "koi8r" => "koi8-r",
+        "koi8u" => "koi8-u",
+        "macroman" => "macintosh",
+        "usascii" => "us-ascii",
+        _ => "",
+    };
+    if !usual.is_empty() {
+        return Some(usual.as_bytes().to_vec());
+    }
+    let number = |prefixes: &[&str], form: &str| {
+        let number = prefixes
+            .iter()
+            .find_map(|prefix| name.strip_prefix(prefix))?;
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| format!("{form}{number}").into_bytes())
+    };
+    number(&["isolatin", "latin"], "latin")
+        .or_else(|| number(&["iso8859", "8859"], "iso-8859-"))
+        .or_else(|| number(&["windows", "win", "mswin", "cp", "ibm", "dos"], "cp"))
 }
 
 impl Charset {
@@ -55,13 +113,14 @@ impl Charset {
                 Cow::Owned(text.into_owned())
             }
             Self::Other(encoding) => encoding.decode_without_bom_handling(bytes).0,
+            Self::Coded(coding) => Cow::Owned(coding.read_lossy(bytes)),
         }
     }
 
     /// Whether every byte string is text in this charset, so that success proves nothing.
     fn accepts_anything(self) -> bool {
         match self {
-            Self::Ascii => true,
+            Self::Ascii | Self::Coded(_) => true,
             Self::Other(encoding) => encoding.is_single_byte(),
         }
     }
@@ -108,6 +167,7 @@ pub fn header_text(bytes: &[u8], part: Option<Charset>) -> Cow<'_, str> {
         Some(Charset::Other(encoding)) if encoding.is_single_byte() => {
             encoding.decode_without_bom_handling(bytes).0
         }
+        Some(Charset::Coded(coding @ Coding::Single(_))) => Cow::Owned(coding.read_lossy(bytes)),
         _ => encoding_rs::mem::decode_latin1(bytes),
     }
 }
@@ -128,8 +188,42 @@ mod tests {
         ] {
             assert!(for_label(name.as_bytes()).is_some(), "{name}");
         }
-        assert_eq!(for_label(b"x-unknown"), None);
-        assert_eq!(for_label(b"iso-2022-kr"), None);
+        for name in [
+            "",
+            "x-unknown",
+            "''",
+            "cp",
+            "latin",
+            "8bit",
+            "latin99",
+            "windows-9999",
+        ] {
+            assert_eq!(for_label(name.as_bytes()), None, "{name}");
+        }
+        for (name, usual) in [
+            ("latin-1", "iso-8859-1"),
+            ("ISO-Latin-2", "iso-8859-2"),
+            ("iso8859_15", "iso-8859-15"),
+            ("'UTF_8'", "utf-8"),
+            ("win-1251", "windows-1251"),
+            ("Windows1252", "cp1252"),
+            ("x-koi8_r", "koi8-r"),
+            ("cp-850", "ibm850"),
+        ] {
+            let found = for_label(name.as_bytes());
+            assert!(
+                found.is_some() && found == for_label(usual.as_bytes()),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            for_label(b"iso-2022-kr"),
+            Some(Charset::Coded(Coding::Iso2022Kr))
+        );
+        assert_eq!(
+            for_label(b"utf-7").unwrap().decode(b"J+APw-rgen +"),
+            "Jürgen \u{fffd}"
+        );
         assert_eq!(for_label(b"us-ascii"), Some(Charset::Ascii));
     }
 

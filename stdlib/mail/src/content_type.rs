@@ -7,7 +7,7 @@ use crate::{charset, encoded_word};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContentType {
     /// What stands before the first `;`, in lower case, without white space and comments:
-    /// `text/plain`, `attachment`. May be anything in broken mail.
+    /// `text/plain`, `attachment`. May be anything in broken mail; empty where there is no type.
     pub value: String,
     /// Parameters as they stand: name in lower case, value without quotes.
     parameters: Vec<(String, Vec<u8>)>,
@@ -21,8 +21,13 @@ impl ContentType {
     #[must_use]
     pub fn parse(value: &[u8]) -> Self {
         let mut scan = Scanner { rest: value };
+        let word = String::from_utf8_lossy(&scan.word(b";", true)).to_ascii_lowercase();
         let mut this = Self {
-            value: String::from_utf8_lossy(&scan.word(b";", true)).to_ascii_lowercase(),
+            value: match word.strip_suffix('/').unwrap_or(&word) {
+                // A subtype of nothing is no type.
+                subtype if subtype.starts_with('/') => String::new(),
+                value => value.to_owned(),
+            },
             parameters: Vec::new(),
         };
         while (scan.skip(b';') || scan.at_parameter()) && this.parameters.len() < MAX_PARAMETERS {
@@ -69,6 +74,8 @@ impl ContentType {
             .or_else(|| self.raw_parameter(name).map(encoded_word::decode))
     }
 
+    /// The value of the sections of a parameter, in the order of their numbers. Where one is missing (RFC 2231 §3 wants
+    /// them all) the others stay: half a file name tells more than none.
     fn extended(&self, name: &str) -> Option<String> {
         let mut sections: Vec<(u32, bool, &[u8])> = self
             .parameters
@@ -87,46 +94,64 @@ impl ContentType {
                 Some((number, encoded, value.as_slice()))
             })
             .collect();
+        if sections.is_empty() {
+            return None;
+        }
         sections.sort_by_key(|&(number, ..)| number);
         sections.dedup_by_key(|section| section.0);
         let mut bytes = Vec::new();
-        let mut charset = None;
-        for (expected, (number, encoded, value)) in (0_u32..).zip(sections) {
-            // A missing section ends the value (RFC 2231 §3).
-            if number != expected {
-                break;
-            }
-            let mut value = value;
-            if encoded && number == 0 {
-                let mut pieces = value.splitn(3, |&b| b == b'\'');
-                if let (Some(label), Some(_), Some(text)) =
-                    (pieces.next(), pieces.next(), pieces.next())
-                {
-                    charset = charset::for_label(label);
-                    value = text;
-                }
-            }
-            if encoded {
-                percent_decode(value, &mut bytes);
-            } else {
+        let mut label: Option<&[u8]> = None;
+        for (at, &(_, encoded, value)) in sections.iter().enumerate() {
+            if !encoded {
                 bytes.extend_from_slice(value);
+                continue;
             }
+            let text = if at == 0 {
+                let (first, text) = charset_and_text(value);
+                label = first;
+                text
+            } else {
+                // Only the first section has a charset (§4.1), but some programs write it before each.
+                label
+                    .and_then(|label| without_charset(value, label))
+                    .unwrap_or(value)
+            };
+            percent_decode(text, &mut bytes);
         }
-        if bytes.is_empty() && charset.is_none() {
-            let none = !self.parameters.iter().any(|(full, _)| {
-                full.strip_prefix(name)
-                    .is_some_and(|rest| matches!(rest, "*" | "*0" | "*0*"))
-            });
-            if none {
-                return None;
-            }
-        }
-        Some(match charset {
+        Some(match label.and_then(charset::for_label) {
             Some(charset) => charset.decode(&bytes).into_owned(),
             // Split encoded words in plain sections are a habit of some programs.
             None => encoded_word::decode(&bytes),
         })
     }
+}
+
+/// Takes `charset'language'text` apart; of `charset'text` too, if the charset is one.
+fn charset_and_text(value: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let mut pieces = value.splitn(3, |&b| b == b'\'');
+    match (pieces.next(), pieces.next(), pieces.next()) {
+        (Some(label), Some(_), Some(text)) => (Some(label), text),
+        (Some(label), Some(text), None) if charset::for_label(label).is_some() => {
+            (Some(label), text)
+        }
+        _ => (None, value),
+    }
+}
+
+/// What follows `label'` or `label'language'` in a section; none when it does not begin so.
+fn without_charset<'v>(value: &'v [u8], label: &[u8]) -> Option<&'v [u8]> {
+    let (start, rest) = value.split_at_checked(label.len())?;
+    let text = rest.strip_prefix(b"'")?;
+    if label.is_empty() || !start.eq_ignore_ascii_case(label) {
+        return None;
+    }
+    let language = text
+        .iter()
+        .position(|b| !(b.is_ascii_alphanumeric() || *b == b'-'));
+    Some(match language.and_then(|end| text.split_at_checked(end)) {
+        Some((_, [b'\'', after @ ..])) => after,
+        _ => text,
+    })
 }
 
 fn percent_decode(text: &[u8], out: &mut Vec<u8>) {
@@ -260,8 +285,10 @@ impl Scanner<'_> {
                 b'"' => break,
                 b'\\' => {
                     if let [escaped, tail @ ..] = tail {
-                        // Windows paths: a backslash before a letter is itself.
-                        if !matches!(escaped, b'"' | b'\\') {
+                        // Windows paths: a backslash before a name is itself.
+                        if escaped.is_ascii_alphanumeric()
+                            || matches!(escaped, b'_' | b'.' | 0x80..)
+                        {
                             out.push(b'\\');
                         }
                         out.push(*escaped);
@@ -292,6 +319,9 @@ mod tests {
             (" message / rfc822 (c) ", "message/rfc822"),
             ("inline", "inline"),
             ("", ""),
+            ("text/;charset=us-ascii", "text"),
+            ("/plain", ""),
+            ("/", ""),
             ("(only a comment", ""),
         ] {
             assert_eq!(ContentType::parse(from.as_bytes()).value, to);
@@ -312,6 +342,10 @@ mod tests {
             ("a/b charset=y name=x", "x"),
             ("a/b; charset=\"y\" name=x", "x"),
             ("a/b; name=\"unclosed", "unclosed"),
+            (
+                r#"a/b; name="C:\dir\x\'s \(1\).txt""#,
+                r"C:\dir\x's (1).txt",
+            ),
             ("a/b; name==?utf-8?Q?=C3=A5?=", "å"),
             ("a/b; name=\"=?utf-8?Q?=C3=A5?=\"", "å"),
         ] {
@@ -332,7 +366,15 @@ mod tests {
                 "This is ***fun***",
             ),
             ("a/b; name*=UTF-8''%C3%A5", "å"),
-            ("a/b; name*0=a; name*1=b; name*3=d", "ab"),
+            ("a/b; name*0=a; name*1=b; name*3=d", "abd"),
+            ("a/b; name*7=\"x\"; name*9*=%41", "xA"),
+            (
+                "a/b; name*0*=iso-8859-1'es'%D1and%FA; name*1*=iso-8859-1'%20r%E1pido; name*2*=ISO-8859-1'es'!",
+                "Ñandú rápido!",
+            ),
+            ("a/b; name*0*=a'b; name*1*=a'c", "a'ba'c"),
+            ("a/b; name*=utf-8'%C3%A5", "å"),
+            ("a/b; name*=''%C3%A5", "å"),
             (
                 "a/b; name*1*=%20even%20more; name*0*=iso-8859-1''%E5; name*2=\"%41\"",
                 "å even more%41",

@@ -15,6 +15,7 @@ pub mod address;
 pub mod body;
 pub mod builder;
 pub mod charset;
+pub mod coding;
 pub mod content_type;
 pub mod date;
 pub mod dkim;

@@ -3,6 +3,10 @@
 //! Found in one pass over the message, with spans instead of copies. The parser never fails on
 //! content: an unclosed boundary ends where an outer one goes on or where the message ends. A
 //! `message/rfc822` part is a leaf.
+//!
+//! On a boundary line nothing but white space follows the boundary. RFC 2046 (§5.1.1, note to implementors) lets a reader
+//! take every line that begins with it, but then one boundary may be the beginning of another. So that is done for
+//! multiparts only whose boundary stands on no line alone; who has such a one is read once more.
 
 use crate::{
     content_type::ContentType,
@@ -11,7 +15,7 @@ use crate::{
     transfer::TransferEncoding,
 };
 use memchr::memmem;
-use std::{io, ops::Range};
+use std::{collections::BTreeSet, io, ops::Range};
 
 /// A part of a message: its index in document order, 0 being the message itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -76,6 +80,8 @@ pub(crate) struct Multipart {
     pub(crate) epilogue: Option<Range<u64>>,
     /// The closing boundary line.
     pub(crate) close: Option<BoundaryLine>,
+    /// Something follows the boundary on its lines.
+    pub(crate) lax: bool,
 }
 
 /// A boundary line as it lies in the message.
@@ -131,10 +137,11 @@ impl Part {
         self.span.end.saturating_sub(self.span.start)
     }
 
-    /// The type and subtype in lower case; `None` without a Content-Type field (`getType`).
+    /// The type and subtype in lower case; `None` without a Content-Type field and for one that has no type (`getType`).
     #[must_use]
     pub fn content_type(&self) -> Option<String> {
-        self.header.content_type().map(|t| t.value)
+        let value = self.header.content_type()?.value;
+        (!value.is_empty()).then_some(value)
     }
 
     /// A parameter of the Content-Type as UTF-8 (`getTypeParameter`).
@@ -206,6 +213,12 @@ impl Part {
         }
     }
 
+    /// Whether the part stands for its parts. A multipart whose boundary is nowhere does not: it is read as a leaf.
+    #[must_use]
+    pub fn has_parts(&self) -> bool {
+        self.is_multipart() && !self.children.is_empty()
+    }
+
     /// The body; with `decode` its transfer encoding is undone and a multipart has none
     /// (`getBody`).
     ///
@@ -216,7 +229,7 @@ impl Part {
         source: &S,
         decode: bool,
     ) -> io::Result<Option<Vec<u8>>> {
-        if decode && self.is_multipart() {
+        if decode && self.has_parts() {
             return Ok(None);
         }
         let EncodedBody { range, encoding } = self.encoded_body();
@@ -265,19 +278,30 @@ impl Parts {
         source: &S,
         limits: Limits,
     ) -> io::Result<()> {
-        let Some(root) = self.list.first_mut() else {
-            return Ok(());
-        };
-        root.children.clear();
-        self.list.truncate(1);
-        Parser {
-            window: Window::new(source),
-            end: source.len(),
-            limits,
-            parts: &mut self.list,
-            open: Vec::new(),
+        let mut lax = BTreeSet::new();
+        for _ in 0..MAX_READINGS {
+            let Some(root) = self.list.first_mut() else {
+                return Ok(());
+            };
+            root.children.clear();
+            self.list.truncate(1);
+            let parser = Parser {
+                window: Window::new(source),
+                end: source.len(),
+                limits,
+                parts: &mut self.list,
+                open: Vec::new(),
+                lax: &lax,
+                candidates: BTreeSet::new(),
+            };
+            let found = parser.run()?;
+            let known = lax.len();
+            lax.extend(found);
+            if lax.len() == known {
+                break;
+            }
         }
-        .run()
+        Ok(())
     }
 
     /// How many parts are known, the message included.
@@ -345,10 +369,18 @@ impl Parts {
 /// A boundary longer than this is taken for damage (RFC 2046 allows 70).
 const MAX_BOUNDARY: usize = 1000;
 
+/// Of a longer line only the beginning is looked at.
+const MAX_LINE: usize = MAX_BOUNDARY + 100;
+
+/// How often a message is read at most; each reading after the first one opens multiparts inside others.
+const MAX_READINGS: usize = 4;
+
 /// A multipart whose end is not found yet.
 struct Open {
     part: usize,
     boundary: Vec<u8>,
+    /// Something may follow the boundary.
+    lax: bool,
     /// The closing boundary was seen; what follows is epilogue.
     closed: bool,
 }
@@ -359,6 +391,10 @@ struct Parser<'a, 's, S: ?Sized> {
     limits: Limits,
     parts: &'a mut Vec<Part>,
     open: Vec<Open>,
+    /// Where the multiparts begin whose boundary stands on no line alone, as far as that is known.
+    lax: &'a BTreeSet<u64>,
+    /// Multiparts with a line that begins with their boundary and goes on.
+    candidates: BTreeSet<usize>,
 }
 
 /// A boundary line.
@@ -373,7 +409,8 @@ struct Delimiter {
 }
 
 impl<S: Source + ?Sized> Parser<'_, '_, S> {
-    fn run(mut self) -> io::Result<()> {
+    /// Finds the parts. Gives the beginnings of multiparts that have none, but lines that begin with their boundary.
+    fn run(mut self) -> io::Result<Vec<u64>> {
         let mut at = self.begin_multipart(0);
         while let Some(delimiter) = self.next_delimiter(at)? {
             at = delimiter.line.end;
@@ -400,7 +437,13 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
             }
         }
         self.close_all();
-        Ok(())
+        let part = |id: &usize| self.parts.get(*id);
+        let without_parts = self
+            .candidates
+            .iter()
+            .filter_map(part)
+            .filter(|part| part.children.is_empty());
+        Ok(without_parts.map(|part| part.span.start).collect())
     }
 
     /// A boundary line of the multipart `parent`; before it content ends at `content_end`.
@@ -466,15 +509,18 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
         if let Some(boundary) = boundary {
             let boundary = boundary.trim_ascii_end().to_vec();
             if !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY {
+                let lax = self.lax.contains(&part.span.start);
                 part.multipart = Some(Multipart {
                     boundary: boundary.clone(),
                     preamble: body..self.end,
                     epilogue: None,
                     close: None,
+                    lax,
                 });
                 self.open.push(Open {
                     part: id,
                     boundary,
+                    lax,
                     closed: false,
                 });
             }
@@ -503,8 +549,17 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
                 continue;
             };
             let start = at + dashes;
-            let line = self.window.line(start, self.end, MAX_BOUNDARY + 100)?;
-            if let Some((level, close)) = match_boundary(&self.open, line) {
+            let line = self.window.line(start, self.end, MAX_LINE)?;
+            let found = match_boundary(&self.open, line);
+            if found.is_none() {
+                let begun = self.open.iter().rev().find(|open| {
+                    !open.closed
+                        && !open.lax
+                        && after_boundary(open, line).is_some_and(|(close, _)| !close)
+                });
+                self.candidates.extend(begun.map(|open| open.part));
+            }
+            if let Some((level, close)) = found {
                 let end = start + line.len() as u64;
                 let ended = line.ends_with(b"\n");
                 return Ok(Some(Delimiter {
@@ -597,17 +652,31 @@ impl<S: Source + ?Sized> Parser<'_, '_, S> {
     }
 }
 
+/// What follows the boundary of a multipart on a line that begins with it, and whether that is a closing line.
+fn after_boundary<'l>(open: &Open, line: &'l [u8]) -> Option<(bool, &'l [u8])> {
+    let tail = line
+        .strip_prefix(b"--")?
+        .strip_prefix(open.boundary.as_slice())?;
+    Some(match tail.strip_prefix(b"--") {
+        Some(tail) => (true, tail),
+        None => (false, tail),
+    })
+}
+
 /// The innermost open multipart whose boundary `line` is, and whether it is the closing one.
 fn match_boundary(open: &[Open], line: &[u8]) -> Option<(usize, bool)> {
-    let rest = line.strip_prefix(b"--")?;
-    open.iter().enumerate().rev().find_map(|(level, open)| {
-        let tail = rest.strip_prefix(open.boundary.as_slice())?;
-        let (close, tail) = match tail.strip_prefix(b"--") {
-            Some(tail) => (true, tail),
-            None => (false, tail),
-        };
-        (!open.closed && tail.trim_ascii().is_empty()).then_some((level, close))
-    })
+    if !line.starts_with(b"--") {
+        return None;
+    }
+    let find = |lax: bool| {
+        open.iter().enumerate().rev().find_map(|(level, open)| {
+            let (close, tail) = after_boundary(open, line)?;
+            // The end of a longer line is not known.
+            let fits = tail.trim_ascii().is_empty() || lax && line.len() < MAX_LINE;
+            (!open.closed && open.lax >= lax && fits).then_some((level, close))
+        })
+    };
+    find(false).or_else(|| find(true))
 }
 
 #[cfg(test)]
@@ -700,6 +769,32 @@ mod tests {
             outline(text),
             pairs(&[("0", "-"), ("0.1", ""), ("0.2", "z")])
         );
+    }
+
+    #[test]
+    fn something_may_follow_a_boundary_that_stands_on_no_line_alone() {
+        let text = "Content-Type: multipart/mixed; boundary=a\n\n--a junk\n\none\n--ab\n\ntwo\n--a-- end\nepi\n--a--\n";
+        assert_eq!(
+            outline(text),
+            pairs(&[("0", "-"), ("0.1", "one"), ("0.2", "two")])
+        );
+        // A boundary that begins with another one stays its own.
+        let text = "Content-Type: multipart/mixed; boundary=a\n\n--a\n\
+            Content-Type: multipart/mixed; boundary=ab\n\n--ab\n\nx\n--ab--\n--ac\n--a--\n";
+        assert_eq!(
+            outline(text),
+            pairs(&[("0", "-"), ("0.1", "-"), ("0.1.1", "x")])
+        );
+        // Both at once, one inside the other.
+        let text = "Content-Type: multipart/mixed; boundary=a\n\n--a x\n\
+            Content-Type: multipart/mixed; boundary=b\n\n--b x\n\ny\n--b--\n--a--\n";
+        assert_eq!(
+            outline(text),
+            pairs(&[("0", "-"), ("0.1", "-"), ("0.1.1", "y")])
+        );
+        // No part at all: the text is the body.
+        let text = "Content-Type: multipart/mixed; boundary=a\n\nbody\n--a--\n";
+        assert_eq!(outline(text), pairs(&[("0", "body\n--a--\n")]));
     }
 
     #[test]

@@ -266,10 +266,12 @@ impl Emitter<'_> {
     /// The line that opens a part of the multipart around `part`.
     fn dashes(&self, part: &Part) -> Vec<u8> {
         let around = part.parent.and_then(|parent| self.parts.get(parent));
-        let boundary = around
-            .and_then(Part::multipart)
-            .map(|m| m.boundary.as_slice());
-        [b"--", boundary.unwrap_or_default()].concat()
+        let Some(multipart) = around.and_then(Part::multipart) else {
+            return b"--".to_vec();
+        };
+        // The boundary alone would make the other lines those of no boundary.
+        let rest: &[u8] = if multipart.lax { b" -" } else { b"" };
+        [b"--", multipart.boundary.as_slice(), rest].concat()
     }
 
     /// Writes what comes before the children of a part; whether the children are still there.

@@ -1,5 +1,7 @@
 //! Content-Transfer-Encoding: base64 and quoted-printable (RFC 2045 §6).
 
+use crate::content_type::ContentType;
+
 /// A transfer encoding by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferEncoding {
@@ -14,17 +16,15 @@ pub enum TransferEncoding {
 }
 
 impl TransferEncoding {
-    /// Finds the encoding that a field's value names; trailing `;` and comments are tolerated.
+    /// Finds the encoding that a field's value names; comments, quotes and what follows a `;` or `,` are tolerated.
     #[must_use]
     pub fn from_value(value: &[u8]) -> Self {
-        let name = value
-            .split(|b| matches!(b, b';' | b'(' | b' ' | b'\t'))
-            .find(|word| !word.is_empty())
-            .unwrap_or_default();
-        match name.to_ascii_lowercase().as_slice() {
-            b"" | b"7bit" | b"8bit" | b"binary" | b"7-bit" | b"8-bit" => Self::Identity,
-            b"quoted-printable" => Self::QuotedPrintable,
-            b"base64" => Self::Base64,
+        let value = ContentType::parse(value).value;
+        let name = value.split(',').next().unwrap_or_default();
+        match name.trim_matches(['"', '\'']) {
+            "" | "7bit" | "8bit" | "binary" | "7-bit" | "8-bit" => Self::Identity,
+            "quoted-printable" => Self::QuotedPrintable,
+            "base64" => Self::Base64,
             _ => Self::Unknown,
         }
     }
@@ -77,14 +77,18 @@ pub(crate) fn base64_encode(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Decodes base64 of a body: bytes outside the alphabet are skipped (RFC 2045 §6.8), padding
-/// ends a group, a truncated end gives its whole bytes.
+/// Decodes base64 of a body: bytes outside the alphabet are skipped (RFC 2045 §6.8), a truncated end gives its whole bytes.
+///
+/// Padding ends a group. It ends the data too if what follows is no base64 alone, such as the footer of a mailing list; else
+/// another piece follows, as some programs write them one after the other.
 #[must_use]
 pub fn base64_decode(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() / 4 * 3);
     let mut group = 0_u32;
     let mut count = 0;
-    for &byte in body {
+    // Behind the last byte that is neither base64 nor white space; looked for when it is asked for.
+    let mut noise = None;
+    for (at, &byte) in body.iter().enumerate() {
         if let Some(value) = sextet(byte) {
             group = group << 6 | value;
             count += 1;
@@ -95,10 +99,26 @@ pub fn base64_decode(body: &[u8]) -> Vec<u8> {
         } else if byte == b'=' && count > 0 {
             flush(group, count, &mut out);
             (group, count) = (0, 0);
+            if at < *noise.get_or_insert_with(|| end_of_noise(body)) {
+                return out;
+            }
         }
     }
-    flush(group, count, &mut out);
+    // What noise follows is damaged, not truncated.
+    if count > 0 && end_of_noise(body) < end_of_digits(body) {
+        flush(group, count, &mut out);
+    }
     out
+}
+
+fn end_of_noise(body: &[u8]) -> usize {
+    let is_noise = |&b: &u8| sextet(b).is_none() && b != b'=' && !b.is_ascii_whitespace();
+    body.iter().rposition(is_noise).map_or(0, |at| at + 1)
+}
+
+fn end_of_digits(body: &[u8]) -> usize {
+    let last = body.iter().rposition(|&b| sextet(b).is_some());
+    last.map_or(0, |at| at + 1)
 }
 
 /// Appends the whole bytes of an unfinished group of `count` sextets.
@@ -202,6 +222,9 @@ mod tests {
         assert_eq!(base64_decode(b"aGVs*bG8"), b"hello");
         assert_eq!(base64_decode(b"YQ==YQ=="), b"aa");
         assert_eq!(base64_decode(b"Y"), b"");
+        assert_eq!(base64_decode(b"aGVsbG8\r\n"), b"hello");
+        assert_eq!(base64_decode(b"aGVsbG8=\n\n__\nThe list: a@b\n"), b"hello");
+        assert_eq!(base64_decode(b"aGVs\nXX--bound--\n"), b"hel]v\xe8");
         assert_eq!(base64_decode_strict(b"Y"), None);
         assert_eq!(base64_decode_strict(b"YQ"), Some(b"a".to_vec()));
         assert_eq!(base64_decode_strict(b"Y*Q="), None);
@@ -232,6 +255,10 @@ mod tests {
         assert_eq!(
             TransferEncoding::from_value(b""),
             TransferEncoding::Identity
+        );
+        assert_eq!(
+            TransferEncoding::from_value(b"(the usual) \"BASE64\", x"),
+            TransferEncoding::Base64
         );
         assert_eq!(
             TransferEncoding::from_value(b"x-uue"),

@@ -494,49 +494,9 @@ const OTHER_TREES: &[&str] = &[
     "mimetools-testmsgs/double-bound.msg",
     "mimetools-testmsgs/multi-simple.msg",
     "mimekit/issue358.txt",
+    "testmsgs/ending-boundaries.msg",
     "bounceparser/spam-rejection15.msg",
 ];
-
-#[test]
-#[allow(clippy::disallowed_methods, reason = "a test reads its data")]
-fn decoded_leaves_agree_with_mime4js() {
-    let (mut good, mut total) = (0, 0);
-    for (path, bytes) in messages("mime-mime4j") {
-        let mut message = Message::new(&bytes).unwrap();
-        message.open_parts().unwrap();
-        let stem = path.file_stem().unwrap().to_string_lossy().into_owned() + "_decoded_";
-        for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
-            let expected = entry.unwrap().path();
-            let name = expected.file_stem().unwrap().to_string_lossy().into_owned();
-            let Some(numbers) = name.strip_prefix(&stem) else {
-                continue;
-            };
-            // `1` is the message, `1_2` its second part; parts of an embedded message are not
-            // opened here.
-            let place = numbers.replacen('1', "0", 1).replace('_', ".");
-            let parts = message.open_parts().unwrap();
-            let Some(id) = parts.by_path(&place) else {
-                continue;
-            };
-            let part = parts.get(id).unwrap();
-            let kind = part.content_type().unwrap_or_default();
-            if kind == "message/rfc822" || part.is_multipart() {
-                continue;
-            }
-            let ours = part.read_body(&bytes, true).unwrap().unwrap();
-            let lines = |b: &[u8]| String::from_utf8_lossy(b).replace("\r\n", "\n");
-            total += 1;
-            if lines(&ours) == lines(&std::fs::read(&expected).unwrap()) {
-                good += 1;
-            } else {
-                println!("differs: {} ({kind})", expected.display());
-            }
-        }
-    }
-    println!("decoded leaves: {good} of {total} as mime4j");
-    // Both stand in docs/conformance.md.
-    assert!(total - good <= 2, "{good} of {total}");
-}
 
 #[allow(clippy::disallowed_methods, reason = "a test reads its data")]
 fn rows(name: &str) -> Vec<Value> {
@@ -547,11 +507,39 @@ fn rows(name: &str) -> Vec<Value> {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Counts the rows for which `check` is true, prints the others.
-fn score(name: &str, percent: usize, check: impl Fn(&str, &Value) -> Option<bool>) {
+/// Rows that contradict a rule, by what is in their header, with the rule. They are counted apart.
+const AGAINST_A_RULE: &[(&str, &str)] = &[
+    // A route and white space within an address are obsolete: a reader drops them.
+    ("<@node.test:mary@example.net>", "RFC 5322 §4.4"),
+    // Addresses are separated by commas, and a name does not stand before an address without brackets.
+    ("a@b.c\r\n\tjane@y.z", "RFC 5322 §3.4"),
+    ("John Smith john@example.com", "RFC 5322 §3.4"),
+    ("Joe <a@b.com> <c@d.com>", "RFC 5322 §3.4"),
+    ("John <a@b.c>>", "RFC 5322 §3.4"),
+    // A comment ends with a parenthesis.
+    ("x (comment", "RFC 5322 §3.2.2"),
+    // A reader that does not know a charset shows the word as it is.
+    ("=?x?q?a?=", "RFC 2047 §6.2 (a)"),
+    // White space between encoded words is not shown.
+    ("=?iso-8859-1?B?4Q==?= =?utf-8?B?w6k=?=", "RFC 2047 §6.2"),
+    // The sections of a parameter are joined by their numbers.
+    ("name*1=\"b\"; name=\"x\"; name*0=\"a\"", "RFC 2231 §3"),
+];
+
+/// Counts the rows for which `check` is true; others fail the test.
+fn score(name: &str, check: impl Fn(&str, &Value) -> Option<bool>) {
     let (mut good, mut total) = (0, 0);
+    let mut wrong = Vec::new();
     for row in rows(name) {
         let header = row["header"].as_str().unwrap();
+        if let Some((_, rule)) = AGAINST_A_RULE
+            .iter()
+            .find(|(part, _)| header.contains(part))
+        {
+            println!("{name}, apart, against {rule}: {header:?}");
+            assert_ne!(check(header, &row["expected"]), Some(true), "{header:?}");
+            continue;
+        }
         match check(header, &row["expected"]) {
             Some(true) => {
                 good += 1;
@@ -559,13 +547,13 @@ fn score(name: &str, percent: usize, check: impl Fn(&str, &Value) -> Option<bool
             }
             Some(false) => {
                 total += 1;
-                println!("{name}: {header:?} expected {}", row["expected"]);
+                wrong.push(format!("{header:?} expected {}", row["expected"]));
             }
             None => {}
         }
     }
     println!("{name}: {good} of {total}");
-    assert!(good * 100 >= total * percent, "{name}: {good} of {total}");
+    assert!(wrong.is_empty(), "{name}: {}", wrong.join("\n"));
 }
 
 /// The value of the first line of a row: rows end with the next field or a line end.
@@ -579,15 +567,9 @@ fn squeeze(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-// The rows that differ, and why ours stays: address.json keeps routes and white space that
-// RFC 5322 §4.4 has dropped; unstructured.json decodes a charset `x` that does not exist, which
-// is left as it is; content_type.json reads a charset in later sections (RFC 2231 §4.1 allows
-// it in the first), keeps white space between encoded words (RFC 2047 §6.2), goes on after a
-// missing section (RFC 2231 §3) and mixes plain and sectioned forms.
-
 #[test]
 fn unstructured_text_is_decoded_as_others_do() {
-    score("unstructured.json", 95, |header, expected| {
+    score("unstructured.json", |header, expected| {
         let text = encoded_word::decode(&first_value(header));
         Some(squeeze(&text) == squeeze(expected.as_str()?))
     });
@@ -595,9 +577,11 @@ fn unstructured_text_is_decoded_as_others_do() {
 
 #[test]
 fn content_types_are_read_as_others_do() {
-    score("content_type.json", 89, |header, expected| {
+    score("content_type.json", |header, expected| {
         let parsed = ContentType::parse(&first_value(header));
-        let main = expected["c_type"].as_str()?;
+        let Some(main) = expected["c_type"].as_str() else {
+            return Some(parsed.value.is_empty());
+        };
         let full = match expected["c_subtype"].as_str() {
             Some(sub) => format!("{main}/{sub}"),
             None => main.to_owned(),
@@ -625,9 +609,9 @@ fn content_types_are_read_as_others_do() {
 
 #[test]
 fn addresses_are_read_as_others_do() {
-    score("address.json", 93, |header, expected| {
+    score("address.json", |header, expected| {
         let mut addresses = Vec::new();
-        let mut pending: Vec<Value> = expected.as_array()?.clone();
+        let mut pending: Vec<Value> = expected.as_array().cloned().unwrap_or_default();
         pending.reverse();
         while let Some(item) = pending.pop() {
             if let Some(members) = item["group"]["mailboxes"].as_array() {
@@ -639,7 +623,8 @@ fn addresses_are_read_as_others_do() {
                 addresses.push(address.to_owned());
             }
         }
-        let ours = address::parse_list(&first_value(header))?;
+        // Where there is no address, what cannot be read is as good as an empty list.
+        let ours = address::parse_list(&first_value(header)).unwrap_or_default();
         Some(ours.into_iter().map(|m| m.address).collect::<Vec<_>>() == addresses)
     });
 }

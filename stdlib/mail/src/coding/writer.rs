@@ -3,7 +3,9 @@
 use encoding_rs::{EUC_KR, Encoder, EncoderResult, Encoding, GBK};
 use icu_normalizer::DecomposingNormalizerBorrowed;
 
-use super::{Coding, ESCAPE, Fault, KR_HEADER, Mode, Order, Policy, SHIFT_IN, SHIFT_OUT, johab};
+use super::{
+    Coding, ESCAPE, Fault, KR_HEADER, Mode, Order, Policy, SHIFT_IN, SHIFT_OUT, johab, utf7,
+};
 
 /// Writes text in a charset piece by piece.
 pub struct Writer {
@@ -154,6 +156,7 @@ impl Coding {
             }
             Coding::Johab if c.is_ascii() => out.push(u8::try_from(c).ok()?),
             Coding::Johab => out.extend_from_slice(&johab::encode(c)?),
+            Coding::Utf7 => utf7::put(c, mode, out),
             Coding::Standard(_) => return None,
         }
         Some(())
@@ -194,6 +197,9 @@ impl Coding {
     }
 
     fn unshift(self, mode: &mut Mode, out: &mut Vec<u8>) {
+        if self == Coding::Utf7 {
+            return utf7::end(mode, out);
+        }
         if std::mem::take(&mut mode.shifted) {
             match self {
                 Coding::Hz => out.extend_from_slice(b"~}"),

@@ -3,23 +3,24 @@
 //!
 //! The large tables are those of the Encoding Standard (encoding_rs). What it lacks because the web has no use for it is
 //! here: plain US-ASCII and ISO-8859-1, which the standard takes for windows-1252, UTF-16 and UTF-32 in both directions,
-//! ISO-2022-KR (RFC 1557), HZ (RFC 1843), Johab, and code pages of DOS.
+//! UTF-7 (RFC 2152), ISO-2022-KR (RFC 1557), HZ (RFC 1843), Johab, and code pages of DOS.
 
 mod johab;
 mod tables;
+mod utf7;
 mod writer;
 
-use angarium_mail::charset::{self, Charset};
 use encoding_rs::{
     Decoder, DecoderResult, EUC_KR, Encoding, GBK, ISO_2022_JP, UTF_16BE, UTF_16LE, WINDOWS_874,
     WINDOWS_1252, WINDOWS_1254,
 };
 
+use crate::charset::{self, Charset};
 use tables::Upper;
 pub use writer::Writer;
 
 /// A charset that can be read and written.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
     /// One of the Encoding Standard's.
     Standard(&'static Encoding),
@@ -39,6 +40,8 @@ pub enum Coding {
     Hz,
     /// Johab: KS X 1001 with syllables made of letters.
     Johab,
+    /// UTF-7: UTF-16 in base64 between `+` and `-`.
+    Utf7,
 }
 
 /// The order of the bytes of a unit.
@@ -75,10 +78,17 @@ impl Coding {
     #[must_use]
     pub fn named(name: &[u8]) -> Option<Coding> {
         let lower = name.to_ascii_lowercase();
-        let own = match lower.as_slice() {
+        Coding::own(&lower).or_else(|| Coding::standard(&lower))
+    }
+
+    /// A charset that the Encoding Standard lacks or takes for another one; the name is in lower case.
+    pub(crate) fn own(lower: &[u8]) -> Option<Coding> {
+        Some(match lower {
             b"iso-2022-kr" | b"csiso2022kr" | b"iso2022kr" => Coding::Iso2022Kr,
             b"hz" | b"hz-gb-2312" => Coding::Hz,
             b"johab" | b"cp1361" | b"ms1361" => Coding::Johab,
+            b"utf-7" | b"utf7" | b"unicode-1-1-utf-7" | b"unicode-2-0-utf-7"
+            | b"csunicode11utf7" => Coding::Utf7,
             b"utf-16" | b"utf16" => Coding::Utf16(Order::Marked),
             b"utf-16le" | b"utf16le" | b"ucs-2" | b"ucs2" | b"ucs-2le" | b"unicode"
             | b"iso-10646-ucs-2" => Coding::Utf16(Order::Little),
@@ -92,18 +102,18 @@ impl Coding {
             b"cp850" | b"ibm850" | b"850" => Coding::Single(&tables::DOS_850),
             b"cp852" | b"ibm852" | b"852" => Coding::Single(&tables::DOS_852),
             b"cp858" | b"ibm858" | b"ibm00858" | b"858" => Coding::Single(&tables::DOS_858),
-            _ => return Coding::standard(&lower),
-        };
-        Some(own)
+            _ => return None,
+        })
     }
 
     /// A charset that the Encoding Standard knows by this name, or what the name means outside the web.
     fn standard(lower: &[u8]) -> Option<Coding> {
         let encoding = match charset::for_label(lower)? {
             Charset::Ascii => return Some(Coding::Ascii),
+            Charset::Coded(coding) => return Some(coding),
             Charset::Other(encoding) => encoding,
         };
-        let is_windows = lower.starts_with(b"windows-")
+        let is_windows = lower.starts_with(b"win")
             || lower.starts_with(b"cp1")
             || lower.starts_with(b"cp8")
             || lower.starts_with(b"x-cp")
@@ -143,6 +153,8 @@ struct Mode {
     order: Option<Order>,
     /// Whether anything has come yet.
     begun: bool,
+    /// Bits of UTF-7 that do not make up a unit yet, and half a pair of units.
+    bits: utf7::Bits,
 }
 
 /// What stands at the beginning of the bytes to read.
@@ -283,8 +295,37 @@ impl Coding {
             Coding::Utf32(order) => utf32(bytes, order, mode),
             Coding::Iso2022Kr => iso2022_kr(bytes, first, mode),
             Coding::Hz => hz(bytes, first, mode),
+            Coding::Utf7 => utf7::step(bytes, first, mode),
             Coding::Ascii | Coding::Standard(_) => Step::Bad(1),
         }
+    }
+
+    /// Reads a whole text; what is invalid or cut off becomes U+FFFD.
+    pub(crate) fn read_lossy(self, bytes: &[u8]) -> String {
+        if let Coding::Standard(encoding) = self {
+            return encoding.decode_without_bom_handling(bytes).0.into_owned();
+        }
+        let mut mode = Mode::default();
+        let mut out = String::with_capacity(bytes.len());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let taken = match self.step(rest, &mut mode) {
+                Step::Taken(count, c) => {
+                    out.extend(c);
+                    count
+                }
+                Step::Bad(count) => {
+                    out.push(char::REPLACEMENT_CHARACTER);
+                    count
+                }
+                Step::Short => {
+                    out.push(char::REPLACEMENT_CHARACTER);
+                    break;
+                }
+            };
+            rest = rest.get(taken.max(1)..).unwrap_or_default();
+        }
+        out
     }
 }
 
@@ -495,6 +536,11 @@ mod tests {
             (b"\xd6\xd0", "GB2312", "中"),
             (b"\xa4\xa4", "Big5", "中"),
             (b"\x1b$BF|\x1b(B\x1b$BK\\\x1b(B", "ISO-2022-JP", "日本"),
+            // RFC 2152 gives the first three of these.
+            (b"Hi Mom -+Jjo--!", "UTF-7", "Hi Mom -☺-!"),
+            (b"+ZeVnLIqe-", "UTF-7", "日本語"),
+            (b"Item 3 is +AKM-1.", "UTF-7", "Item 3 is £1."),
+            (b"1+-1 +AOQ b +2D3eAA.", "UTF-7", "1+1 ä b 😀."),
         ] {
             assert_eq!(
                 converted(bytes, from, "UTF-8"),
@@ -519,6 +565,7 @@ mod tests {
             ("日本", "iso-2022-jp"),
             ("ÇüÉ", "cp437"),
             ("中", "gb18030"),
+            ("a+b ~å😀é-x中", "utf-7"),
         ] {
             let written = converted(text.as_bytes(), "utf-8", charset).unwrap();
             let read = converted(&written, charset, "utf-8");
@@ -545,6 +592,11 @@ mod tests {
             (b"\x88", "shift_jis", Fault::Incomplete),
             (b"\x0e0", "iso-2022-kr", Fault::Incomplete),
             (b"~", "hz", Fault::Incomplete),
+            (b"+", "utf-7", Fault::Incomplete),
+            (b"+2D0-", "utf-7", Fault::Invalid),
+            (b"+AA-", "utf-7", Fault::Invalid),
+            (b"+!", "utf-7", Fault::Invalid),
+            (b"\xe5", "utf-7", Fault::Invalid),
         ] {
             assert_eq!(
                 converted(bytes, from, "utf-8"),
@@ -583,7 +635,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_unicode_form_takes_every_text(text in "\\PC{0,60}") {
-            for charset in ["utf-8", "utf-16", "utf-16be", "utf-16le", "utf-32", "utf-32be", "gb18030"] {
+            for charset in ["utf-8", "utf-16", "utf-16be", "utf-16le", "utf-32", "utf-32be", "utf-7", "gb18030"] {
                 let written = converted(text.as_bytes(), "utf-8", charset).unwrap();
                 prop_assert_eq!(converted(&written, charset, "utf-8").unwrap(), text.as_bytes());
             }
@@ -591,7 +643,7 @@ mod tests {
 
         #[test]
         fn pieces_read_as_the_whole(bytes in prop::collection::vec(any::<u8>(), 0..60), at in 0..60_usize) {
-            for charset in ["utf-8", "utf-16", "shift_jis", "iso-2022-kr", "iso-2022-jp", "hz", "gb18030", "utf-32le"] {
+            for charset in ["utf-8", "utf-16", "shift_jis", "iso-2022-kr", "iso-2022-jp", "hz", "gb18030", "utf-32le", "utf-7"] {
                 let mut whole = String::new();
                 let mut reader = Reader::new(named(charset), true);
                 let result = reader.read(&bytes, &mut whole).and_then(|()| reader.finish(&mut whole));
