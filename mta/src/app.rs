@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use angarium_config::pki::{KeyPair as WrittenPair, KeySource};
 use angarium_config::running::MetricType;
-use angarium_config::startup::Corrupt;
+use angarium_config::server::Implicit;
+use angarium_config::startup::{Corrupt, ServerKind};
 use angarium_config::{Config, ConfigErrors, FileSource, Options, Running, Server, Source};
 use angarium_effects::disk::SystemDisk;
 use angarium_effects::net::Connect;
@@ -40,7 +41,7 @@ use crate::resolver::{self, Resolver};
 use crate::scripts::{Common, Keys, Root, ScriptErrors, Scripts, Services};
 use crate::server::{
     Acceptor, BindError, Endpoint, Event, Hooks, Observer, Settings, SpoolStore, Store,
-    VirtualServer,
+    VirtualServer, Web,
 };
 use crate::settings;
 use crate::signing::PrivateKeys;
@@ -807,12 +808,19 @@ fn server_settings(
         hooks,
         store: Arc::clone(store),
         tls: server_tls(server, running, place)?,
-        implicit: server.tls.implicit.clone(),
+        implicit: match server.kind {
+            ServerKind::Https => Implicit::All(true),
+            ServerKind::Http => Implicit::All(false),
+            ServerKind::Smtp | ServerKind::Plugin => server.tls.implicit.clone(),
+        },
         remote_ptr: server.remoteptr,
         total: usize::try_from(server.concurrency.total).unwrap_or(usize::MAX),
         per_ip: server.concurrency.ip,
         verbose: server.logging.verbose,
         product: PRODUCT.to_owned(),
+        web: matches!(server.kind, ServerKind::Http | ServerKind::Https).then(|| Web {
+            apikeys: server.apikeys.clone(),
+        }),
     })
 }
 

@@ -428,6 +428,14 @@ impl Checker<'_, '_> {
             .any(|error| error.file == text.file && error.path == text.path)
     }
 
+    /// A key is the value of a field of HTTP.
+    fn api_key(&mut self, path: &KeyPath, key: &str) {
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let text = "must be one or more visible ASCII characters without blanks".to_owned();
+            self.error(path, Problem::Invalid(text));
+        }
+    }
+
     fn server(
         &mut self,
         path: &KeyPath,
@@ -451,6 +459,7 @@ impl Checker<'_, '_> {
                 "is a server without sockets: smtpd.yaml does not name it",
             ),
         }
+        let is_web = matches!(server.kind, ServerKind::Http | ServerKind::Https);
         match &server.transport {
             Some(id) if !transports.contains_key(id) => {
                 self.unresolved(
@@ -460,7 +469,9 @@ impl Checker<'_, '_> {
                     transports.keys().map(|id| &**id),
                 );
             }
-            None if server.phases.eod.hook.is_none() && server.phases.rcptto.hook.is_none() => {
+            None if server.phases.eod.hook.is_none()
+                && (is_web || server.phases.rcptto.hook.is_none()) =>
+            {
                 let text = "must be given, since no hook chooses a transport".to_owned();
                 self.error(&path.key("transport"), Problem::Invalid(text));
             }
@@ -492,6 +503,14 @@ impl Checker<'_, '_> {
             let text = "needs `extensions.chunking`: what is binary is sent with BDAT".to_owned();
             let key = path.key("extensions").key("binarymime");
             self.error(&key, Problem::Invalid(text));
+        }
+        if server.kind == ServerKind::Https && server.tls.certs.cert.is_none() {
+            let text = "must be given for type `https`".to_owned();
+            self.error(&certs.key("cert"), Problem::Invalid(text));
+        }
+        let keys = path.key("apikeys");
+        for (index, key) in server.apikeys.iter().enumerate() {
+            self.api_key(&keys.index(index), key);
         }
         let implicit = tls.key("implicit");
         match &server.tls.implicit {

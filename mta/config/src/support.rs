@@ -72,7 +72,6 @@ use FileKind::{Delivery, Running, Startup};
 use Status::{Ignored, NotYet};
 
 const SHARED_WORKERS: Status = Ignored("hooks and queue run on the shared workers");
-const HTTP: Status = NotYet("submission over HTTP");
 const CLIENT_VERIFY: Status = NotYet("the check of a peer's certificate");
 const DANE: Status = NotYet("DANE");
 const MONITOR: Status = NotYet("metrics over HTTP");
@@ -84,8 +83,6 @@ const CIPHERS: Status = NotYet("a choice of ciphers");
 /// The first row that fits counts.
 const TABLE: &[Row] = &[
     // smtpd.yaml
-    value(Startup, "servers[].type", "http", HTTP, LeaveOutEntry),
-    value(Startup, "servers[].type", "https", HTTP, LeaveOutEntry),
     value(Startup, "servers[].type", "plugin", PLUGINS, LeaveOutEntry),
     key(
         Startup,
@@ -114,8 +111,6 @@ const TABLE: &[Row] = &[
     ),
     key(Startup, "history", NotYet("the store of past messages")),
     // smtpd-app.yaml: servers
-    value(Running, "servers[].type", "http", HTTP, LeaveOutEntry),
-    value(Running, "servers[].type", "https", HTTP, LeaveOutEntry),
     value(Running, "servers[].type", "plugin", PLUGINS, LeaveOutEntry),
     key(
         Running,
@@ -138,7 +133,6 @@ const TABLE: &[Row] = &[
         "servers[].tls.clientcert",
         NotYet("client certificates"),
     ),
-    key(Running, "servers[].apikeys", HTTP),
     // smtpd-app.yaml: the rest
     value(
         Running,

@@ -12,6 +12,19 @@ use crate::session::Session;
 /// `hostname` and `product` are ours; `unix_time` is when the message arrived, in seconds.
 #[must_use]
 pub fn field(session: &Session, hostname: &str, product: &str, unix_time: i64) -> String {
+    let with = session.with_keyword();
+    field_with(session, hostname, product, unix_time, with)
+}
+
+/// The same for a message that came in by another protocol, `with`.
+#[must_use]
+pub fn field_with(
+    session: &Session,
+    hostname: &str,
+    product: &str,
+    unix_time: i64,
+    with: &str,
+) -> String {
     let utf8 = session.utf8();
     let helo = session
         .helo
@@ -29,7 +42,7 @@ pub fn field(session: &Session, hostname: &str, product: &str, unix_time: i64) -
         ip = literal(session.connection.remote_ip),
         hostname = word(hostname, utf8),
         product = comment(product, utf8),
-        with = session.with_keyword(),
+        with = word(with, false),
         id = word(&session.transaction.id, utf8),
         date = date(unix_time),
     )

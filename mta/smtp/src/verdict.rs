@@ -300,6 +300,31 @@ pub(crate) fn compose(
     }
 }
 
+/// The reply to the message of transaction `id`, for a protocol that has no machine here.
+#[must_use]
+pub fn eod_reply(verdict: Verdict, id: &str) -> Reply {
+    let (function, options, text) = match verdict {
+        Verdict::Accept(accept) => (
+            Function::Accept,
+            accept.reply,
+            Some(format!("Ok: queued as {id}")),
+        ),
+        Verdict::NoHook | Verdict::Pass { .. } => (
+            Function::Accept,
+            ReplyOptions::default(),
+            Some(format!("Ok: queued as {id}")),
+        ),
+        Verdict::Reject(options) => (Function::Reject, options, None),
+        Verdict::Defer(options) => (Function::Defer, options, None),
+        Verdict::End => (Function::Defer, ReplyOptions::default(), None),
+        Verdict::Error | Verdict::Reply { .. } => {
+            let error = ReplyOptions::reason(SCRIPT_ERROR.as_bytes());
+            (Function::Defer, error, None)
+        }
+    };
+    compose(Phase::Eod, function, options, text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ use angarium_smtp::verdict::{Accept, Verdict};
 pub use angarium_stdlib::mailer::SharedSource;
 use angarium_stdlib::mailer::{QUEUEOPTS, unknown_transport};
 use angarium_stdlib::message::{self, PartObject};
-use angarium_stdlib::{dkim, dmarc};
+use angarium_stdlib::{dkim, dmarc, json};
 
 use super::history::HISTORY;
 use super::outbox::Wish;
@@ -47,6 +47,8 @@ pub struct Mail {
     queued: RefCell<Vec<Queued>>,
     /// Other messages that the script queued.
     made: RefCell<Vec<server::Queued>>,
+    /// What Accept adds to the answer of a submission, a JSON text.
+    answer: RefCell<Option<String>>,
     /// The edits of the last `queue()` call and the number of changes that they stand for.
     last_edits: RefCell<Option<(usize, Rc<Edits>)>>,
 }
@@ -71,6 +73,7 @@ impl Mail {
             next: Cell::new(1),
             queued: RefCell::default(),
             made: RefCell::default(),
+            answer: RefCell::default(),
             last_edits: RefCell::default(),
         })
     }
@@ -85,6 +88,12 @@ impl Mail {
     #[must_use]
     pub fn take_made(&self) -> Vec<server::Queued> {
         self.made.take()
+    }
+
+    /// What Accept adds to the answer of a submission, a JSON text.
+    #[must_use]
+    pub fn take_answer(&self) -> Option<String> {
+        self.answer.take()
     }
 
     /// Queues another message with the commit of this one.
@@ -160,7 +169,11 @@ pub static EOD: ContextDecl = ContextDecl {
              and options.",
             accept,
         )
-        .options(&[opt("reason", "string|array", "", "text of the reply"), REPLY_CODES]),
+        .options(&[
+            opt("reason", "string|array", "", "text of the reply"),
+            REPLY_CODES,
+            opt("metadata", "any", "", "what the answer to a submission over HTTP says besides"),
+        ]),
         reject("Answers 550; what was queued is kept all the same (a copy on hold, say)."),
         defer("Answers 421; what was queued is dropped."),
         HISTORY,
@@ -189,7 +202,7 @@ pub static EOD: ContextDecl = ContextDecl {
     ),
 };
 
-fn accept(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+fn accept(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     // Accept(), Accept(options), Accept(reason) and Accept(reason, options): a list is a reason, a map are options.
     let first = args.get(0);
     let options_first = first
@@ -197,6 +210,19 @@ fn accept(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         .is_some_and(|array| !array.is_empty() && !array.is_list());
     let options: Options<'_> = args.options(if options_first { 0 } else { 1 });
     let mut reply = accept_reply(options)?;
+    if let Some(metadata) = options.get("metadata") {
+        let form = json::Form {
+            ascii: false,
+            pretty: false,
+        };
+        let text = json::encode(&metadata, form)
+            .map_err(|_| Throw::error("Accept: option metadata: it has no form in JSON"))?;
+        cx.charge(text.len() / 16);
+        if let Some(mail) = cx.host.extension::<Mail>() {
+            mail.answer
+                .replace(Some(String::from_utf8_lossy(&text).into_owned()));
+        }
+    }
     if !options_first && !first.is_none() && first.as_array().is_none_or(|array| !array.is_empty())
     {
         reply.reason = reason(first);

@@ -20,7 +20,9 @@ use super::phase::PhaseCall;
 use super::{eod, outbox, variables};
 use crate::log::Severity;
 use crate::scripts::{Finished, Run, Scripts, Services};
-use crate::server::{Change, Decision, HookContext, Hooks, Queued, Store, StoredMail, queued};
+use crate::server::{
+    Change, Decision, HookContext, Hooks, Queued, Store, StoredMail, Submission, queued,
+};
 use crate::worker::Worker;
 
 /// The scripts of one server.
@@ -156,6 +158,7 @@ impl SessionScripts {
         worker: &Rc<Worker>,
         session: &Session,
         mail: &StoredMail,
+        submission: Option<&Submission>,
         context: &mut HookContext,
     ) -> Decision {
         let Some(unit) = self.unit(HookType::Eod, "") else {
@@ -180,8 +183,13 @@ impl SessionScripts {
             .envelope
             .as_ref()
             .map(|envelope| queued::began(worker, envelope).as_secs_f64());
-        let arguments =
-            variables::Map::default().with("mail", eod::mail_value(unit.library(), &message));
+        let arguments = variables::Map::default()
+            .with("mail", eod::mail_value(unit.library(), &message))
+            .maybe(
+                "metadata",
+                submission.and_then(|submission| submission.metadata.clone()),
+            )
+            .maybe("http", submission.map(variables::http));
         let variables = vec![
             ("arguments", arguments.into()),
             ("connection", variables::connection(session, true)),
@@ -227,7 +235,11 @@ impl SessionScripts {
         match self.copies(worker, session, mail, &message, copies).await {
             Ok(mut queued) => {
                 queued.extend(made);
-                Decision { verdict, queued }
+                Decision {
+                    verdict,
+                    queued,
+                    metadata: message.take_answer(),
+                }
             }
             Err(failure) => {
                 self.services.log.line(
@@ -323,7 +335,18 @@ impl Hooks for SessionScripts {
         mail: &'a StoredMail,
         context: &'a mut HookContext,
     ) -> LocalFuture<'a, Decision> {
-        Box::pin(self.end_of_data(worker, session, mail, context))
+        Box::pin(self.end_of_data(worker, session, mail, None, context))
+    }
+
+    fn submission<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        session: &'a Session,
+        mail: &'a StoredMail,
+        submission: &'a Submission,
+        context: &'a mut HookContext,
+    ) -> LocalFuture<'a, Decision> {
+        Box::pin(self.end_of_data(worker, session, mail, Some(submission), context))
     }
 
     fn disconnect<'a>(

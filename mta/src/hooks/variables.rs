@@ -9,6 +9,7 @@ use angarium_smtp::server::Closing;
 use angarium_smtp::session::{LookupResult, NameLookup, Session, TlsInfo};
 
 use super::smtp::params;
+use crate::server::Submission;
 
 /// A read-only variable that is always there.
 #[must_use]
@@ -381,6 +382,57 @@ pub fn connection(session: &Session, with_helo: bool) -> Value {
         .maybe("tls", session.tls.as_ref().map(tls))
         .maybe("auth", auth)
         .into()
+}
+
+/// `$arguments["http"]` of the eod hook: the request that submitted the message.
+#[must_use]
+pub fn http(submission: &Submission) -> Value {
+    let fields = submission.fields.iter();
+    let headers = fields.fold(Map::default(), |map, (name, value)| {
+        map.with(name, Value::bytes(value))
+    });
+    let pairs = form_urlencoded(&submission.query);
+    let query = pairs.fold(Map::default(), |map, (name, value)| {
+        map.with(&name, value.as_slice())
+    });
+    Map::default()
+        .with("method", submission.method.as_str())
+        .with("path", submission.path.as_str())
+        .with("query", query)
+        .with("headers", headers)
+        .into()
+}
+
+/// Names and values of the query of a URL, decoded.
+fn form_urlencoded(query: &str) -> impl Iterator<Item = (String, Vec<u8>)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = String::from_utf8_lossy(&percent_decoded(name)).into_owned();
+        (name, percent_decoded(value))
+    })
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        let escape = after.get(..2).and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            let hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            u8::from_str_radix(digits, 16).ok().filter(|_| hex)
+        });
+        match (byte, escape) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            (b'+', _) => decoded.push(b' '),
+            (byte, _) => decoded.push(*byte),
+        }
+    }
+    decoded
 }
 
 /// `$transaction` with nothing but its id.

@@ -11,7 +11,8 @@ use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub struct Answer {
     kind: &'static str,
     body: Vec<u8>,
     fields: Vec<(HeaderName, &'static str)>,
+    last: bool,
 }
 
 impl Answer {
@@ -33,6 +35,7 @@ impl Answer {
             kind,
             body: body.into(),
             fields: Vec::new(),
+            last: false,
         }
     }
 
@@ -44,11 +47,14 @@ impl Answer {
 
     /// A value; `pretty` gives each of its entries a line.
     #[must_use]
-    pub fn json(status: StatusCode, value: &Value, pretty: bool) -> Answer {
-        let body = match pretty {
-            true => format!("{value:#}\n"),
-            false => format!("{value}\n"),
+    pub fn json(status: StatusCode, value: &impl Serialize, pretty: bool) -> Answer {
+        let text = match pretty {
+            true => serde_json::to_vec_pretty(value),
+            false => serde_json::to_vec(value),
         };
+        // Only what is no JSON could fail: maps whose keys are no strings.
+        let mut body = text.unwrap_or_default();
+        body.push(b'\n');
         Answer::new(status, "application/json", body)
     }
 
@@ -62,6 +68,13 @@ impl Answer {
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: &'static str) -> Answer {
         self.fields.push((name, value));
+        self
+    }
+
+    /// The same as the last answer of its connection.
+    #[must_use]
+    pub fn last(mut self) -> Answer {
+        self.last = true;
         self
     }
 
@@ -86,7 +99,7 @@ impl Answer {
         for (name, value) in self.fields {
             fields.insert(name, HeaderValue::from_static(value));
         }
-        if last {
+        if last || self.last {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -136,6 +149,6 @@ mod tests {
         assert_eq!(fields["content-type"], "application/json");
         assert_eq!(fields["cache-control"], "no-store");
         assert_eq!(fields["connection"], "close");
-        assert_eq!(response.body().size_hint().exact(), Some(31));
+        assert_eq!(response.body().size_hint().exact(), Some(29));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use angarium_queue::item::Item;
+use angarium_smtp::server::StoreFailure;
 
 use crate::delivery::log::Line;
 use crate::log::Severity;
@@ -78,6 +79,14 @@ pub enum Event {
         transaction: String,
         reason: &'static str,
     },
+    /// A request over HTTP was refused before its message was one.
+    Request {
+        connection: String,
+        server: String,
+        remoteip: IpAddr,
+        status: u16,
+        reason: String,
+    },
     /// The spool could not be written, and why; [`Event::NotStored`] follows.
     SpoolFailed { reason: String },
     /// A command or a reply, if `logging.verbose` is on.
@@ -103,6 +112,18 @@ impl Event {
         }
     }
 
+    /// A message that could not be stored.
+    #[must_use]
+    pub fn not_stored(transaction: &str, failure: StoreFailure) -> Event {
+        Event::NotStored {
+            transaction: transaction.to_owned(),
+            reason: match failure {
+                StoreFailure::Full => "no room in the spool, or in the memory for messages",
+                StoreFailure::Broken => "the spool could not be written",
+            },
+        }
+    }
+
     /// The connection or transaction that it is about; empty for none.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -114,6 +135,7 @@ impl Event {
             | Event::TlsFailed { .. } => "",
             Event::Connect { connection, .. }
             | Event::Disconnect { connection, .. }
+            | Event::Request { connection, .. }
             | Event::Dialogue { connection, .. } => connection,
             Event::Message { transaction, .. }
             | Event::Queued { transaction, .. }
@@ -129,7 +151,9 @@ impl Event {
             | Event::AcceptFailed { .. }
             | Event::SpoolFailed { .. }
             | Event::NotStored { .. } => Severity::Warning,
-            Event::Listening { .. } | Event::TlsFailed { .. } => Severity::Notice,
+            Event::Listening { .. } | Event::TlsFailed { .. } | Event::Request { .. } => {
+                Severity::Notice
+            }
             _ => Severity::Info,
         }
     }
@@ -190,6 +214,17 @@ impl fmt::Display for Event {
                 .with("serverid", server)
                 .with("remoteip", peer)
                 .text("error", reason),
+            Event::Request {
+                server,
+                remoteip,
+                status,
+                reason,
+                ..
+            } => Line::new("request")
+                .with("serverid", server)
+                .with("remoteip", remoteip)
+                .with("status", status)
+                .text("reason", reason),
             Event::Message {
                 transaction,
                 sender,

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use angarium_effects::LocalFuture;
+use angarium_runtime::value::Value;
 use angarium_smtp::server::{Closing, Hook};
 use angarium_smtp::session::Session;
 use angarium_smtp::verdict::Verdict;
@@ -52,6 +53,19 @@ pub trait Hooks: Send + Sync {
         context: &'a mut HookContext,
     ) -> LocalFuture<'a, Decision>;
 
+    /// The same for a message that was submitted over HTTP, with what its request said besides.
+    fn submission<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        session: &'a Session,
+        mail: &'a StoredMail,
+        submission: &'a Submission,
+        context: &'a mut HookContext,
+    ) -> LocalFuture<'a, Decision> {
+        let _ = submission;
+        self.eod(worker, session, mail, context)
+    }
+
     /// Hears of the end of a connection for which the connect phase was reached.
     fn disconnect<'a>(
         &'a self,
@@ -62,6 +76,21 @@ pub trait Hooks: Send + Sync {
     ) -> LocalFuture<'a, ()>;
 }
 
+/// A request that submitted a message.
+#[derive(Clone, Debug, Default)]
+pub struct Submission {
+    /// `metadata` of its options.
+    pub metadata: Option<Value>,
+    /// The method.
+    pub method: String,
+    /// The path of the target.
+    pub path: String,
+    /// What follows the `?` of the target.
+    pub query: String,
+    /// Its fields, names in lower case.
+    pub fields: Vec<(String, Vec<u8>)>,
+}
+
 /// The answer for the end of data.
 #[derive(Debug)]
 pub struct Decision {
@@ -69,6 +98,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The recipients' copies to be made durable first.
     pub queued: Vec<Queued>,
+    /// What the answer to a submission says besides, a JSON text.
+    pub metadata: Option<String>,
 }
 
 impl Decision {
@@ -78,6 +109,7 @@ impl Decision {
         Decision {
             verdict,
             queued: Vec::new(),
+            metadata: None,
         }
     }
 
@@ -88,6 +120,7 @@ impl Decision {
         Decision {
             verdict: Verdict::NoHook,
             queued: super::queued::queue_all(worker, session, mail),
+            metadata: None,
         }
     }
 }

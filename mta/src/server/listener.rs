@@ -21,6 +21,7 @@ use tokio::task::LocalSet;
 use super::event::Event;
 use super::session;
 use super::settings::{LINGER, Seat, Settings, VirtualServer};
+use super::submission;
 use super::wire::{Stream, Wire};
 use crate::worker::{Effects, MakeEffects, Worker, Workers};
 
@@ -167,14 +168,20 @@ pub struct Client {
 impl Client {
     /// Serves the client on `worker` until it is gone.
     pub async fn serve(self, worker: Rc<Worker>) {
-        session::serve(
-            worker,
-            self.accepted,
-            self.seat,
-            self.settings,
-            self.implicit,
-        )
-        .await;
+        let Client {
+            accepted,
+            seat,
+            settings,
+            implicit,
+        } = self;
+        match settings.web {
+            None => session::serve(worker, accepted, seat, settings, implicit).await,
+            // A session of SMTP is not to be as large as one of HTTP.
+            Some(_) => {
+                let serving = submission::serve(worker, accepted, seat, settings, implicit);
+                Box::pin(serving).await;
+            }
+        }
     }
 }
 
@@ -205,14 +212,22 @@ pub async fn accept(
                     hand_over(client).await;
                 } else {
                     server.counters.refused.one();
-                    refuse(effects, accepted, implicit, &refusing);
+                    let words = match settings.web {
+                        None => TOO_MANY,
+                        Some(_) => submission::TOO_MANY,
+                    };
+                    refuse(effects, accepted, implicit, words, &refusing);
                 }
                 continue;
             }
             Err(error) => error,
         };
         if is_exhausted(&error) {
-            match listener.turn_away(OUT_OF_DESCRIPTORS) {
+            let words = match server.settings().web {
+                None => OUT_OF_DESCRIPTORS,
+                Some(_) => submission::TOO_MANY,
+            };
+            match listener.turn_away(words) {
                 Ok(true) => {
                     server.counters.turned_away.one();
                     turned_away = turned_away.saturating_add(1);
@@ -277,11 +292,12 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-/// Answers 421 in clear and closes. Where TLS starts with the first byte there is nothing to say.
+/// Says in clear that there are too many and closes. Where TLS starts with the first byte there is nothing to say.
 fn refuse(
     effects: &Effects,
     accepted: Box<dyn Accepted>,
     implicit: bool,
+    words: &'static [u8],
     refusing: &Rc<Cell<usize>>,
 ) {
     let Ok(connection) = accepted.adopt() else {
@@ -297,7 +313,7 @@ fn refuse(
     }
     refusing.set(refusing.get() + 1);
     tokio::task::spawn_local(async move {
-        wire.push(TOO_MANY);
+        wire.push(words);
         wire.flush(LINGER).await;
         if wire.broken.is_none() {
             wire.close(LINGER, &RefCell::new(vec![0; 512])).await;

@@ -13,6 +13,7 @@
 //! | `opening` | the beginning of a session |
 //! | `session` | the driver of one session |
 //! | `dialogue` | commands and replies as lines |
+//! | `submission` | messages over HTTP |
 //! | `wire` | its stream, unwritten replies and timer |
 //! | `name` | the client's name in DNS |
 
@@ -27,14 +28,15 @@ mod session;
 pub mod settings;
 pub mod spooled;
 pub mod store;
+mod submission;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use event::{Counters, Event, Observer};
-pub use hooks::{Decision, HookContext, Hooks, NoHooks};
+pub use hooks::{Decision, HookContext, Hooks, NoHooks, Submission};
 pub use listener::{Acceptor, BindError, Endpoint};
-pub use settings::{Settings, VirtualServer};
+pub use settings::{Settings, VirtualServer, Web};
 pub use spooled::SpoolStore;
 pub use store::{Change, MailWriter, Queued, Store, StoredMail};
 pub(crate) use wire::Timer;

@@ -399,13 +399,10 @@ impl Session {
     }
 
     fn tell_not_stored(&self, failure: StoreFailure) {
-        self.seat.server.tell(&Event::NotStored {
-            transaction: self.machine.session().transaction.id.clone(),
-            reason: match failure {
-                StoreFailure::Full => "no room in the spool, or in the memory for messages",
-                StoreFailure::Broken => "the spool could not be written",
-            },
-        });
+        let transaction = &self.machine.session().transaction.id;
+        self.seat
+            .server
+            .tell(&Event::not_stored(transaction, failure));
     }
 
     /// Lets the eod hook decide, and makes what it queued durable before the client hears of it.
@@ -437,7 +434,9 @@ impl Session {
     async fn decide(&mut self) -> Result<Verdict, StoreFailure> {
         let writer = self.mail.take().ok_or(StoreFailure::Broken)?;
         let mail = self.wire.beside(writer.finish()).await?;
-        let Decision { verdict, queued } = self
+        let Decision {
+            verdict, queued, ..
+        } = self
             .wire
             .beside(self.settings.hooks.eod(
                 &self.worker,
@@ -546,7 +545,7 @@ fn reason(closing: &Closing) -> String {
 }
 
 /// The reply in place of a verdict when the message could not be kept.
-fn refusal(failure: StoreFailure) -> Verdict {
+pub(super) fn refusal(failure: StoreFailure) -> Verdict {
     let (code, detail, text) = match failure {
         StoreFailure::Full => (452, (4, 3, 1), "Insufficient system storage"),
         StoreFailure::Broken => (451, (4, 3, 0), "Local error, try again later"),

@@ -39,6 +39,15 @@ pub struct Settings {
     pub verbose: bool,
     /// The product's name in Received fields.
     pub product: String,
+    /// It takes messages over HTTP, not SMTP.
+    pub web: Option<Web>,
+}
+
+/// What a server of type `http` or `https` has besides.
+#[derive(Clone, Debug, Default)]
+pub struct Web {
+    /// Keys of which a client shows one; without any, who may relay may submit.
+    pub apikeys: Vec<String>,
 }
 
 impl Settings {

@@ -5,6 +5,7 @@ mod hooks;
 mod scripts;
 mod sockets;
 mod spool;
+mod submission;
 mod support;
 mod time;
 mod tls;

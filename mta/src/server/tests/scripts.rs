@@ -82,7 +82,10 @@ impl Bundle {
 }
 
 /// Settings of a server that runs these scripts, and its log.
-fn with_scripts(store: &Arc<MemoryStore>, scripts: &[(&str, &str)]) -> (Settings, Memory) {
+pub(super) fn with_scripts(
+    store: &Arc<MemoryStore>,
+    scripts: &[(&str, &str)],
+) -> (Settings, Memory) {
     let config = Bundle::config(scripts);
     let compiled = Scripts::compile(&config.startup, &config.running, Arc::new(NoRoot));
     let compiled = match compiled {
@@ -260,8 +263,8 @@ const NOT_YET: &[(&str, &str)] = &[
         "$connection.tls.peercert",
         "no client certificate is asked for",
     ),
-    ("$arguments.metadata", "there is no HTTP submission"),
-    ("$arguments.http", "there is no HTTP submission"),
+    ("$arguments.metadata", "it is no submission over HTTP"),
+    ("$arguments.http", "it is no submission over HTTP"),
 ];
 
 #[test]

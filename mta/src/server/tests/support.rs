@@ -218,6 +218,7 @@ pub(super) fn settings(store: &Arc<MemoryStore>) -> Settings {
         per_ip: 0,
         verbose: false,
         product: "Angarium".to_owned(),
+        web: None,
     }
 }
 
@@ -376,6 +377,18 @@ impl Client {
                 Err(error) => panic!("cannot read: {error}"),
             }
         }
+    }
+
+    /// So many bytes as text.
+    pub(super) async fn bytes(&mut self, count: usize) -> String {
+        while self.read.len() < count {
+            let mut bytes = [0; 4096];
+            let read = self.connection.read(&mut bytes).await.expect("read");
+            assert!(read > 0, "the stream ends early");
+            self.read.extend_from_slice(&bytes[..read]);
+        }
+        let bytes: Vec<u8> = self.read.drain(..count).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The last line of the next reply.
