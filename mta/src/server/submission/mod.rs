@@ -290,6 +290,8 @@ impl Desk {
             params,
             size: None,
             body: BodyType::default(),
+            requiretls: false,
+            priority: None,
             utf8: !ascii,
             recipients: recipients
                 .into_iter()
