@@ -277,8 +277,7 @@ fn bare_address(words: &[Word<'_>]) -> Option<Option<Mailbox>> {
     }
     let mut address = String::new();
     for word in words {
-        let joined = address.ends_with(['.', '@']) || word.raw.starts_with(['.', '@']);
-        if word.spaced && !address.is_empty() && !joined {
+        if word.spaced && !address.is_empty() && !joins(&address, word.raw) {
             return None;
         }
         push_unescaped(word.raw, &mut address);
@@ -287,6 +286,11 @@ fn bare_address(words: &[Word<'_>]) -> Option<Option<Mailbox>> {
         name: None,
         address,
     }))
+}
+
+/// Whether white space between two pieces of an address does not part them (RFC 5322 §4.4).
+fn joins(before: &str, after: &str) -> bool {
+    before.ends_with(['.', '@']) || after.starts_with(['.', '@'])
 }
 
 /// Cleans what stands in angle brackets: white space, comments and a route (obsolete, RFC 5322
@@ -303,7 +307,12 @@ fn address_in_brackets(content: &str) -> Option<String> {
     };
     while let Some(token) = lexer.next_token()? {
         match token {
-            Token::Word(word) => push_unescaped(word.raw, &mut out),
+            Token::Word(word) => {
+                if word.spaced && !out.is_empty() && !joins(&out, word.raw) {
+                    return None;
+                }
+                push_unescaped(word.raw, &mut out);
+            }
             // Broken, but it has one reading only.
             Token::Separator(c) => out.push(c),
             Token::Colon => out.push(':'),
@@ -431,6 +440,7 @@ mod tests {
             "a@b)",
             "a b",
             "<a@b> <c@d>",
+            "A <a b@c>",
             "<a@b> c@d",
             "<a@b>: c@d;",
             "a: b: c@d;",

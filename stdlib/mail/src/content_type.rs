@@ -220,6 +220,8 @@ impl Scanner<'_> {
             }
             if byte.is_ascii_whitespace() {
                 if or_parameter && self.at_parameter() {
+                    // A comma instead of the semicolon.
+                    out.pop_if(|last| *last == b',');
                     break;
                 }
                 self.white_space();
@@ -266,6 +268,7 @@ impl Scanner<'_> {
                     }
                     _ if byte.is_ascii_whitespace() => {
                         if self.at_parameter() {
+                            out.pop_if(|last| *last == b',');
                             break;
                         }
                         out.extend_from_slice(self.white_space());
@@ -320,6 +323,7 @@ mod tests {
             ("inline", "inline"),
             ("", ""),
             ("text/;charset=us-ascii", "text"),
+            ("text/plain, charset=us-ascii", "text/plain"),
             ("/plain", ""),
             ("/", ""),
             ("(only a comment", ""),
@@ -340,6 +344,7 @@ mod tests {
             ("a/b; name=x (comment)", "x"),
             ("a/b; ; =; name=x", "x"),
             ("a/b charset=y name=x", "x"),
+            ("a/b, name=x, charset=y", "x"),
             ("a/b; charset=\"y\" name=x", "x"),
             ("a/b; name=\"unclosed", "unclosed"),
             (

@@ -220,8 +220,9 @@ impl HeaderBlock {
             } else if range.start == 0 && at == 0 && is_mbox_line(line) {
                 block.bytes.extend_from_slice(line);
                 block.insert_at = block.bytes.len();
-            } else if stray.is_some() {
-                block.end_without_blank(stray);
+            } else if stray.is_some() || line.starts_with(b"--") && !block.fields.is_empty() {
+                // The second line that is no field, or a boundary: the blank line was forgotten.
+                block.end_without_blank(stray.or(Some(at)));
                 break;
             } else {
                 stray = Some(at);
@@ -488,6 +489,9 @@ mod tests {
         );
         let b = block("A: 1\nHello there,\nyou all\n\nbody");
         assert_eq!((raw(&b), b.body_offset()), (vec!["A: 1\n".to_owned()], 5));
+        let b = block("A: 1\n--a\n\nx\n--a--\n");
+        assert_eq!((raw(&b), b.body_offset()), (vec!["A: 1\n".to_owned()], 5));
+        assert!(b.is_bad());
         let b = block("A: 1\njunk\n more\nB: 2\n\n");
         assert_eq!(b.names(), ["a", "b"]);
         assert_eq!(raw(&b), ["A: 1\n", "B: 2\n"]);

@@ -1,7 +1,5 @@
 //! Content-Transfer-Encoding: base64 and quoted-printable (RFC 2045 §6).
 
-use crate::content_type::ContentType;
-
 /// A transfer encoding by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferEncoding {
@@ -19,12 +17,23 @@ impl TransferEncoding {
     /// Finds the encoding that a field's value names; comments, quotes and what follows a `;` or `,` are tolerated.
     #[must_use]
     pub fn from_value(value: &[u8]) -> Self {
-        let value = ContentType::parse(value).value;
-        let name = value.split(',').next().unwrap_or_default();
-        match name.trim_matches(['"', '\'']) {
-            "" | "7bit" | "8bit" | "binary" | "7-bit" | "8-bit" => Self::Identity,
-            "quoted-printable" => Self::QuotedPrintable,
-            "base64" => Self::Base64,
+        let mut depth = 0_usize;
+        let mut name = Vec::new();
+        for &byte in value {
+            match byte {
+                b'(' => depth = depth.saturating_add(1),
+                b')' => depth = depth.saturating_sub(1),
+                _ if depth > 0 => {}
+                b' ' | b'\t' | b';' | b',' if name.is_empty() => {}
+                b' ' | b'\t' | b';' | b',' => break,
+                b'"' | b'\'' => {}
+                _ => name.push(byte.to_ascii_lowercase()),
+            }
+        }
+        match name.as_slice() {
+            b"" | b"7bit" | b"8bit" | b"binary" | b"7-bit" | b"8-bit" => Self::Identity,
+            b"quoted-printable" => Self::QuotedPrintable,
+            b"base64" => Self::Base64,
             _ => Self::Unknown,
         }
     }
@@ -258,6 +267,10 @@ mod tests {
         );
         assert_eq!(
             TransferEncoding::from_value(b"(the usual) \"BASE64\", x"),
+            TransferEncoding::Base64
+        );
+        assert_eq!(
+            TransferEncoding::from_value(b"base64 charset=x"),
             TransferEncoding::Base64
         );
         assert_eq!(
