@@ -265,7 +265,7 @@ fn messages_are_taken_apart_as_mail_parser_does() {
             }
         }
     }
-    println!("mime-mailparser, structure and text as mail-parser: {good} of {total}");
+    println!("mime-mailparser, structure and content as mail-parser: {good} of {total}");
     let unknown: Vec<String> = unknown.into_iter().collect();
     assert!(unknown.is_empty(), "{}", unknown.join("\n"));
 }
