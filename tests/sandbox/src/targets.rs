@@ -1,10 +1,12 @@
 //! The bodies of the fuzz targets: each takes any bytes and panics when a promise is broken.
 
+mod mail;
 mod run;
 mod smtp;
 mod text;
 mod values;
 
+pub use mail::message;
 pub use run::{LIMITS, compile_and_run};
 pub use smtp::{addresses, smtp_server};
 pub use text::{formatter, lexer, parser};
@@ -20,6 +22,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("formatter", formatter),
     ("json_decode", json_decode),
     ("lexer", lexer),
+    ("message", message),
     ("parser", parser),
     ("regex", regex),
     ("smtp_server", smtp_server),
