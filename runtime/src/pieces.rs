@@ -95,6 +95,7 @@ pub(crate) struct Prepared {
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::String(Str::Heap(a)), Value::String(Str::Heap(b))) => Rc::ptr_eq(a, b),
+        (Value::String(Str::Block(a)), Value::String(Str::Block(b))) => Rc::ptr_eq(a, b),
         (Value::String(Str::Frozen(a, x)), Value::String(Str::Frozen(b, y))) => {
             a == b && x.address() == y.address()
         }

@@ -26,6 +26,8 @@ pub const MAX_STRING: usize = 256 * 1024 * 1024;
 pub enum Str {
     /// A counted buffer of this thread.
     Heap(Rc<StrBuf>),
+    /// The same of a fixed size.
+    Block(Rc<Block>),
     /// String `0` of a pinned frozen tree.
     Frozen(u32, Pin),
     /// Bytes stored in place. Last, so that it is the neighbour of the kinds of values that need no drop either.
@@ -34,6 +36,61 @@ pub enum Str {
 
 /// Longest text that is stored in the buffer itself: with the counts of its holders it takes 64 bytes.
 const HELD: usize = 32;
+
+/// Longest text of a [`Block`], which takes 128 bytes with the counts of its holders.
+const BLOCK: usize = 103;
+
+/// A text of middle length, in one block of memory: lines and addresses are mostly longer than what [`StrBuf`] holds, and a
+/// buffer of their own would be a second allocation for each.
+pub struct Block {
+    hash: Cell<u64>,
+    len: u8,
+    bytes: [u8; BLOCK],
+}
+
+const _: () = assert!(size_of::<Block>() == 112, "a block with its counts fills two lines");
+
+impl Block {
+    /// A counted block of up to [`BLOCK`] bytes, the parts one after the other.
+    #[inline]
+    fn with(parts: [&[u8]; 2]) -> Rc<Block> {
+        let mut block = Rc::new(Block {
+            hash: Cell::new(0),
+            len: 0,
+            bytes: [0; BLOCK],
+        });
+        if let Some(block) = Rc::get_mut(&mut block) {
+            parts.iter().for_each(|part| block.append(part));
+        }
+        memory::charge(Block::SIZE);
+        block
+    }
+
+    /// Bytes of memory.
+    const SIZE: usize = size_of::<Block>() + 32;
+
+    #[inline]
+    fn text(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len).min(BLOCK)]
+    }
+
+    /// Appends what has room.
+    #[inline]
+    fn append(&mut self, more: &[u8]) {
+        let len = usize::from(self.len);
+        if let Some(place) = self.bytes.get_mut(len..len + more.len()) {
+            place.copy_from_slice(more);
+            self.len = (len + more.len()) as u8;
+            self.hash.set(0);
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        memory::credit(Block::SIZE);
+    }
+}
 
 /// A heap buffer that reports its size to the memory account and caches its hash.
 pub struct StrBuf {
@@ -106,6 +163,7 @@ impl Str {
     pub fn new(bytes: &[u8]) -> Str {
         match inline::of(bytes) {
             Some(words) => Str::Inline(bytes.len() as u8, inline::bytes(words)),
+            None if in_block(bytes.len()) => Str::Block(Block::with([bytes, b""])),
             None => Str::Heap(StrBuf::with(bytes.len(), |buffer| {
                 buffer.extend_from_slice(bytes);
             })),
@@ -115,7 +173,7 @@ impl Str {
     /// A string that takes over `bytes` without copying when they are many.
     #[must_use]
     pub fn from_vec(bytes: Vec<u8>) -> Str {
-        if bytes.len() <= HELD {
+        if bytes.len() <= BLOCK {
             Str::new(&bytes)
         } else {
             Str::Heap(Rc::new(StrBuf::new(SmallVec::from_vec(bytes))))
@@ -138,6 +196,7 @@ impl Str {
         match self {
             Str::Inline(len, bytes) => &bytes[..usize::from(*len).min(INLINE)],
             Str::Heap(buffer) => &buffer.bytes,
+            Str::Block(block) => block.text(),
             Str::Frozen(index, pin) => pin.string(*index),
         }
     }
@@ -149,7 +208,21 @@ impl Str {
         match self {
             Str::Inline(len, _) => usize::from(*len),
             Str::Heap(buffer) => buffer.bytes.len(),
+            Str::Block(block) => usize::from(block.len),
             Str::Frozen(index, pin) => pin.string(*index).len(),
+        }
+    }
+
+    /// Appends the bytes to `out`.
+    #[inline]
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        if let Str::Inline(len, bytes) = self {
+            // All of them, and those behind the text off again: a copy of fixed size is no call.
+            let end = out.len() + usize::from(*len);
+            out.extend_from_slice(bytes);
+            out.truncate(end);
+        } else {
+            out.extend_from_slice(self.as_bytes());
         }
     }
 
@@ -168,13 +241,22 @@ impl Str {
             buffer.append(more);
             return;
         }
+        let total = self.len() + more.len();
+        if let Str::Block(block) = self
+            && total <= BLOCK
+            && let Some(block) = Rc::get_mut(block)
+        {
+            block.append(more);
+            return;
+        }
         let old = self.as_bytes();
-        let total = old.len() + more.len();
         if total <= INLINE {
             let mut inline = [0; INLINE];
             inline[..old.len()].copy_from_slice(old);
             inline[old.len()..total].copy_from_slice(more);
             *self = Str::Inline(total as u8, inline);
+        } else if in_block(total) {
+            *self = Str::Block(Block::with([old, more]));
         } else {
             // Twice the size: a string that is appended to once is usually appended to again.
             let capacity = if total <= HELD { total } else { total * 2 };
@@ -225,9 +307,17 @@ impl Str {
             change(bytes);
             return self;
         }
+        if let Str::Block(block) = &mut self
+            && let Some(block) = Rc::get_mut(block)
+        {
+            block.hash.set(0);
+            let len = usize::from(block.len).min(BLOCK);
+            change(&mut block.bytes[..len]);
+            return self;
+        }
         let mut bytes = SmallVec::<[u8; HELD]>::from_slice(self.as_bytes());
         change(&mut bytes);
-        if bytes.spilled() {
+        if bytes.len() > BLOCK {
             Str::Heap(Rc::new(StrBuf::new(bytes)))
         } else {
             Str::new(&bytes)
@@ -247,6 +337,7 @@ impl Clone for Str {
         match self {
             Str::Inline(length, bytes) => Str::Inline(*length, inline::copy(bytes)),
             Str::Heap(buffer) => Str::Heap(Rc::clone(buffer)),
+            Str::Block(block) => Str::Block(Rc::clone(block)),
             Str::Frozen(index, pin) => Str::Frozen(*index, pin.clone()),
         }
     }
@@ -299,6 +390,7 @@ impl PartialEq for Str {
             // Bytes beyond the length are 0 in every inline string.
             (Str::Inline(a_len, a), Str::Inline(b_len, b)) => a_len == b_len && inline::equal(a, b),
             (Str::Heap(a), Str::Heap(b)) => Rc::ptr_eq(a, b) || a.bytes == b.bytes,
+            (Str::Block(a), Str::Block(b)) => Rc::ptr_eq(a, b) || a.text() == b.text(),
             _ => self.as_bytes() == other.as_bytes(),
         }
     }
@@ -316,13 +408,22 @@ impl Hash for Str {
 impl Str {
     /// [`hash_bytes`] of the bytes; a longer string remembers it.
     #[inline]
-    pub(crate) fn hash_code(&self) -> u64 {
+    #[must_use]
+    pub fn hash_code(&self) -> u64 {
         match self {
             Str::Inline(len, bytes) => hash_short(*len, inline::words(bytes)),
             Str::Heap(buffer) => match buffer.hash.get() {
                 0 => {
                     let hash = hash_bytes(&buffer.bytes);
                     buffer.hash.set(hash);
+                    hash
+                }
+                hash => hash,
+            },
+            Str::Block(block) => match block.hash.get() {
+                0 => {
+                    let hash = hash_bytes(block.text());
+                    block.hash.set(hash);
                     hash
                 }
                 hash => hash,
@@ -336,6 +437,12 @@ impl fmt::Debug for Str {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.to_text(), f)
     }
+}
+
+/// Whether a text of this length goes into a [`Block`].
+#[inline]
+fn in_block(len: usize) -> bool {
+    len > HELD && len <= BLOCK
 }
 
 /// The hash of a string's bytes, the same for every representation; never 0, which means "not computed yet".
@@ -396,6 +503,54 @@ mod tests {
         a.push(b"!");
         assert_eq!(a.as_bytes(), b"fifteen bytes!! and more!");
         assert_eq!(b.as_bytes(), b"fifteen bytes!! and more");
+    }
+
+    #[test]
+    fn a_text_is_the_same_whatever_it_is_made_of() {
+        let text: Vec<u8> = (0..=255).cycle().take(300).collect();
+        for len in [0, 1, 13, 14, 15, 31, 32, 33, 34, 64, 102, 103, 104, 150, 206, 300] {
+            let whole = &text[..len];
+            let made = [
+                Str::new(whole),
+                Str::from_vec(whole.to_vec()),
+                text[..len].iter().fold(Str::EMPTY, |mut text, byte| {
+                    text.push(&[*byte]);
+                    text
+                }),
+                Str::new(&whole.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>())
+                    .map(|bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1)),
+            ];
+            for one in &made {
+                assert_eq!(one.as_bytes(), whole);
+                assert_eq!(one.len(), len);
+                assert_eq!(one.clone().into_vec(), whole);
+                assert_eq!(one.hash_code(), hash_bytes(whole));
+                let mut out = b"x".to_vec();
+                one.append_to(&mut out);
+                assert_eq!(out[1..], *whole);
+                for other in &made {
+                    assert!(one == other);
+                }
+                // A second holder keeps its text.
+                let (kept, mut longer) = (one.clone(), one.clone());
+                longer.push(b"more");
+                assert_eq!(longer.as_bytes(), [whole, b"more"].concat());
+                assert_eq!(kept.as_bytes(), whole);
+                assert!(kept != longer);
+            }
+        }
+    }
+
+    #[test]
+    fn what_texts_take_is_given_back() {
+        let before = memory::swap(memory::Account::default());
+        for len in 0..300 {
+            let mut text = Str::new(&vec![b'a'; len]);
+            text.push(b"and more");
+            let text = text.map(<[u8]>::make_ascii_uppercase);
+            drop((text.clone(), text));
+        }
+        assert_eq!(memory::swap(before).used, 0);
     }
 
     #[test]

@@ -4,12 +4,14 @@ mod sort;
 mod walk;
 
 use angarium_runtime::array::{Array, Key, View};
-use angarium_runtime::convert::{Comparison, loose_equal_counted, strict_equal_counted, truthy};
+use angarium_runtime::convert::{
+    Comparison, loose_equal_counted, strict_equal_counted, truthy, write_number,
+};
 use angarium_runtime::native::{Args, Cx, FnDecl, Input, Outcome, Step, Task, Throw, opt};
 use angarium_runtime::pieces::{
-    self, LARGE_ENTRIES, LongArray, PIECE_BYTES, PIECE_ENTRIES, PIECE_KEYS,
+    self, LARGE_BYTES, LARGE_ENTRIES, LongArray, PIECE_BYTES, PIECE_KEYS,
 };
-use angarium_runtime::scalars::Scalars;
+use angarium_runtime::scalars::{Scalars, Seen};
 use angarium_runtime::value::Value;
 
 use crate::large;
@@ -133,11 +135,10 @@ fn array_combine(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         )));
     }
     cx.reserve_entries(keys.len())?;
+    let missing = args.get(2);
     let mut result = Array::new();
-    let mut values = values.values();
-    for key in keys.values() {
-        let value = values.next().unwrap_or_else(|| args.get(2).clone());
-        let Some(key) = Key::cast(&key) else {
+    let mut add = |key: &Value, value: Value| {
+        let Some(key) = Key::cast(key) else {
             return Err(Throw::error(format!(
                 "array_combine: {} cannot be a key",
                 key.kind().name()
@@ -145,7 +146,18 @@ fn array_combine(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         };
         result.insert(key, value);
         if result.len() == 1 {
-            result.reserve(keys.len());
+            result.reserve(keys.len() - 1);
+        }
+        Ok(())
+    };
+    if let (Some(keys), Some(values)) = (keys.as_list(), values.as_list()) {
+        for (at, key) in keys.iter().enumerate() {
+            add(key, values.get(at).unwrap_or(missing).clone())?;
+        }
+    } else {
+        let mut values = values.values();
+        for key in keys.values() {
+            add(&key, values.next().unwrap_or_else(|| missing.clone()))?;
         }
     }
     Ok(result.into())
@@ -157,38 +169,52 @@ pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         return Ok(Value::None);
     };
     let separator = args.bytes(1);
-    let (mut large, mut total) = (false, 0_usize);
+    let (mut large, mut total) = (array.len() > LARGE_ENTRIES, 0_usize);
     let mut look = |value: &Value| {
         large |= is_large(value);
         total += separator.len() + value.as_bytes().map_or(8, <[u8]>::len);
     };
     match array {
-        _ if array.len() > PIECE_ENTRIES => large = true,
-        View::Local(array) => array.values().for_each(&mut look),
+        _ if array.len() > LARGE_ENTRIES => {}
+        View::Local(array) => match array.as_list() {
+            Some(list) => list.iter().for_each(&mut look),
+            None => array.values().for_each(&mut look),
+        },
         View::Frozen(..) => array.values().for_each(|value| look(&value)),
     }
-    if large {
+    if large || total > LARGE_BYTES {
         let separator = crate::string::text(&args, 1);
         return Err(Throw::pieces(large::join(args.get(0).clone(), separator)));
     }
-    cx.fits(total)?;
+    cx.reserve(total)?;
     let mut out = Vec::with_capacity(total);
     let mut add = |cx: &mut Cx<'_>, at: usize, value: &Value| {
         if at > 0 {
-            cx.append(&mut out, separator)?;
+            match separator {
+                [byte] => out.push(*byte),
+                separator => out.extend_from_slice(separator),
+            }
         }
         match value {
-            Value::Number(number) => angarium_runtime::convert::write_number(&mut out, *number),
+            Value::Number(number) => write_number(&mut out, *number),
+            Value::String(text) => text.append_to(&mut out),
             other => cx.write_str(&mut out, other)?,
         }
         Ok::<(), Throw>(())
     };
     match array {
-        View::Local(array) => {
-            for (at, value) in array.values().enumerate() {
-                add(cx, at, value)?;
+        View::Local(array) => match array.as_list() {
+            Some(list) => {
+                for (at, value) in list.iter().enumerate() {
+                    add(cx, at, value)?;
+                }
             }
-        }
+            None => {
+                for (at, value) in array.values().enumerate() {
+                    add(cx, at, value)?;
+                }
+            }
+        },
         View::Frozen(..) => {
             for (at, value) in array.values().enumerate() {
                 add(cx, at, &value)?;
@@ -326,6 +352,9 @@ fn array_shuffle(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 fn array_unique(cx: &mut Cx<'_>, mut args: Args<'_>) -> Result<Box<dyn Task>, Throw> {
     let array = args.take(0);
     cx.fits_entries(array.as_array().map_or(0, |array| array.len()))?;
+    if let Some(unique) = unique_scalars(cx, &array) {
+        return Ok(Box::new(Ready(unique)));
+    }
     Ok(Box::new(Unique {
         array,
         position: 0,
@@ -335,6 +364,46 @@ fn array_unique(cx: &mut Cx<'_>, mut args: Args<'_>) -> Result<Box<dyn Task>, Th
         entry: None,
         whole: false,
     }))
+}
+
+/// As [`array_unique`] in one go: for arrays of this thread that are not long and hold nothing but scalars.
+fn unique_scalars(cx: &mut Cx<'_>, value: &Value) -> Option<Value> {
+    let Some(View::Local(array)) = value.as_array() else {
+        return None;
+    };
+    if array.len() > LARGE_ENTRIES {
+        return None;
+    }
+    let mut seen = Seen::default();
+    let (mut repeated, mut bytes) = (None, 0);
+    for (at, entry) in array.values().enumerate() {
+        bytes += entry.as_bytes().map_or(0, <[u8]>::len);
+        if bytes > LARGE_BYTES {
+            return None;
+        }
+        if !seen.add(entry)? {
+            repeated = Some(at);
+            break;
+        }
+    }
+    cx.charge(array.len() + bytes / 64);
+    let Some(first) = repeated else {
+        return Some(value.clone());
+    };
+    let mut result = Array::new();
+    for (at, (key, entry)) in array.iter().enumerate() {
+        let is_new = at < first || {
+            bytes += entry.as_bytes().map_or(0, <[u8]>::len);
+            if bytes > LARGE_BYTES {
+                return None;
+            }
+            seen.add(entry)?
+        };
+        if is_new {
+            result.insert(key, entry.clone());
+        }
+    }
+    Some(result.into())
 }
 
 /// Scalars are found by hash; the rest, rare here, by comparing with each other, a piece at a time.
@@ -468,16 +537,24 @@ fn includes_scalar(needle: &Value, array: View<'_>) -> Option<bool> {
     let View::Local(array) = array else {
         return None;
     };
-    let mut values = array.values();
     match needle {
-        Value::Number(needle) if !needle.is_nan() => {
-            Some(values.any(|value| matches!(value, Value::Number(value) if value == needle)))
-        }
+        Value::Number(needle) if !needle.is_nan() => Some(any(
+            array,
+            |value| matches!(value, Value::Number(value) if value == needle),
+        )),
         // Comparing long ones is work of its own.
-        Value::String(needle) if needle.len() <= 256 => {
-            let needle = needle.as_bytes();
-            Some(values.any(|value| value.as_bytes() == Some(needle)))
-        }
+        Value::String(needle) if needle.len() <= 256 => Some(any(
+            array,
+            |value| matches!(value, Value::String(value) if value == needle),
+        )),
         _ => None,
+    }
+}
+
+#[inline]
+fn any(array: &Array, is_it: impl Fn(&Value) -> bool) -> bool {
+    match array.as_list() {
+        Some(list) => list.iter().any(is_it),
+        None => array.values().any(is_it),
     }
 }

@@ -37,46 +37,110 @@ pub(crate) fn mapped(text: Str, change: fn(&mut [u8])) -> impl Pieces {
     }
 }
 
-/// `subject` with `new` for every occurrence of `search`, which is not empty.
+/// What is searched for in long texts.
+enum Needle {
+    Byte(u8),
+    Text(Finder<'static>),
+}
+
+impl Needle {
+    fn new(text: &[u8]) -> Needle {
+        match text {
+            [byte] => Needle::Byte(*byte),
+            text => Needle::Text(Finder::new(text).into_owned()),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Needle::Byte(_) => 1,
+            Needle::Text(finder) => finder.needle().len(),
+        }
+    }
+
+    #[inline]
+    fn find(&self, text: &[u8]) -> Option<usize> {
+        match self {
+            Needle::Byte(byte) => memchr::memchr(*byte, text),
+            Needle::Text(finder) => finder.find(text),
+        }
+    }
+
+    /// How often it is found, and where the last place ends.
+    fn count(&self, text: &[u8]) -> (usize, usize) {
+        match self {
+            Needle::Byte(byte) => (memchr::memchr_iter(*byte, text).count(), 0),
+            Needle::Text(finder) => finder
+                .find_iter(text)
+                .fold((0, 0), |(count, _), at| (count + 1, at + self.len())),
+        }
+    }
+}
+
+/// `subject` with `new` for every occurrence of `search`, which is not empty. They are counted first, so that the text has the
+/// right size at once.
 pub(crate) fn replace(search: &Str, new: Str, subject: Str) -> impl Pieces {
-    let finder = Finder::new(search.as_bytes()).into_owned();
-    let mut out = LongText::default();
-    let (mut at, mut found_any, mut whole) = (0, false, false);
+    let needle = Needle::new(search.as_bytes());
+    let (mut at, mut count) = (0, 0_usize);
+    let mut out: Option<Vec<u8>> = None;
+    // How much of `new` is written at the place that was found last.
+    let mut written = new.len();
     move |cx: &mut Cx<'_>| {
-        if whole {
-            return Ok(out.finish(cx));
-        }
-        let (bytes, needle) = (subject.as_bytes(), finder.needle().len());
+        let bytes = subject.as_bytes();
         // An occurrence may go on in the next piece.
-        let end = bytes.len().min(at + PIECE_BYTES + needle - 1);
-        let mut copied = at;
-        while !cx.is_due()
-            && let Some(offset) = finder.find(bytes.get(copied..end).unwrap_or_default())
-        {
-            found_any = true;
-            let before = bytes.get(copied..copied + offset).unwrap_or_default();
-            cx.append(&mut out.part, before)?;
-            cx.append(&mut out.part, new.as_bytes())?;
-            out.step(cx)?;
-            cx.charge(1);
-            copied += offset + needle;
-        }
-        if cx.is_due() {
-            at = copied;
+        let end = bytes.len().min(at + PIECE_BYTES + needle.len() - 1);
+        let Some(out) = &mut out else {
+            let (more, last) = needle.count(bytes.get(at..end).unwrap_or_default());
+            cx.charge(PIECE_BYTES / 64 + more);
+            count += more;
+            at = end.min(at + PIECE_BYTES.max(last));
+            if at < bytes.len() {
+                return Ok(None);
+            }
+            if count == 0 {
+                return Ok(Some(Value::String(subject.clone())));
+            }
+            let kept = bytes.len().saturating_sub(count * needle.len());
+            let total = kept.saturating_add(count.saturating_mul(new.len()));
+            cx.fits(total)?;
+            out = Some(Vec::with_capacity(total));
+            at = 0;
             return Ok(None);
-        }
-        let rest = if end == bytes.len() {
-            end
-        } else {
-            copied.max(at + PIECE_BYTES)
         };
-        cx.append(&mut out.part, bytes.get(copied..rest).unwrap_or_default())?;
-        out.step(cx)?;
-        cx.charge(PIECE_BYTES / 64);
-        at = rest;
-        whole = at >= bytes.len();
-        let unchanged = whole && !found_any;
-        Ok(unchanged.then(|| Value::String(subject.clone())))
+        let before = out.len();
+        let enough = before + PIECE_BYTES;
+        let mut copied = at;
+        loop {
+            if let Some(rest) = new.as_bytes().get(written..)
+                && !rest.is_empty()
+            {
+                let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
+                out.extend_from_slice(piece);
+                written += piece.len();
+            }
+            if out.len() >= enough {
+                break;
+            }
+            let rest = bytes.get(copied..end).unwrap_or_default();
+            let Some(offset) = needle.find(rest) else {
+                // What is left of the piece, up to where the next one begins.
+                let next = if end == bytes.len() {
+                    end
+                } else {
+                    copied.max(at + PIECE_BYTES)
+                };
+                out.extend_from_slice(bytes.get(copied..next).unwrap_or_default());
+                copied = next;
+                break;
+            };
+            out.extend_from_slice(rest.get(..offset).unwrap_or_default());
+            copied += offset + needle.len();
+            written = 0;
+        }
+        cx.charge((out.len() - before + (copied - at)) / 64 + 1);
+        at = copied;
+        let whole = at >= bytes.len() && written >= new.len();
+        Ok(whole.then(|| std::mem::take(out).into()))
     }
 }
 
@@ -125,7 +189,7 @@ pub(crate) fn rfind(text: Str, search: &Str, end: usize) -> impl Pieces {
 /// `str_split`: the parts of `text` between the occurrences of `delimiter`, `most` at most; `backwards` counts them from the
 /// end.
 pub(crate) fn split(text: Str, delimiter: &Str, most: usize, backwards: bool) -> impl Pieces {
-    let forward = Finder::new(delimiter.as_bytes()).into_owned();
+    let forward = Needle::new(delimiter.as_bytes());
     let backward = FinderRev::new(delimiter.as_bytes()).into_owned();
     let mut parts = LongList::default();
     // What is not split yet.
@@ -133,7 +197,7 @@ pub(crate) fn split(text: Str, delimiter: &Str, most: usize, backwards: bool) ->
     // How far the first or last part is known to have no delimiter.
     let mut searched = 0;
     move |cx: &mut Cx<'_>| {
-        let (bytes, needle) = (text.as_bytes(), forward.needle().len());
+        let (bytes, needle) = (text.as_bytes(), forward.len());
         if start == usize::MAX {
             return Ok(parts.finish(backwards, cx));
         }

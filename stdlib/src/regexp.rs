@@ -1,11 +1,13 @@
 //! Regular expressions: the `pcre_*` functions and the engine behind `=~` and `#/…/` (language.md 6.6).
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use angarium_regex::{Captures, Modifiers, Outcome as Search, PatternCache, Regex as Pattern};
+use angarium_regex::{
+    Captures, Modifiers, Outcome as Search, PatternCache, PatternError, RecentPatterns, Regex as Pattern,
+};
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine, StopOnDrop};
 use angarium_runtime::native::{
@@ -14,7 +16,7 @@ use angarium_runtime::native::{
 use angarium_runtime::object::Function;
 use angarium_runtime::pieces::LongText;
 use angarium_runtime::regex::Regex;
-use angarium_runtime::string::Str;
+use angarium_runtime::string::{Str, hash_bytes};
 use angarium_runtime::value::Value;
 use smallvec::smallvec;
 
@@ -50,7 +52,8 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "pcre_compile(string: string): Regex",
         "Compiles a pattern, `/pattern/modifiers` or bare, into a Regex object. A bad pattern raises an Exception.",
         |cx, args| {
-            let compiled = compile(cx, args.bytes(0))?;
+            let text = args.get(0).as_str().unwrap_or(&Str::EMPTY);
+            let compiled = Compiled::shared(cached(cx, text)?);
             Ok(Regex::value(compiled, cx.library))
         },
     )
@@ -95,6 +98,15 @@ pub static ENGINE: Engine = Engine;
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 static CACHE: LazyLock<PatternCache> = LazyLock::new(|| PatternCache::new(CACHE_BYTES));
+
+thread_local! {
+    static RECENT: RefCell<RecentPatterns> = RefCell::default();
+}
+
+/// The compiled form of a pattern's text, and whether it had to be compiled. `hash` is the same for equal texts.
+fn stored(text: &[u8], hash: u64) -> Result<(Arc<Pattern>, bool), PatternError> {
+    RECENT.with_borrow_mut(|recent| recent.get(&CACHE, text, hash))
+}
 
 /// See [`ENGINE`].
 pub struct Engine;
@@ -168,8 +180,7 @@ impl RegexEngine for Engine {
     }
 
     fn compile_text(&self, text: &[u8]) -> Result<Arc<dyn CompiledRegex>, (String, usize)> {
-        let (pattern, compiled) = CACHE
-            .get(text)
+        let (pattern, compiled) = stored(text, hash_bytes(text))
             .map_err(|error| (error.message, error.offset))?;
         if compiled {
             let fuel = Pattern::compile_fuel(text.len());
@@ -185,14 +196,10 @@ fn bad_pattern(message: &str, offset: usize) -> Throw {
     ))
 }
 
-fn compile(cx: &mut Cx<'_>, text: &[u8]) -> Result<Arc<dyn CompiledRegex>, Throw> {
-    Ok(Compiled::shared(cached(cx, text)?))
-}
-
-fn cached(cx: &mut Cx<'_>, text: &[u8]) -> Result<Arc<Pattern>, Throw> {
-    let (pattern, compiled) = CACHE
-        .get(text)
-        .map_err(|error| bad_pattern(&error.message, error.offset))?;
+fn cached(cx: &mut Cx<'_>, text: &Str) -> Result<Arc<Pattern>, Throw> {
+    let (hash, text) = (text.hash_code(), text.as_bytes());
+    let (pattern, compiled) =
+        stored(text, hash).map_err(|error| bad_pattern(&error.message, error.offset))?;
     if compiled {
         cx.charge(usize::try_from(Pattern::compile_fuel(text.len())).unwrap_or(usize::MAX));
     }
@@ -249,7 +256,7 @@ impl Searcher {
                 .and_then(|regex| regex.compiled.as_any().downcast_ref::<Compiled>())
                 .map(|compiled| Arc::clone(&compiled.pattern))
                 .ok_or_else(|| Throw::error("a Regex or string is needed"))?,
-            text => cached(cx, text.as_bytes().unwrap_or(b""))?,
+            text => cached(cx, text.as_str().unwrap_or(&Str::EMPTY))?,
         };
         Ok(Searcher {
             pattern,

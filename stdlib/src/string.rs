@@ -6,6 +6,7 @@ use angarium_runtime::pieces::{self, LARGE_BYTES};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use memchr::memmem;
+use smallvec::SmallVec;
 
 use crate::large;
 
@@ -112,28 +113,44 @@ fn str_replace(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     if search.is_empty() {
         return Ok(args.get(2).clone());
     }
-    if is_large(subject) || subject.len().saturating_mul(replace.len()) > LARGE_BYTES {
+    let in_pieces = || {
         let (search, replace, subject) = (text(&args, 0), text(&args, 1), text(&args, 2));
-        return Err(Throw::pieces(large::replace(&search, replace, subject)));
+        Err(Throw::pieces(large::replace(&search, replace, subject)))
+    };
+    if is_large(subject) {
+        return in_pieces();
     }
     cx.charge(subject.len() / 64);
-    let mut out = Vec::new();
-    let mut copied = 0;
-    for at in places(subject, search) {
-        if copied == 0 {
-            out.reserve(subject.len() + replace.len());
-        }
-        cx.append(&mut out, &subject[copied..at])?;
-        cx.append(&mut out, replace)?;
-        copied = at + search.len();
-        cx.charge(1);
-    }
-    if copied == 0 {
+    // Counted first: then the text has the right size at once.
+    let mut count = 0;
+    each_occurrence(subject, search, |_| count += 1);
+    if count == 0 {
         return Ok(args.get(2).clone());
     }
-    cx.append(&mut out, &subject[copied..])?;
-    Ok(out.into())
+    let kept = subject.len().saturating_sub(search.len() * count);
+    let total = kept.saturating_add(replace.len().saturating_mul(count));
+    if total > LARGE_BYTES {
+        return in_pieces();
+    }
+    cx.charge(count);
+    cx.reserve(total)?;
+    let mut out = SmallVec::<[u8; SHORT_RESULT]>::with_capacity(total);
+    let mut copied = 0;
+    each_occurrence(subject, search, |at| {
+        out.extend_from_slice(subject.get(copied..at).unwrap_or_default());
+        out.extend_from_slice(replace);
+        copied = at + search.len();
+    });
+    out.extend_from_slice(subject.get(copied..).unwrap_or_default());
+    Ok(if out.spilled() {
+        out.into_vec().into()
+    } else {
+        Value::bytes(&out)
+    })
 }
+
+/// Results of this length are put together on the stack.
+const SHORT_RESULT: usize = 128;
 
 fn str_split(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let limit = args.integer(2, 0);
@@ -182,16 +199,18 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
         }
     } else if let ([byte], 0) = (delimiter, limit) {
         // Counted first: then the list has the right size at once.
-        let count = memchr::memchr_iter(*byte, string).count() + 1;
+        let mut count = 1;
+        each_place(string, *byte, |_| count += 1);
         cx.fits_entries(count)?;
         cx.charge(if count < 1024 { 0 } else { count });
         let mut list = Vec::with_capacity(count);
         let mut start = 0;
-        for at in memchr::memchr_iter(*byte, string) {
-            Value::push_bytes(&mut list, &string[start..at]);
+        each_place(string, *byte, |at| {
+            let part = string.get(start..at).unwrap_or_default();
+            Value::push_bytes(&mut list, part);
             start = at + 1;
-        }
-        Value::push_bytes(&mut list, &string[start..]);
+        });
+        Value::push_bytes(&mut list, string.get(start..).unwrap_or_default());
         return Ok(Array::from_list(list).into());
     } else if limit >= 0 {
         let mut start = 0;
@@ -230,6 +249,51 @@ pub(crate) fn split_large(string: &Str, delimiter: &Str, limit: i64) -> Throw {
 
 /// Up to this length a text is searched from first byte to first byte: preparing a better search takes longer.
 const SHORT: usize = 256;
+
+/// Calls `found` with each place of `byte`. A short text is looked through eight bytes at a time.
+#[inline]
+fn each_place(text: &[u8], byte: u8, mut found: impl FnMut(usize)) {
+    if text.len() > SHORT {
+        memchr::memchr_iter(byte, text).for_each(found);
+        return;
+    }
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let (words, rest) = text.as_chunks::<8>();
+    let mut start = 0;
+    for word in words {
+        // Bytes of 0 where it is: only their high bits stay.
+        let other = u64::from_le_bytes(*word) ^ u64::from_ne_bytes([byte; 8]);
+        let mut places = !(((other & LOW) + LOW) | other | LOW);
+        while places != 0 {
+            found(start + places.trailing_zeros() as usize / 8);
+            places &= places - 1;
+        }
+        start += 8;
+    }
+    for (at, other) in rest.iter().enumerate() {
+        if *other == byte {
+            found(start + at);
+        }
+    }
+}
+
+/// Calls `found` with each place where `needle`, which is not empty, is found in `text`, from left to right without overlap.
+fn each_occurrence(text: &[u8], needle: &[u8], mut found: impl FnMut(usize)) {
+    match needle {
+        [byte] => each_place(text, *byte, found),
+        [first, ..] if text.len() <= SHORT => {
+            let mut start = 0;
+            each_place(text, *first, |at| {
+                let here = text.get(at..).unwrap_or_default();
+                if at >= start && here.starts_with(needle) {
+                    start = at + needle.len();
+                    found(at);
+                }
+            });
+        }
+        _ => memmem::find_iter(text, needle).for_each(found),
+    }
+}
 
 /// Where `needle`, which is not empty, is found in `text`, from left to right without overlap.
 fn places<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {

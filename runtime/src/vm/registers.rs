@@ -87,6 +87,12 @@ macro_rules! copy_value {
                     $crate::value::Value::String($crate::string::Str::Heap(text))
                 });
             }
+            $crate::value::Value::String($crate::string::Str::Block(text)) => {
+                let text = ::std::rc::Rc::clone(text);
+                $crate::vm::registers::put_made($to, || {
+                    $crate::value::Value::String($crate::string::Str::Block(text))
+                });
+            }
             $crate::value::Value::String($crate::string::Str::Inline(length, bytes)) => {
                 let (length, words) = (*length, $crate::inline::words(bytes));
                 $crate::vm::registers::put_short($to, length, words);
@@ -207,6 +213,11 @@ pub(super) fn move_to(from: &mut Value, to: &mut Value) {
                 put_made(to, || Value::String(Str::Heap(text)));
             }
         }
+        Value::String(Str::Block(_)) => {
+            if let Value::String(Str::Block(text)) = std::mem::replace(from, Value::Undefined) {
+                put_made(to, || Value::String(Str::Block(text)));
+            }
+        }
         _ => {
             clear(to);
             std::mem::swap(from, to);
@@ -292,6 +303,11 @@ macro_rules! result {
             Ok($crate::value::Value::String($crate::string::Str::Heap(text))) => {
                 $crate::vm::registers::put_made($to, || {
                     $crate::value::Value::String($crate::string::Str::Heap(text))
+                });
+            }
+            Ok($crate::value::Value::String($crate::string::Str::Block(text))) => {
+                $crate::vm::registers::put_made($to, || {
+                    $crate::value::Value::String($crate::string::Str::Block(text))
                 });
             }
             Ok($crate::value::Value::Array(array)) => {

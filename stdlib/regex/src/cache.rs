@@ -1,7 +1,7 @@
 //! Compiled patterns that scripts compute at run time.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::regex::{PatternError, Regex};
 
@@ -111,6 +111,75 @@ impl Shard {
     }
 }
 
+/// The patterns that one thread used last, before the store of all threads: finding one takes neither a lock nor a walk
+/// through a tree.
+///
+/// It keeps no pattern alive: what the store drops is found no more when nobody uses it.
+#[derive(Debug)]
+pub struct RecentPatterns {
+    places: Box<[Option<Recent>; PLACES]>,
+}
+
+/// Patterns that a thread remembers, each at the place that its hash tells.
+const PLACES: usize = 64;
+/// Longest text that is remembered.
+const LONGEST: usize = 4096;
+/// After so many uses the store hears of one: it drops what was used longest ago.
+const REPORTED: u32 = 64;
+
+#[derive(Debug)]
+struct Recent {
+    hash: u64,
+    source: Box<[u8]>,
+    regex: Weak<Regex>,
+    uses: u32,
+}
+
+impl Default for RecentPatterns {
+    fn default() -> RecentPatterns {
+        RecentPatterns {
+            places: Box::new([const { None }; PLACES]),
+        }
+    }
+}
+
+impl RecentPatterns {
+    /// As [`PatternCache::get`] of `store`, for a text whose hash is known: equal texts have equal ones.
+    ///
+    /// # Errors
+    /// Those of [`Regex::new`].
+    pub fn get(
+        &mut self,
+        store: &PatternCache,
+        source: &[u8],
+        hash: u64,
+    ) -> Result<(Arc<Regex>, bool), PatternError> {
+        // The remainder is below the number of places.
+        let at = usize::try_from(hash % PLACES as u64).unwrap_or(0);
+        if let Some(Some(recent)) = self.places.get_mut(at)
+            && recent.hash == hash
+            && *recent.source == *source
+            && recent.uses < REPORTED
+            && let Some(regex) = recent.regex.upgrade()
+        {
+            recent.uses += 1;
+            return Ok((regex, false));
+        }
+        let (regex, compiled) = store.get(source)?;
+        if source.len() <= LONGEST
+            && let Some(place) = self.places.get_mut(at)
+        {
+            *place = Some(Recent {
+                hash,
+                source: source.into(),
+                regex: Arc::downgrade(&regex),
+                uses: 0,
+            });
+        }
+        Ok((regex, compiled))
+    }
+}
+
 /// The shard for a key: FNV-1a, which only has to spread.
 fn shard_of(source: &[u8]) -> usize {
     let hash = source.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -153,6 +222,39 @@ mod tests {
                 .expect("good pattern")
                 .1
         );
+    }
+
+    #[test]
+    fn what_a_thread_used_last_is_found_by_text_and_reported_to_the_store() {
+        let store = PatternCache::new(4 << 20);
+        let mut recent = RecentPatterns::default();
+        let (first, compiled) = recent.get(&store, b"a+", 7).expect("good pattern");
+        assert!(compiled);
+        let (again, compiled) = recent.get(&store, b"a+", 7).expect("good pattern");
+        assert!(!compiled && Arc::ptr_eq(&first, &again));
+        // Another text of the same hash is another pattern.
+        let (other, _) = recent.get(&store, b"b+", 7).expect("good pattern");
+        assert_eq!(other.pattern(), b"b+");
+        assert!(recent.get(&store, b"(", 7).is_err());
+        drop((first, again, other));
+        // Used again and again, it stays in a store that others fill.
+        for number in 0..2000 {
+            let source = format!("pattern number {number}(?<!x)");
+            store.get(source.as_bytes()).expect("good pattern");
+            for _ in 0..3 {
+                let (_, compiled) = recent.get(&store, b"b+", 7).expect("good pattern");
+                assert!(!compiled);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_store_drops_is_compiled_anew() {
+        let store = PatternCache::new(0);
+        let mut recent = RecentPatterns::default();
+        for _ in 0..3 {
+            assert!(recent.get(&store, b"a", 1).expect("good pattern").1);
+        }
     }
 
     #[test]

@@ -526,7 +526,7 @@ impl Parser {
     /// What follows `[`, up to and with `]`.
     fn class(&mut self, flags: Flags) -> Option<CharSet> {
         // `[:alpha:]` that is no part of a class is a fault, which PCRE2 words.
-        if matches!(self.peek(0), b':' | b'.' | b'=') {
+        if self.is_posix() {
             return None;
         }
         let negated = self.eat(b'^');
@@ -575,12 +575,33 @@ impl Parser {
         hyphen.then_some(self.at..self.at + 1)
     }
 
+    /// Whether PCRE2 takes the bracket before this for the beginning of `[:name:]`, `[.name.]` or `[=name=]`: when the mark
+    /// comes again with a bracket behind it, before any other bracket. In `[.]` it does not.
+    fn is_posix(&self) -> bool {
+        let mark = self.peek(0);
+        if !matches!(mark, b':' | b'.' | b'=') {
+            return false;
+        }
+        let mut ahead = 1;
+        while self.at + ahead + 1 < self.text.len() {
+            match (self.peek(ahead), self.peek(ahead + 1)) {
+                (b'\\', b']' | b'\\') => ahead += 1,
+                (b']', _) => return false,
+                (b'[', next) if next == mark => return false,
+                (unit, b']') if unit == mark => return true,
+                _ => {}
+            }
+            ahead += 1;
+        }
+        false
+    }
+
     /// One item of a class: a unit, a set, or something else.
     fn class_item(&mut self, flags: Flags) -> Option<Escape> {
         let unit = self.next()?;
         match u8::try_from(unit).unwrap_or(0) {
             b'\\' => self.escape(true),
-            b'[' if matches!(self.peek(0), b':' | b'.' | b'=') => {
+            b'[' if self.is_posix() => {
                 if !self.eat(b':') {
                     return None;
                 }
@@ -654,6 +675,10 @@ mod tests {
             r"\A\bfoo\Z",
             "a(?:b$|c)",
             "[[a&&~~b]",
+            "a[.]b",
+            "[:][=a][.-/]",
+            "[:a]b:]",
+            "[[.]c",
             "}",
             "]",
             "(?:$)",
@@ -707,6 +732,9 @@ mod tests {
             r"[a-\w]",
             "[a-c-e]",
             "[[.a.]]",
+            "[.a.]",
+            "[:alpha:]",
+            "[==]",
             "[[:foo:]]",
             "[a",
             "(a",

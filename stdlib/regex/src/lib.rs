@@ -26,7 +26,7 @@ mod regex;
 mod replace;
 mod shortcut;
 
-pub use cache::PatternCache;
+pub use cache::{PatternCache, RecentPatterns};
 pub use captures::Captures;
 pub use modifiers::{Modifiers, parse_source};
 pub use regex::{Outcome, PatternError, Regex, Stage};
