@@ -286,7 +286,10 @@ impl Drop for Array {
             Form::Hash { dict, .. } if dict.len() > graveyard::LARGE_ENTRIES => {
                 graveyard::bury_entries(dict.take().into_iter().map(|(_, value)| value));
             }
-            Form::Hash { dict, .. } => graveyard::bury(dict.values_mut()),
+            Form::Hash { dict, .. } => {
+                graveyard::bury(dict.values_mut());
+                dict.clear();
+            }
         }
     }
 }
@@ -321,6 +324,22 @@ impl Array {
     pub(crate) fn keyed() -> Array {
         let mut array = Array::new();
         array.make_hash();
+        array
+    }
+
+    /// An array of these entries, of the right size at once. Of a repeated key the last value counts.
+    #[must_use]
+    pub fn from_entries(entries: impl ExactSizeIterator<Item = (Key, Value)>) -> Array {
+        let count = entries.len();
+        let mut entries = entries.peekable();
+        let mut array = match entries.peek() {
+            // It may be a list.
+            None | Some((Key::Integer(0), _)) => Array::with_capacity(count),
+            Some(_) => Array::keyed_with_capacity(count),
+        };
+        for (key, value) in entries {
+            *array.slot(key) = value;
+        }
         array
     }
 
@@ -456,7 +475,15 @@ impl Array {
     }
 
     /// Writes `value` at `key`: an existing key keeps its place, a new one goes to the end.
+    #[inline]
     pub fn insert(&mut self, key: Key, value: Value) {
+        if let (Form::List(values), Key::Integer(index)) = (&mut self.form, &key)
+            && usize::try_from(*index) == Ok(values.len())
+            && values.len() < values.capacity()
+        {
+            values.push(value);
+            return;
+        }
         *self.slot(key) = value;
     }
 

@@ -174,6 +174,23 @@ impl Dict {
         std::mem::take(&mut self.entries)
     }
 
+    /// Drops the entries. What needs no drop is only left: that is told here quicker than where each is dropped.
+    pub fn clear(&mut self) {
+        while let Some((key, value)) = self.entries.pop() {
+            if value.is_plain() {
+                std::mem::forget(value);
+            } else {
+                drop(value);
+            }
+            match key {
+                Key::String(Str::Inline(..)) | Key::Integer(_) => std::mem::forget(key),
+                key => drop(key),
+            }
+        }
+        self.index = None;
+        self.gaps = 0;
+    }
+
     /// Whether there is no room for one more.
     #[inline]
     pub fn is_full(&self) -> bool {

@@ -52,8 +52,7 @@ impl Remains {
             }
             Remains::List(values) => {
                 while *units > 0 && !values.is_empty() {
-                    let rest = values.len().saturating_sub(STEP);
-                    values.truncate(rest);
+                    drop_last(values, STEP);
                     *units = units.saturating_sub(STEP + SPENT.take());
                 }
                 !values.is_empty()
@@ -211,6 +210,19 @@ pub(crate) fn bury_list(mut values: Vec<Value>) {
         bury(values.iter_mut());
         if values.len() > STEP {
             SPENT.set(SPENT.get().saturating_add(values.len()));
+        }
+        drop_last(&mut values, usize::MAX);
+    }
+}
+
+/// Drops so many values from the end. What needs no drop is only left: that is told here quicker than where each is dropped.
+#[inline]
+fn drop_last(values: &mut Vec<Value>, count: usize) {
+    for _ in 0..count {
+        match values.pop() {
+            None => return,
+            Some(value) if value.is_plain() => std::mem::forget(value),
+            Some(value) => drop(value),
         }
     }
 }

@@ -66,7 +66,10 @@ impl<'a> Seen<'a> {
         }
         let bits = bits(number);
         let hash_of = |bits: &i64| mix(*bits as u64);
-        match self.numbers.entry(hash_of(&bits), |own| *own == bits, hash_of) {
+        match self
+            .numbers
+            .entry(hash_of(&bits), |own| *own == bits, hash_of)
+        {
             Entry::Occupied(_) => false,
             Entry::Vacant(place) => {
                 place.insert(bits);
@@ -194,7 +197,18 @@ mod tests {
     #[test]
     fn both_sets_agree() {
         let long = "a text that is too long to be in place ";
-        let numbers = [0.0, -0.0, 1.0, -1.0, 0.5, 65_535.0, 65_536.0, 1e300, f64::NAN, f64::INFINITY];
+        let numbers = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            65_535.0,
+            65_536.0,
+            1e300,
+            f64::NAN,
+            f64::INFINITY,
+        ];
         let mut values: Vec<Value> = numbers.map(Value::from).into();
         for text in ["", "1", "0", "abc", long] {
             values.push(text.into());

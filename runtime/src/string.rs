@@ -48,7 +48,10 @@ pub struct Block {
     bytes: [u8; BLOCK],
 }
 
-const _: () = assert!(size_of::<Block>() == 112, "a block with its counts fills two lines");
+const _: () = assert!(
+    size_of::<Block>() == 112,
+    "a block with its counts fills two lines"
+);
 
 impl Block {
     /// A counted block of up to [`BLOCK`] bytes, the parts one after the other.
@@ -508,7 +511,9 @@ mod tests {
     #[test]
     fn a_text_is_the_same_whatever_it_is_made_of() {
         let text: Vec<u8> = (0..=255).cycle().take(300).collect();
-        for len in [0, 1, 13, 14, 15, 31, 32, 33, 34, 64, 102, 103, 104, 150, 206, 300] {
+        for len in [
+            0, 1, 13, 14, 15, 31, 32, 33, 34, 64, 102, 103, 104, 150, 206, 300,
+        ] {
             let whole = &text[..len];
             let made = [
                 Str::new(whole),

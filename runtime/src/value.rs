@@ -148,6 +148,19 @@ impl Value {
         matches!(self, Value::None)
     }
 
+    /// Whether dropping the value does nothing.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Value::Undefined
+                | Value::None
+                | Value::Boolean(_)
+                | Value::Number(_)
+                | Value::String(Str::Inline(..))
+        )
+    }
+
     /// The bytes of a string; no conversion.
     #[inline]
     #[must_use]

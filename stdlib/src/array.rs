@@ -14,7 +14,7 @@ use angarium_runtime::pieces::{
 use angarium_runtime::scalars::{Scalars, Seen};
 use angarium_runtime::value::Value;
 
-use crate::large;
+use crate::{large, scratch};
 use sort::array_sort;
 use walk::{array_every, array_filter, array_find, array_map, array_reduce, walk};
 
@@ -187,7 +187,8 @@ pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         return Err(Throw::pieces(large::join(args.get(0).clone(), separator)));
     }
     cx.reserve(total)?;
-    let mut out = Vec::with_capacity(total);
+    let mut out = scratch::buffer();
+    out.reserve(total);
     let mut add = |cx: &mut Cx<'_>, at: usize, value: &Value| {
         if at > 0 {
             match separator {
@@ -222,7 +223,7 @@ pub(crate) fn join(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         }
     }
     cx.charge(array.len());
-    Ok(out.into())
+    Ok(scratch::finish(out))
 }
 
 fn array_keys(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {

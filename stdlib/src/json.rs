@@ -13,6 +13,7 @@ use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 
 use crate::heavy::{self, Failure};
+use crate::scratch;
 
 use decoder::Decoder;
 pub use decoder::Fault;
@@ -144,6 +145,7 @@ fn json_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
         pretty: options.boolean("pretty_print", false),
     };
     let mut text = LongText::default();
+    text.part = scratch::buffer();
     let begun = Encoder::begin(args.get(0), form, &mut text.part);
     let Ok(mut encoder) = begun else {
         return Ok(Heavy::Done(Value::None));
@@ -151,7 +153,7 @@ fn json_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let whole = encoder.go_on(&mut text.part, heavy::INLINE_BYTES);
     cx.charge(text.len() / 32);
     match whole {
-        Ok(true) => return Ok(Heavy::Done(std::mem::take(&mut text.part).into())),
+        Ok(true) => return Ok(Heavy::Done(scratch::finish(text.part))),
         Ok(false) => {}
         Err(_) => return Ok(Heavy::Done(Value::None)),
     }
@@ -428,7 +430,37 @@ fn write_string(out: &mut Vec<u8>, bytes: &[u8], ascii: bool) -> Result<(), Enco
     Ok(())
 }
 
-/// The bytes that stand for themselves in a text.
+/// How many bytes at the beginning stand for themselves between quotes: neither quote, backslash nor control character, and with
+/// `ASCII` none beyond it.
+#[inline]
+fn plain_len<const ASCII: bool>(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let (quote, backslash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
+        // The high bit of each byte that is below 0x20, or 0 after a mark is taken off. A borrow may set more of them, behind
+        // the first one only.
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let marks =
+            (quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash);
+        let beyond = if ASCII { word } else { 0 };
+        let ends = (control | marks | beyond) & HIGH;
+        if ends != 0 {
+            return at + ends.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let is_plain = |byte: &u8| PLAIN[usize::from(*byte)] || (!ASCII && *byte >= 0x80);
+    at + rest
+        .iter()
+        .position(|byte| !is_plain(byte))
+        .unwrap_or(rest.len())
+}
+
+/// The bytes of ASCII that stand for themselves in a text.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = b' ';
@@ -442,10 +474,7 @@ const PLAIN: [bool; 256] = {
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8], ascii: bool) -> Result<(), EncodeError> {
     let mut rest = bytes;
     loop {
-        let count = rest
-            .iter()
-            .position(|byte| !PLAIN[usize::from(*byte)])
-            .unwrap_or(rest.len());
+        let count = plain_len::<true>(rest);
         let (plain, special) = rest.split_at(count);
         out.extend_from_slice(plain);
         let Some((byte, after)) = special.split_first() else {
@@ -518,6 +547,29 @@ mod tests {
         assert_eq!(round("{}"), "[]", "an empty array has no kind");
         assert_eq!(round("{\"a\":1,\"a\":2}"), "{\"a\":2}");
         assert_eq!(round("\"\u{20ac}\u{1f600}\""), "\"\\u20ac\\ud83d\\ude00\"");
+    }
+
+    #[test]
+    fn plain_bytes_are_counted_alike_by_words_and_alone() {
+        let mut bytes: Vec<u8> = (0..=255).collect();
+        bytes.extend((0..=255).rev());
+        bytes.extend(
+            b"no mark in here at all, nothing to be seen! \x7f\xff\x80\x20\x21\x23\x5b\x5d\"",
+        );
+        for start in 0..bytes.len() {
+            let rest = &bytes[start..];
+            let alone = |ends: &dyn Fn(u8) -> bool| {
+                rest.iter()
+                    .position(|byte| ends(*byte))
+                    .unwrap_or(rest.len())
+            };
+            let is_mark = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+            assert_eq!(plain_len::<false>(rest), alone(&is_mark));
+            assert_eq!(
+                plain_len::<true>(rest),
+                alone(&|byte| is_mark(byte) || byte >= 0x80)
+            );
+        }
     }
 
     #[test]

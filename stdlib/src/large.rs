@@ -40,14 +40,14 @@ pub(crate) fn mapped(text: Str, change: fn(&mut [u8])) -> impl Pieces {
 /// What is searched for in long texts.
 enum Needle {
     Byte(u8),
-    Text(Finder<'static>),
+    Text(Box<Finder<'static>>),
 }
 
 impl Needle {
     fn new(text: &[u8]) -> Needle {
         match text {
             [byte] => Needle::Byte(*byte),
-            text => Needle::Text(Finder::new(text).into_owned()),
+            text => Needle::Text(Box::new(Finder::new(text).into_owned())),
         }
     }
 

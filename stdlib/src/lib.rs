@@ -41,6 +41,7 @@ pub mod pooled;
 pub mod queue;
 pub mod rate;
 pub mod regexp;
+mod scratch;
 pub mod smtp;
 pub mod socket;
 pub mod spf;

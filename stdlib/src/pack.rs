@@ -10,6 +10,7 @@ use angarium_runtime::value::{Kind, Value};
 
 use crate::encoding::hex_value;
 use crate::heavy::{self, Failure};
+use crate::scratch;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
@@ -177,7 +178,13 @@ fn pack(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     cx.reserve(size)?;
     heavy::run(cx, size, args.values, |values| {
         let format = values.first().and_then(Value::as_bytes).unwrap_or(b"");
-        Ok(packed(format, values.get(1..).unwrap_or_default()).into())
+        let mut out = scratch::buffer();
+        let whole = packed(format, values.get(1..).unwrap_or_default(), &mut out);
+        if whole.is_none() {
+            scratch::keep(out);
+            return Ok(Value::None);
+        }
+        Ok(scratch::finish(out))
     })
 }
 
@@ -194,8 +201,8 @@ fn fixed_size(mut format: &[u8], arguments: usize) -> usize {
     size
 }
 
-fn packed(mut format: &[u8], args: &[Value]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
+/// Writes what `format` makes of the arguments; none when it cannot.
+fn packed(mut format: &[u8], args: &[Value], out: &mut Vec<u8>) -> Option<()> {
     let mut args = args.iter();
     while let Some((code, count)) = next_code(&mut format) {
         match code {
@@ -226,12 +233,12 @@ fn packed(mut format: &[u8], args: &[Value]) -> Option<Vec<u8>> {
                 let number = Number::of(code).filter(|_| code != b'c')?;
                 // More times than there are arguments end the loop at the first one that is missing.
                 for _ in 0..count.or(args.len()) {
-                    number.write(to_number(args.next()?), &mut out);
+                    number.write(to_number(args.next()?), out);
                 }
             }
         }
     }
-    args.next().is_none().then_some(out)
+    args.next().is_none().then_some(())
 }
 
 fn unpack(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
@@ -327,7 +334,8 @@ mod tests {
     use super::*;
 
     fn bytes(format: &str, args: &[Value]) -> Option<Vec<u8>> {
-        packed(format.as_bytes(), args)
+        let mut out = Vec::new();
+        packed(format.as_bytes(), args, &mut out).map(|()| out)
     }
 
     fn values(format: &str, data: &[u8]) -> String {

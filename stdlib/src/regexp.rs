@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use angarium_regex::{
-    Captures, Modifiers, Outcome as Search, PatternCache, PatternError, RecentPatterns, Regex as Pattern,
+    Captures, Modifiers, Outcome as Search, PatternCache, PatternError, RecentPatterns,
+    Regex as Pattern,
 };
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine, StopOnDrop};
@@ -180,8 +181,8 @@ impl RegexEngine for Engine {
     }
 
     fn compile_text(&self, text: &[u8]) -> Result<Arc<dyn CompiledRegex>, (String, usize)> {
-        let (pattern, compiled) = stored(text, hash_bytes(text))
-            .map_err(|error| (error.message, error.offset))?;
+        let (pattern, compiled) =
+            stored(text, hash_bytes(text)).map_err(|error| (error.message, error.offset))?;
         if compiled {
             let fuel = Pattern::compile_fuel(text.len());
             angarium_runtime::memory::owe(usize::try_from(fuel).unwrap_or(usize::MAX));

@@ -152,14 +152,7 @@ pub(super) fn shift(from: &mut Value, to: &mut Value) {
 /// Whether dropping the value does nothing.
 #[inline]
 pub(super) fn is_plain(value: &Value) -> bool {
-    matches!(
-        value,
-        Value::Undefined
-            | Value::None
-            | Value::Boolean(_)
-            | Value::Number(_)
-            | Value::String(Str::Inline(..))
-    )
+    value.is_plain()
 }
 
 /// Writes a register; the drop of what was there is left out where it would do nothing, and out of line where it does

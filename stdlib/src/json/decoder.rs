@@ -37,6 +37,10 @@ pub struct Decoder {
     expected: Expected,
     /// The arrays that are being read, from the outermost one.
     open: Vec<Open>,
+    /// The values of the lists among them, and the entries of the others, one array's behind the other's: an array is made at
+    /// its end, of the right size.
+    list: Vec<Value>,
+    entries: Vec<(Key, Value)>,
     /// How many values there were: the budget is looked at once in a thousand.
     values: usize,
     /// Where the scan of a long string has come to.
@@ -44,11 +48,17 @@ pub struct Decoder {
 }
 
 struct Open {
-    array: Array,
     is_list: bool,
+    /// Where its values or entries begin.
+    start: usize,
+    /// The array, when it has many of them.
+    long: Option<Box<Array>>,
     /// The key of the value that comes next.
     key: Key,
 }
+
+/// How many values wait for the end of their array.
+const WAITING: usize = 128;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
@@ -69,6 +79,8 @@ impl Decoder {
             at: 0,
             expected: Expected::Value,
             open: Vec::new(),
+            list: Vec::new(),
+            entries: Vec::new(),
             values: 0,
             scanned: 0,
         }
@@ -155,7 +167,13 @@ impl Decoder {
     /// Takes the end of an array.
     fn close(&mut self) -> Option<Value> {
         self.at += 1;
-        self.open.pop().map(|open| open.array.into())
+        let open = self.open.pop()?;
+        let array = match open.long {
+            Some(array) => *array,
+            None if open.is_list => Array::from_list(self.list.drain(open.start..).collect()),
+            None => Array::from_entries(self.entries.drain(open.start..)),
+        };
+        Some(array.into())
     }
 
     /// Puts a value where it belongs; gives it back when it is the whole text's.
@@ -163,11 +181,24 @@ impl Decoder {
         let Some(open) = self.open.last_mut() else {
             return Ok(Some(value));
         };
-        if open.is_list {
-            open.array.push(value);
-        } else {
-            let key = std::mem::replace(&mut open.key, Key::None);
-            open.array.insert(key, value);
+        let key = std::mem::replace(&mut open.key, Key::None);
+        match &mut open.long {
+            Some(array) if open.is_list => array.push(value),
+            Some(array) => array.insert(key, value),
+            None if open.is_list => {
+                self.list.push(value);
+                if self.list.len() - open.start >= WAITING {
+                    let list = self.list.drain(open.start..).collect();
+                    open.long = Some(Box::new(Array::from_list(list)));
+                }
+            }
+            None => {
+                self.entries.push((key, value));
+                if self.entries.len() - open.start >= WAITING {
+                    let entries = self.entries.drain(open.start..);
+                    open.long = Some(Box::new(Array::from_entries(entries)));
+                }
+            }
         }
         self.expected = Expected::Separator;
         self.values += 1;
@@ -186,8 +217,12 @@ impl Decoder {
                 }
                 let is_list = byte == b'[';
                 self.open.push(Open {
-                    array: Array::new(),
                     is_list,
+                    start: match is_list {
+                        true => self.list.len(),
+                        false => self.entries.len(),
+                    },
+                    long: None,
                     key: Key::None,
                 });
                 self.expected = match is_list {
@@ -244,22 +279,18 @@ impl Decoder {
         loop {
             let rest = text.get(at..).unwrap_or_default();
             let window = rest.get(..WINDOW).unwrap_or(rest);
-            match window.iter().position(|byte| ENDS[usize::from(*byte)]) {
-                None if window.len() < WINDOW => {
-                    self.at = text.len();
-                    return Err(self.fault("EOF while parsing a string"));
-                }
-                None => {
-                    at += window.len();
-                    if at >= stop {
-                        self.scanned = at;
-                        return Ok(None);
-                    }
-                }
-                Some(plain) => {
-                    at += plain;
-                    break;
-                }
+            let plain = super::plain_len::<false>(window);
+            at += plain;
+            if plain < window.len() {
+                break;
+            }
+            if window.len() < WINDOW {
+                self.at = text.len();
+                return Err(self.fault("EOF while parsing a string"));
+            }
+            if at >= stop {
+                self.scanned = at;
+                return Ok(None);
             }
         }
         // Up to here there is neither escape nor control character.
@@ -406,19 +437,6 @@ enum Read {
 
 /// Bytes of a string that are looked through before the time is looked at.
 const WINDOW: usize = 16 * 1024;
-
-/// The bytes that end a plain run in a string.
-const ENDS: [bool; 256] = {
-    let mut ends = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        ends[byte] = true;
-        byte += 1;
-    }
-    ends[b'"' as usize] = true;
-    ends[b'\\' as usize] = true;
-    ends
-};
 
 /// The character of `\uXXXX`, or of two of them that are a surrogate pair, and how many bytes they are.
 fn unicode(escaped: &[u8]) -> Option<(char, usize)> {
