@@ -4,29 +4,32 @@
 //!  configuration ─ prepare ─▶ Prepared (all checked, nothing started) ─ start ─▶ App ─ reload, stop
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+mod certificates;
+mod held;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use angarium_config::pki::{KeyPair as WrittenPair, KeySource};
 use angarium_config::running::MetricType;
 use angarium_config::server::Implicit;
 use angarium_config::startup::{Corrupt, ServerKind};
 use angarium_config::{Config, ConfigErrors, FileSource, Options, Running, Server, Source};
 use angarium_effects::disk::SystemDisk;
-use angarium_effects::net::Connect;
-use angarium_effects::socket::{Family, Kind, Socket};
-use angarium_effects::system::{BoundTcp, SystemClock, SystemNet, SystemRandom, TimedRandom};
-use angarium_effects::{Clock as _, Connection, Dns, Listener, LocalFuture, Net, Random as _};
+use angarium_effects::system::{SystemClock, SystemRandom, TimedRandom};
+use angarium_effects::{Clock as _, Dns, LocalFuture, Random as _};
 use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
+use angarium_smtp::network::Network;
 use angarium_spool::{OnCorrupt, Spool};
 use angarium_stdlib::http::background::Background;
 use angarium_stdlib::metrics::{Declaration, Kinds};
 
+use self::certificates::{key_pairs, server_tls};
+pub use self::held::Held;
+use self::held::{HeldNet, unix_socket};
 use crate::bundle_loader::SystemRoot;
 use crate::control::{self, Part, Process};
 use crate::counts::ScriptCounters;
@@ -38,14 +41,13 @@ use crate::hooks::steering::Door;
 use crate::log::{Log, Severity, quoted};
 use crate::pool::HeavyPool;
 use crate::resolver::{self, Resolver};
-use crate::scripts::{Common, Keys, Root, ScriptErrors, Scripts, Services};
+use crate::scripts::{Common, Root, ScriptErrors, Scripts, Services};
 use crate::server::{
     Acceptor, BindError, Endpoint, Event, Hooks, Observer, Settings, SpoolStore, Store,
     VirtualServer, Web,
 };
 use crate::settings;
 use crate::signing::PrivateKeys;
-use crate::tls::{KeyPair, ServerTls, TlsError, Versions};
 use crate::worker::{Effects, MakeEffects, Worker, WorkerHandle, Workers};
 
 /// How long sessions and attempts may take to finish after a stop (mta.md 2.3).
@@ -84,6 +86,14 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// The TLS of a server cannot be used.
+    #[error("servers[].tls of the server {server} cannot be used: {reason}")]
+    Tls {
+        /// Id of the server.
+        server: String,
+        /// Why not.
+        reason: String,
+    },
     /// A resolver setting cannot be used.
     #[error("{0}")]
     Resolver(#[from] resolver::BadRecord),
@@ -102,76 +112,6 @@ pub enum StartError {
     /// The system refused a thread or a runtime.
     #[error("the system refused what the server needs: {0}; raise the limits of the process")]
     System(#[from] std::io::Error),
-}
-
-/// Sockets that were opened before there was a server to serve them: the process may give up its rights
-/// in between.
-#[derive(Clone, Debug, Default)]
-pub struct Held(Arc<Mutex<Vec<(SocketAddr, BoundTcp)>>>);
-
-impl Held {
-    /// Opens every socket on which the configuration takes mail. One that cannot be opened is tried again
-    /// by the server, which says why.
-    #[must_use]
-    pub fn open(config: &Config) -> Held {
-        let mut held = Vec::new();
-        let listeners = config.startup.servers.iter();
-        for listener in listeners.flat_map(|server| &server.listeners) {
-            let Some(port) = listener.port else { continue };
-            let addresses = match &listener.address {
-                Some(address) => vec![address.0],
-                None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-            };
-            for address in addresses {
-                let at = SocketAddr::new(address, port);
-                if let Ok(bound) = SystemNet::bind(at, listener.backlog) {
-                    held.push((at, bound));
-                }
-            }
-        }
-        Held(Arc::new(Mutex::new(held)))
-    }
-
-    fn take(&self, at: SocketAddr) -> Option<BoundTcp> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = held.iter().position(|(address, _)| *address == at)?;
-        Some(held.remove(place).1)
-    }
-}
-
-/// The system's network, with sockets that are open already.
-struct HeldNet(Held);
-
-impl Net for HeldNet {
-    fn connect(
-        &self,
-        to: SocketAddr,
-        how: &Connect,
-    ) -> LocalFuture<'static, std::io::Result<Box<dyn Connection>>> {
-        SystemNet.connect(to, how)
-    }
-
-    fn listen(&self, at: SocketAddr, backlog: Option<u32>) -> std::io::Result<Rc<dyn Listener>> {
-        match self.0.take(at) {
-            Some(bound) => bound.adopt(),
-            None => SystemNet.listen(at, backlog),
-        }
-    }
-
-    fn connect_local(
-        &self,
-        path: &Path,
-    ) -> LocalFuture<'static, std::io::Result<Box<dyn Connection>>> {
-        SystemNet.connect_local(path)
-    }
-
-    fn socket(&self, family: Family, kind: Kind) -> std::io::Result<Rc<dyn Socket>> {
-        SystemNet.socket(family, kind)
-    }
-
-    fn adopt(&self, socket: OwnedFd) -> std::io::Result<Rc<dyn Socket>> {
-        SystemNet.adopt(socket)
-    }
 }
 
 /// A configuration that has been checked in every part, with its scripts compiled.
@@ -205,6 +145,14 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
     resolver::Settings::from_config(&config.running.resolver)?;
     delivery_settings(&config, &hostname(), &*place.files)?;
     control::socket::server_tls(&config.startup.environment.controlsocket, &*place.files)?;
+    for listener in config
+        .startup
+        .servers
+        .iter()
+        .flat_map(|server| &server.listeners)
+    {
+        unix_socket(listener, &config.startup)?;
+    }
     let keys = PrivateKeys::load(&config.running, &*place.files);
     let scripts = scripts.with_signing_keys(keys);
     Ok(Prepared {
@@ -240,33 +188,6 @@ fn script_root(config: &Config) -> Arc<dyn Root> {
     Arc::new(SystemRoot::new(config.startup.rootpath()))
 }
 
-fn key_pair(written: &WrittenPair, place: &Place) -> Result<KeyPair, String> {
-    let read = |source: &KeySource| match source {
-        KeySource::Data(text) => Ok(text.as_bytes().to_vec()),
-        KeySource::Path(path) => place
-            .files
-            .read(path)
-            .map_err(|error| format!("{}: {error}", path.display())),
-    };
-    let certificate = written
-        .certificate
-        .as_ref()
-        .ok_or("it has no certificate")?;
-    let (certificate, key) = (read(certificate)?, read(&written.privatekey)?);
-    KeyPair::from_pem(&certificate, &key).map_err(|error| error.to_string())
-}
-
-/// All key pairs, for scripts. One that cannot be read is an error of the script that wants it.
-fn key_pairs(running: &Running, place: &Place) -> Keys {
-    let pairs = running.pki.iter();
-    pairs
-        .map(|(id, written)| {
-            let pair = key_pair(written, place);
-            (id.clone(), pair.map(|pair| pair.certified()))
-        })
-        .collect()
-}
-
 /// The metrics that scripts may move.
 fn metrics(running: &Running) -> impl Iterator<Item = Declaration> + '_ {
     running.monitor.metrics.iter().map(|metric| Declaration {
@@ -293,42 +214,6 @@ fn serve_background(background: &Arc<Background>, workers: &Workers) {
     if let Some(worker) = workers.handles().first() {
         worker.try_run(job);
     }
-}
-
-fn server_tls(
-    server: &Server,
-    running: &Running,
-    place: &Place,
-) -> Result<Option<ServerTls>, StartError> {
-    let Some(default) = &server.tls.certs.cert else {
-        return Ok(None);
-    };
-    let pair = |id: &angarium_config::types::Id| {
-        let refused = |reason: String| StartError::KeyPair {
-            id: id.to_string(),
-            server: server.id.to_string(),
-            reason,
-        };
-        // The configuration has checked that the id exists.
-        let written = running
-            .pki
-            .get(id)
-            .ok_or_else(|| refused("there is no such key pair".to_owned()))?;
-        key_pair(written, place).map_err(refused)
-    };
-    let mut names = Vec::new();
-    for sni in &server.tls.certs.sni {
-        names.push((sni.hostname.clone(), pair(&sni.cert)?));
-    }
-    let versions = Versions::from(&server.tls.protocols);
-    let tls = ServerTls::new(&pair(default)?, names, versions).map_err(|error: TlsError| {
-        StartError::KeyPair {
-            id: default.to_string(),
-            server: server.id.to_string(),
-            reason: error.to_string(),
-        }
-    })?;
-    Ok(Some(tls))
 }
 
 /// A running server.
@@ -450,6 +335,7 @@ impl App {
             )?;
             let server =
                 VirtualServer::new(sockets.id.to_string(), settings, Arc::clone(&observer));
+            let proxies: Arc<[Network]> = settings::networks(&sockets.proxyprotocol).into();
             for listener in &sockets.listeners {
                 endpoints.push(Endpoint {
                     server: Arc::clone(&server),
@@ -457,6 +343,8 @@ impl App {
                     address: listener.address.as_ref().map(|address| address.0),
                     port: listener.port.unwrap_or(0),
                     backlog: listener.backlog,
+                    local: unix_socket(listener, &config.startup)?,
+                    proxies: Arc::clone(&proxies),
                 });
             }
             servers.push(server);

@@ -101,7 +101,9 @@ fn auth(server: &Server) -> AuthConfig {
     }
 }
 
-fn networks(networks: &[angarium_config::types::Network]) -> Vec<Network> {
+/// Address blocks as the machines take them.
+#[must_use]
+pub fn networks(networks: &[angarium_config::types::Network]) -> Vec<Network> {
     // Both types take the same text.
     networks
         .iter()

@@ -187,6 +187,25 @@ pub(crate) fn der(value: &Value) -> Option<Vec<u8>> {
     }
 }
 
+/// Whether the issuer of a certificate in DER form is its subject, by name.
+#[must_use]
+pub fn is_self_issued(der: &[u8]) -> bool {
+    matches!(X509Certificate::from_der(der), Ok((_, cert)) if cert.issuer().as_raw() == cert.subject().as_raw())
+}
+
+/// The Unix times between which a certificate in DER form is valid; none when it cannot be read.
+#[must_use]
+pub fn validity(der: &[u8]) -> Option<(u64, u64)> {
+    let (_, cert) = X509Certificate::from_der(der).ok()?;
+    let valid = cert.validity();
+    // What ended before 1970 has ended.
+    let unix = |time: i64| u64::try_from(time).unwrap_or(0);
+    Some((
+        unix(valid.not_before.timestamp()),
+        unix(valid.not_after.timestamp()),
+    ))
+}
+
 fn read(der: Vec<u8>) -> Option<Certificate> {
     if der.len() > MOST {
         return None;

@@ -10,7 +10,7 @@ use crate::pki::{KeyPair, PrivateKey};
 use crate::running::RunningDocument;
 use crate::script::{HookType, Script};
 use crate::server::{Implicit, Server};
-use crate::startup::{ControlSocket, ServerKind, Startup};
+use crate::startup::{ControlSocket, Listener, ServerKind, Startup};
 use crate::transport::Transport;
 use crate::tree::{Sources, hook_references};
 use crate::types::{Id, is_inside};
@@ -122,7 +122,7 @@ impl Checker<'_, '_> {
     /// The startup file by itself.
     pub fn startup(&mut self, startup: &Startup) {
         self.duplicates();
-        let mut sockets = BTreeMap::new();
+        let (mut sockets, mut paths) = (BTreeMap::new(), BTreeMap::new());
         for (index, server) in startup.servers.iter().enumerate() {
             let path = KeyPath::root().key("servers").index(index);
             let listeners = path.key("listeners");
@@ -169,6 +169,13 @@ impl Checker<'_, '_> {
                         },
                     );
                 }
+                self.unix_listener(&path, listener);
+                if let Some(own) = &listener.path
+                    && let Some(other) = paths.insert(own.clone(), server.id.clone())
+                {
+                    let text = format!("is the path that server {:?} listens on already", &*other);
+                    self.error(&path.key("path"), Problem::Invalid(text));
+                }
                 let Some(port) = listener.port else { continue };
                 let address = listener.address.map(|address| address.0);
                 if let Some(other) = sockets.insert((port, address), server.id.clone()) {
@@ -194,6 +201,23 @@ impl Checker<'_, '_> {
             let path = KeyPath::root().keys(&["environment", "privdrop", "group"]);
             let text = "needs `environment.privdrop.user`".to_owned();
             self.error(&path, Problem::Invalid(text));
+        }
+    }
+
+    /// What only one kind of socket has.
+    fn unix_listener(&mut self, path: &KeyPath, listener: &Listener) {
+        let mut needs = |key: &str, given: bool, other: &str| {
+            if given {
+                let text = format!("needs a `{other}`");
+                self.error(&path.key(key), Problem::Invalid(text));
+            }
+        };
+        if listener.path.is_some() {
+            needs("address", listener.address.is_some(), "port");
+        } else {
+            needs("owner", listener.owner.is_some(), "path");
+            needs("group", listener.group.is_some(), "path");
+            needs("chmod", listener.chmod.is_some(), "path");
         }
     }
 
@@ -491,10 +515,32 @@ impl Checker<'_, '_> {
         if let Some(id) = &server.tls.certs.cert {
             self.pki_reference(&certs.key("cert"), id, pki);
         }
-        for (index, sni) in server.tls.certs.sni.iter().enumerate() {
-            self.pki_reference(&certs.key("sni").index(index).key("cert"), &sni.cert, pki);
-        }
         let needs = "needs a certificate: `tls.certs.cert` is not set";
+        let mut names = BTreeSet::new();
+        for (index, sni) in server.tls.certs.sni.iter().enumerate() {
+            let path = certs.key("sni").index(index);
+            self.pki_reference(&path.key("cert"), &sni.cert, pki);
+            if !names.insert(&sni.hostname) {
+                let (id, what) = (sni.hostname.to_string(), "the names of certificates");
+                self.error(&path.key("hostname"), Problem::Duplicate { id, what });
+            }
+        }
+        if server.tls.certs.cert.is_none() && !server.tls.certs.sni.is_empty() {
+            self.error(&certs.key("sni"), Problem::Invalid(needs.to_owned()));
+        }
+        let clients = &server.tls.clientcert;
+        let asked = tls.key("clientcert");
+        if clients.is_on() && server.tls.certs.cert.is_none() {
+            self.error(&asked, Problem::Invalid(needs.to_owned()));
+        }
+        if clients.ca().is_some_and(|ca| ca.source().is_none()) {
+            let text = "must have either `path` or `data`".to_owned();
+            self.error(&asked.key("ca"), Problem::Invalid(text));
+        }
+        for name in server.tls.ciphers.missing() {
+            let text = format!("names {name}, which does not exist here and is passed over");
+            self.warn(&tls.key("ciphers"), &text);
+        }
         if server.tls.starttls == Some(true) && server.tls.certs.cert.is_none() {
             self.error(&tls.key("starttls"), Problem::Invalid(needs.to_owned()));
         }

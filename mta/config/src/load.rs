@@ -23,6 +23,7 @@ use crate::policy::{PolicyDocument, SuspendDocument};
 use crate::running::{Running, RunningDocument};
 use crate::schema::FileKind;
 use crate::script::{HookType, Script, VirtualFile};
+use crate::server::{ClientCert, Server};
 use crate::source::{FileSource, Source, Tree, is_absent};
 use crate::startup::{ControlSocket, ControlTls, Startup};
 use crate::tree::{Sources, gather};
@@ -273,6 +274,13 @@ impl Startup {
         let below = |path: &mut FilePath| *path = path.below(base);
         below(&mut self.spool.path);
         below(&mut self.spool.tmp);
+        let listeners = self
+            .servers
+            .iter_mut()
+            .flat_map(|server| &mut server.listeners);
+        listeners
+            .filter_map(|listener| listener.path.as_mut())
+            .for_each(below);
         let environment = &mut self.environment;
         let paths = [
             &mut self.logging.json.path,
@@ -333,6 +341,16 @@ impl ControlTls {
             for material in parts.into_iter().flatten() {
                 material.resolve_path(base);
             }
+        }
+    }
+}
+
+impl Server {
+    fn resolve_paths(&mut self, base: &Path) {
+        if let ClientCert::Detailed(settings) = &mut self.tls.clientcert
+            && let Some(material) = &mut settings.ca
+        {
+            material.resolve_path(base);
         }
     }
 }
@@ -514,6 +532,10 @@ impl<'a> Loader<'a> {
             .private
             .iter_mut()
             .for_each(|key| key.resolve_paths(base));
+        document
+            .servers
+            .iter_mut()
+            .for_each(|server| server.resolve_paths(base));
         let files = self.bundle_files(file, &document, &sources);
         let mut checker = Checker {
             document: file,

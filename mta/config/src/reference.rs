@@ -355,6 +355,8 @@ fn value_name(schema: &Json) -> String {
         ("string", "octal") => "octal string".to_owned(),
         ("string", "host") => "host name or IP address".to_owned(),
         ("string", "host-name") => "host name".to_owned(),
+        ("string", "sni-name") => "host name or `*.domain`".to_owned(),
+        ("string", "tls-ciphers") => "list of ciphers".to_owned(),
         ("string", "path" | "file-id") => "path".to_owned(),
         ("string", "one-line") => "string on one line".to_owned(),
         ("string", "header-line") => "header field".to_owned(),

@@ -3,13 +3,15 @@
 //! These structs are the schema, as in [`crate::startup`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pki::Material;
 use crate::script::HookType;
 use crate::startup::ServerKind;
-use crate::types::{HostName, Id, Network, Seconds, TlsProtocols};
+use crate::types::{HostName, Id, Network, Seconds, SniName, TlsCiphers, TlsProtocols};
 
 /// Settings of one server.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -360,9 +362,9 @@ pub struct ServerTls {
     pub implicit: Implicit,
     /// Versions that are offered, a comma list; `!` excludes one. TLS 1.2 and 1.3 exist.
     pub protocols: TlsProtocols,
-    /// Cipher list in OpenSSL's form.
-    pub ciphers: String,
-    /// Ask for a client certificate: everybody, nobody, or clients from these networks. None is ever required.
+    /// Ciphers that are offered, a list in OpenSSL's form. Its order is the order of preference.
+    pub ciphers: TlsCiphers,
+    /// Ask for a client certificate: everybody, nobody, clients from these networks, or an object with more to say. What is wrong with a certificate is told to the hooks and ends nothing, unless the object says so.
     pub clientcert: ClientCert,
 }
 
@@ -373,7 +375,7 @@ impl Default for ServerTls {
             starttls: None,
             implicit: Implicit::All(false),
             protocols: TlsProtocols::default(),
-            ciphers: "HIGH:MEDIUM".to_owned(),
+            ciphers: TlsCiphers::default(),
             clientcert: ClientCert::Switch(false),
         }
     }
@@ -401,8 +403,8 @@ pub struct ServerCerts {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SniCert {
-    /// Host name, or `*.domain` for one label below it.
-    pub hostname: String,
+    /// Host name, or `*.domain` for one label below it. An exact name goes before `*`.
+    pub hostname: SniName,
     /// Id in `pki.private`.
     pub cert: Id,
 }
@@ -425,6 +427,58 @@ pub enum ClientCert {
     Switch(bool),
     /// Clients from these networks.
     From(Vec<Network>),
+    /// As this says.
+    Detailed(ClientCertSettings),
+}
+
+/// How a server asks for client certificates.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientCertSettings {
+    /// Who is asked. Absent: everybody.
+    pub from: Option<Vec<Network>>,
+    /// End the handshake unless the client shows a certificate that is good.
+    pub require: bool,
+    /// Certificates of the authorities that sign the clients'. Absent: those that the system trusts.
+    pub ca: Option<Material>,
+}
+
+impl ClientCert {
+    /// Says whether a client at this address is asked.
+    #[must_use]
+    pub fn asks(&self, client: IpAddr) -> bool {
+        let within = |networks: &[Network]| networks.iter().any(|network| network.contains(client));
+        match self {
+            Self::Switch(all) => *all,
+            Self::From(networks) => within(networks),
+            Self::Detailed(settings) => settings.from.as_deref().is_none_or(within),
+        }
+    }
+
+    /// Says whether anybody is asked.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        match self {
+            Self::Switch(all) => *all,
+            Self::From(networks) => !networks.is_empty(),
+            Self::Detailed(settings) => settings.from.as_ref().is_none_or(|from| !from.is_empty()),
+        }
+    }
+
+    /// Says whether who is asked must show a good one.
+    #[must_use]
+    pub fn requires(&self) -> bool {
+        matches!(self, Self::Detailed(settings) if settings.require)
+    }
+
+    /// The authorities that are named.
+    #[must_use]
+    pub fn ca(&self) -> Option<&Material> {
+        match self {
+            Self::Detailed(settings) => settings.ca.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// Which ESMTP extensions are announced.

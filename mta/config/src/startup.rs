@@ -93,8 +93,14 @@ pub struct Listener {
     pub backlog: Option<u32>,
     /// Name of the listener, by which `servers[].tls.implicit` of the running configuration refers to it.
     pub id: Option<Id>,
-    /// Path of a Unix socket to listen on in place of a port.
+    /// Path of a Unix socket to listen on in place of a port. Its clients count as clients of this machine; hooks see their user as `remoteuid`.
     pub path: Option<FilePath>,
+    /// User who owns the Unix socket. Absent: the user of the process.
+    pub owner: Option<String>,
+    /// Group of the Unix socket. Absent: the group of the process.
+    pub group: Option<String>,
+    /// Mode of the Unix socket, an octal string. Absent: `"0660"`.
+    pub chmod: Option<Octal>,
 }
 
 /// Sizes of one server's thread pools.

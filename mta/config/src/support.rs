@@ -84,16 +84,6 @@ const CIPHERS: Status = NotYet("a choice of ciphers");
 const TABLE: &[Row] = &[
     // smtpd.yaml
     value(Startup, "servers[].type", "plugin", PLUGINS, LeaveOutEntry),
-    key(
-        Startup,
-        "servers[].listeners[].path",
-        NotYet("a Unix socket for SMTP"),
-    ),
-    key(
-        Startup,
-        "servers[].proxyprotocol",
-        NotYet("the PROXY protocol for inbound connections"),
-    ),
     key(Startup, "servers[].threads.script", SHARED_WORKERS),
     key(Startup, "servers[].threads.stacksize", SHARED_WORKERS),
     key(Startup, "servers[].threads.priority", SHARED_WORKERS),
@@ -116,22 +106,6 @@ const TABLE: &[Row] = &[
         Running,
         "servers[].phases.eod.perrecipient",
         NotYet("the eod hook for each recipient"),
-    ),
-    key(
-        Running,
-        "servers[].tls.certs.sni",
-        NotYet("a certificate by the name that the client asks for"),
-    ),
-    key(
-        Running,
-        "servers[].tls.implicit",
-        NotYet("TLS from the first byte"),
-    ),
-    key(Running, "servers[].tls.ciphers", CIPHERS),
-    key(
-        Running,
-        "servers[].tls.clientcert",
-        NotYet("client certificates"),
     ),
     // smtpd-app.yaml: the rest
     value(

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 pub use crate::matcher::{AddressMatcher, DomainMatcher, TextMatcher};
 pub use crate::policy_values::{RateText, Tag};
+pub use crate::sni::SniName;
+pub use crate::tls_ciphers::TlsCiphers;
 pub use crate::tls_protocols::TlsProtocols;
 
 use ipnet::IpNet;
@@ -42,7 +44,9 @@ pub fn check_format(format: &str, text: &str) -> Result<(), String> {
         "host" => text.parse::<Host>().map(drop),
         "host-name" => text.parse::<HostName>().map(drop),
         "path" => text.parse::<FilePath>().map(drop),
+        "tls-ciphers" => text.parse::<TlsCiphers>().map(drop),
         "tls-protocols" => text.parse::<TlsProtocols>().map(drop),
+        "sni-name" => text.parse::<SniName>().map(drop),
         "one-line" => text.parse::<OneLine>().map(drop),
         "header-line" => text.parse::<HeaderLine>().map(drop),
         "rate" => text.parse::<RateText>().map(drop),
@@ -116,6 +120,8 @@ macro_rules! text_newtype {
         }
     };
 }
+
+pub(crate) use text_newtype;
 
 /// The name of a server, hook, transport, address, key pair or file.
 ///
@@ -666,6 +672,20 @@ mod tests {
             ],
             &["TLSv1", "!TLSv1.2,!TLSv1.3", "TLSv9"],
         );
+        rows(
+            "sni-name",
+            &["mx.example.com", "*.example.com", "Blåbär.example."],
+            &[
+                "",
+                "*",
+                "*.",
+                "a.*.example",
+                "**.example",
+                "[192.0.2.1]",
+                "a b",
+            ],
+        );
+        rows("tls-ciphers", &["HIGH:MEDIUM"], &["", "NONSENSE"]);
         rows(
             "one-line",
             &["", "Mail Delivery System"],

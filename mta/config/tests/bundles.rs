@@ -114,6 +114,7 @@ environment:
   licensekey: /license
   controlsocket: {path: /run/ctl}
   colour: blue
+cluster: {address: cluster.example.com}
 ";
     let running =
         "version: '5.6'\nservers: [{id: default, transport: mx, phases: {eod: {hook: x}}}]\n";

@@ -251,9 +251,7 @@ pki:
 fn what_is_not_there_yet_is_refused_by_name() {
     let startup = with(
         STARTUP,
-        "    proxyprotocol: [10.0.0.1]
-  - {id: web, type: http, listeners: [{port: 8080}]}
-  - {id: unix, listeners: [{path: /run/smtp}]}
+        "  - {id: web, type: http, listeners: [{port: 8080}]}
 cluster: {address: cluster.example.com}
 rated: {key: abc}
 plugins: [{id: sink}]
@@ -275,6 +273,58 @@ resolver:
   servers: [{address: 192.0.2.1, trusted: true}]\n",
     );
     insta::assert_snapshot!(errors(&startup, &running));
+}
+
+#[test]
+fn listeners_and_tls_of_a_server_fit_together() {
+    let startup = with(
+        STARTUP,
+        "    proxyprotocol: [10.0.0.1, 2001:db8::/32]
+  - {id: unix, listeners: [{path: smtp, chmod: '0666', owner: root}, {path: smtp}]}
+  - {id: odd, listeners: [{port: 2528, chmod: '0600', group: mail}, {path: x, address: '::1'}]}
+",
+    );
+    let running = RUNNING.replace(
+        "servers:\n",
+        "servers:
+  - {id: unix, transport: mx, tls: {certs: {sni: [{hostname: a.example, cert: own}]}, clientcert: true}}
+  - id: odd
+    transport: mx
+    tls:
+      certs: {cert: own, sni: [{hostname: '*.a.example', cert: own}, {hostname: '*.A.example', cert: own}]}
+      ciphers: ECDHE+AESGCM
+      clientcert: {from: [192.0.2.0/24], require: true, ca: {}}
+",
+    );
+    let running = with(
+        &running,
+        "pki: {private: [{id: own, privatekey: {data: k}, certificate: {data: c}}]}\n",
+    );
+    insta::assert_snapshot!(errors(&startup, &running));
+}
+
+#[test]
+fn names_and_ciphers_of_a_server_are_such() {
+    let running = RUNNING.replace(
+        "    phases:\n",
+        "    tls: {ciphers: 'ECDHE+AESGCM:BOGUS', certs: {sni: [{hostname: '[::1]', cert: own}]}}\n    phases:\n",
+    );
+    insta::assert_snapshot!(errors(STARTUP, &running));
+}
+
+#[test]
+fn ciphers_that_do_not_exist_here_are_a_warning() {
+    let running = RUNNING.replace(
+        "    phases:\n",
+        "    tls: {ciphers: 'ECDHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES128-GCM-SHA256'}\n    phases:\n",
+    );
+    let loaded = config(STARTUP, &running);
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("names DHE-RSA-AES128-GCM-SHA256, which does not exist here"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

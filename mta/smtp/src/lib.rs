@@ -12,6 +12,7 @@
 //! | [`verdict`] | what a hook may answer and the reply that this gives | — |
 //! | [`session`] | what is known about a connection and its transaction | — |
 //! | [`network`] | address blocks | — |
+//! | [`proxy_protocol`] | the header that a proxy puts in front of a connection | — |
 //! | [`received`] | the trace field | 5321 §4.4, 3848 |
 //! | [`content`] | line ends, dot-stuffing, limits of a header | 5321 §4.5.2, 2.3.8 |
 //! | [`server`] | the receiving machine | 5321, 2920, 3207 |
@@ -27,6 +28,7 @@ pub mod client;
 pub mod content;
 pub mod network;
 pub mod param;
+pub mod proxy_protocol;
 pub mod received;
 pub mod reply;
 pub mod server;

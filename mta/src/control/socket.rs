@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use angarium_config::FileSource;
 use angarium_config::pki::{KeySource, Material};
 use angarium_config::startup::{ControlSocket, ControlTlsSide};
+use angarium_config::types::Octal;
 use angarium_effects::local::{self, Bound, LocalError, Rights};
 use angarium_effects::system::{BoundTcp, SystemNet};
 use nix::unistd::{Group, User};
@@ -25,8 +26,10 @@ pub enum SocketError {
     #[error("the control socket cannot be opened: {0}")]
     Path(#[from] LocalError),
     /// A user or group that the machine does not have.
-    #[error("environment.controlsocket.{key} is {name}, and this machine has no such {what}")]
+    #[error("{keys}.{key} is {name}, and this machine has no such {what}")]
     Unknown {
+        /// Where the key stands.
+        keys: &'static str,
         /// The key.
         key: &'static str,
         /// What it names.
@@ -153,7 +156,15 @@ pub fn open(config: &ControlSocket, files: &dyn FileSource) -> Result<Option<Ope
         return Ok(Some(Opened::Tcp(bound, tls)));
     }
     let path = path(config);
-    let bound = local::listen(&path, &rights(config)?);
+    let bound = local::listen(
+        &path,
+        &rights(
+            "environment.controlsocket",
+            config.owner.as_deref(),
+            config.group.as_deref(),
+            config.chmod,
+        )?,
+    );
     match bound {
         Ok(bound) => Ok(Some(bound.into())),
         Err(_) if config.path.is_none() => Ok(None),
@@ -161,29 +172,33 @@ pub fn open(config: &ControlSocket, files: &dyn FileSource) -> Result<Option<Ope
     }
 }
 
-fn rights(config: &ControlSocket) -> Result<Rights, SocketError> {
+/// The rights of a Unix socket of the server; `keys` is where they stand in the configuration.
+///
+/// # Errors
+/// A user or group that the machine does not have.
+pub fn rights(
+    keys: &'static str,
+    owner: Option<&str>,
+    group: Option<&str>,
+    chmod: Option<Octal>,
+) -> Result<Rights, SocketError> {
     let unknown = |key, name: &str, what| SocketError::Unknown {
+        keys,
         key,
         name: name.to_owned(),
         what,
     };
     // A number names a user or group that has no name here.
-    let owner = config
-        .owner
-        .as_deref()
-        .map(|name| match User::from_name(name) {
-            Ok(Some(user)) => Ok(user.uid.as_raw()),
-            _ => name.parse().map_err(|_| unknown("owner", name, "user")),
-        });
-    let group = config
-        .group
-        .as_deref()
-        .map(|name| match Group::from_name(name) {
-            Ok(Some(group)) => Ok(group.gid.as_raw()),
-            _ => name.parse().map_err(|_| unknown("group", name, "group")),
-        });
+    let owner = owner.map(|name| match User::from_name(name) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        _ => name.parse().map_err(|_| unknown("owner", name, "user")),
+    });
+    let group = group.map(|name| match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        _ => name.parse().map_err(|_| unknown("group", name, "group")),
+    });
     Ok(Rights {
-        mode: config.chmod.map_or(MODE, |mode| mode.0),
+        mode: chmod.map_or(MODE, |mode| mode.0),
         owner: owner.transpose()?,
         group: group.transpose()?,
     })

@@ -16,7 +16,6 @@ use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use angarium_spool::{BodyRef, Spool};
 use angarium_stdlib::file::{self, SourceData};
-use angarium_stdlib::x509;
 
 use super::variables::{Map, always, sometimes};
 use crate::delivery::content::{BodySource, Stored};
@@ -225,14 +224,7 @@ fn tls(info: &TlsInfo) -> Value {
 
 /// A certificate that was shown, and those behind it; none if it cannot be read.
 pub(super) fn peercert(cert: &PeerCert) -> Option<Value> {
-    let (own, chain) = cert.chain.split_first()?;
-    let own = x509::resource(own.clone())?;
-    let chain = chain.iter().cloned().filter_map(x509::resource);
-    let map = Map::default()
-        .with("x509", own)
-        .with("chain", chain.collect::<Array>())
-        .maybe("error", cert.error);
-    Some(map.into())
+    super::variables::peercert(&cert.chain, cert.error)
 }
 
 fn connection(connection: &Connection) -> Value {

@@ -7,6 +7,7 @@ use angarium_smtp::address::{Mailbox, ReversePath};
 use angarium_smtp::reply::EnhancedStatus;
 use angarium_smtp::server::Closing;
 use angarium_smtp::session::{LookupResult, NameLookup, Session, TlsInfo};
+use angarium_stdlib::x509;
 
 use super::smtp::params;
 use crate::server::Submission;
@@ -288,7 +289,26 @@ fn tls(info: &TlsInfo) -> Value {
         .with("cipher", info.cipher.as_str())
         .with("keysize", info.keysize)
         .maybe("sni", info.sni.as_deref())
+        .maybe("peercert", peer_cert(info))
         .into()
+}
+
+fn peer_cert(info: &TlsInfo) -> Option<Value> {
+    let shown = info.peer_cert.as_ref()?;
+    peercert(&shown.chain, shown.error)
+}
+
+/// Group PEERCERT: a certificate that was shown, and those behind it; none if it cannot be read.
+#[must_use]
+pub fn peercert(chain: &[Vec<u8>], error: Option<u32>) -> Option<Value> {
+    let (own, rest) = chain.split_first()?;
+    let own = x509::resource(own.clone())?;
+    let rest = rest.iter().cloned().filter_map(x509::resource);
+    let map = Map::default()
+        .with("x509", own)
+        .with("chain", list(rest))
+        .maybe("error", error);
+    Some(map.into())
 }
 
 /// One answer of the name service, as `dns_query` gives it.

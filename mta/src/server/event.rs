@@ -3,7 +3,7 @@
 //! The wording of the lines is that of mta.md 5.10; tools and tests read it.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 )]
 pub enum Event {
     /// A listener is ready.
-    Listening { server: String, address: SocketAddr },
+    Listening { server: String, at: String },
     /// No descriptor is left for a connection. Told once a second while it lasts; `turned_away`
     /// counts since the last time.
     OutOfDescriptors { server: String, turned_away: u64 },
@@ -49,6 +49,12 @@ pub enum Event {
     },
     /// A TLS handshake failed.
     TlsFailed {
+        server: String,
+        peer: IpAddr,
+        reason: String,
+    },
+    /// A proxy did not say whom its connection is for.
+    ProxyFailed {
         server: String,
         peer: IpAddr,
         reason: String,
@@ -132,7 +138,8 @@ impl Event {
             | Event::OutOfDescriptors { .. }
             | Event::AcceptFailed { .. }
             | Event::SpoolFailed { .. }
-            | Event::TlsFailed { .. } => "",
+            | Event::TlsFailed { .. }
+            | Event::ProxyFailed { .. } => "",
             Event::Connect { connection, .. }
             | Event::Disconnect { connection, .. }
             | Event::Request { connection, .. }
@@ -151,9 +158,10 @@ impl Event {
             | Event::AcceptFailed { .. }
             | Event::SpoolFailed { .. }
             | Event::NotStored { .. } => Severity::Warning,
-            Event::Listening { .. } | Event::TlsFailed { .. } | Event::Request { .. } => {
-                Severity::Notice
-            }
+            Event::Listening { .. }
+            | Event::TlsFailed { .. }
+            | Event::ProxyFailed { .. }
+            | Event::Request { .. } => Severity::Notice,
             _ => Severity::Info,
         }
     }
@@ -162,8 +170,8 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = match self {
-            Event::Listening { server, address } => {
-                return write!(f, "server {server}: listening on {address}");
+            Event::Listening { server, at } => {
+                return write!(f, "server {server}: listening on {at}");
             }
             Event::OutOfDescriptors {
                 server,
@@ -225,6 +233,14 @@ impl fmt::Display for Event {
                 .with("remoteip", remoteip)
                 .with("status", status)
                 .text("reason", reason),
+            Event::ProxyFailed {
+                server,
+                peer,
+                reason,
+            } => Line::new("proxy")
+                .with("serverid", server)
+                .with("remoteip", peer)
+                .text("error", reason),
             Event::Message {
                 transaction,
                 sender,
@@ -304,6 +320,8 @@ pub struct Counters {
     pub refused: Counter,
     /// Connections turned away for want of descriptors.
     pub turned_away: Counter,
+    /// Connections of proxies that began without a good PROXY header.
+    pub proxy_failed: Counter,
     /// TLS handshakes done.
     pub tls: Counter,
     /// TLS handshakes failed.

@@ -5,27 +5,30 @@
 //! who wait are answered 421 by means of a descriptor held in reserve (mta.md 2.3); accepting goes
 //! on by itself as soon as one is free.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use angarium_effects::local::{LocalError, Rights};
 use angarium_effects::{Accepted, Clock, Listener, Monotonic, Net};
+use angarium_smtp::network::Network;
 use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::event::Event;
+use super::opening::{Prelude, refuse};
 use super::session;
-use super::settings::{LINGER, Seat, Settings, VirtualServer};
+use super::settings::{Seat, Settings, VirtualServer};
 use super::submission;
 use super::wire::{Stream, Wire};
 use crate::worker::{Effects, MakeEffects, Worker, Workers};
 
-const TOO_MANY: &[u8] = b"421 4.7.0 Too many connections, try again later\r\n";
 const OUT_OF_DESCRIPTORS: &[u8] = b"421 4.3.2 System resources exhausted, try again later\r\n";
 /// Pause after an error that says nothing of when it ends.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +50,27 @@ pub struct Endpoint {
     pub port: u16,
     /// Length of the system's queue of waiting clients; none: the system's limit.
     pub backlog: Option<u32>,
+    /// A Unix socket in place of address and port.
+    pub local: Option<Local>,
+    /// Peers that send a PROXY header first.
+    pub proxies: Arc<[Network]>,
+}
+
+/// A Unix socket to listen on.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Its path.
+    pub path: PathBuf,
+    /// Who may connect.
+    pub rights: Rights,
+}
+
+impl Endpoint {
+    /// Whether a client that has just come in is a proxy, which says first whom it brings.
+    fn is_proxy(&self, accepted: &dyn Accepted) -> bool {
+        let peer = accepted.peer_addr().ip();
+        accepted.peer_uid().is_none() && self.proxies.iter().any(|proxy| proxy.contains(peer))
+    }
 }
 
 /// Why a socket cannot be opened: a sentence for the operator.
@@ -95,6 +119,14 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// A Unix socket.
+    #[error("server {server} cannot listen: {error}")]
+    Local {
+        /// Id of the server.
+        server: String,
+        /// What is wrong, with the path.
+        error: LocalError,
+    },
     /// The acceptor's thread could not be started.
     #[error("cannot start the thread that accepts connections: {0}")]
     Thread(io::Error),
@@ -121,6 +153,14 @@ impl BindError {
 /// # Errors
 /// [`BindError`], when none can be opened or one that exists is taken.
 pub fn bind(net: &dyn Net, endpoint: &Endpoint) -> Result<Vec<Rc<dyn Listener>>, BindError> {
+    if let Some(Local { path, rights }) = &endpoint.local {
+        let listener = net.listen_local(path, rights, endpoint.backlog);
+        let listener = listener.map_err(|error| BindError::Local {
+            server: endpoint.server.id.clone(),
+            error,
+        })?;
+        return Ok(vec![listener]);
+    }
     let listen = |address: IpAddr, port: u16| {
         let address = SocketAddr::new(address, port);
         net.listen(address, endpoint.backlog)
@@ -162,7 +202,7 @@ pub struct Client {
     accepted: Box<dyn Accepted>,
     seat: Seat,
     settings: Arc<Settings>,
-    implicit: bool,
+    prelude: Prelude,
 }
 
 impl Client {
@@ -172,13 +212,13 @@ impl Client {
             accepted,
             seat,
             settings,
-            implicit,
+            prelude,
         } = self;
         match settings.web {
-            None => session::serve(worker, accepted, seat, settings, implicit).await,
+            None => session::serve(worker, accepted, seat, settings, prelude).await,
             // A session of SMTP is not to be as large as one of HTTP.
             Some(_) => {
-                let serving = submission::serve(worker, accepted, seat, settings, implicit);
+                let serving = submission::serve(worker, accepted, seat, settings, prelude);
                 Box::pin(serving).await;
             }
         }
@@ -201,22 +241,21 @@ pub async fn accept(
         let error = match listener.accept().await {
             Ok(accepted) => {
                 let settings = server.settings();
-                let implicit = settings.is_implicit(endpoint.id.as_deref());
-                if let Some(seat) = server.seat(accepted.peer_addr().ip(), &settings) {
+                let prelude = Prelude {
+                    proxied: endpoint.is_proxy(&*accepted),
+                    implicit: settings.is_implicit(endpoint.id.as_deref()),
+                };
+                if let Some(seat) = take_seat(server, &*accepted, prelude, &settings) {
                     let client = Client {
                         accepted,
                         seat,
                         settings,
-                        implicit,
+                        prelude,
                     };
                     hand_over(client).await;
                 } else {
                     server.counters.refused.one();
-                    let words = match settings.web {
-                        None => TOO_MANY,
-                        Some(_) => submission::TOO_MANY,
-                    };
-                    refuse(effects, accepted, implicit, words, &refusing);
+                    turn_off(effects, accepted, (prelude, settings), &refusing);
                 }
                 continue;
             }
@@ -253,6 +292,20 @@ pub async fn accept(
             effects.clock.sleep(PAUSE).await;
         }
     }
+}
+
+/// Lets a client in, if there is room. A client behind a proxy is counted for its own address, which
+/// is not known yet; one on a Unix socket has none.
+fn take_seat(
+    server: &Arc<VirtualServer>,
+    accepted: &dyn Accepted,
+    prelude: Prelude,
+    settings: &Settings,
+) -> Option<Seat> {
+    let mut seat = server.seat(settings)?;
+    let counted = !prelude.proxied && accepted.peer_uid().is_none();
+    let room = !counted || seat.claim(accepted.peer_addr().ip(), settings);
+    room.then_some(seat)
 }
 
 fn once_a_second(clock: &dyn Clock, told: &mut Option<Monotonic>) -> bool {
@@ -292,32 +345,24 @@ fn is_the_clients(error: &io::Error) -> bool {
     )
 }
 
-/// Says in clear that there are too many and closes. Where TLS starts with the first byte there is nothing to say.
-fn refuse(
+/// Says that there are too many and closes, beside everything else.
+fn turn_off(
     effects: &Effects,
     accepted: Box<dyn Accepted>,
-    implicit: bool,
-    words: &'static [u8],
+    (prelude, settings): (Prelude, Arc<Settings>),
     refusing: &Rc<Cell<usize>>,
 ) {
     let Ok(connection) = accepted.adopt() else {
         return;
     };
-    if implicit {
-        return;
-    }
-    let mut wire = Wire::new(Rc::clone(&effects.clock), Stream::Clear(connection));
+    let wire = Wire::new(Rc::clone(&effects.clock), Stream::Clear(connection));
     let refusing = Rc::clone(refusing);
     if refusing.get() >= REFUSING {
         return;
     }
     refusing.set(refusing.get() + 1);
     tokio::task::spawn_local(async move {
-        wire.push(words);
-        wire.flush(LINGER).await;
-        if wire.broken.is_none() {
-            wire.close(LINGER, &RefCell::new(vec![0; 512])).await;
-        }
+        refuse(wire, &settings, prelude).await;
         refusing.set(refusing.get() - 1);
     });
 }
@@ -355,10 +400,14 @@ impl Acceptor {
             };
             let mut addresses = Vec::new();
             for (endpoint, listener) in &listeners {
-                if let Ok(address) = listener.local_addr() {
-                    let server = endpoint.server.id.clone();
+                let server = endpoint.server.id.clone();
+                if let Some(local) = &endpoint.local {
+                    let at = local.path.display().to_string();
+                    endpoint.server.tell(&Event::Listening { server, at });
+                } else if let Ok(address) = listener.local_addr() {
                     addresses.push((server.clone(), address));
-                    endpoint.server.tell(&Event::Listening { server, address });
+                    let at = address.to_string();
+                    endpoint.server.tell(&Event::Listening { server, at });
                 }
             }
             let _ = sender.send(Ok(addresses));
@@ -387,7 +436,7 @@ impl Acceptor {
         Ok(acceptor)
     }
 
-    /// The open sockets with the ids of their servers, in the order of the endpoints.
+    /// The open ports with the ids of their servers, in the order of the endpoints.
     #[must_use]
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses

@@ -11,6 +11,7 @@
 //! | [`listener`] | sockets, the acceptor, what happens when descriptors run out |
 //! | [`event`] | what is logged and counted |
 //! | `opening` | the beginning of a session |
+//! | `proxied` | the header of a proxy in front of a connection |
 //! | `session` | the driver of one session |
 //! | `dialogue` | commands and replies as lines |
 //! | `submission` | messages over HTTP |
@@ -23,6 +24,7 @@ pub mod hooks;
 pub mod listener;
 mod name;
 mod opening;
+mod proxied;
 pub mod queued;
 mod session;
 pub mod settings;

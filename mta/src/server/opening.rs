@@ -1,8 +1,9 @@
-//! The beginning of a session: the socket on its worker, TLS from the first byte, the client's name,
-//! the machine. And the handshake, which STARTTLS shares.
+//! The beginning of a session: the socket on its worker, the header of a proxy, TLS from the first
+//! byte, the client's name, the machine. And the handshake, which STARTTLS shares.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
@@ -10,13 +11,14 @@ use std::task::Poll;
 
 use angarium_effects::random::uuid_text;
 use angarium_effects::{Accepted, Monotonic};
+use angarium_smtp::proxy_protocol::{Header, Origin};
 use angarium_smtp::server::Server;
 use angarium_smtp::session::{Connection, TlsInfo, TransportError, TransportErrorKind};
 
 use super::event::Event;
-use super::name;
-use super::settings::{Seat, Settings};
+use super::settings::{LINGER, Seat, Settings, TOO_MANY};
 use super::wire::{Stream, Wire};
+use super::{name, proxied, submission};
 use crate::connections::{Entry, Inbound, Lever};
 use crate::worker::Worker;
 
@@ -47,15 +49,67 @@ pub(super) struct Arrived {
     pub(super) tls: Option<TlsInfo>,
 }
 
+/// What comes before the first word of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Prelude {
+    /// The header of a proxy.
+    pub(super) proxied: bool,
+    /// A TLS handshake.
+    pub(super) implicit: bool,
+}
+
+/// The ends of a connection.
+struct Ends {
+    remote: SocketAddr,
+    local: SocketAddr,
+    /// The user of a client on a socket of this machine.
+    uid: Option<u32>,
+    /// The proxy between us.
+    proxy: Option<IpAddr>,
+    /// What it says besides, in hex.
+    tlvs: Option<String>,
+}
+
+impl Ends {
+    /// Puts what the header of a proxy says in place of the ends of its own connection.
+    fn behind(self, header: &Header) -> Ends {
+        let tlvs = header.tlvs.iter().map(|byte| format!("{byte:02x}"));
+        let tlvs = (!header.tlvs.is_empty()).then(|| tlvs.collect());
+        let proxy = Some(self.remote.ip());
+        match header.origin {
+            Origin::Proxy => self,
+            Origin::Unknown => Ends {
+                proxy,
+                tlvs,
+                ..self
+            },
+            Origin::Client {
+                source,
+                destination,
+            } => Ends {
+                remote: canonical(source),
+                local: canonical(destination),
+                proxy,
+                tlvs,
+                ..self
+            },
+        }
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    (address.ip().to_canonical(), address.port()).into()
+}
+
 /// Does everything before the banner. None when the client is gone by then.
 pub(super) async fn open(
     worker: Rc<Worker>,
     accepted: Box<dyn Accepted>,
     seat: Seat,
     settings: Arc<Settings>,
-    implicit: bool,
+    prelude: Prelude,
 ) -> Option<Opened> {
-    let arrived = arrive(worker, accepted, seat, settings, implicit).await?;
+    let arrived = arrive(worker, accepted, seat, settings, prelude).await?;
     let Arrived {
         worker,
         settings,
@@ -86,34 +140,70 @@ pub(super) async fn open(
     })
 }
 
-/// Takes a client over: its place in the lists, TLS from the first byte, its name, a line in the log. None when it is gone
-/// by then.
+/// Takes a client over: whom a proxy brings, its place in the lists, TLS from the first byte, its name, a line in the
+/// log. None when it is gone by then.
 pub(super) async fn arrive(
     worker: Rc<Worker>,
     accepted: Box<dyn Accepted>,
-    seat: Seat,
+    mut seat: Seat,
     settings: Arc<Settings>,
-    implicit: bool,
+    prelude: Prelude,
 ) -> Option<Arrived> {
-    seat.server.counters.connections.one();
-    let peer = accepted.peer_addr();
     let began = worker.effects.clock.monotonic();
+    let (remote, uid) = (canonical(accepted.peer_addr()), accepted.peer_uid());
     let connection = accepted.adopt().ok()?;
-    let local = connection.local_addr().ok()?;
-    let remote_ip = peer.ip().to_canonical();
+    let local = match uid {
+        // A client on this machine, which shall be told from no other one.
+        Some(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+        None => canonical(connection.local_addr().ok()?),
+    };
+    let mut ends = Ends {
+        remote,
+        local,
+        uid,
+        proxy: None,
+        tlvs: None,
+    };
     let effects = &worker.effects;
+    let mut wire = Wire::new(Rc::clone(&effects.clock), Stream::Clear(connection));
+    if prelude.proxied {
+        let until = began + proxied::LIMIT;
+        let read = tokio::select! {
+            biased;
+            () = worker.stopped() => return None,
+            read = proxied::read_header(&mut wire, until) => read,
+        };
+        match read {
+            Ok(header) => ends = ends.behind(&header),
+            Err(error) => {
+                seat.server.counters.proxy_failed.one();
+                seat.server.tell(&Event::ProxyFailed {
+                    server: seat.server.id.clone(),
+                    peer: ends.remote.ip(),
+                    reason: error.to_string(),
+                });
+                return None;
+            }
+        }
+        if !seat.claim(ends.remote.ip(), &settings) {
+            seat.server.counters.refused.one();
+            refuse(wire, &settings, prelude).await;
+            return None;
+        }
+    }
+    seat.server.counters.connections.one();
+    let remote_ip = ends.remote.ip();
     let entry = seat.server.connections.enter(Inbound {
         id: uuid_text(&effects.random.transaction_uuid()),
-        remote: (remote_ip, peer.port()).into(),
-        local: (local.ip().to_canonical(), local.port()).into(),
+        remote: ends.remote,
+        local: ends.local,
         began,
         remote_ptr: OnceLock::new(),
         transactions: AtomicU32::new(0),
         lever: Lever::default(),
     });
-    let mut wire = Wire::new(Rc::clone(&effects.clock), Stream::Clear(connection));
     let look_up = async {
-        if settings.remote_ptr {
+        if settings.remote_ptr && ends.uid.is_none() {
             let (clock, dns) = (Rc::clone(&effects.clock), Rc::clone(&effects.dns));
             name::look_up(clock, dns, remote_ip).await
         } else {
@@ -121,20 +211,23 @@ pub(super) async fn arrive(
         }
     };
     let handshake = async {
-        if !implicit {
+        if !prelude.implicit {
             return Ok(None);
         }
         let limit = settings.smtp.timeouts.command;
         let until = effects.clock.monotonic() + limit;
-        start_tls(&mut wire, &settings, Some(until)).await.map(Some)
+        start_tls(&mut wire, &settings, remote_ip, Some(until))
+            .await
+            .map(Some)
     };
     let (found, tls) = tokio::select! {
         biased;
         // There is nobody yet who would understand a reply.
         () = entry.lever.pulled() => return None,
+        () = worker.stopped(), if prelude.implicit => return None,
         both = async { tokio::join!(look_up, handshake) } => both,
     };
-    if implicit {
+    if prelude.implicit {
         note_handshake(&seat, remote_ip, tls.as_ref().err());
     }
     let tls = tls.ok()?;
@@ -146,20 +239,20 @@ pub(super) async fn arrive(
         id: entry.id.clone(),
         priority: 0,
         remote_ip,
-        remote_port: peer.port(),
+        remote_port: ends.remote.port(),
         remote_ptr: found.name,
-        remote_uid: None,
-        local_ip: local.ip().to_canonical(),
-        local_port: local.port(),
+        remote_uid: ends.uid,
+        local_ip: ends.local.ip(),
+        local_port: ends.local.port(),
         server_id: seat.server.id.clone(),
-        proxy_ip: None,
-        proxy_tlv: None,
+        proxy_ip: ends.proxy,
+        proxy_tlv: ends.tlvs,
         name_lookup: found.lookup,
     };
     seat.server.tell(&Event::Connect {
         connection: connection.id.clone(),
         remoteip: remote_ip,
-        remoteport: peer.port(),
+        remoteport: ends.remote.port(),
         server: seat.server.id.clone(),
         ptr: connection.remote_ptr.clone(),
     });
@@ -175,10 +268,26 @@ pub(super) async fn arrive(
     })
 }
 
-/// Does a handshake on the stream. If it fails, the stream is gone.
+/// Tells a client that there are too many. Where TLS starts with the first byte there is nothing to say.
+pub(super) async fn refuse(mut wire: Wire, settings: &Settings, prelude: Prelude) {
+    if prelude.implicit {
+        return;
+    }
+    wire.push(match settings.web {
+        None => TOO_MANY,
+        Some(_) => submission::TOO_MANY,
+    });
+    wire.flush(LINGER).await;
+    if wire.broken.is_none() {
+        wire.close(LINGER, &RefCell::new(vec![0; 512])).await;
+    }
+}
+
+/// Does a handshake on the stream with the client at this address. If it fails, the stream is gone.
 pub(super) async fn start_tls(
     wire: &mut Wire,
     settings: &Settings,
+    client: IpAddr,
     until: Option<Monotonic>,
 ) -> Result<TlsInfo, TransportError> {
     let failed = |reason: &str| TransportError {
@@ -192,7 +301,7 @@ pub(super) async fn start_tls(
     ) else {
         return Err(failed("this server has no certificate"));
     };
-    let mut handshake = std::pin::pin!(tls.accept(connection));
+    let mut handshake = std::pin::pin!(tls.accept(connection, client));
     let timer = &mut wire.timer;
     let outcome = poll_fn(|cx| match (handshake.as_mut().poll(cx), until) {
         (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),

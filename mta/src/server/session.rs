@@ -37,7 +37,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::dialogue::{Lines, first_reply};
 use super::event::Event;
 use super::hooks::{Decision, HookContext};
-use super::opening::{Opened, note_handshake, open, start_tls};
+use super::opening::{Opened, Prelude, note_handshake, open, start_tls};
 use super::settings::{LINGER, Seat, Settings};
 use super::store::MailWriter;
 use super::wire::{Stream, Wire, socket_error};
@@ -50,17 +50,17 @@ struct Scratch(RefCell<Vec<u8>>);
 /// As much as the machine takes for one chunk of content.
 const SCRATCH: usize = 64 << 10;
 
-/// Serves a client from accept to close. `implicit` says that TLS starts with the first byte.
+/// Serves a client from accept to close.
 pub(super) async fn serve(
     worker: Rc<Worker>,
     accepted: Box<dyn Accepted>,
     seat: Seat,
     settings: Arc<Settings>,
-    implicit: bool,
+    prelude: Prelude,
 ) {
     // What only the beginning needs is no part of the task of an idle session.
     let opening = Box::pin(async {
-        let opened = open(worker, accepted, seat, settings, implicit).await?;
+        let opened = open(worker, accepted, seat, settings, prelude).await?;
         Some(Box::new(Session::new(opened)))
     });
     if let Some(mut session) = opening.await {
@@ -470,12 +470,14 @@ impl Session {
             return;
         }
         let until = self.machine.deadline().map(Monotonic);
+        // A connect script may show another address; this is the one that it came with.
+        let client = self.entry.remote.ip();
+        let handshake = start_tls(&mut self.wire, &self.settings, client, until);
         let outcome = tokio::select! {
             biased;
             () = self.entry.lever.pulled() => return,
-            outcome = Box::pin(start_tls(&mut self.wire, &self.settings, until)) => outcome,
+            outcome = Box::pin(handshake) => outcome,
         };
-        let client = self.machine.session().connection.remote_ip;
         note_handshake(&self.seat, client, outcome.as_ref().err());
         match outcome {
             Ok(info) => self.input(Input::TlsDone(info)),

@@ -154,23 +154,15 @@ impl VirtualServer {
         (self.observer)(event);
     }
 
-    /// Lets a client in, if there is room for it; it leaves when the seat is dropped.
-    pub(super) fn seat(self: &Arc<Self>, client: IpAddr, settings: &Settings) -> Option<Seat> {
-        let (key, address) = (block(client), client.to_canonical());
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = seats.by_block.get(&key).copied().unwrap_or(0);
-        if (settings.per_ip > 0 && count >= settings.per_ip)
-            || self.total.load(Ordering::Relaxed) >= settings.total
-        {
-            return None;
-        }
-        add(&mut seats.by_block, key);
-        add(&mut seats.by_address, address);
-        self.total.fetch_add(1, Ordering::Relaxed);
+    /// Lets a client in, if there is room for one more; it leaves when the seat is dropped. How many
+    /// come from its address is a question for [`Seat::claim`].
+    pub(super) fn seat(self: &Arc<Self>, settings: &Settings) -> Option<Seat> {
+        let one_more = |open: usize| (open < settings.total).then_some(open.saturating_add(1));
+        let order = Ordering::Relaxed;
+        self.total.fetch_update(order, order, one_more).ok()?;
         Some(Seat {
             server: Arc::clone(self),
-            key,
-            address,
+            client: None,
         })
     }
 }
@@ -189,23 +181,43 @@ fn block(address: IpAddr) -> IpAddr {
 /// The place of one client.
 pub(super) struct Seat {
     pub(super) server: Arc<VirtualServer>,
-    key: IpAddr,
-    address: IpAddr,
+    /// The address that it counts for, once that is known.
+    client: Option<IpAddr>,
+}
+
+impl Seat {
+    /// Counts the client for its address, unless there are too many from there. It is done once.
+    pub(super) fn claim(&mut self, client: IpAddr, settings: &Settings) -> bool {
+        let seats = self.server.seats.lock();
+        let mut seats = seats.unwrap_or_else(PoisonError::into_inner);
+        let key = block(client);
+        let count = seats.by_block.get(&key).copied().unwrap_or(0);
+        if settings.per_ip > 0 && count >= settings.per_ip {
+            return false;
+        }
+        add(&mut seats.by_block, key);
+        add(&mut seats.by_address, client.to_canonical());
+        self.client = Some(client);
+        true
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.server.total.fetch_sub(1, Ordering::Relaxed);
+        let Some(client) = self.client else { return };
         let mut seats = self
             .server
             .seats
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        subtract(&mut seats.by_block, &self.key);
-        subtract(&mut seats.by_address, &self.address);
+        subtract(&mut seats.by_block, &block(client));
+        subtract(&mut seats.by_address, &client.to_canonical());
     }
 }
 
+/// The reply to a client for whom there is no room.
+pub(super) const TOO_MANY: &[u8] = b"421 4.7.0 Too many connections, try again later\r\n";
 /// How long a closed connection is listened to, so that the last reply arrives: data that comes in
 /// after a close makes the system reset the connection, and a reset may destroy what the peer has
 /// not read yet.

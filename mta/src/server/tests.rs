@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod hooks;
+mod proxied;
 mod scripts;
 mod sockets;
 mod spool;

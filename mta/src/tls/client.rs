@@ -157,7 +157,7 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let (client, server) = tokio::join!(
             client.connect(ours, host, [192, 0, 2, 1].into()),
-            server.accept(theirs)
+            server.accept(theirs, [192, 0, 2, 2].into())
         );
         let ((mut client, seen_by_client), (mut server, seen_by_server)) = (client?, server?);
         client.write_all(b"NOOP").await.expect("written");

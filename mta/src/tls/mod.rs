@@ -3,6 +3,7 @@
 //! TLS 1.2 and 1.3 exist. What a session tells scripts is in OpenSSL's words (`names`).
 
 mod client;
+mod clients;
 mod mutual;
 mod names;
 mod pem;
@@ -14,9 +15,10 @@ use rustls::CommonState;
 use angarium_stdlib::tls::provider;
 pub use angarium_stdlib::tls::{Check, Finding, system_roots};
 pub use client::{ClientTls, TlsStream};
+pub use clients::ClientCerts;
 pub use mutual::{MutualClient, MutualServer, Side};
 pub use pem::{KeyPair, SelfSigned, self_signed};
-pub use server::ServerTls;
+pub use server::{ServerOptions, ServerTls};
 
 /// Why a TLS configuration cannot be used; a complete sentence for the operator.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Unix sockets of this machine, for tools that talk to a running server.
+//! Unix sockets of this machine: the control socket, and listeners for mail.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -14,6 +14,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Connections that wait to be accepted, where nobody says how many may.
+const BACKLOG: u32 = 128;
 
 /// Both directions of a local connection.
 pub trait LocalStream: AsyncRead + AsyncWrite + Unpin {}
@@ -72,6 +75,18 @@ pub struct Bound {
 /// # Errors
 /// Somebody listens there, it is no socket, or the system refuses.
 pub fn listen(path: &Path, rights: &Rights) -> Result<Bound, LocalError> {
+    listen_with(path, rights, None)
+}
+
+/// The same with a queue of so many connections that wait to be accepted.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_with(
+    path: &Path,
+    rights: &Rights,
+    backlog: Option<u32>,
+) -> Result<Bound, LocalError> {
     let failed = |error: io::Error| LocalError::System {
         path: path.to_owned(),
         error,
@@ -101,7 +116,7 @@ pub fn listen(path: &Path, rights: &Rights) -> Result<Bound, LocalError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let bound = bind(&new, rights).and_then(|listener| {
+    let bound = bind(&new, rights, backlog).and_then(|listener| {
         let found = fs::symlink_metadata(&new)?;
         fs::rename(&new, path)?;
         Ok(Bound {
@@ -117,7 +132,11 @@ pub fn listen(path: &Path, rights: &Rights) -> Result<Bound, LocalError> {
 }
 
 /// Nobody can connect before the mode is set, because the socket listens only then.
-fn bind(path: &Path, rights: &Rights) -> io::Result<std::os::unix::net::UnixListener> {
+fn bind(
+    path: &Path,
+    rights: &Rights,
+    backlog: Option<u32>,
+) -> io::Result<std::os::unix::net::UnixListener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
@@ -125,7 +144,8 @@ fn bind(path: &Path, rights: &Rights) -> io::Result<std::os::unix::net::UnixList
         chown(path, rights.owner, rights.group)?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(rights.mode))?;
-    rustix::net::listen(&socket, 128)?;
+    let backlog = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
+    rustix::net::listen(&socket, backlog)?;
     Ok(socket.into())
 }
 
@@ -144,6 +164,11 @@ impl Bound {
 }
 
 impl LocalListener {
+    /// The socket itself, whose name lives as long as `self`.
+    pub(crate) fn socket(&self) -> &tokio::net::UnixListener {
+        &self.listener
+    }
+
     /// The next connection.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::LocalFuture;
+use crate::local::{LocalError, Rights};
 use crate::socket::{Family, Kind, Socket};
 
 /// Both directions of a stream.
@@ -39,8 +40,12 @@ pub struct Connect {
 
 /// A connection that was accepted and belongs to no thread yet.
 pub trait Accepted: Send {
-    /// The address of the other end.
+    /// The address of the other end; of one on a socket of this machine, which has none, loopback.
     fn peer_addr(&self) -> SocketAddr;
+    /// The user id of the process at the other end, if it is on a socket of this machine.
+    fn peer_uid(&self) -> Option<u32> {
+        None
+    }
     /// Binds it to the calling thread's runtime.
     ///
     /// # Errors
@@ -85,6 +90,23 @@ pub trait Net {
     /// # Errors
     /// As the system reports it.
     fn listen(&self, at: SocketAddr, backlog: Option<u32>) -> io::Result<Rc<dyn Listener>>;
+
+    /// Listens on the socket of this machine at `path`, replacing one that nobody listens on any more.
+    ///
+    /// # Errors
+    /// Somebody listens there, it is no socket, or the system refuses.
+    fn listen_local(
+        &self,
+        path: &Path,
+        rights: &Rights,
+        backlog: Option<u32>,
+    ) -> Result<Rc<dyn Listener>, LocalError> {
+        let _ = (rights, backlog);
+        Err(LocalError::System {
+            path: path.to_owned(),
+            error: io::ErrorKind::Unsupported.into(),
+        })
+    }
 
     /// Connects to the socket of this machine at `path`. Its ends have no addresses.
     fn connect_local(&self, path: &Path) -> LocalFuture<'static, io::Result<Box<dyn Connection>>> {

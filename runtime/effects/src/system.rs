@@ -7,13 +7,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::OnceLock;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::LocalFuture;
 use crate::clock::{Clock, Monotonic};
+use crate::local::{self, Bound, LocalError, LocalListener, Rights};
 use crate::net::{Accepted, Connect, Connection, Listener, Net};
 use crate::random::{Random, uuid_from_time};
 use crate::socket::{self, Family, Kind};
@@ -173,19 +174,43 @@ impl Accepted for Socket {
     }
 }
 
+/// A descriptor that is given up for a moment when no further one is left.
+struct Reserve(RefCell<Option<OwnedFd>>);
+
+impl Reserve {
+    fn of(socket: &impl AsFd) -> io::Result<Reserve> {
+        let reserve = socket.as_fd().try_clone_to_owned()?;
+        Ok(Reserve(RefCell::new(Some(reserve))))
+    }
+
+    /// Takes a connection with the descriptor that this gives up, and gets it back from `socket`.
+    fn turn_away(
+        &self,
+        socket: &impl AsFd,
+        take: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<()>>,
+    ) -> io::Result<bool> {
+        self.0.take();
+        let outcome = match take(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome.map(|()| true),
+            Poll::Pending => Ok(false),
+        };
+        let mut reserve = self.0.borrow_mut();
+        if reserve.is_none() {
+            *reserve = socket.as_fd().try_clone_to_owned().ok();
+        }
+        outcome
+    }
+}
+
 struct TcpListener {
     listener: tokio::net::TcpListener,
-    /// Another descriptor, given up for a moment when no further one is left.
-    reserve: RefCell<Option<OwnedFd>>,
+    reserve: Reserve,
 }
 
 impl TcpListener {
     fn new(listener: tokio::net::TcpListener) -> io::Result<TcpListener> {
-        let reserve = listener.as_fd().try_clone_to_owned()?;
-        Ok(TcpListener {
-            listener,
-            reserve: RefCell::new(Some(reserve)),
-        })
+        let reserve = Reserve::of(&listener)?;
+        Ok(TcpListener { listener, reserve })
     }
 }
 
@@ -204,25 +229,82 @@ impl Listener for TcpListener {
     }
 
     fn turn_away(&self, reply: &[u8]) -> io::Result<bool> {
-        self.reserve.take();
-        let mut context = Context::from_waker(Waker::noop());
-        let outcome = match self.listener.poll_accept(&mut context) {
-            Poll::Ready(Ok((socket, _))) => {
+        self.reserve.turn_away(&self.listener, |context| {
+            let accepted = ready!(self.listener.poll_accept(context));
+            Poll::Ready(accepted.and_then(|(socket, _)| {
                 let mut socket = socket.into_std()?;
                 // There is room for this much in a new socket, so it goes out before the close.
                 let _ = io::Write::write(&mut socket, reply);
                 let _ = socket.shutdown(std::net::Shutdown::Write);
-                Ok(true)
-            }
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Ok(false),
-        };
-        let mut reserve = self.reserve.borrow_mut();
-        if reserve.is_none() {
-            *reserve = self.listener.as_fd().try_clone_to_owned().ok();
-        }
-        outcome
+                Ok(())
+            }))
+        })
     }
+}
+
+/// A client on a socket of this machine that no runtime knows yet.
+struct LocalSocket {
+    socket: std::os::unix::net::UnixStream,
+    uid: u32,
+}
+
+impl Accepted for LocalSocket {
+    fn peer_addr(&self) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)
+    }
+
+    fn peer_uid(&self) -> Option<u32> {
+        Some(self.uid)
+    }
+
+    fn adopt(self: Box<Self>) -> io::Result<Box<dyn Connection>> {
+        let stream = tokio::net::UnixStream::from_std(self.socket)?;
+        Ok(Box::new(Stream(stream)))
+    }
+}
+
+struct UnixListener {
+    listener: LocalListener,
+    reserve: Reserve,
+}
+
+impl Listener for UnixListener {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn accept(&self) -> LocalFuture<'_, io::Result<Box<dyn Accepted>>> {
+        Box::pin(async {
+            let (socket, _) = self.listener.socket().accept().await?;
+            let uid = socket.peer_cred()?.uid();
+            let socket = socket.into_std()?;
+            let accepted: Box<dyn Accepted> = Box::new(LocalSocket { socket, uid });
+            Ok(accepted)
+        })
+    }
+
+    fn turn_away(&self, reply: &[u8]) -> io::Result<bool> {
+        let listener = self.listener.socket();
+        self.reserve.turn_away(listener, |context| {
+            let accepted = ready!(listener.poll_accept(context));
+            Poll::Ready(accepted.and_then(|(socket, _)| {
+                let mut socket = socket.into_std()?;
+                let _ = io::Write::write(&mut socket, reply);
+                let _ = socket.shutdown(std::net::Shutdown::Write);
+                Ok(())
+            }))
+        })
+    }
+}
+
+/// Accepts on a socket of this machine that is bound already.
+///
+/// # Errors
+/// When it cannot be registered with the calling thread's runtime.
+pub fn adopt_local(bound: Bound) -> io::Result<Rc<dyn Listener>> {
+    let listener = bound.adopt()?;
+    let reserve = Reserve::of(listener.socket())?;
+    Ok(Rc::new(UnixListener { listener, reserve }))
 }
 
 impl Net for SystemNet {
@@ -263,6 +345,19 @@ impl Net for SystemNet {
 
     fn listen(&self, at: SocketAddr, backlog: Option<u32>) -> io::Result<Rc<dyn Listener>> {
         SystemNet::bind(at, backlog)?.adopt()
+    }
+
+    fn listen_local(
+        &self,
+        path: &Path,
+        rights: &Rights,
+        backlog: Option<u32>,
+    ) -> Result<Rc<dyn Listener>, LocalError> {
+        let bound = local::listen_with(path, rights, backlog)?;
+        adopt_local(bound).map_err(|error| LocalError::System {
+            path: path.to_owned(),
+            error,
+        })
     }
 
     fn connect_local(&self, path: &Path) -> LocalFuture<'static, io::Result<Box<dyn Connection>>> {

@@ -8,7 +8,7 @@ mod values;
 
 pub use mail::message;
 pub use run::{LIMITS, compile_and_run};
-pub use smtp::{addresses, smtp_server};
+pub use smtp::{addresses, proxy_header, smtp_server};
 pub use text::{formatter, lexer, parser};
 pub use values::{json_decode, regex};
 
@@ -24,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("lexer", lexer),
     ("message", message),
     ("parser", parser),
+    ("proxy_header", proxy_header),
     ("regex", regex),
     ("smtp_server", smtp_server),
 ];

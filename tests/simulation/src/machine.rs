@@ -172,6 +172,8 @@ impl Machine {
             address: Some(MACHINE.ip()),
             port: MACHINE.port(),
             backlog: None,
+            local: None,
+            proxies: [].into(),
         };
         let listeners = bind(&*effects.net, &endpoint).map_err(|error| error.to_string())?;
         for listener in listeners {

@@ -25,6 +25,7 @@ fn good(root: &Json, schema: &Json) -> Json {
             Some("octal") => json!("0660"),
             Some("header-line") => json!("X-A: b"),
             Some("tls-protocols") => json!("!TLSv1.1"),
+            Some("tls-ciphers") => json!("HIGH:!AES"),
             _ => json!("x"),
         },
         Some("boolean") => json!(true),

@@ -167,7 +167,7 @@ async fn serve(state: Rc<State>, number: usize, connection: Box<dyn Connection>)
             return;
         }
         let tls = session.state.tls.clone();
-        if let Ok((stream, _)) = tls.accept(stream).await {
+        if let Ok((stream, _)) = tls.accept(stream, [127, 0, 0, 1].into()).await {
             session.tls = true;
             let mut stream: Box<dyn Stream> = Box::new(stream);
             let _ = session.talk(&mut stream, false).await;

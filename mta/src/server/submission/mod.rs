@@ -42,7 +42,7 @@ use self::intake::{Parts, Refusal, malformed};
 use self::multipart::Form;
 use super::event::Event;
 use super::hooks::{Decision, HookContext, Submission};
-use super::opening::{Arrived, arrive};
+use super::opening::{Arrived, Prelude, arrive};
 use super::session::refusal;
 use super::settings::{Seat, Settings, VirtualServer, Web};
 use super::wire::Stream;
@@ -64,9 +64,9 @@ pub(super) async fn serve(
     accepted: Box<dyn Accepted>,
     seat: Seat,
     settings: Arc<Settings>,
-    implicit: bool,
+    prelude: Prelude,
 ) {
-    let arrived = arrive(worker, accepted, seat, settings, implicit).await;
+    let arrived = arrive(worker, accepted, seat, settings, prelude).await;
     let Some(Arrived {
         worker,
         settings,

@@ -253,12 +253,18 @@ fn rich() -> BTreeMap<String, BTreeSet<(String, String)>> {
     })
 }
 
-/// What no session can have yet, and why.
+/// What these sessions do not have, and why.
 const NOT_YET: &[(&str, &str)] = &[
-    ("$arguments.remoteuid", "there are no Unix sockets"),
-    ("$connection.remoteuid", "there are no Unix sockets"),
-    ("$arguments.proxyip", "there is no PROXY protocol"),
-    ("$arguments.proxytlv", "there is no PROXY protocol"),
+    (
+        "$arguments.remoteuid",
+        "the network in memory has no Unix sockets",
+    ),
+    (
+        "$connection.remoteuid",
+        "the network in memory has no Unix sockets",
+    ),
+    ("$arguments.proxyip", "no proxy is in front"),
+    ("$arguments.proxytlv", "no proxy is in front"),
     (
         "$connection.tls.peercert",
         "no client certificate is asked for",

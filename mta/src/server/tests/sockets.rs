@@ -51,6 +51,8 @@ impl Real {
             address: Some([127, 0, 0, 1].into()),
             port: 0,
             backlog: None,
+            local: None,
+            proxies: [].into(),
         };
         let acceptor = Acceptor::start(&effects(), vec![endpoint], &workers).expect("a free port");
         let address = acceptor.addresses()[0].1;
@@ -301,6 +303,8 @@ fn a_busy_port_is_a_sentence_that_says_what_to_do() {
     let store = Arc::new(MemoryStore::default());
     let real = Real::start(settings(&store), 1);
     let endpoint = |address: Option<std::net::IpAddr>, port| Endpoint {
+        local: None,
+        proxies: [].into(),
         server: Arc::clone(&real.server),
         id: None,
         address,

@@ -255,6 +255,11 @@ pub(super) const SERVER: SocketAddr = SocketAddr::new(
 
 /// Runs `test` against a server with these settings.
 pub(super) fn simulate(settings: Settings, test: impl AsyncFnOnce(Bench)) {
+    simulate_behind(&[], settings, test);
+}
+
+/// The same with these proxies in front.
+pub(super) fn simulate_behind(proxies: &[&str], settings: Settings, test: impl AsyncFnOnce(Bench)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
@@ -279,6 +284,11 @@ pub(super) fn simulate(settings: Settings, test: impl AsyncFnOnce(Bench)) {
             address: Some([0, 0, 0, 0].into()),
             port: SERVER.port(),
             backlog: None,
+            local: None,
+            proxies: proxies
+                .iter()
+                .map(|text| text.parse().expect("a network"))
+                .collect(),
         };
         let sizes = Rc::<RefCell<Vec<usize>>>::default();
         let listeners = bind(&net, &endpoint).expect("a free port");

@@ -1,10 +1,11 @@
-//! Addresses, parameters and the receiving machine of SMTP.
+//! Addresses, parameters, the receiving machine of SMTP, and the header of a proxy in front of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_smtp::address::{Charset, Mailbox, is_greeting_name, path, split_path};
 use angarium_smtp::param::{Extensions, Params, check_mail, check_rcpt};
+use angarium_smtp::proxy_protocol;
 use angarium_smtp::server::{Config, Hook, Hooks, Input, Output, Server};
 use angarium_smtp::session::Connection;
 use angarium_smtp::verdict::{ReplyOptions, Verdict};
@@ -40,6 +41,21 @@ fn same(mailbox: &Mailbox) {
         Ok(again) => assert_eq!(&again, mailbox, "{text}"),
         // `Postmaster` alone has no domain and is no mailbox by itself.
         Err(error) => assert!(mailbox.domain().is_empty(), "{text}: {error:?}"),
+    }
+}
+
+/// The header of the PROXY protocol: however the bytes come, the same is read, and never beyond its end.
+pub fn proxy_header(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    let pieces = (0..=data.len()).filter_map(|end| data.get(..end));
+    let first = pieces
+        .map(proxy_protocol::parse)
+        .find(|found| !matches!(found, Ok(None)));
+    assert_eq!(first.unwrap_or(Ok(None)), whole, "byte by byte");
+    if let Ok(Some((header, used))) = whole {
+        let own = data.get(..used).expect("a header within the bytes");
+        assert!(header.tlvs.len() <= used && own.ends_with(&header.tlvs));
+        assert_eq!(proxy_protocol::parse(own), Ok(Some((header, used))));
     }
 }
 
