@@ -23,6 +23,7 @@ mod warnings;
 
 pub use angarium_syntax::{Diagnostic, FileId, Severity, SourceMap, Span};
 pub use compile::arity_message;
+pub use compile::debug::HOOK as DEBUG_HOOK;
 
 use builtins::Builtins;
 use bytecode::Program;

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "types.proto",
     "queue.proto",
     "policy.proto",
     "process.proto",
     "connections.proto",
+    "livestage.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

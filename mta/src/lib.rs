@@ -26,6 +26,7 @@ pub mod cli;
 pub mod connections;
 pub mod control;
 pub mod counts;
+pub mod debugger;
 pub mod delivery;
 pub mod hooks;
 pub mod http;

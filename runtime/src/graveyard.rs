@@ -1,9 +1,10 @@
 //! How values are freed: deep structures without recursion, large ones in pieces.
 //!
 //! Freeing a million small things takes longer than a script may keep its worker. Whoever drops a value that holds others
-//! puts them here. (One block of memory is given back at once however large it is: that is the allocator's matter.) A little is freed at once; the rest waits until the execution has given
-//! others their turn, and the execution waits until nothing is left ([`crate::Execution::run`]). So an execution never
-//! has more garbage than it had values, and what is freed counts for the account that it was charged to.
+//! puts them here. (One block of memory is given back at once however large it is: that is the allocator's matter.) A little
+//! is freed at once; the rest waits until the execution has given others their turn, and the execution waits until nothing
+//! is left ([`crate::Execution::run`]). So an execution never has more garbage than it had values, and what is freed counts
+//! for the account that it was charged to.
 //!
 //! Every execution has its own graveyard, exchanged like its memory account; what an execution leaves when it is dropped
 //! is freed by those that run next on its thread. Outside of executions everything is freed at once.
@@ -240,6 +241,12 @@ pub(crate) fn bury_lists(lists: impl Iterator<Item = Vec<Value>>) {
 /// Frees the entries of a large table: `entries` drops their keys.
 pub(crate) fn bury_entries(entries: impl Iterator<Item = Value> + 'static) {
     put_remains(Remains::Entries(Box::new(entries)));
+}
+
+/// Frees long texts, each of which is worth a part.
+#[cold]
+pub(crate) fn bury_texts(mut texts: Vec<Vec<u8>>) {
+    put_remains(Remains::Parts(Box::new(move || texts.pop().is_some())));
 }
 
 /// Frees the texts and arrays of a frozen tree.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use angarium_effects::{Clock, Dns, Monotonic, Random};
 
+use crate::debugger::Debugger;
 use crate::exception::Place;
 use crate::native::{Finish, Job, LocalFuture};
 use crate::pieces::Prepared;
@@ -156,6 +157,10 @@ pub struct Host {
     extensions: RefCell<HashMap<TypeId, Rc<dyn Any>>>,
     /// Where the last waiting built-in was called.
     called_at: RefCell<Option<Place>>,
+    /// Who watches the scripts.
+    debugger: RefCell<Option<Rc<dyn Debugger>>>,
+    /// The functions that were called, for whoever watches.
+    calls: RefCell<Vec<String>>,
     /// What was done in pieces for the instruction that runs.
     pub(crate) prepared: RefCell<Vec<Prepared>>,
 }
@@ -191,6 +196,8 @@ impl Host {
             hostname,
             extensions: RefCell::default(),
             called_at: RefCell::default(),
+            debugger: RefCell::default(),
+            calls: RefCell::default(),
             prepared: RefCell::default(),
         }
     }
@@ -204,6 +211,27 @@ impl Host {
     /// Tells waiting built-ins where they are called.
     pub(crate) fn set_called_at(&self, place: Option<Place>) {
         *self.called_at.borrow_mut() = place;
+    }
+
+    /// Has `debugger` watch the scripts.
+    pub fn watch(&self, debugger: Rc<dyn Debugger>) {
+        *self.debugger.borrow_mut() = Some(debugger);
+    }
+
+    /// Who watches the scripts.
+    #[must_use]
+    pub fn debugger(&self) -> Option<Rc<dyn Debugger>> {
+        self.debugger.borrow().clone()
+    }
+
+    /// The functions that were called when the waiting built-in was that runs; empty when nobody watches.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        self.calls.borrow().clone()
+    }
+
+    pub(crate) fn set_calls(&self, calls: Vec<String>) {
+        *self.calls.borrow_mut() = calls;
     }
 
     /// Adds or replaces the service of type `T`.

@@ -18,6 +18,7 @@ pub mod cache;
 mod cell;
 pub mod convert;
 pub mod data;
+pub mod debugger;
 mod dict;
 mod dump;
 pub mod exception;

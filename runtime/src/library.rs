@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use angarium_lang::DEBUG_HOOK;
 use angarium_lang::builtins::{Builtin, Builtins, Signature};
 
 use crate::data::DataFormats;
+use crate::debugger;
 use crate::map_set::Quick;
 use crate::native::{ClassDecl, ClassId, ContextDecl, FnDecl, Imp, Native, NativeFn};
 use crate::object::Object;
@@ -58,6 +60,8 @@ pub struct Library {
     class_names: HashMap<&'static str, ClassId>,
     contexts: Vec<Context>,
     data: Option<&'static dyn DataFormats>,
+    /// What debugged scripts call at debug points.
+    debug_point: NativeFn,
 }
 
 /// Why a table cannot be used: a mistake of the declaration, found when the library is built.
@@ -91,7 +95,9 @@ impl Library {
             class_names: HashMap::new(),
             contexts: Vec::new(),
             data: None,
+            debug_point: NativeFn(0),
         };
+        library.debug_point = library.add_native(debugger::POINT)?;
         for decl in contexts {
             library.add_context(decl)?;
         }
@@ -256,6 +262,7 @@ impl Library {
         Some(Names {
             library: self,
             context,
+            debugged: false,
         })
     }
 }
@@ -264,9 +271,19 @@ impl Library {
 pub struct Names<'a> {
     library: &'a Library,
     context: &'a Context,
+    debugged: bool,
 }
 
 impl Names<'_> {
+    /// The same for scripts that a debugger watches: `__debug` before a statement is a debug point.
+    #[must_use]
+    pub fn debugged(self) -> Self {
+        Names {
+            debugged: true,
+            ..self
+        }
+    }
+
     fn classes(&self) -> impl Iterator<Item = &Class> {
         let names = self.context.names.values();
         names.filter_map(|builtin| match builtin {
@@ -287,6 +304,9 @@ impl Names<'_> {
 
 impl Builtins for Names<'_> {
     fn lookup(&self, name: &str) -> Option<Builtin> {
+        if self.debugged && name == DEBUG_HOOK {
+            return Some(Builtin::Function(self.library.debug_point.0));
+        }
         self.context.names.get(name).copied()
     }
 

@@ -215,7 +215,9 @@ impl LongText {
 
     fn close(&mut self) {
         self.length += self.part.len();
-        self.parts.push(std::mem::take(&mut self.part));
+        // The next one is long too, and a buffer that grows would be moved again and again into fresh memory.
+        let next = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+        self.parts.push(std::mem::replace(&mut self.part, next));
     }
 
     /// Puts the parts together, a piece at a time; the text when it is whole.
@@ -239,6 +241,15 @@ impl LongText {
         }
         cx.charge((out.len() - start) / 64);
         (*next >= self.parts.len()).then(|| std::mem::take(out).into())
+    }
+}
+
+impl Drop for LongText {
+    /// Giving hundreds of parts back at once takes the system as long as taking them.
+    fn drop(&mut self) {
+        if !self.parts.is_empty() {
+            graveyard::bury_texts(std::mem::take(&mut self.parts));
+        }
     }
 }
 
@@ -362,10 +373,8 @@ pub fn text_of(value: &Value) -> impl Pieces {
 
 /// The text of an array: `out` has its beginning, which `dumper` wrote.
 pub(crate) fn text(mut dumper: Dumper, out: Vec<u8>) -> impl Pieces {
-    let mut text = LongText {
-        part: out,
-        ..LongText::default()
-    };
+    let mut text = LongText::default();
+    text.part = out;
     let mut dumped = Dumped::Part;
     move |cx: &mut Cx<'_>| {
         if dumped == Dumped::Whole {

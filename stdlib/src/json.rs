@@ -306,6 +306,8 @@ impl Encoder {
                     }
                     out.push(if top.list { b']' } else { b'}' });
                     self.open.pop();
+                    // An end is little text, and takes as long as a value.
+                    values = values.saturating_sub(1);
                 }
                 inner => self.enter(Some(inner), out),
             }

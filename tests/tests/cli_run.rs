@@ -205,7 +205,6 @@ fn wrong_arguments_are_refused_with_status_2_and_what_to_do() {
             2,
             "the plugin x cannot be loaded",
         ),
-        (&["run", "-C", "/tmp/x", "a.hsl"], 2, "no debugger"),
         (
             &["run", "-P", "-c", "/dev/null", "a.hsl"],
             2,

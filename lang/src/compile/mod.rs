@@ -5,6 +5,7 @@
 //! * [`body`]: modules and functions;
 //! * [`stmt`], [`expr`], [`operators`], [`condition`], [`quiet`], [`call`], [`names`], [`assign`], [`class`]: the parts of
 //!   the grammar;
+//! * [`debug`]: where debuggers may stop;
 //! * [`effects`]: what an expression may read and write.
 
 mod assign;
@@ -13,6 +14,7 @@ mod call;
 mod class;
 mod code;
 mod condition;
+pub(crate) mod debug;
 mod effects;
 mod expr;
 mod names;

@@ -129,8 +129,10 @@ impl Compiler<'_> {
             StmtKind::Function(function) => {
                 self.compile_function(function, &[], Role::Plain, &[]);
             }
-            // Without a debug channel the prefix has no effect.
-            StmtKind::Debug(node) => self.stmt(&node.body),
+            StmtKind::Debug(node) => {
+                self.debug_point(node);
+                self.stmt(&node.body);
+            }
             StmtKind::Error(blocks) => blocks.iter().for_each(|block| self.block(block)),
         }
         self.reset(mark);

@@ -20,6 +20,7 @@
 
 pub mod bundle;
 pub mod ctl;
+mod debug;
 mod demo;
 pub mod doc;
 pub mod failure;

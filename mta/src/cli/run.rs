@@ -6,18 +6,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use angarium_effects::clock::timeout;
 use angarium_lang::{FileId, Rejected, Source, SourceMap};
 use angarium_runtime::exception::Place;
+use angarium_runtime::host::Output;
 use angarium_runtime::vm::trace::Trace;
 use angarium_runtime::{Ended, Execution, Limits, Unit};
 use angarium_stdlib::regexp;
 
+use super::debug::{Editor, Told};
 use super::failure::Failure;
 use super::files;
 use super::host::{Echo, Services};
 use super::surroundings::{Named, Surroundings, entry_point, read_stdin, surroundings};
 use super::{privileges, repl, terminal};
 use crate::bundle_loader::ScriptFiles;
+use crate::debugger::Watch;
 
 /// `angarium run`, `hsh`
 #[derive(Debug, clap::Args)]
@@ -59,7 +63,7 @@ pub struct Args {
     /// Load a plugin (not available yet)
     #[arg(short, long, value_name = "ID")]
     plugin: Vec<String>,
-    /// Connect to the socket of a debugger (not available yet)
+    /// Connect to the socket of a debugger, and stop at the script's debug points
     #[arg(short = 'C', value_name = "PATH")]
     debugger: Option<PathBuf>,
 }
@@ -185,7 +189,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(path) = file {
         script.path = around.root.path_of(path).unwrap_or_default();
     }
-    execute(&script, around.files(), args.binary, limits(args))
+    execute(&script, around.files(), args)
 }
 
 /// What `-P` asks for. The configuration and the script have been read by then; what the script reads itself it reads
@@ -208,11 +212,6 @@ fn refuse_what_is_missing(args: &Args) -> Result<(), Failure> {
         "--ffi is not available yet: scripts cannot call functions of foreign libraries".to_owned()
     } else if let Some(plugin) = args.plugin.first() {
         format!("--plugin is not available yet: the plugin {plugin} cannot be loaded")
-    } else if let Some(path) = &args.debugger {
-        format!(
-            "-C is not available yet: there is no debugger that could connect to {}",
-            path.display()
-        )
     } else {
         return Ok(());
     };
@@ -251,17 +250,16 @@ pub(super) fn syntax_errors(
     (errors.collect(), sources)
 }
 
-fn execute(
-    script: &Script,
-    files: ScriptFiles,
-    binary: bool,
-    limits: Limits,
-) -> Result<(), Failure> {
+fn execute(script: &Script, files: ScriptFiles, args: &Args) -> Result<(), Failure> {
     let services = Services::new();
     let library = &services.library;
     let names = library
         .context("core")
         .ok_or_else(|| Failure::Failed("there is no core library".to_owned()))?;
+    let names = match args.debugger {
+        Some(_) => names.debugged(),
+        None => names,
+    };
     let source = Source {
         name: &script.name,
         path: &script.path,
@@ -271,16 +269,47 @@ fn execute(
         .map_err(|rejected| Failure::Report(errors_of(&rejected)))?;
     let unit = Unit::link(compiled.program, Arc::clone(library), &regexp::ENGINE)
         .map_err(|error| Failure::Report(error.render()))?;
-    let echo = Echo::stdout(binary);
+    let echo = Echo::stdout(args.binary);
     let result = super::block_on(async {
-        let host = services.host(Rc::<Echo>::clone(&echo), Rc::new(files));
-        let mut execution = Execution::new(&unit, host, Vec::new(), limits);
+        let editor = match &args.debugger {
+            Some(path) => Some(Editor::connect(path).await?),
+            None => None,
+        };
+        let mut output: Rc<dyn Output> = Rc::<Echo>::clone(&echo);
+        if let Some((editor, _)) = &editor {
+            output = Rc::new(Told {
+                output,
+                editor: Rc::clone(editor),
+            });
+        }
+        let host = services.host(output, Rc::new(files));
+        let serving = editor.map(|(editor, service)| {
+            host.watch(Rc::new(Watch {
+                hub: Arc::clone(editor.hub()),
+                clock: Rc::clone(services.clock()),
+                id: "".into(),
+            }));
+            let (over, ended) = tokio::sync::oneshot::channel::<()>();
+            let ended = async {
+                let _ = ended.await;
+            };
+            (editor, over, tokio::task::spawn_local(service.serve(ended)))
+        });
+        if let Some((editor, ..)) = &serving {
+            editor.ready().await;
+        }
+        let mut execution = Execution::new(&unit, host, Vec::new(), limits(args));
         let ended = tokio::select! {
             ended = services.with_background(execution.drive()) => ended,
             _ = tokio::signal::ctrl_c() => Err(Ended::Limit(INTERRUPTED)),
             // Why is said by the flush below.
             () = echo.broken() => Err(Ended::Limit("output")),
         };
+        if let Some((_, over, serving)) = serving {
+            drop(over);
+            // An editor that has gone misses the rest by its own wish.
+            let _ = timeout(&**services.clock(), EDITOR, serving).await;
+        }
         let report = match &ended {
             Err(ended) => {
                 let sources = &unit.program().sources;
@@ -310,6 +339,9 @@ pub(super) fn errors_of(rejected: &Rejected) -> String {
         .map(|error| error.render(&rejected.sources))
         .collect()
 }
+
+/// How long an editor may take for what is left when the script has ended.
+const EDITOR: Duration = Duration::from_secs(5);
 
 /// How an execution that Ctrl-C stopped ends.
 pub(super) const INTERRUPTED: &str = "interrupted";

@@ -478,6 +478,9 @@ impl Fiber {
         let declared = self.library.native(native);
         if matches!(declared.decl.imp, Imp::Waiting(_)) {
             self.host.set_called_at(self.place());
+            if self.host.debugger().is_some() {
+                self.host.set_calls(self.calls());
+            }
         }
         let mut cx = Cx {
             host: &self.host,

@@ -1,5 +1,6 @@
 //! Exceptions: from what a built-in or an instruction throws to the handler that catches it.
 
+use crate::debugger;
 use crate::exception::{Exception, Place};
 use crate::native::{Input, Later, Throw, Thrown};
 use crate::string::Str;
@@ -58,7 +59,16 @@ impl Fiber {
                 return Err(Throw::from(uncatchable));
             }
         };
-        if !self.is_caught() {
+        let caught = self.is_caught();
+        if let Some(debugger) = self.host.debugger() {
+            debugger.thrown(debugger::Thrown {
+                value: &value,
+                uncaught: !caught,
+                place: self.place(),
+                calls: self.calls(),
+            });
+        }
+        if !caught {
             let exception = value
                 .as_object()
                 .and_then(|object| object.downcast::<Exception>());

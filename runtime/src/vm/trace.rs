@@ -115,6 +115,16 @@ impl Fiber {
         }
     }
 
+    /// The functions that were called, innermost first, as far as a trace goes; an empty name is the main program.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let frames = self.frames.iter().rev();
+        frames
+            .filter(|frame| frame.kind != FrameKind::Task)
+            .take(INNER + OUTER)
+            .map(|frame| self.function_name(frame).unwrap_or_default())
+            .collect()
+    }
+
     fn function_name(&self, frame: &Frame) -> Option<String> {
         let program = &self.instances.get(frame.instance as usize)?.unit.program;
         if frame.proto == program.main {
