@@ -153,7 +153,7 @@ fn json_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let whole = encoder.go_on(&mut text.part, heavy::INLINE_BYTES);
     cx.charge(text.len() / 32);
     match whole {
-        Ok(true) => return Ok(Heavy::Done(scratch::finish(text.part))),
+        Ok(true) => return Ok(Heavy::Done(scratch::finish(std::mem::take(&mut text.part)))),
         Ok(false) => {}
         Err(_) => return Ok(Heavy::Done(Value::None)),
     }
