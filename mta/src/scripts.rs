@@ -272,7 +272,14 @@ impl Files for BundleFiles {
     }
 }
 
-/// What scripts call by an id of the configuration.
+impl Scripts {
+    /// What scripts call by an id of the configuration.
+    #[must_use]
+    pub fn names(self: &Arc<Self>) -> Arc<dyn Names> {
+        Arc::new(Configured(Arc::clone(self)))
+    }
+}
+
 struct Configured(Arc<Scripts>);
 
 impl Names for Configured {
@@ -416,8 +423,7 @@ impl Scripts {
         );
         host.extend(Rc::new(services.memory.clone()));
         host.extend(Rc::new(services.caches.clone()));
-        let names = Arc::new(Configured(Arc::clone(self)));
-        services.common.extend(&host, &effects.net, names);
+        services.common.extend(&host, &effects.net, self.names());
         self.signing.offer(&host);
         host.extend(Rc::new(SmtpService(Rc::new(Prober {
             effects: effects.clone(),

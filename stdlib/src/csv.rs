@@ -199,55 +199,17 @@ fn list_of_texts(list: View<'_>) -> Vec<Vec<u8>> {
 /// # Errors
 /// The first thing that is wrong, and where.
 pub fn decode(text: &[u8], form: &Form) -> Result<Value, Fault> {
-    let mut records = Records {
-        text,
-        at: if text.starts_with(b"\xef\xbb\xbf") {
-            3
-        } else {
-            0
-        },
-        delimiter: &form.delimiter,
-    };
+    let mut records = Records::at(text, start(text), &form.delimiter);
     let mut fields = Fields::new();
-    let columns: Option<Vec<Key>> = if form.header {
-        if !records.next(&mut fields)? {
-            return Ok(Array::new().into());
-        }
-        let names = fields
-            .iter()
-            .map(|(_, name)| Key::from_string(Str::new(name)));
-        Some(names.collect())
-    } else {
-        None
-    };
-    let convert = |key: &Key, offset: usize, text: &[u8]| match form.column(key) {
-        Some(column) => column
-            .convert(text)
-            .map_err(|message| Fault { offset, message }),
-        None => Ok(Value::from(text)),
+    let columns = match form.header {
+        true if !records.next(&mut fields)? => return Ok(Array::new().into()),
+        true => Some(columns(&fields)),
+        false => None,
     };
     let mut rows = Array::new();
     let mut values: usize = 0;
     while records.next(&mut fields)? {
-        let mut row = Array::with_capacity(columns.as_ref().map_or(fields.len(), |_| 0));
-        match &columns {
-            Some(columns) => {
-                let mut fields = fields.iter();
-                for column in columns {
-                    let value = match fields.next() {
-                        Some((offset, text)) => convert(column, *offset, text)?,
-                        None => Value::None,
-                    };
-                    row.insert(column.clone(), value);
-                }
-            }
-            None => {
-                for (index, (offset, text)) in fields.iter().enumerate() {
-                    let key = Key::Integer(i64::try_from(index).unwrap_or(i64::MAX));
-                    row.push(convert(&key, *offset, text)?);
-                }
-            }
-        }
+        let row = row(form, columns.as_deref(), &fields)?;
         let before = values;
         values += row.len() + 1;
         rows.push(row.into());
@@ -256,6 +218,93 @@ pub fn decode(text: &[u8], form: &Form) -> Result<Value, Fault> {
         }
     }
     Ok(rows.into())
+}
+
+/// Where the records begin: behind a mark of byte order.
+fn start(text: &[u8]) -> usize {
+    if text.starts_with(b"\xef\xbb\xbf") {
+        3
+    } else {
+        0
+    }
+}
+
+/// The names of columns.
+fn columns(fields: &Fields<'_>) -> Vec<Key> {
+    let names = fields
+        .iter()
+        .map(|(_, name)| Key::from_string(Str::new(name)));
+    names.collect()
+}
+
+/// A record as it is given: by column, or as a list.
+fn row(form: &Form, columns: Option<&[Key]>, fields: &Fields<'_>) -> Result<Array, Fault> {
+    let convert = |key: &Key, offset: usize, text: &[u8]| match form.column(key) {
+        Some(column) => column
+            .convert(text)
+            .map_err(|message| Fault { offset, message }),
+        None => Ok(Value::from(text)),
+    };
+    let mut row = Array::with_capacity(columns.map_or(fields.len(), |_| 0));
+    match columns {
+        Some(columns) => {
+            let mut fields = fields.iter();
+            for column in columns {
+                let value = match fields.next() {
+                    Some((offset, text)) => convert(column, *offset, text)?,
+                    None => Value::None,
+                };
+                row.insert(column.clone(), value);
+            }
+        }
+        None => {
+            for (index, (offset, text)) in fields.iter().enumerate() {
+                let key = Key::Integer(i64::try_from(index).unwrap_or(i64::MAX));
+                row.push(convert(&key, *offset, text)?);
+            }
+        }
+    }
+    Ok(row)
+}
+
+/// Reads a text record by record, in as many pieces as it takes.
+pub struct Rows {
+    form: Form,
+    columns: Option<Vec<Key>>,
+    /// Where the next record begins; none before the first.
+    at: Option<usize>,
+}
+
+impl Rows {
+    /// From the beginning.
+    #[must_use]
+    pub fn new(form: Form) -> Rows {
+        Rows {
+            form,
+            columns: None,
+            at: None,
+        }
+    }
+
+    /// The next record of `text`, which is the same each time, and how many bytes it took; none at the end.
+    ///
+    /// # Errors
+    /// What is wrong with the record, and where.
+    pub fn next(&mut self, text: &[u8]) -> Result<Option<(Value, usize)>, Fault> {
+        let begin = self.at.unwrap_or(start(text));
+        let mut records = Records::at(text, begin, &self.form.delimiter);
+        let mut fields = Fields::new();
+        if self.at.is_none() && self.form.header && records.next(&mut fields)? {
+            self.columns = Some(columns(&fields));
+        }
+        let found = records.next(&mut fields)?;
+        self.at = Some(records.at);
+        if !found {
+            return Ok(None);
+        }
+        let row = row(&self.form, self.columns.as_deref(), &fields)?;
+        Ok(Some((row.into(), records.at.saturating_sub(begin))))
+    }
 }
 
 /// Fields with the offset of their first byte.
@@ -269,6 +318,14 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
+    fn at(text: &'a [u8], at: usize, delimiter: &'a [u8]) -> Records<'a> {
+        Records {
+            text,
+            at,
+            delimiter,
+        }
+    }
+
     /// Reads the next record, if there is one. Blank lines are no records.
     fn next(&mut self, fields: &mut Fields<'a>) -> Result<bool, Fault> {
         fields.clear();

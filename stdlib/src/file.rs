@@ -75,6 +75,12 @@ pub const FILE: ClassDecl = ClassDecl {
                 Ok(position.map_or(Value::None, Value::Number))
             },
         ),
+        FnDecl::plain(
+            "toFFIValue(): FFIValue|none",
+            "Gives the file to foreign functions. There are none here: raises an Exception.",
+            |_, _| Err(Throw::error("FFI is disabled")),
+        )
+        .since("5.4"),
     ],
     statics: &[
         FnDecl::plain(

@@ -197,11 +197,9 @@ enum Form {
         delimiter: Option<Vec<u8>>,
     },
     Csv {
-        form: csv::Form,
-        /// Whether the first row names the columns and is no line.
+        rows: csv::Rows,
+        /// The first row names the columns, though not in the result, and is no line.
         skip: bool,
-        rows: Option<Value>,
-        at: usize,
     },
 }
 
@@ -253,10 +251,8 @@ fn csv_form(options: &Options<'_>) -> Result<Form, Throw> {
     let form = csv::Form::parse(given.as_array())
         .map_err(|error| Throw::error(format!("in_file: {error}")))?;
     Ok(Form::Csv {
-        form,
+        rows: csv::Rows::new(form),
         skip: !assoc,
-        rows: None,
-        at: 0,
     })
 }
 
@@ -289,29 +285,19 @@ impl Form {
                     return Ok(Some(Array::from_list(words).into()));
                 }
             },
-            Form::Csv {
-                form,
-                skip,
-                rows,
-                at,
-            } => {
-                if rows.is_none() {
-                    cx.charge(text.len() / 8);
-                    let read = csv::decode(text, form).map_err(|fault| {
-                        let message = fault.message;
-                        Throw::error(format!("in_file: byte {}: {message}", fault.offset))
-                    })?;
-                    *rows = Some(read);
-                    *at = usize::from(*skip);
+            Form::Csv { rows, skip } => loop {
+                let row = rows.next(text).map_err(|fault| {
+                    let message = fault.message;
+                    Throw::error(format!("in_file: byte {}: {message}", fault.offset))
+                })?;
+                let Some((row, bytes)) = row else {
+                    return Ok(None);
+                };
+                cx.charge(1 + bytes / 8);
+                if !std::mem::take(skip) {
+                    return Ok(Some(row));
                 }
-                cx.charge(1);
-                let row = rows
-                    .as_ref()
-                    .and_then(Value::as_array)
-                    .and_then(|rows| rows.get(&Key::from(*at)));
-                *at += 1;
-                Ok(row)
-            }
+            },
         }
     }
 }

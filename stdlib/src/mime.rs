@@ -18,7 +18,7 @@ use angarium_runtime::native::{Args, ClassDecl, Cx, FnDecl, LocalFuture, Outcome
 use angarium_runtime::object::{NativeObject, Object};
 use angarium_runtime::value::Value;
 
-use crate::dkim::{DKIM, Signing};
+use crate::dkim::{CurrentMail, DKIM, Signing};
 use crate::heavy::INLINE_BYTES;
 use crate::mailer::{self, Content, Order, QUEUEOPTS, SERVER};
 use crate::message::this;
@@ -27,7 +27,18 @@ use crate::{file, pooled};
 
 /// A message or part that is being put together.
 pub const MIME: ClassDecl = ClassDecl {
-    constructor: FnDecl::plain("MIME()", "Begins a message or a part of one: a text, until it is told otherwise.", |cx, _| {
+    constructor: FnDecl::plain(
+        "MIME(id?: string)",
+        "Begins a message or a part of one: a text, until it is told otherwise. `MIME(\"0\")` is the older name of the message \
+         that a hook has received.",
+        |cx, args| {
+        if args.has(0) {
+            if args.bytes(0) != b"0" {
+                return Err(Throw::error("MIME: only the received message has an id, \"0\""));
+            }
+            let mail = CurrentMail::of(cx, "MIME")?;
+            return Ok(Value::Object(Rc::clone(&mail.object)));
+        }
         let class = cx
             .library
             .class_named("MIME")

@@ -3,7 +3,7 @@
 //! The functions read their arguments, among them the options of a server (group SERVER), and hand a [`Question`] to the
 //! host's [`Lookup`], which speaks SMTP.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,14 +89,16 @@ pub enum Server {
 /// The options of group SERVER.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// Address or host name; none: the mail exchangers of the recipient's domain.
-    pub host: Option<String>,
+    /// Where it is.
+    pub host: Destination,
     /// The port.
     pub port: u16,
     /// The name to greet with; none: the system's.
     pub helo: Option<String>,
     /// The local address.
     pub source: Option<IpAddr>,
+    /// Its id in the configuration, if it was named by one.
+    pub source_id: Option<String>,
     /// Whether that need not be this machine's.
     pub nonlocal: bool,
     /// User name and password.
@@ -117,6 +119,10 @@ pub struct ServerOptions {
     pub default_ca: bool,
     /// Our own certificate.
     pub certificate: Option<Arc<CertifiedKey>>,
+    /// Attributes for XCLIENT, names in upper case.
+    pub xclient: Vec<(String, String)>,
+    /// A proxy that connects to the host and is told the source in the PROXY protocol.
+    pub proxy: Option<SocketAddr>,
     /// LMTP instead of SMTP.
     pub lmtp: bool,
     /// Only mail exchangers with one of these names.
@@ -129,6 +135,17 @@ pub struct ServerOptions {
     pub connect_timeout: Duration,
     /// Whether the result has the peer's certificate.
     pub capture: bool,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The options do not say.
+    Unsaid,
+    /// The mail exchangers of the recipient's domain.
+    LookupMx,
+    /// At this address or host.
+    Host(String),
 }
 
 /// When TLS is used, and whether the certificate matters.
@@ -348,7 +365,7 @@ impl Server {
     /// Reads the argument `server` of `function`.
     ///
     /// # Errors
-    /// An Exception for an option of a wrong type or value, and for what is not there yet.
+    /// An Exception for an option of a wrong type or value, and for DANE, which is not there yet.
     pub fn read(function: &str, value: &Value, names: &dyn Names) -> Result<Server, Throw> {
         match value.as_array() {
             None => Ok(Server::Transport(to_str(value).to_text().into_owned())),
@@ -393,6 +410,11 @@ impl Reader<'_> {
         }
     }
 
+    /// The same, where an empty text says nothing.
+    fn filled(&self, name: &str) -> Result<Option<String>, Throw> {
+        Ok(self.text(name)?.filter(|text| !text.is_empty()))
+    }
+
     fn number(&self, name: &str) -> Result<Option<f64>, Throw> {
         match self.get(name) {
             None => Ok(None),
@@ -429,15 +451,7 @@ impl Reader<'_> {
 }
 
 fn read(reader: &Reader<'_>, names: &dyn Names) -> Result<ServerOptions, Throw> {
-    let port = reader.number("port")?.unwrap_or(25.0);
-    if port.fract() != 0.0 || !(1.0..=65_535.0).contains(&port) {
-        return Err(reader.refuse("port", "expected a number from 1 to 65535"));
-    }
-    for missing in ["xclient", "proxyprotocol"] {
-        if reader.get(missing).is_some() {
-            return Err(reader.refuse(missing, "is not available yet"));
-        }
-    }
+    let port = port(reader, "port", reader.number("port")?.unwrap_or(25.0))?;
     let mut timeouts = Vec::new();
     if let Some(given) = reader.get("timeout") {
         let given = given
@@ -453,12 +467,18 @@ fn read(reader: &Reader<'_>, names: &dyn Names) -> Result<ServerOptions, Throw> 
         (None, _) => None,
     };
     Ok(ServerOptions {
-        host: reader
-            .text("host")?
-            .filter(|host| host != "lookup-mx" && !host.is_empty()),
-        port: port as u16,
+        host: match reader.text("host")? {
+            Some(host) if host == "lookup-mx" => Destination::LookupMx,
+            Some(host) if !host.is_empty() => Destination::Host(host),
+            _ => Destination::Unsaid,
+        },
+        port,
         helo: reader.text("helo")?,
         source: source(reader, names)?,
+        source_id: match reader.filled("sourceip")? {
+            None => reader.filled("sourceipid")?,
+            Some(_) => None,
+        },
         nonlocal: reader.boolean("nonlocal_source"),
         auth,
         tls: mode(reader)?,
@@ -476,6 +496,8 @@ fn read(reader: &Reader<'_>, names: &dyn Names) -> Result<ServerOptions, Throw> 
         verify_names: reader.list("tls_verify_name")?,
         default_ca: reader.boolean("tls_default_ca"),
         certificate: tls::certificate(reader.function, &Options::of(reader.value), names)?,
+        xclient: xclient(reader)?,
+        proxy: proxy(reader)?,
         lmtp: match reader.text("protocol")?.as_deref() {
             None | Some("smtp") => false,
             Some("lmtp") => true,
@@ -495,20 +517,78 @@ fn read(reader: &Reader<'_>, names: &dyn Names) -> Result<ServerOptions, Throw> 
     })
 }
 
+fn port(reader: &Reader<'_>, option: &str, port: f64) -> Result<u16, Throw> {
+    if port.fract() != 0.0 || !(1.0..=65_535.0).contains(&port) {
+        return Err(reader.refuse(option, "expected a port from 1 to 65535"));
+    }
+    Ok(port as u16)
+}
+
 fn source(reader: &Reader<'_>, names: &dyn Names) -> Result<Option<IpAddr>, Throw> {
-    if let Some(written) = reader.text("sourceip")? {
+    if let Some(written) = reader.filled("sourceip")? {
         return match written.parse() {
             Ok(address) => Ok(Some(address)),
             Err(_) => Err(reader.refuse("sourceip", &format!("{written:?} is no IP address"))),
         };
     }
-    match reader.text("sourceipid")? {
+    match reader.filled("sourceipid")? {
         None => Ok(None),
         Some(id) => match names.address(&id) {
             Some(address) => Ok(Some(address)),
             None => Err(reader.refuse("sourceipid", &format!("there is no address {id:?}"))),
         },
     }
+}
+
+/// Bytes of all attributes of XCLIENT: the command is one line of at most 512 bytes (RFC 5321 §4.5.3.1.4), and each byte may
+/// be written as three.
+const MOST_XCLIENT: usize = 160;
+
+fn xclient(reader: &Reader<'_>) -> Result<Vec<(String, String)>, Throw> {
+    let Some(given) = reader.get("xclient") else {
+        return Ok(Vec::new());
+    };
+    let array = given.as_array();
+    let array = array.ok_or_else(|| reader.expected("xclient", "array", &given))?;
+    let mut attributes = Vec::new();
+    let mut bytes = 0;
+    for (name, value) in array.iter() {
+        let name = to_str(&name.to_value()).to_text().to_ascii_uppercase();
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if name.is_empty() || !name.bytes().all(good) {
+            return Err(reader.refuse("xclient", &format!("{name:?} is no name of an attribute")));
+        }
+        if !matches!(value.kind(), Kind::String | Kind::Number | Kind::Boolean) {
+            return Err(reader.expected("xclient", "strings", &value));
+        }
+        let value = to_str(&value).to_text().into_owned();
+        bytes += name.len() + value.len() + 2;
+        attributes.push((name, value));
+    }
+    if bytes > MOST_XCLIENT {
+        let why = format!("the attributes have more than {MOST_XCLIENT} bytes");
+        return Err(reader.refuse("xclient", &why));
+    }
+    Ok(attributes)
+}
+
+fn proxy(reader: &Reader<'_>) -> Result<Option<SocketAddr>, Throw> {
+    let Some(given) = reader.get("proxyprotocol") else {
+        return Ok(None);
+    };
+    let array = given.as_array();
+    let array = array.ok_or_else(|| reader.expected("proxyprotocol", "array", &given))?;
+    let server = array.get_str("server").unwrap_or_default();
+    let address = to_str(&server).to_text().parse();
+    let address =
+        address.map_err(|_| reader.refuse("proxyprotocol", "server: an IP address is needed"))?;
+    let number = array
+        .get_str("port")
+        .map_or(f64::NAN, |port| to_number(&port));
+    Ok(Some(SocketAddr::new(
+        address,
+        port(reader, "proxyprotocol", number)?,
+    )))
 }
 
 fn mode(reader: &Reader<'_>) -> Result<TlsMode, Throw> {
@@ -519,7 +599,9 @@ fn mode(reader: &Reader<'_>) -> Result<TlsMode, Throw> {
         Some("require") => TlsMode::Require,
         Some("require_verify") => TlsMode::RequireVerify,
         Some(other) if other.starts_with("dane") => {
-            return Err(reader.refuse("tls", &format!("the mode {other} is not available yet")));
+            let why =
+                format!("the mode {other} is not available yet: no resolver here validates DNSSEC");
+            return Err(reader.refuse("tls", &why));
         }
         Some(other) => {
             let why = format!(

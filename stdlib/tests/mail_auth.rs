@@ -696,3 +696,19 @@ fn the_older_functions_say_what_the_module_and_the_methods_say() {
     world.mail = Some(bad.into_bytes());
     world.gives("return DKIMSDID();", "[\"example.com\"=>\"fail\"]");
 }
+
+#[test]
+fn the_received_message_has_an_older_name() {
+    let mut world = World::default();
+    assert!(world.run("return MIME(\"0\");").is_err());
+    world.mail = Some(b"From: a@example.com\r\n\r\nHello\r\n".to_vec());
+    world.gives(
+        "return MIME(\"0\")->getHeader(\"From\");",
+        "\"a@example.com\"",
+    );
+    world.gives(
+        "MIME(\"0\")->addHeader(\"X-A\", \"1\"); return MIME(\"0\")->toString() =~ #/^X-A: 1/;",
+        "true",
+    );
+    assert!(world.run("return MIME(\"1\");").is_err());
+}

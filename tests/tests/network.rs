@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -431,6 +432,175 @@ fn tls_with_openssl() {
     );
 }
 
+#[test]
+fn openssl_takes_a_certificate_that_a_script_has_as_resources() {
+    if !installed("openssl") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ])
+        .args(["-subj", "/CN=client.test", "-keyout", &path("client.key")])
+        .args(["-out", &path("client.pem")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let authority = path("client.pem");
+    let (_server, port) = openssl(
+        &folder,
+        &[
+            "-Verify",
+            "1",
+            "-verify_return_error",
+            "-CAfile",
+            &authority,
+        ],
+    );
+    let read = |name: &str| fs::read_to_string(path(name)).unwrap();
+    let talk = |pair: &str| {
+        let text = format!(
+            r#"
+            $x = X509::String("{}", ["pem" => true]);
+            $key = rsa_privatekey("{}");
+            $s = Socket("AF_INET", "SOCK_STREAM");
+            $s->settimeout(10);
+            $s->connect("127.0.0.1", {port});
+            $t = TLSSocket($s, ["tls_client_cert" => {pair}]);
+            $t->handshake();
+            $t->send("hello\n");
+            echo str_strip($t->recv(100) ?? "nothing");
+            "#,
+            read("client.pem"),
+            read("client.key")
+        );
+        script(&text)
+    };
+    let pair = r#"["x509" => $x->toResource(), "privatekey" => $key]"#;
+    assert_eq!(talk(pair), "olleh\n");
+    assert_eq!(talk("none"), "nothing\n");
+}
+
+/// A mail server that takes everything, and keeps what it is sent; each connection begins with `before` bytes that are no
+/// commands.
+fn taking(ehlo: &'static str, before: usize) -> (u16, mpsc::Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (kept, all) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut writer = stream.try_clone().unwrap();
+            let mut reader = BufReader::new(stream);
+            let mut sent = vec![0; before];
+            reader.read_exact(&mut sent).unwrap();
+            writer.write_all(b"220 mx.test\r\n").unwrap();
+            let mut content = false;
+            let mut line = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+                sent.extend_from_slice(&line);
+                content = content && line != b".\r\n";
+                let reply = match &*line {
+                    _ if content => "",
+                    b"DATA\r\n" => "354 go\r\n",
+                    line if line.starts_with(b"EHLO") => ehlo,
+                    line if line.starts_with(b"XCLIENT") => "220 mx.test\r\n",
+                    b"QUIT\r\n" => "221 bye\r\n",
+                    _ => "250 ok\r\n",
+                };
+                content = content || line == b"DATA\r\n";
+                if writer.write_all(reply.as_bytes()).is_err() {
+                    break;
+                }
+                line.clear();
+            }
+            let _ = kept.send(sent);
+        }
+    });
+    (port, all)
+}
+
+#[test]
+fn a_script_of_its_own_sends_mail_and_queues_none() {
+    let (port, all) = taking("250-mx.test\r\n250 XCLIENT NAME ADDR\r\n", 0);
+    let text = format!(
+        r#"
+        $server = ["host" => "127.0.0.1", "port" => {port}, "helo" => "me.test", "xclient" => ["addr" => "192.0.2.9", "LOGIN" => "x"]];
+        $sent = MIME()->addHeader("Subject", "s")->setBody("hi")->send("a@b.test", ["c@d.test"], $server);
+        echo [$sent["result"]["code"], $sent["result"]["state"], $sent["connection"]["remoteip"]];
+        echo smtp_lookup_rcpt($server, "", "c@d.test");
+        foreach ([
+            function () {{ MIME()->queue("", "a@b.test", "out"); }},
+            function () {{ MailMessage::String("")->queue("", "a@b.test", "out"); }},
+            function () {{ mail("", "a@b.test", "s", "b", "out"); }},
+            function () {{ MIME()->send("", ["a@b.test"], "out"); }},
+            function () {{ queue_suspend(["transportid" => "out"], 60); }},
+        ] as $f)
+            try {{ $f(); echo "done"; }} catch ($e) {{ echo $e->message(); }}
+        "#
+    );
+    assert_eq!(
+        script(&text),
+        "[0=>250,1=>\"EOD\",2=>\"127.0.0.1\"]\n1\n\
+         queue: there is no queue here: no server runs this script\n\
+         queue: there is no queue here: no server runs this script\n\
+         mail: there is no queue here: no server runs this script\n\
+         send: unknown transport \"out\"\n\
+         queue_suspend: there is no queue here\n"
+    );
+    let greeting = "EHLO me.test\r\nXCLIENT ADDR=192.0.2.9\r\nEHLO me.test\r\n";
+    let sent = String::from_utf8(all.recv().unwrap()).unwrap();
+    assert!(
+        sent.starts_with(&format!(
+            "{greeting}MAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nSubject: s\r\n"
+        )) && sent.ends_with("\r\nhi\r\n.\r\nQUIT\r\n"),
+        "{sent}"
+    );
+    let asked = String::from_utf8(all.recv().unwrap()).unwrap();
+    assert!(
+        asked.starts_with(&format!("{greeting}MAIL FROM:<>\r\nRCPT TO:<c@d.test>\r\n")),
+        "{asked}"
+    );
+}
+
+#[test]
+fn a_proxy_is_told_who_connects_to_whom() {
+    let (port, all) = taking("250 mx.test\r\n", 28);
+    let text = format!(
+        r#"
+        $server = ["host" => "198.51.100.1", "port" => 2525, "sourceip" => "192.0.2.7",
+            "proxyprotocol" => ["server" => "127.0.0.1", "port" => {port}]];
+        $sent = MIME()->setBody("hi")->send("", ["c@d.test"], $server);
+        echo [$sent["result"]["code"], $sent["connection"]["localip"], $sent["connection"]["remoteip"]];
+        foreach ([["server" => "name", "port" => 1], ["server" => "127.0.0.1"], "127.0.0.1"] as $proxy)
+            try {{ smtp_lookup_rcpt(["proxyprotocol" => $proxy], "", "c@d.test"); }} catch ($e) {{ echo $e->message(); }}
+        foreach ([["A B" => "x"], ["ADDR" => []], ["ADDR" => str_repeat("x", 200)], "x"] as $xclient)
+            try {{ smtp_lookup_rcpt(["xclient" => $xclient], "", "c@d.test"); }} catch ($e) {{ echo $e->message(); }}
+        "#
+    );
+    let option = "smtp_lookup_rcpt: option";
+    assert_eq!(
+        script(&text),
+        format!(
+            "[0=>250,1=>\"192.0.2.7\",2=>\"198.51.100.1\"]\n\
+             {option} proxyprotocol: server: an IP address is needed\n\
+             {option} proxyprotocol: expected a port from 1 to 65535\n\
+             {option} proxyprotocol: expected array, got string\n\
+             {option} xclient: \"A B\" is no name of an attribute\n\
+             {option} xclient: expected strings, got array\n\
+             {option} xclient: the attributes have more than 160 bytes\n\
+             {option} xclient: expected array, got string\n"
+        )
+    );
+    let sent = all.recv().unwrap();
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    header.extend([192, 0, 2, 7, 198, 51, 100, 1, 0, 0]);
+    header.extend(2525_u16.to_be_bytes());
+    assert_eq!(sent[..28], header);
+    assert!(sent[28..].starts_with(b"EHLO "));
+}
+
 /// A mail server that says what the table says; gives its port.
 fn mail(replies: &'static [(&'static str, &'static str)]) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -512,7 +682,7 @@ fn mail_servers_are_asked_about_recipients_and_users() {
     );
     assert_eq!(
         script(&refused),
-        "smtp_lookup_rcpt: option tls: the mode dane is not available yet\n"
+        "smtp_lookup_rcpt: option tls: the mode dane is not available yet: no resolver here validates DNSSEC\n"
     );
 }
 

@@ -11,15 +11,20 @@ use angarium_effects::system::{SystemClock, SystemNet, SystemRandom, hostname};
 use angarium_effects::{Clock, DnsAnswer, LocalFuture, Net, RecordType};
 use angarium_runtime::host::{Files, Host, Output, Pool};
 use angarium_runtime::library::Library;
-use angarium_runtime::native::{Finish, Job};
+use angarium_runtime::native::{Finish, Job, Throw};
 use angarium_runtime::shared::SharedMemory;
 use angarium_stdlib::http::background::Background;
+use angarium_stdlib::mailer::{Deliver, MailService, Mailer, Order};
 use angarium_stdlib::network::NoNames;
 use angarium_stdlib::regexp;
 use angarium_stdlib::smtp::SmtpService;
 
 use super::failure::Failure;
+use crate::delivery;
+use crate::delivery::inline::Surroundings;
 use crate::delivery::probe::Prober;
+use crate::hooks::inline;
+use crate::hooks::queue::AddressBook;
 use crate::pool::HeavyPool;
 use crate::resolver::{Resolver, Settings};
 use crate::scripts::Common;
@@ -73,13 +78,18 @@ impl Services {
         );
         host.extend(Rc::new(self.memory.clone()));
         self.common.extend(&host, &self.net, Arc::new(NoNames));
+        let effects = Effects {
+            clock: Rc::clone(&self.clock),
+            random: Rc::new(SystemRandom),
+            dns: Rc::<LazyDns>::clone(&self.dns),
+            net: Rc::clone(&self.net),
+        };
+        host.extend(Rc::new(MailService(Rc::new(NoQueue {
+            effects: effects.clone(),
+            pool: Arc::<LazyPool>::clone(&self.pool),
+        }))));
         host.extend(Rc::new(SmtpService(Rc::new(Prober {
-            effects: Effects {
-                clock: Rc::clone(&self.clock),
-                random: Rc::new(SystemRandom),
-                dns: Rc::<LazyDns>::clone(&self.dns),
-                net: Rc::clone(&self.net),
-            },
+            effects,
             hostname: hostname().into(),
             running: None,
         }))));
@@ -117,11 +127,54 @@ impl Services {
 #[derive(Default)]
 struct LazyPool(OnceLock<Arc<HeavyPool>>);
 
-impl Pool for LazyPool {
-    fn run(&self, job: Job) -> angarium_runtime::native::LocalFuture<Finish> {
+impl LazyPool {
+    fn started(&self) -> &Arc<HeavyPool> {
         // Without threads, which the system may refuse, work is done at once.
         let start = || HeavyPool::start(2, 16).unwrap_or_else(|_| HeavyPool::inline());
-        self.0.get_or_init(start).run(job)
+        self.0.get_or_init(start)
+    }
+}
+
+impl Pool for LazyPool {
+    fn run(&self, job: Job) -> angarium_runtime::native::LocalFuture<Finish> {
+        self.started().run(job)
+    }
+}
+
+/// Mail of scripts that no server runs: sent at once, and never queued (mta.md 1.10).
+struct NoQueue {
+    effects: Effects,
+    pool: Arc<LazyPool>,
+}
+
+impl Mailer for NoQueue {
+    fn queue(&self, order: Order<'_>) -> Result<Deliver, Throw> {
+        let function = order.function;
+        Err(Throw::error(format!(
+            "{function}: there is no queue here: no server runs this script"
+        )))
+    }
+
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    fn send(&self, order: Order<'_>) -> Result<Deliver, Throw> {
+        let settings = delivery::Settings {
+            hostname: hostname(),
+            ..delivery::Settings::default()
+        };
+        let sender = inline::Sender {
+            around: Surroundings {
+                effects: self.effects.clone(),
+                pool: Arc::clone(self.pool.started()),
+                spawn: Rc::new(|task| drop(tokio::task::spawn_local(task))),
+            },
+            settings: Box::new(settings),
+            names: Arc::new(NoNames),
+            addresses: AddressBook::default(),
+        };
+        inline::send(sender, &order)
     }
 }
 

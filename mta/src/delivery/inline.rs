@@ -7,87 +7,66 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_effects::net::Connect;
+use angarium_effects::LocalFuture;
 use angarium_effects::random::uuid_text;
 use angarium_mail::source::Source;
 use angarium_queue::attempt::{self as result, Attempt, AttemptError, DnsError, ErrorKind};
-use angarium_queue::destination::{Candidate, Families, OwnHosts, Request, Resolution, Target};
+use angarium_queue::destination::{Candidate, Request, Resolution, Target};
 use angarium_queue::item::ItemId;
 use angarium_queue::text::Text;
-use angarium_queue::transport::{Plan, Sources};
 use angarium_smtp::client as smtp;
 use angarium_smtp::client::Transaction;
 use uuid::Uuid;
 
 use super::attempt::{failed_tls, outcome, plain, texts, tls_info};
 use super::content::{ContentError, Outgoing};
-use super::desk::checked;
 use super::link::{Link, TlsPeer};
 use super::resolve::resolve;
-use super::settings::{ClientSettings, Settings, Sni};
+use super::server::Server;
+use super::settings::Settings;
 use crate::connections::{Outbound, Registry};
 use crate::hooks::queue::TlsMode;
-use crate::tls::{ClientTls, Finding, TlsError};
-use crate::worker::Worker;
+use crate::pool::HeavyPool;
+use crate::worker::{Effects, Worker};
 
-/// Where to send a message, and how.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// The destination.
-    pub target: Target,
-    /// The port.
-    pub port: u16,
-    /// The address families that may be used.
-    pub families: Families,
-    /// Only these MX names.
-    pub mx_include: Vec<Text>,
-    /// Not these MX names.
-    pub mx_exclude: Vec<Text>,
-    /// Names and sockets that are not connected to, because they are ourselves.
-    pub own: Arc<OwnHosts>,
-    /// Source addresses.
-    pub sources: Sources,
-    /// Bind an address that the system does not have.
-    pub nonlocal: bool,
-    /// The client's settings.
-    pub client: ClientSettings,
+/// What sending needs of the thread that it is done on.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The outside.
+    pub effects: Effects,
+    /// Where messages are read.
+    pub pool: Arc<HeavyPool>,
+    /// Does work that nobody waits for.
+    pub spawn: Rc<dyn Fn(LocalFuture<'static, ()>)>,
 }
 
-impl Server {
-    /// The server of a transport for mail to this domain; none: there is no such transport.
+impl Surroundings {
+    /// Those of a worker.
     #[must_use]
-    pub fn of_transport(settings: &Settings, id: &str, domain: &Text) -> Option<Server> {
-        let id = Text::from(id);
-        let transport = settings.transports.get(&id)?;
-        let recipient = angarium_queue::item::Address::new("", domain.clone());
-        let client = settings.client(&id);
-        Some(Server {
-            target: transport.target(&recipient, &Plan::default()),
-            port: transport.port,
-            families: transport.families.and(transport.sources.families()),
-            mx_include: Vec::new(),
-            mx_exclude: Vec::new(),
-            own: Arc::clone(&settings.own),
-            sources: transport.sources.clone(),
-            nonlocal: client.nonlocal,
-            client: (*client).clone(),
-        })
+    pub fn of(worker: &Rc<Worker>) -> Surroundings {
+        let own = Rc::clone(worker);
+        Surroundings {
+            effects: worker.effects.clone(),
+            pool: Arc::clone(&worker.pool),
+            spawn: Rc::new(move |task| own.spawn(task)),
+        }
     }
 }
 
 /// Sends a message and tells what became of it: with several recipients the first that failed counts.
 pub async fn send(
-    worker: &Rc<Worker>,
+    around: &Surroundings,
     settings: &Settings,
-    server: &Server,
+    (server, target): (&Server, Target),
     transaction: Transaction,
     source: Arc<dyn Source + Send + Sync>,
 ) -> Attempt {
-    let began = worker.effects.clock.monotonic();
+    let began = around.effects.clock.monotonic();
     let sending = Sending {
-        worker,
+        around,
         settings,
         server,
+        target,
         transaction,
         source,
     };
@@ -95,15 +74,16 @@ pub async fn send(
     Attempt {
         outcome,
         connection,
-        duration: worker.effects.clock.monotonic().since(began),
+        duration: around.effects.clock.monotonic().since(began),
         final_delivery: server.client.lmtp,
     }
 }
 
 struct Sending<'a> {
-    worker: &'a Rc<Worker>,
+    around: &'a Surroundings,
     settings: &'a Settings,
     server: &'a Server,
+    target: Target,
     transaction: Transaction,
     source: Arc<dyn Source + Send + Sync>,
 }
@@ -154,7 +134,7 @@ impl Sending<'_> {
     async fn look(&mut self) -> Result<(), ContentError> {
         let mut content = Outgoing::of(Arc::clone(&self.source));
         let (mut size, mut last, mut eight_bit) = (0_u64, 0, false);
-        while let Some(piece) = content.next(&self.worker.pool).await? {
+        while let Some(piece) = content.next(&self.around.pool).await? {
             eight_bit |= !piece.is_ascii();
             for at in memchr::memchr_iter(b'\n', &piece) {
                 let before = at.checked_sub(1).and_then(|at| piece.get(at));
@@ -171,16 +151,16 @@ impl Sending<'_> {
     async fn candidates(&self) -> Result<Vec<Candidate>, AttemptError> {
         let server = self.server;
         let resolution = Resolution::new(Request {
-            target: server.target.clone(),
+            target: self.target.clone(),
             port: server.port,
             families: server.families,
             mx_include: server.mx_include.clone(),
             mx_exclude: server.mx_exclude.clone(),
             ip_exclude: Vec::new(),
             own: Arc::clone(&server.own),
-            transaction: Uuid::from_bytes(self.worker.effects.random.uuid()),
+            transaction: Uuid::from_bytes(self.around.effects.random.uuid()),
         });
-        resolve(&*self.worker.effects.dns, resolution).await
+        resolve(&*self.around.effects.dns, resolution).await
     }
 
     /// Opens a session; without TLS once more where optional TLS broke it.
@@ -201,8 +181,8 @@ impl Sending<'_> {
         candidate: &Candidate,
         mode: TlsMode,
     ) -> Result<(Link, result::Connection), Refused> {
-        let (worker, client) = (self.worker, &self.server.client);
-        let effects = &worker.effects;
+        let (around, client) = (self.around, &self.server.client);
+        let effects = &around.effects;
         let source = self.server.sources.choose(candidate.ip, 0);
         let helo = source
             .and_then(|source| source.helo.as_ref().map(ToString::to_string))
@@ -223,61 +203,43 @@ impl Sending<'_> {
             retry_in_clear: false,
         };
         let to = SocketAddr::new(candidate.ip, candidate.port);
-        let how = Connect {
-            source: about.localip,
-            nonlocal: self.server.nonlocal,
-            timeout: Some(client.connect_timeout),
-        };
         let item = ItemId {
             transaction: Uuid::from_bytes(effects.random.uuid()),
             queue: 0,
         };
         let name = (to, candidate.mx.clone());
         let began = effects.clock.monotonic();
-        let entry = Outbound::new(about.id.clone(), name, how.source, item, began);
+        let entry = Outbound::new(about.id.clone(), name, about.localip, item, began);
         let entry = Registry::default().enter(entry);
-        let connection = match effects.net.connect(to, &how).await {
+        let dialled = self.server.dial(&*effects.net, candidate, about.localip);
+        let connection = match dialled.await {
             Ok(connection) => connection,
-            Err(error) => {
-                let message = format!("connecting to {to}: {}", plain(&error));
+            Err((place, error)) => {
+                let message = format!("connecting to {place}: {}", plain(&error));
                 return Err(refused(ErrorKind::Network, message, about));
             }
         };
         if let Ok(local) = connection.local_addr() {
             entry.bound(local);
-            about.localip = Some(local.ip());
+            // Behind a proxy the source is the one that was asked for.
+            if self.server.proxy.is_none() {
+                about.localip = Some(local.ip());
+            }
         }
         let host = candidate.mx.to_str();
         let host = host.trim_end_matches('.');
-        let tls = match self.tls(mode, host) {
+        let authorities = self.settings.authorities.as_ref();
+        let tls = match self.server.tls(mode, host, authorities) {
             Ok(tls) => tls,
             Err(error) => return Err(refused(ErrorKind::Config, error.to_string(), about)),
         };
         let found = || tls.as_ref().and_then(|(_, finding)| finding.failure());
         let peer = tls.as_ref().map(|(tls, _)| TlsPeer {
             tls,
-            name: match &client.tls.sni {
-                Sni::Name(name) => name,
-                Sni::Host | Sni::Off => host,
-            },
+            name: self.server.server_name(host),
             address: candidate.ip,
         });
-        let config = smtp::Config {
-            protocol: match client.lmtp {
-                true => smtp::Protocol::Lmtp,
-                false => smtp::Protocol::Smtp,
-            },
-            helo,
-            tls: match mode {
-                TlsMode::Disabled => smtp::TlsMode::Disabled,
-                TlsMode::Optional | TlsMode::OptionalVerify => smtp::TlsMode::Optional,
-                TlsMode::Require | TlsMode::RequireVerify => smtp::TlsMode::Required,
-            },
-            xclient: Vec::new(),
-            auth: client.auth.clone(),
-            pipelining: client.pipelining,
-            timeouts: client.timeouts.clone(),
-        };
+        let config = self.server.config(mode, helo);
         let implicit = client.tls.implicit && mode != TlsMode::Disabled;
         let implicit = peer.as_ref().filter(|_| implicit);
         let clock = Rc::clone(&effects.clock);
@@ -296,7 +258,7 @@ impl Sending<'_> {
         match ready {
             Ok(()) => Ok((link, about)),
             Err(not_ready) => {
-                worker.spawn(link.quit());
+                (around.spawn)(Box::pin(link.quit()));
                 Err(Refused {
                     outcome: outcome(not_ready.outcome, false),
                     about,
@@ -306,27 +268,14 @@ impl Sending<'_> {
         }
     }
 
-    fn tls(&self, mode: TlsMode, host: &str) -> Result<Option<(ClientTls, Finding)>, TlsError> {
-        let tls = &self.server.client.tls;
-        Ok(Some(match mode {
-            TlsMode::Disabled => return Ok(None),
-            TlsMode::Optional | TlsMode::Require => {
-                let made = ClientTls::new(tls.versions, tls.sni != Sni::Off)?;
-                (made, Finding::default())
-            }
-            TlsMode::OptionalVerify => checked(self.settings, tls, false, host)?,
-            TlsMode::RequireVerify => checked(self.settings, tls, true, host)?,
-        }))
-    }
-
     async fn deliver(self, mut link: Link, mut about: result::Connection) -> Ended {
         let mut content = Outgoing::of(self.source);
         let sent = link
-            .send(self.transaction, &mut content, &self.worker.pool)
+            .send(self.transaction, &mut content, &self.around.pool)
             .await;
         about.transactions = u64::from(link.client().transactions());
         about.dsn = link.client().peer().dsn;
-        self.worker.spawn(link.quit());
+        (self.around.spawn)(Box::pin(link.quit()));
         let mut all = std::iter::once(sent.outcome).chain(sent.others).peekable();
         let first = all.peek().cloned();
         let failed = all.find(|outcome| !outcome.is_success()).or(first);

@@ -19,6 +19,7 @@
 //! | `attempt`, `link`, `plan`, `resolve` | one attempt: its settings, destination, connection |
 //! | `desk`, `idle` | what a worker keeps: `$context`, idle connections |
 //! | [`inline`] | messages that scripts send at once |
+//! | [`server`], `proxy_header` | servers that scripts name |
 //! | [`content`] | where an item's message lies, and how it is read |
 //! | [`bounce`] | notifications |
 //! | [`trace`] | a live view of what is said |
@@ -54,7 +55,9 @@ mod owner;
 mod plan;
 pub mod policies;
 pub mod probe;
+mod proxy_header;
 mod resolve;
+pub mod server;
 pub mod service;
 pub mod settings;
 #[cfg(test)]

@@ -3,33 +3,30 @@
 //! A question is a session of the client machine that ends before a message: candidates are tried in turn until one says
 //! something about the recipient or the user.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium_config::Running;
 use angarium_effects::LocalFuture;
-use angarium_effects::net::Connect;
-use angarium_queue::destination::{Candidate, Families, OwnHosts, Request, Resolution, Target};
+use angarium_queue::destination::{Candidate, Request, Resolution, Target};
 use angarium_queue::item::ItemId;
 use angarium_queue::text::Text;
 use angarium_smtp::address::{AddressError, Mailbox, ReversePath};
 use angarium_smtp::client as smtp;
-use angarium_smtp::client::{Outcome, Rcpt, State, Timeouts, Transaction};
+use angarium_smtp::client::{Outcome, Rcpt, State, Transaction};
 use angarium_smtp::param::Params;
 use angarium_stdlib::smtp::{
-    About, Answer, Lookup, Path, PathAddress, Question, Server, ServerOptions, Sni as WishedSni,
-    TlsAnswer, TlsMode as WishedMode, Verdict,
+    About, Answer, Lookup, Path, PathAddress, Question, Server as Asked, TlsAnswer, Verdict,
 };
-use angarium_stdlib::tls::TlsOptions;
 use uuid::Uuid;
 
 use super::link::{Handshake, Link, NotReady, TlsPeer};
 use super::resolve::resolve;
-use super::settings::{ClientSettings, Sni, TlsSettings, client_side};
+use super::server::Server;
+use super::settings::client_side;
 use crate::connections::{Outbound, Registry};
 use crate::hooks::queue::TlsMode;
-use crate::tls::ClientTls;
 use crate::worker::Effects;
 
 /// Candidates that are asked at most.
@@ -45,22 +42,6 @@ pub struct Prober {
     pub running: Option<Arc<Running>>,
 }
 
-/// Whom to ask, and how.
-struct Plan {
-    /// None: the mail exchangers of the recipient's domain.
-    host: Option<Text>,
-    /// The mail exchangers of `host`.
-    mx: bool,
-    port: u16,
-    families: Families,
-    source: Option<IpAddr>,
-    nonlocal: bool,
-    mx_include: Vec<Text>,
-    mx_exclude: Vec<Text>,
-    client: ClientSettings,
-    tls: TlsOptions,
-}
-
 /// What is said in the session.
 enum Task {
     Recipient(Box<Transaction>),
@@ -69,9 +50,9 @@ enum Task {
 
 impl Lookup for Prober {
     fn ask(&self, question: Question) -> Result<LocalFuture<'static, Answer>, String> {
-        let mut plan = match question.server {
-            Server::Transport(id) => self.transport(&id)?,
-            Server::Options(options) => from_options(*options)?,
+        let mut server = match question.server {
+            Asked::Transport(id) => self.transport(&id)?,
+            Asked::Options(options) => Server::of_options(*options, &Arc::default(), None)?,
         };
         let (task, domain) = match question.about {
             About::Recipient { sender, recipient } => match transaction(&sender, &recipient)? {
@@ -88,20 +69,16 @@ impl Lookup for Prober {
                 }
             },
             About::User { username, password } => {
-                plan.client.auth = Some(smtp::Credentials { username, password });
+                server.client.auth = Some(smtp::Credentials { username, password });
                 (Task::User, None)
             }
         };
-        let target = match (&plan.host, domain) {
-            (Some(host), _) if plan.mx => Target::MxOf(host.clone()),
-            (Some(host), _) => Target::Host(host.clone()),
-            (None, Some(domain)) => Target::MxOf(domain),
-            (None, None) => return Err("the server has no host".to_owned()),
-        };
+        let target = server.target(domain.as_ref());
+        let target = target.ok_or_else(|| "the server has no host".to_owned())?;
         let run = Run {
             effects: self.effects.clone(),
             hostname: Arc::clone(&self.hostname),
-            plan,
+            server,
             task,
         };
         Ok(Box::pin(async move { run.run(target).await }))
@@ -109,7 +86,7 @@ impl Lookup for Prober {
 }
 
 impl Prober {
-    fn transport(&self, id: &str) -> Result<Plan, String> {
+    fn transport(&self, id: &str) -> Result<Server, String> {
         let unknown = || format!("unknown transport \"{id}\"");
         let running = self.running.as_ref().ok_or_else(unknown)?;
         let (_, written) = running
@@ -122,90 +99,8 @@ impl Prober {
             .cloned()
             .ok_or_else(unknown)?;
         let client = client_side(written).map_err(|error| error.to_string())?;
-        let mut protocols = Vec::new();
-        if client.tls.versions.tls12 {
-            protocols.push("TLSv1.2");
-        }
-        if client.tls.versions.tls13 {
-            protocols.push("TLSv1.3");
-        }
-        Ok(Plan {
-            host: transport.server.clone(),
-            mx: transport.mx,
-            port: transport.port,
-            families: transport.families,
-            source: transport
-                .sources
-                .addresses
-                .first()
-                .map(|source| source.address),
-            nonlocal: written.connection.sourceip.nonlocal,
-            mx_include: Vec::new(),
-            mx_exclude: Vec::new(),
-            tls: TlsOptions {
-                protocols: Some(protocols.join(",")),
-                system_roots: client.tls.default_ca,
-                ..TlsOptions::default()
-            },
-            client,
-        })
+        Ok(Server::of_transport(&transport, client))
     }
-}
-
-fn from_options(options: ServerOptions) -> Result<Plan, String> {
-    let texts = |list: Vec<String>| list.into_iter().map(Text::from).collect();
-    let mut timeouts = Timeouts::default();
-    for (state, limit) in options.timeouts {
-        let state: State = state
-            .parse()
-            .map_err(|error| format!("option timeout: {error}"))?;
-        timeouts.set(state, limit);
-    }
-    Ok(Plan {
-        host: options.host.map(Text::from),
-        mx: false,
-        port: options.port,
-        families: Families::BOTH,
-        source: options.source,
-        nonlocal: options.nonlocal,
-        mx_include: texts(options.mx_include),
-        mx_exclude: texts(options.mx_exclude),
-        tls: TlsOptions {
-            protocols: options.protocols,
-            ciphers: options.ciphers,
-            system_roots: options.default_ca,
-            certificate: options.certificate,
-            ..TlsOptions::default()
-        },
-        client: ClientSettings {
-            lmtp: options.lmtp,
-            helo: options.helo,
-            tls: TlsSettings {
-                mode: match options.tls {
-                    WishedMode::Disabled => TlsMode::Disabled,
-                    WishedMode::Optional => TlsMode::Optional,
-                    WishedMode::OptionalVerify => TlsMode::OptionalVerify,
-                    WishedMode::Require => TlsMode::Require,
-                    WishedMode::RequireVerify => TlsMode::RequireVerify,
-                },
-                sni: match options.sni {
-                    WishedSni::Off => Sni::Off,
-                    WishedSni::Host => Sni::Host,
-                    WishedSni::Name(name) => Sni::Name(name),
-                },
-                verify_host: options.verify_host,
-                verify_names: options.verify_names,
-                default_ca: options.default_ca,
-                ..TlsSettings::default()
-            },
-            auth: options
-                .auth
-                .map(|(username, password)| smtp::Credentials { username, password }),
-            timeouts,
-            connect_timeout: options.connect_timeout,
-            ..ClientSettings::default()
-        },
-    })
 }
 
 /// MAIL and RCPT of a question; the inner error is an address that is none.
@@ -280,25 +175,21 @@ enum Tried {
 struct Run {
     effects: Effects,
     hostname: Arc<str>,
-    plan: Plan,
+    server: Server,
     task: Task,
 }
 
 impl Run {
     async fn run(&self, target: Target) -> Answer {
-        let plan = &self.plan;
-        let families = match plan.source {
-            Some(source) => plan.families.and(Families::of([source])),
-            None => plan.families,
-        };
+        let server = &self.server;
         let request = Request {
             target,
-            port: plan.port,
-            families,
-            mx_include: plan.mx_include.clone(),
-            mx_exclude: plan.mx_exclude.clone(),
+            port: server.port,
+            families: server.families,
+            mx_include: server.mx_include.clone(),
+            mx_exclude: server.mx_exclude.clone(),
             ip_exclude: Vec::new(),
-            own: Arc::new(OwnHosts::default()),
+            own: Arc::clone(&server.own),
             transaction: Uuid::from_bytes(self.effects.random.uuid()),
         };
         let candidates = match resolve(&*self.effects.dns, Resolution::new(request)).await {
@@ -307,7 +198,7 @@ impl Run {
         };
         let mut last = failed("no server was found".to_owned());
         for candidate in candidates.iter().take(MOST) {
-            let mut tried = self.attempt(candidate, plan.client.tls.mode).await;
+            let mut tried = self.attempt(candidate, server.client.tls.mode).await;
             if matches!(tried, Tried::InClear) {
                 tried = self.attempt(candidate, TlsMode::Disabled).await;
             }
@@ -321,51 +212,33 @@ impl Run {
     }
 
     async fn attempt(&self, candidate: &Candidate, mode: TlsMode) -> Tried {
-        let client = &self.plan.client;
+        let (server, client) = (&self.server, &self.server.client);
         let to = SocketAddr::new(candidate.ip, candidate.port);
-        let how = Connect {
-            source: self.plan.source,
-            nonlocal: self.plan.nonlocal,
-            timeout: Some(client.connect_timeout),
-        };
-        let connection = match self.effects.net.connect(to, &how).await {
+        let source = server.sources.choose(candidate.ip, 0);
+        let helo = source
+            .and_then(|source| source.helo.as_ref().map(ToString::to_string))
+            .or_else(|| client.helo.clone())
+            .unwrap_or_else(|| self.hostname.to_string());
+        let source = source.map(|source| source.address);
+        let dialled = server.dial(&*self.effects.net, candidate, source);
+        let connection = match dialled.await {
             Ok(connection) => connection,
-            Err(error) => return Tried::Next(failed(format!("connecting to {to}: {error}"))),
+            Err((place, error)) => {
+                return Tried::Next(failed(format!("connecting to {place}: {error}")));
+            }
         };
         let host = candidate.mx.to_str();
         let host = host.trim_end_matches('.');
-        let tls = match self.tls(mode, host) {
+        let tls = match server.tls(mode, host, None) {
             Ok(tls) => tls,
-            Err(why) => return Tried::Answer(failed(why)),
+            Err(why) => return Tried::Answer(failed(why.to_string())),
         };
-        let name = match &client.tls.sni {
-            Sni::Name(name) => name.as_str(),
-            Sni::Host | Sni::Off => host,
-        };
-        let peer = tls.as_ref().map(|tls| TlsPeer {
+        let peer = tls.as_ref().map(|(tls, _)| TlsPeer {
             tls,
-            name,
+            name: server.server_name(host),
             address: candidate.ip,
         });
-        let config = smtp::Config {
-            protocol: match client.lmtp {
-                true => smtp::Protocol::Lmtp,
-                false => smtp::Protocol::Smtp,
-            },
-            helo: client
-                .helo
-                .clone()
-                .unwrap_or_else(|| self.hostname.to_string()),
-            tls: match mode {
-                TlsMode::Disabled => smtp::TlsMode::Disabled,
-                TlsMode::Optional | TlsMode::OptionalVerify => smtp::TlsMode::Optional,
-                TlsMode::Require | TlsMode::RequireVerify => smtp::TlsMode::Required,
-            },
-            xclient: Vec::new(),
-            auth: client.auth.clone(),
-            pipelining: client.pipelining,
-            timeouts: client.timeouts.clone(),
-        };
+        let config = server.config(mode, helo);
         let implicit = peer.as_ref().filter(|_| client.tls.implicit);
         let clock = Rc::clone(&self.effects.clock);
         let id = ItemId {
@@ -374,7 +247,7 @@ impl Run {
         };
         let name = (to, candidate.mx.clone());
         let began = self.effects.clock.monotonic();
-        let outbound = Outbound::new(Text::from(""), name, self.plan.source, id, began);
+        let outbound = Outbound::new(Text::from(""), name, source, id, began);
         outbound.carry(None);
         // It carries no mail: the list of connections that operators see is another one.
         let entry = Registry::default().enter(outbound);
@@ -440,26 +313,6 @@ impl Run {
                 ..failed(failure.message)
             }),
         }
-    }
-
-    fn tls(&self, mode: TlsMode, host: &str) -> Result<Option<ClientTls>, String> {
-        if mode == TlsMode::Disabled {
-            return Ok(None);
-        }
-        let wished = &self.plan.client.tls;
-        let mut options = self.plan.tls.clone();
-        if matches!(mode, TlsMode::OptionalVerify | TlsMode::RequireVerify) {
-            options.verify_chain = true;
-            options.names = match (&wished.verify_names[..], wished.verify_host) {
-                ([], false) => None,
-                ([], true) => Some(vec![host.to_owned()]),
-                (names, _) => Some(names.to_vec()),
-            };
-        }
-        let config = options
-            .client(wished.sni != Sni::Off)
-            .map_err(|error| error.to_string())?;
-        Ok(Some(ClientTls::from_config(config)))
     }
 }
 

@@ -1,79 +1,98 @@
 //! `send()`: its envelope, its server, its result (stdlib.md, groups SERVER and SENDRESULT).
 
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
-use angarium_config::types::TlsProtocols;
 use angarium_mail::edits::Modified;
 use angarium_queue::attempt::{
     Attempt, AttemptError, Connection, ErrorKind, Outcome as Ended, TlsInfo,
 };
-use angarium_queue::destination::{Families, OwnHosts, Target};
 use angarium_queue::text::Text;
-use angarium_queue::transport::{SourceIp, Sources};
 use angarium_runtime::array::Array;
-use angarium_runtime::convert::{to_number, to_str, truthy};
+use angarium_runtime::convert::to_str;
 use angarium_runtime::native::{LocalFuture, Outcome, Throw};
 use angarium_runtime::value::{Kind, Value};
 use angarium_smtp::address::{Mailbox, ReversePath};
-use angarium_smtp::client::{Credentials, Demands, DsnMail, DsnRcpt, Rcpt, State, Transaction};
+use angarium_smtp::client::{Demands, DsnMail, DsnRcpt, Rcpt, Transaction};
 use angarium_smtp::param::Params;
 use angarium_stdlib::mailer::{Deliver, Order, unknown_transport};
+use angarium_stdlib::network::Names;
+use angarium_stdlib::smtp::{Destination, Server as Asked};
 
 use super::envelope;
-use super::options::Reader;
-use super::outbox::Post;
-use super::queue::{Sni, TlsMode};
+use super::queue::AddressBook;
 use super::queue_variables::peercert;
 use super::variables::Map;
-use crate::delivery::inline::{self, Server};
-use crate::delivery::settings::{ClientSettings, Settings, TlsSettings};
-use crate::settings;
-use crate::tls::Versions;
+use crate::delivery::inline::{self, Surroundings};
+use crate::delivery::server::Server;
+use crate::delivery::settings::Settings;
 
-/// Members of `server` that ask for what the client cannot do yet: set, they are refused.
-const NOT_YET: &[&str] = &["tls_ciphers", "tls_client_cert", "xclient", "proxyprotocol"];
+/// What sending needs besides the order.
+pub struct Sender<S> {
+    /// The thread.
+    pub around: Surroundings,
+    /// The settings.
+    pub settings: S,
+    /// What the configuration knows by name.
+    pub names: Arc<dyn Names>,
+    /// Its source addresses.
+    pub addresses: AddressBook,
+}
 
 /// Reads the order of a script; what it gives sends a message.
 ///
 /// # Errors
 /// An Exception for an envelope or a server that cannot be.
-pub(super) fn send(post: &Post, order: &Order<'_>) -> Result<Deliver, Throw> {
+pub fn send<S>(sender: Sender<S>, order: &Order<'_>) -> Result<Deliver, Throw>
+where
+    S: Deref<Target = Settings> + 'static,
+{
     let function = order.function;
-    let Some(live) = post.live.upgrade() else {
-        return Err(Throw::error(format!(
-            "{function}: there is no mail client here"
-        )));
-    };
+    let settings = &sender.settings;
     let envelope = Envelope::read(function, order.sender, order.recipients)?;
     let domain = envelope.recipients.first();
     let domain = Text::from(domain.map_or("", |rcpt| rcpt.address.domain()));
-    let server = match order.to.as_array() {
-        Some(_) => server(
-            post,
-            &live.settings,
-            Reader::new(function, order.to),
-            &domain,
-        )?,
-        None => {
-            let id = to_str(order.to).to_text().into_owned();
-            let server = Server::of_transport(&live.settings, &id, &domain);
-            server.ok_or_else(|| unknown_transport(function, &id))?
+    let server = match Asked::read(function, order.to, &*sender.names)? {
+        Asked::Options(options) if options.host == Destination::Unsaid => {
+            let why = "a host, an address or lookup-mx is needed";
+            return Err(Throw::error(format!("{function}: option host: {why}")));
+        }
+        Asked::Options(options) => {
+            let source = options.source_id.as_ref();
+            let source = source.and_then(|id| sender.addresses.0.get(id).cloned());
+            let server = Server::of_options(*options, &settings.own, source);
+            server.map_err(|why| Throw::error(format!("{function}: {why}")))?
+        }
+        Asked::Transport(id) => {
+            let key = Text::from(id.as_str());
+            let Some(transport) = settings.transports.get(&key) else {
+                return Err(unknown_transport(function, &id));
+            };
+            let mut server = Server::of_transport(transport, (*settings.client(&key)).clone());
+            server.own = Arc::clone(&settings.own);
+            server
         }
     };
-    let worker = std::rc::Rc::clone(&post.worker);
     Ok(Box::new(move |content| {
         let sent: LocalFuture<Outcome> = Box::pin(async move {
+            let Some(target) = server.target(Some(&domain)) else {
+                let error = AttemptError::new(ErrorKind::Config, false, "there is no host");
+                return Ok(result(&Attempt::without_connection(error)));
+            };
             if envelope.recipients.is_empty() {
                 let error = AttemptError::new(ErrorKind::Config, false, "there is no recipient");
                 return Ok(result(&Attempt::without_connection(error)));
             }
-            let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
+            let Sender {
+                around, settings, ..
+            } = sender;
+            let now = i64::try_from(around.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
             let changed = Modified::new(content.source, content.edits, now);
             let changed = changed.map_err(|error| Throw::error(error.to_string()))?;
             let transaction = envelope.transaction();
             let source = Arc::new(changed);
-            let attempt = inline::send(&worker, &live.settings, &server, transaction, source);
+            let to = (&server, target);
+            let attempt = inline::send(&around, &settings, to, transaction, source);
             Ok(result(&attempt.await))
         });
         sent
@@ -139,151 +158,6 @@ fn params(function: &str, address: &Value) -> Result<Params, Throw> {
             .map_err(|error| Throw::error(format!("{function}: parameter {name:?}: {error}")))?;
     }
     Ok(params)
-}
-
-/// The server that an array describes.
-fn server(
-    post: &Post,
-    settings: &Settings,
-    reader: Reader<'_>,
-    domain: &Text,
-) -> Result<Server, Throw> {
-    for name in NOT_YET {
-        if reader.get(name).is_some_and(|value| truthy(&value)) {
-            return Err(reader.refuse(name, "not available yet"));
-        }
-    }
-    let string =
-        |name: &str| Ok::<_, Throw>(reader.text(name)?.map(|text| text.to_str().into_owned()));
-    let host = reader.text("host")?.filter(|host| !host.is_empty());
-    let Some(host) = host else {
-        return Err(reader.refuse("host", "a host, an address or lookup-mx is needed"));
-    };
-    let (target, own) = match host.as_bytes() {
-        b"lookup-mx" => (Target::MxOf(domain.clone()), Arc::clone(&settings.own)),
-        // A host that the script names is meant.
-        _ => (Target::Host(host), Arc::new(OwnHosts::default())),
-    };
-    let port = match reader.get("port") {
-        None => 25,
-        Some(port) => {
-            let port = to_number(&port);
-            if port.fract() != 0.0 || !(1.0..=65_535.0).contains(&port) {
-                return Err(reader.refuse("port", "expected a number from 1 to 65535"));
-            }
-            port as u16
-        }
-    };
-    let source = source(post, reader)?;
-    let mut client = ClientSettings {
-        lmtp: match string("protocol")?.as_deref() {
-            None | Some("smtp") => false,
-            Some("lmtp") => true,
-            Some(other) => {
-                let why = format!("\"{other}\" is neither smtp nor lmtp");
-                return Err(reader.refuse("protocol", &why));
-            }
-        },
-        helo: string("helo")?,
-        tls: tls(reader)?,
-        auth: string("saslusername")?.map(|username| Credentials {
-            username,
-            password: String::new(),
-        }),
-        ..ClientSettings::default()
-    };
-    if let Some(helo) = &client.helo
-        && !angarium_smtp::address::is_greeting_name(helo)
-    {
-        return Err(reader.refuse("helo", "this is no name of a host"));
-    }
-    if let Some(auth) = &mut client.auth {
-        auth.password = string("saslpassword")?.unwrap_or_default();
-    }
-    if let Some(timeouts) = reader.array("timeout")? {
-        for (state, seconds) in timeouts.as_array().into_iter().flat_map(|list| list.iter()) {
-            let name = to_str(&state.to_value()).to_text().into_owned();
-            let Ok(state) = name.parse::<State>() else {
-                return Err(reader.refuse("timeout", &format!("\"{name}\" is no SMTP state")));
-            };
-            let seconds = to_number(&seconds);
-            if !seconds.is_finite() || seconds <= 0.0 {
-                return Err(reader.refuse("timeout", "expected numbers of seconds"));
-            }
-            let limit = Duration::from_secs_f64(seconds.min(86_400.0));
-            client.timeouts.set(state, limit);
-        }
-    }
-    if let Some(limit) = reader.seconds("connect_timeout")? {
-        client.connect_timeout = limit;
-    }
-    let addresses: Vec<SourceIp> = source.into_iter().collect();
-    Ok(Server {
-        target,
-        port,
-        families: Families::of(addresses.iter().map(|source| source.address)),
-        mx_include: reader.texts("mx_include")?,
-        mx_exclude: reader.texts("mx_exclude")?,
-        own,
-        sources: Sources {
-            addresses: addresses.into(),
-            ordered: true,
-        },
-        nonlocal: reader.boolean("nonlocal_source").unwrap_or(false),
-        client,
-    })
-}
-
-/// `sourceip` or `sourceipid`.
-fn source(post: &Post, reader: Reader<'_>) -> Result<Option<SourceIp>, Throw> {
-    if let Some(id) = reader.text("sourceipid")?.filter(|id| !id.is_empty()) {
-        let book = settings::addresses(post.scripts.running());
-        return match book.0.get(&*id.to_str()) {
-            Some(source) => Ok(Some(source.clone())),
-            None => Err(reader.refuse("sourceipid", &format!("\"{id}\" is no configured id"))),
-        };
-    }
-    let Some(text) = reader.text("sourceip")?.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let address = text.to_str().parse();
-    let address =
-        address.map_err(|_| reader.refuse("sourceip", &format!("\"{text}\" is no address")))?;
-    Ok(Some(SourceIp {
-        id: None,
-        address,
-        helo: None,
-    }))
-}
-
-fn tls(reader: Reader<'_>) -> Result<TlsSettings, Throw> {
-    let mut tls = TlsSettings {
-        default_ca: reader.boolean("tls_default_ca").unwrap_or(false),
-        verify_host: reader.boolean("tls_verify_host").unwrap_or(false),
-        ..TlsSettings::default()
-    };
-    if let Some(mode) = reader.text("tls")? {
-        let mode = TlsMode::from_name(&mode.to_str());
-        tls.mode = mode.map_err(|why| reader.refuse("tls", &why))?;
-    }
-    tls.sni = match reader.get("tls_sni") {
-        None | Some(Value::Boolean(false)) => Sni::Off,
-        Some(Value::Boolean(true)) => Sni::Host,
-        Some(name) => match to_str(&name).to_text().into_owned() {
-            name if name.is_empty() => Sni::Off,
-            name => Sni::Name(name),
-        },
-    };
-    if let Some(protocols) = reader.text("tls_protocols")? {
-        let parsed: TlsProtocols = protocols
-            .to_str()
-            .parse()
-            .map_err(|_| reader.refuse("tls_protocols", "these are no TLS versions"))?;
-        tls.versions = Versions::from(&parsed);
-    }
-    let names = reader.texts("tls_verify_name")?;
-    tls.verify_names = names.iter().map(ToString::to_string).collect();
-    Ok(tls)
 }
 
 fn texts<'a>(list: impl IntoIterator<Item = &'a Text>) -> Value {

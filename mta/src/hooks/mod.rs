@@ -9,7 +9,7 @@ pub mod delivery;
 pub mod envelope;
 pub mod eod;
 mod history;
-mod inline;
+pub mod inline;
 pub mod options;
 pub mod outbox;
 pub mod phase;

@@ -5,6 +5,7 @@
 //! is gone with it.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -30,10 +31,12 @@ use super::eod;
 use super::options::{Reader, dsn_request};
 use super::variables::Map;
 use super::{envelope, inline};
-use crate::delivery::Live;
+use crate::delivery::inline::Surroundings;
+use crate::delivery::{Live, Settings};
 use crate::log::{Log, Severity};
 use crate::scripts::Scripts;
 use crate::server::{Change, Queued, Store, StoredMail};
+use crate::settings;
 use crate::worker::Worker;
 
 /// The largest list of edits that is stored beside the original; above it the changed copy is (mta.md 2.3).
@@ -156,7 +159,31 @@ impl Mailer for Way {
     }
 
     fn send(&self, order: Order<'_>) -> Result<Deliver, Throw> {
-        inline::send(&self.post, &order)
+        let post = &self.post;
+        let Some(live) = post.live.upgrade() else {
+            let function = order.function;
+            return Err(Throw::error(format!(
+                "{function}: there is no mail client here"
+            )));
+        };
+        let sender = inline::Sender {
+            around: Surroundings::of(&post.worker),
+            settings: OfLive(live),
+            names: post.scripts.names(),
+            addresses: settings::addresses(post.scripts.running()),
+        };
+        inline::send(sender, &order)
+    }
+}
+
+/// The settings of a server that runs.
+struct OfLive(Arc<Live>);
+
+impl Deref for OfLive {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.0.settings
     }
 }
 

@@ -1,5 +1,7 @@
 //! The older functions that read whole files.
 
+use angarium_runtime::Ended;
+
 use crate::Bench;
 
 fn bench() -> Bench {
@@ -73,4 +75,50 @@ fn files_are_read_as_lines_and_searched_for_words() {
             "{expression}"
         );
     }
+}
+
+#[test]
+fn a_table_is_searched_row_by_row() {
+    let mut bench = bench();
+    let rows: String = (0..100_000).map(|n| format!("row{n},{n}\n")).collect();
+    bench
+        .files
+        .insert("rows.csv".to_owned(), format!("name,number\n{rows}"));
+    bench.files.insert(
+        "open.csv".to_owned(),
+        "name\nalice\nbob\n\"carol".to_owned(),
+    );
+    let find = |bench: &Bench, what: &str, file: &str| {
+        bench.run_to_end(&format!(
+            r#"return in_file("{what}", "{file}", ["type" => "text/csv"])["name"] ?? none;"#
+        ))
+    };
+    // What is wrong behind the row that is found is not seen.
+    assert_eq!(
+        find(&bench, "bob", "open.csv").ok().as_deref(),
+        Some("\"bob\"")
+    );
+    assert!(matches!(
+        find(&bench, "carol", "open.csv"),
+        Err(Ended::Uncaught(_))
+    ));
+    assert_eq!(
+        find(&bench, "row99999", "rows.csv").ok().as_deref(),
+        Some("\"row99999\"")
+    );
+    // The rows are never all in memory, and the budget ends the search.
+    bench.limits.memory = Some(8 << 20);
+    assert_eq!(
+        find(&bench, "nobody", "rows.csv").ok().as_deref(),
+        Some("none")
+    );
+    bench.limits.fuel = Some(50_000);
+    assert!(matches!(
+        find(&bench, "nobody", "rows.csv"),
+        Err(Ended::Limit(_))
+    ));
+    assert_eq!(
+        find(&bench, "row5", "rows.csv").ok().as_deref(),
+        Some("\"row5\"")
+    );
 }

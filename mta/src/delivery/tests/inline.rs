@@ -26,7 +26,7 @@ if ($to == "send@a.test") {{
 }}
 if ($to == "wrong@a.test") {{
     foreach ([
-        ["port" => 25], ["host" => "x", "tls" => "dane"], ["host" => "x", "tls_ciphers" => "ALL"], ["host" => "x", "xclient" => ["ADDR" => "1"]],
+        ["port" => 25], ["host" => "x", "tls" => "dane"], ["host" => "x", "tls_client_cert" => "none"], ["host" => "x", "xclient" => ["A B" => "1"]],
         ["host" => "x", "port" => 70000], ["host" => "x", "helo" => "a\r\nb"], ["host" => "x", "sourceip" => "lo"],
         ["host" => "x", "protocol" => "http"], ["host" => "x", "timeout" => ["NEVER" => 1]], "nowhere",
     ] as $server) {{

@@ -168,3 +168,40 @@ fn a_helo_name_that_breaks_the_line_is_refused() {
     );
     assert!(client.requests().is_empty());
 }
+
+#[test]
+fn xclient_tells_what_the_server_wants_to_know_before_auth() {
+    let config = Config {
+        xclient: vec![
+            ("ADDR".to_owned(), "192.0.2.1".to_owned()),
+            ("NAME".to_owned(), "a b=\u{e4}\r\n".to_owned()),
+            ("LOGIN".to_owned(), "x".to_owned()),
+        ],
+        auth: auth(),
+        ..plain()
+    };
+    let mut bench = Bench::new(config.clone());
+    bench.announce = "xclient NAME ADDR PROTO\nAUTH PLAIN";
+    bench.replies = vec![("XCLIENT", "220 mx.example ESMTP")];
+    assert!(bench.run().starts_with("EOD 250"));
+    assert!(
+        bench.dialogue.contains(
+            "EHLO me.example\n\
+             XCLIENT ADDR=192.0.2.1 NAME=a+20b+3D+C3+A4+0D+0A\n\
+             EHLO me.example\n\
+             AUTH PLAIN"
+        ),
+        "{}",
+        bench.dialogue
+    );
+
+    let mut bench = Bench::new(config.clone());
+    bench.announce = "AUTH PLAIN";
+    assert!(bench.run().starts_with("EOD 250"));
+    assert!(!bench.dialogue.contains("XCLIENT"), "{}", bench.dialogue);
+
+    let mut bench = Bench::new(config);
+    bench.announce = "XCLIENT ADDR";
+    bench.replies = vec![("XCLIENT", "550 5.7.0 no")];
+    assert_snapshot!(bench.run(), @"");
+}

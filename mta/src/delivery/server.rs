@@ -1,0 +1,288 @@
+//! A server as a script names it, for `send()`, `smtp_lookup_rcpt` and `smtp_lookup_auth` (stdlib.md, group SERVER).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use angarium_effects::net::Connect;
+use angarium_effects::{Connection, Net};
+use angarium_queue::destination::{Candidate, Families, OwnHosts, Target};
+use angarium_queue::text::Text;
+use angarium_queue::transport::{SourceIp, Sources, Transport};
+use angarium_smtp::client as smtp;
+use angarium_smtp::client::{State, Timeouts};
+use angarium_stdlib::smtp::{Destination, ServerOptions, Sni as WishedSni, TlsMode as WishedMode};
+use angarium_stdlib::tls::TlsOptions;
+use rustls::RootCertStore;
+use tokio::io::AsyncWriteExt as _;
+
+use super::proxy_header;
+use super::settings::{ClientSettings, Sni, TlsSettings};
+use crate::hooks::queue::TlsMode;
+use crate::tls::{Check, ClientTls, Finding};
+
+/// Where to go, and how.
+#[derive(Clone)]
+pub struct Server {
+    place: Place,
+    /// The port.
+    pub port: u16,
+    /// The address families that may be used.
+    pub families: Families,
+    /// Only these MX names.
+    pub mx_include: Vec<Text>,
+    /// Not these MX names.
+    pub mx_exclude: Vec<Text>,
+    /// Names and sockets that are not connected to, because they are ourselves.
+    pub own: Arc<OwnHosts>,
+    /// Source addresses.
+    pub sources: Sources,
+    /// Bind an address that the system does not have.
+    pub nonlocal: bool,
+    /// The client's settings.
+    pub client: ClientSettings,
+    /// TLS beyond them.
+    tls: TlsOptions,
+    xclient: Vec<(String, String)>,
+    /// Connect to this proxy, which is told of source and destination.
+    pub proxy: Option<SocketAddr>,
+}
+
+#[derive(Clone)]
+enum Place {
+    /// The mail exchangers of the recipient's domain.
+    Recipient,
+    /// Those of this one.
+    MxOf(Text),
+    Host(Text),
+}
+
+impl Server {
+    /// The server of a transport with this client.
+    #[must_use]
+    pub fn of_transport(transport: &Transport, client: ClientSettings) -> Server {
+        let mut protocols = Vec::new();
+        if client.tls.versions.tls12 {
+            protocols.push("TLSv1.2");
+        }
+        if client.tls.versions.tls13 {
+            protocols.push("TLSv1.3");
+        }
+        Server {
+            place: match &transport.server {
+                None => Place::Recipient,
+                Some(host) if transport.mx => Place::MxOf(host.clone()),
+                Some(host) => Place::Host(host.clone()),
+            },
+            port: transport.port,
+            families: transport.families.and(transport.sources.families()),
+            mx_include: Vec::new(),
+            mx_exclude: Vec::new(),
+            own: Arc::default(),
+            sources: transport.sources.clone(),
+            nonlocal: client.nonlocal,
+            tls: TlsOptions {
+                protocols: Some(protocols.join(",")),
+                ..TlsOptions::default()
+            },
+            xclient: Vec::new(),
+            proxy: None,
+            client,
+        }
+    }
+
+    /// The server that these options describe. An explicit host may be ourselves, `own` is who else may not;
+    /// `source` is the configured form of the source address.
+    ///
+    /// # Errors
+    /// A sentence about an option.
+    pub fn of_options(
+        options: ServerOptions,
+        own: &Arc<OwnHosts>,
+        source: Option<SourceIp>,
+    ) -> Result<Server, String> {
+        let texts = |list: Vec<String>| list.into_iter().map(Text::from).collect();
+        let mut timeouts = Timeouts::default();
+        for (state, limit) in options.timeouts {
+            let state: State = state
+                .parse()
+                .map_err(|error| format!("option timeout: {error}"))?;
+            timeouts.set(state, limit);
+        }
+        if let Some(helo) = &options.helo
+            && !angarium_smtp::address::is_greeting_name(helo)
+        {
+            return Err("option helo: this is no name of a host".to_owned());
+        }
+        let source = source.or_else(|| {
+            let of_address = |address| SourceIp {
+                id: None,
+                address,
+                helo: None,
+            };
+            options.source.map(of_address)
+        });
+        let sources = Sources {
+            addresses: source.into_iter().collect(),
+            ordered: true,
+        };
+        let (place, own) = match options.host {
+            Destination::Unsaid | Destination::LookupMx => (Place::Recipient, Arc::clone(own)),
+            Destination::Host(host) => (Place::Host(Text::from(host)), Arc::default()),
+        };
+        Ok(Server {
+            place,
+            port: options.port,
+            families: sources.families(),
+            mx_include: texts(options.mx_include),
+            mx_exclude: texts(options.mx_exclude),
+            own,
+            sources,
+            nonlocal: options.nonlocal,
+            tls: TlsOptions {
+                protocols: options.protocols,
+                ciphers: options.ciphers,
+                certificate: options.certificate,
+                ..TlsOptions::default()
+            },
+            xclient: options.xclient,
+            proxy: options.proxy,
+            client: ClientSettings {
+                lmtp: options.lmtp,
+                helo: options.helo,
+                tls: TlsSettings {
+                    mode: match options.tls {
+                        WishedMode::Disabled => TlsMode::Disabled,
+                        WishedMode::Optional => TlsMode::Optional,
+                        WishedMode::OptionalVerify => TlsMode::OptionalVerify,
+                        WishedMode::Require => TlsMode::Require,
+                        WishedMode::RequireVerify => TlsMode::RequireVerify,
+                    },
+                    sni: match options.sni {
+                        WishedSni::Off => Sni::Off,
+                        WishedSni::Host => Sni::Host,
+                        WishedSni::Name(name) => Sni::Name(name),
+                    },
+                    verify_host: options.verify_host,
+                    verify_names: options.verify_names,
+                    default_ca: options.default_ca,
+                    ..TlsSettings::default()
+                },
+                auth: options
+                    .auth
+                    .map(|(username, password)| smtp::Credentials { username, password }),
+                timeouts,
+                connect_timeout: options.connect_timeout,
+                ..ClientSettings::default()
+            },
+        })
+    }
+
+    /// The destination for mail to this domain; none: there is no domain, and no host either.
+    #[must_use]
+    pub fn target(&self, domain: Option<&Text>) -> Option<Target> {
+        match &self.place {
+            Place::Recipient => domain.map(|domain| Target::MxOf(domain.clone())),
+            Place::MxOf(domain) => Some(Target::MxOf(domain.clone())),
+            Place::Host(host) => Some(Target::Host(host.clone())),
+        }
+    }
+
+    /// Connects to a candidate, or has the proxy do so.
+    ///
+    /// # Errors
+    /// What the system says of it, after the name of the place.
+    pub(super) async fn dial(
+        &self,
+        net: &dyn Net,
+        candidate: &Candidate,
+        source: Option<IpAddr>,
+    ) -> Result<Box<dyn Connection>, (SocketAddr, io::Error)> {
+        let to = SocketAddr::new(candidate.ip, candidate.port);
+        let mut how = Connect {
+            source,
+            nonlocal: self.nonlocal,
+            timeout: Some(self.client.connect_timeout),
+        };
+        let Some(proxy) = self.proxy else {
+            return net.connect(to, &how).await.map_err(|error| (to, error));
+        };
+        // The source is the proxy's to take.
+        how.source = None;
+        let failed = |error| (proxy, error);
+        let mut connection = net.connect(proxy, &how).await.map_err(failed)?;
+        let from = match source {
+            Some(source) => Some(SocketAddr::new(source, 0)),
+            None => connection.local_addr().ok(),
+        };
+        let header = proxy_header::version_2(from, to);
+        connection.write_all(&header).await.map_err(failed)?;
+        connection.flush().await.map_err(failed)?;
+        Ok(connection)
+    }
+
+    /// TLS in this mode with a host, if it comes to that; and where it is noted what is wrong with its certificate.
+    /// `authorities` are trusted instead of the system's. A certificate that has to be good and is not ends the handshake.
+    ///
+    /// # Errors
+    /// What is asked for cannot be had.
+    pub(super) fn tls(
+        &self,
+        mode: TlsMode,
+        host: &str,
+        authorities: Option<&Arc<RootCertStore>>,
+    ) -> Result<Option<(ClientTls, Finding)>, angarium_stdlib::tls::TlsError> {
+        let wished = &self.client.tls;
+        let mut check = Check {
+            roots: None,
+            names: Vec::new(),
+            enforce: true,
+        };
+        match mode {
+            TlsMode::Disabled => return Ok(None),
+            TlsMode::Optional | TlsMode::Require => {}
+            TlsMode::OptionalVerify | TlsMode::RequireVerify => {
+                check.roots = Some(match authorities {
+                    _ if !wished.default_ca => Arc::new(RootCertStore::empty()),
+                    Some(authorities) => Arc::clone(authorities),
+                    None => crate::tls::system_roots(),
+                });
+                check.names = match (&wished.verify_names[..], wished.verify_host) {
+                    ([], true) => vec![host.to_owned()],
+                    (names, _) => names.to_vec(),
+                };
+            }
+        }
+        let (config, finding) = self.tls.checked(wished.sni != Sni::Off, &check)?;
+        Ok(Some((ClientTls::from_config(config), finding)))
+    }
+
+    /// The name that a host is asked for by SNI.
+    pub(super) fn server_name<'a>(&'a self, host: &'a str) -> &'a str {
+        match &self.client.tls.sni {
+            Sni::Name(name) => name,
+            Sni::Host | Sni::Off => host,
+        }
+    }
+
+    /// Settings of the client machine.
+    pub(super) fn config(&self, mode: TlsMode, helo: String) -> smtp::Config {
+        let client = &self.client;
+        smtp::Config {
+            protocol: match client.lmtp {
+                true => smtp::Protocol::Lmtp,
+                false => smtp::Protocol::Smtp,
+            },
+            helo,
+            tls: match mode {
+                TlsMode::Disabled => smtp::TlsMode::Disabled,
+                TlsMode::Optional | TlsMode::OptionalVerify => smtp::TlsMode::Optional,
+                TlsMode::Require | TlsMode::RequireVerify => smtp::TlsMode::Required,
+            },
+            xclient: self.xclient.clone(),
+            auth: client.auth.clone(),
+            pipelining: client.pipelining,
+            timeouts: client.timeouts.clone(),
+        }
+    }
+}
