@@ -203,5 +203,5 @@ fn xclient_tells_what_the_server_wants_to_know_before_auth() {
     let mut bench = Bench::new(config);
     bench.announce = "XCLIENT ADDR";
     bench.replies = vec![("XCLIENT", "550 5.7.0 no")];
-    assert_snapshot!(bench.run(), @"");
+    assert_snapshot!(bench.run(), @r#"failed: XCLIENT 550 5.7.0 ["no"]"#);
 }
