@@ -39,6 +39,7 @@ use crate::hooks::outbox::Outbox;
 use crate::hooks::session::SessionScripts;
 use crate::hooks::steering::Door;
 use crate::log::{Log, Severity, quoted};
+use crate::monitor::{Health, Monitor, MonitorError, Monitoring};
 use crate::pool::HeavyPool;
 use crate::resolver::{self, Resolver};
 use crate::scripts::{Common, Root, ScriptErrors, Scripts, Services};
@@ -106,6 +107,9 @@ pub enum StartError {
     /// A socket cannot be opened.
     #[error("{0}")]
     Bind(#[from] BindError),
+    /// The monitor cannot listen.
+    #[error("{0}")]
+    Monitor(#[from] MonitorError),
     /// The control socket cannot be opened.
     #[error("{0}")]
     Control(#[from] control::socket::SocketError),
@@ -120,6 +124,7 @@ pub struct Prepared {
     held: Held,
     config: Config,
     scripts: Arc<Scripts>,
+    health: Arc<Health>,
     /// What looks like a mistake, ready to be shown.
     pub warnings: Vec<String>,
 }
@@ -160,6 +165,7 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
         held: Held::default(),
         config,
         scripts: Arc::new(scripts),
+        health: Arc::default(),
         warnings,
     })
 }
@@ -174,6 +180,33 @@ impl Prepared {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Starts the monitor, if there is to be one: it says that the server is not ready until it is.
+    ///
+    /// # Errors
+    /// Its port cannot be had.
+    pub fn monitor(&self, log: &Arc<dyn Log>) -> Result<Option<Monitor>, StartError> {
+        let listener = &self.config.startup.monitor.listener;
+        let Some(port) = listener.port else {
+            return Ok(None);
+        };
+        let held = self.held.clone();
+        let monitor = Monitor::start(
+            Box::new(move || (Rc::new(SystemClock), Rc::new(HeldNet(held)))),
+            listener.address.as_ref().map(|address| address.0),
+            port,
+            Arc::clone(&self.health),
+            Arc::clone(log),
+        )?;
+        for address in monitor.addresses() {
+            log.line(
+                Severity::Notice,
+                "",
+                &format!("monitor listening on {address}"),
+            );
+        }
+        Ok(Some(monitor))
     }
 }
 
@@ -191,7 +224,7 @@ fn script_root(config: &Config) -> Arc<dyn Root> {
 /// The metrics that scripts may move.
 fn metrics(running: &Running) -> impl Iterator<Item = Declaration> + '_ {
     running.monitor.metrics.iter().map(|metric| Declaration {
-        name: metric.name.clone(),
+        name: metric.name.to_string(),
         help: metric.help.clone(),
         kind: match metric.kind {
             MetricType::Counter => Kinds::Counter,
@@ -234,6 +267,7 @@ pub struct App {
     services: Services,
     hostname: String,
     make: MakeEffects,
+    health: Arc<Health>,
 }
 
 impl App {
@@ -247,6 +281,7 @@ impl App {
             held,
             config,
             scripts,
+            health,
             ..
         } = prepared;
         let hostname = hostname();
@@ -352,7 +387,9 @@ impl App {
         services.door.serve(&servers);
         let acceptor = Acceptor::start(&make, endpoints, &workers)?;
         let addresses = acceptor.addresses().to_vec();
+        health.started();
         Ok(App {
+            health,
             place,
             config: Mutex::new(config),
             servers,
@@ -379,7 +416,15 @@ impl App {
         self: &Arc<Self>,
         opened: control::socket::Opened,
     ) -> Result<control::Server, StartError> {
-        let backend = control::Backend {
+        let backend = self.backend();
+        let log = Arc::clone(&self.services.log);
+        Ok(control::Server::start(opened, backend, &self.make, log)?)
+    }
+
+    /// What the control socket and the monitor reach.
+    #[must_use]
+    pub fn backend(self: &Arc<Self>) -> control::Backend {
+        control::Backend {
             queue: self.queue.handle(),
             spool: self.spool.clone(),
             pool: Arc::clone(&self.pool),
@@ -387,10 +432,10 @@ impl App {
             caches: self.services.caches.clone(),
             resolver: Some(self.resolver.clone()),
             scripts: self.services.counts.clone(),
+            metrics: Arc::clone(&self.services.common.metrics),
+            health: Arc::clone(&self.health),
             admin: Arc::clone(self) as Arc<dyn control::Admin>,
-        };
-        let log = Arc::clone(&self.services.log);
-        Ok(control::Server::start(opened, backend, &self.make, log)?)
+        }
     }
 
     fn config(&self) -> Config {
@@ -540,6 +585,7 @@ impl App {
     ///
     /// Needs a runtime that may block a thread of its own.
     pub async fn stop(self: &Arc<Self>) {
+        self.health.stopping();
         let acceptor = self
             .acceptor
             .lock()
@@ -617,6 +663,16 @@ impl control::Admin for App {
 
     fn servers(&self) -> &[Arc<VirtualServer>] {
         &self.servers
+    }
+
+    fn monitoring(&self) -> Monitoring {
+        let monitor = &self.config().running.monitor;
+        Monitoring {
+            apikeys: monitor.apikeys.clone(),
+            prefix: monitor.prefix.to_string(),
+            upper: monitor.healthy.maxmessages.upper,
+            lower: monitor.healthy.maxmessages.lower,
+        }
     }
 
     fn process(&self) -> Process {

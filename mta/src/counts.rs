@@ -1,8 +1,9 @@
-//! How often each hook ran, for operators.
+//! How often each hook ran, and how long things took, for operators.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use angarium_config::HookType;
 
@@ -153,9 +154,139 @@ impl Drop for RunCount {
     }
 }
 
+/// Upper bounds of a histogram's buckets, in microseconds.
+const BOUNDS: [u64; 15] = [
+    1_000,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+];
+
+/// Threads that count without getting in each other's way; others share.
+const SHARDS: usize = 8;
+
+/// How long something took, in buckets. Counting is two additions to memory that no other thread uses.
+#[derive(Debug, Default)]
+pub struct Histogram([Shard; SHARDS]);
+
+/// One thread's part, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// What a histogram has counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Distribution {
+    /// How many there were.
+    pub count: u64,
+    /// Their sum in seconds.
+    pub sum: f64,
+    /// How many took at most so many seconds.
+    pub buckets: Vec<(f64, u64)>,
+}
+
+impl Histogram {
+    /// Counts one, on the thread of this worker.
+    pub fn observe(&self, worker: usize, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let place = BOUNDS.partition_point(|bound| *bound < micros);
+        let Some(shard) = self.0.get(worker % SHARDS) else {
+            return;
+        };
+        if let Some(bucket) = shard.buckets.get(place) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        shard.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "for people and tools")]
+    pub fn read(&self) -> Distribution {
+        let mut count = 0_u64;
+        let of = |place: usize| {
+            let shards = self.0.iter().filter_map(|shard| shard.buckets.get(place));
+            shards.fold(0_u64, |sum, bucket| {
+                sum.saturating_add(bucket.load(Ordering::Relaxed))
+            })
+        };
+        let mut buckets = Vec::with_capacity(BOUNDS.len());
+        for (place, bound) in BOUNDS.iter().enumerate() {
+            count = count.saturating_add(of(place));
+            buckets.push((*bound as f64 / 1e6, count));
+        }
+        count = count.saturating_add(of(BOUNDS.len()));
+        let micros = self.0.iter().fold(0_u64, |sum, shard| {
+            sum.saturating_add(shard.micros.load(Ordering::Relaxed))
+        });
+        Distribution {
+            count,
+            sum: micros as f64 / 1e6,
+            buckets,
+        }
+    }
+}
+
+/// The commands of SMTP whose times are kept apart.
+const VERBS: [&str; 16] = [
+    "CONNECT", "HELO", "EHLO", "AUTH", "STARTTLS", "XCLIENT", "MAIL", "RCPT", "DATA", "BDAT",
+    "EOD", "RSET", "NOOP", "VRFY", "HELP", "QUIT",
+];
+
+/// How long the commands of a server took.
+#[derive(Debug, Default)]
+pub struct CommandTimes(Box<[Histogram; VERBS.len()]>);
+
+impl CommandTimes {
+    /// Counts a command; what is none is left out.
+    pub fn observe(&self, worker: usize, verb: &str, took: Duration) {
+        if let Some((_, histogram)) = VERBS.iter().zip(&*self.0).find(|(of, _)| **of == verb) {
+            histogram.observe(worker, took);
+        }
+    }
+
+    /// The commands that were used, with their times.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, Distribution)> + '_ {
+        let all = VERBS.into_iter().zip(&*self.0);
+        let read = all.map(|(verb, histogram)| (verb, histogram.read()));
+        read.filter(|(_, times)| times.count > 0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_histogram_counts_what_every_thread_saw() {
+        let times = CommandTimes::default();
+        for (worker, millis) in [(0, 0), (1, 1), (9, 2), (3, 400_000)] {
+            times.observe(worker, "RCPT", Duration::from_millis(millis));
+        }
+        times.observe(0, "BOGUS", Duration::ZERO);
+        let all: Vec<_> = times.read().collect();
+        let (verb, rcpt) = &all[0];
+        assert_eq!(
+            (all.len(), *verb, rcpt.count, rcpt.sum),
+            (1, "RCPT", 4, 400.003)
+        );
+        assert_eq!(rcpt.buckets[..2], [(0.001, 2), (0.005, 3)]);
+        assert_eq!(rcpt.buckets.last(), Some(&(300.0, 3)));
+    }
 
     #[test]
     fn runs_are_counted_by_server_and_hook() {

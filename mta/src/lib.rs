@@ -9,8 +9,10 @@
 //! | [`counts`] | how often each hook ran |
 //! | [`delivery`] | the queue as a service, attempts, notifications |
 //! | [`hooks`] | scripts at every phase |
+//! | [`http`] | HTTP/1.1 towards clients |
 //! | [`listing`] | the table of built-ins as data |
 //! | [`log`] | one line per event |
+//! | [`monitor`] | metrics and health over HTTP |
 //! | [`pool`] | threads for work that would hold a worker up |
 //! | [`resolver`] | name resolution with one cache for all workers |
 //! | [`scripts`] | the scripts of a bundle, compiled and run |
@@ -32,6 +34,7 @@ pub mod hooks;
 pub mod http;
 pub mod listing;
 pub mod log;
+pub mod monitor;
 pub mod openmetrics;
 pub mod pool;
 pub mod resolver;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use angarium_control::proto::{ProcessStatsResponse, process_stats_response as response};
 
-/// What the names begin with.
+/// What the names begin with, unless the configuration says otherwise.
 pub const PREFIX: &str = "mta_";
 
 /// How a value changes.
@@ -16,12 +16,16 @@ enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// How many values were at most as large as each of some bounds.
+    Histogram,
 }
 
-use Kind::{Counter, Gauge};
+use Kind::{Counter, Gauge, Histogram};
 
 /// One value of a metric.
 struct Sample {
+    /// What follows the name of the metric.
+    suffix: &'static str,
     /// `name="value"` pairs.
     labels: String,
     value: f64,
@@ -29,35 +33,72 @@ struct Sample {
 
 /// A metric with its values, in the order in which they came.
 struct Family {
+    /// With its beginning.
     name: String,
     kind: Kind,
+    help: String,
     unit: Option<&'static str>,
     samples: Vec<Sample>,
 }
 
 /// The metrics in the order in which they came first.
-#[derive(Default)]
-struct Page(Vec<Family>);
+struct Page {
+    prefix: String,
+    families: Vec<Family>,
+}
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
     fn add(&mut self, name: &str, kind: Kind, labels: Labels<'_>, value: f64) {
-        let shown = |(name, value): &(&str, &str)| format!("{name}=\"{}\"", escaped(value));
-        let labels: Vec<String> = labels.iter().map(shown).collect();
         let sample = Sample {
-            labels: labels.join(","),
+            // The format wants this at the end of every sample of a counter.
+            suffix: if kind == Counter { "_total" } else { "" },
+            labels: joined(labels.iter().copied()),
             value,
         };
-        match self.0.iter_mut().find(|family| family.name == name) {
+        let name = format!("{}{name}", self.prefix);
+        match self.families.iter_mut().find(|family| family.name == name) {
             Some(family) => family.samples.push(sample),
-            None => self.0.push(Family {
-                name: name.to_owned(),
+            None => self.families.push(Family {
+                name,
                 kind,
+                help: String::new(),
                 unit: None,
                 samples: vec![sample],
             }),
         }
+    }
+
+    /// A metric as the message has it. One that would stand twice is left out.
+    fn metric(&mut self, name: String, metric: &response::Metric) {
+        let (kind, name) = match metric.r#type.as_str() {
+            "counter" => match name.strip_suffix("_total") {
+                Some(base) => (Counter, base.to_owned()),
+                None => (Counter, name),
+            },
+            "histogram" => (Histogram, name),
+            _ => (Gauge, name),
+        };
+        if self.families.iter().any(|family| family.name == name) {
+            return;
+        }
+        let unit = name.ends_with("_seconds").then_some("seconds");
+        let samples = metric.samples.iter().flat_map(|sample| match kind {
+            Histogram => of_histogram(sample),
+            _ => vec![Sample {
+                suffix: if kind == Counter { "_total" } else { "" },
+                labels: joined(pairs(sample)),
+                value: sample.value,
+            }],
+        });
+        self.families.push(Family {
+            samples: samples.collect(),
+            name,
+            kind,
+            help: metric.help.clone(),
+            unit,
+        });
     }
 
     #[expect(
@@ -77,19 +118,28 @@ impl Page {
 
     fn text(&self) -> String {
         let mut text = String::new();
-        for family in &self.0 {
-            let name = format!("{PREFIX}{}", family.name);
-            let (kind, suffix) = match family.kind {
-                // The format wants this at the end of every sample of a counter.
-                Counter => ("counter", "_total"),
-                Gauge => ("gauge", ""),
+        for family in &self.families {
+            let name = &family.name;
+            let kind = match family.kind {
+                Counter => "counter",
+                Gauge => "gauge",
+                Histogram => "histogram",
             };
             // Writing to a string cannot fail.
             let _ = writeln!(text, "# TYPE {name} {kind}");
             if let Some(unit) = family.unit {
                 let _ = writeln!(text, "# UNIT {name} {unit}");
             }
-            for Sample { labels, value } in &family.samples {
+            if !family.help.is_empty() {
+                let _ = writeln!(text, "# HELP {name} {}", escaped(&family.help));
+            }
+            for Sample {
+                suffix,
+                labels,
+                value,
+            } in &family.samples
+            {
+                let value = number(*value);
                 let _ = match labels.is_empty() {
                     true => writeln!(text, "{name}{suffix} {value}"),
                     false => writeln!(text, "{name}{suffix}{{{labels}}} {value}"),
@@ -101,7 +151,64 @@ impl Page {
     }
 }
 
-/// The value of a label.
+/// Labels and their values.
+fn joined<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let labels = labels.into_iter();
+    let shown = labels.map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
+    shown.collect::<Vec<_>>().join(",")
+}
+
+fn pairs(sample: &response::metric::Sample) -> impl Iterator<Item = (&str, &str)> {
+    let labels = sample.labels.iter();
+    labels.map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// The buckets, the number and the sum of a histogram.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the format has floating point numbers"
+)]
+fn of_histogram(of: &response::metric::Sample) -> Vec<Sample> {
+    let bucket = |upper: &str, count: u64| Sample {
+        suffix: "_bucket",
+        labels: joined(pairs(of).chain([("le", upper)])),
+        value: count as f64,
+    };
+    let rest = |suffix, value| Sample {
+        suffix,
+        labels: joined(pairs(of)),
+        value,
+    };
+    let buckets = of.buckets.iter();
+    let mut samples: Vec<Sample> = buckets
+        .map(|of| bucket(&bound(of.upper), of.count))
+        .collect();
+    samples.push(bucket("+Inf", of.count));
+    samples.push(rest("_count", of.count as f64));
+    samples.push(rest("_sum", of.sum));
+    samples
+}
+
+/// A bound, which the format wants with a fraction.
+fn bound(upper: f64) -> String {
+    match upper.fract() == 0.0 {
+        true => format!("{upper:.1}"),
+        false => upper.to_string(),
+    }
+}
+
+fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    match value.is_infinite() {
+        true if value > 0.0 => "+Inf".to_owned(),
+        true => "-Inf".to_owned(),
+        false => value.to_string(),
+    }
+}
+
+/// The value of a label, or a text.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")
@@ -112,7 +219,14 @@ fn escaped(value: &str) -> String {
 /// The page for these counters.
 #[must_use]
 pub fn page(stats: &ProcessStatsResponse) -> String {
-    let mut page = Page::default();
+    let monitor = stats.monitor.clone().unwrap_or_default();
+    let mut page = Page {
+        prefix: match monitor.prefix.is_empty() {
+            true => PREFIX.to_owned(),
+            false => monitor.prefix,
+        },
+        families: Vec::new(),
+    };
     process(&mut page, stats);
     resolver(&mut page, stats);
     servers(&mut page, stats);
@@ -130,6 +244,12 @@ pub fn page(stats: &ProcessStatsResponse) -> String {
             page.number(&format!("threads_scripts_{name}"), kind, labels, value);
         }
     }
+    for histogram in &stats.histograms {
+        page.metric(format!("{}{}", page.prefix, histogram.name), histogram);
+    }
+    for metric in &stats.metrics {
+        page.metric(metric.name.clone(), metric);
+    }
     page.text()
 }
 
@@ -138,7 +258,7 @@ fn process(page: &mut Page, stats: &ProcessStatsResponse) {
     page.number("process_pid", Gauge, &[], of.pid);
     // The name of a metric with a unit ends in it.
     page.add("process_runtime_seconds", Gauge, &[], of.runtime);
-    if let Some(family) = page.0.last_mut() {
+    if let Some(family) = page.families.last_mut() {
         family.unit = Some("seconds");
     }
     let version = of.version.unwrap_or_default();
@@ -150,7 +270,7 @@ fn process(page: &mut Page, stats: &ProcessStatsResponse) {
             ("patch", Counter, version.patch.into()),
         ],
     );
-    let monitor = stats.monitor.unwrap_or_default();
+    let monitor = stats.monitor.clone().unwrap_or_default();
     page.numbers(
         "monitor_",
         &[
@@ -385,6 +505,7 @@ mod tests {
         has(r#"mta_servers_connections_concurrent{serverid="a\"\\"} 3"#);
         has(r#"mta_servers_scripts_eod_finished_total{serverid="a\"\\",threadid=""} 0"#);
         assert!(page.ends_with("# EOF\n"));
+        assert!(!page.contains("le="), "{page}");
         // A name is said once, before its values.
         let mut types: Vec<&str> = page
             .lines()
@@ -394,5 +515,60 @@ mod tests {
         types.sort_unstable();
         types.dedup();
         assert_eq!(types.len(), all);
+    }
+
+    #[test]
+    fn histograms_and_the_operators_own_metrics_are_shown() {
+        use response::Metric;
+        use response::metric::{Bucket, Sample};
+        let labels = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter();
+            let owned = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            owned.collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let metric = |name: &str, kind: &str, help: &str, samples| Metric {
+            name: name.to_owned(),
+            r#type: kind.to_owned(),
+            help: help.to_owned(),
+            samples,
+        };
+        let times = Sample {
+            labels: labels(&[("command", "RCPT")]),
+            value: 0.0,
+            count: 3,
+            sum: 1.25,
+            buckets: vec![
+                Bucket {
+                    upper: 0.5,
+                    count: 1,
+                },
+                Bucket {
+                    upper: 1.0,
+                    count: 2,
+                },
+            ],
+        };
+        let plain = |value| Sample {
+            labels: labels(&[("tenant", "a\"\n\\")]),
+            value,
+            ..Sample::default()
+        };
+        let stats = ProcessStatsResponse {
+            monitor: Some(response::Monitor {
+                prefix: "x_".to_owned(),
+                ..Default::default()
+            }),
+            histograms: vec![metric("smtp_command_seconds", "histogram", "", vec![times])],
+            metrics: vec![
+                metric("mails_total", "counter", "of\n\"mine\"", vec![plain(2.0)]),
+                metric("load", "gauge", "", vec![plain(f64::INFINITY)]),
+                metric("x_process_pid", "gauge", "", vec![plain(1.0)]),
+            ],
+            ..ProcessStatsResponse::default()
+        };
+        let page = page(&stats);
+        let own = page.find("# TYPE x_smtp_command_seconds").unwrap();
+        insta::assert_snapshot!(page[own..], @r###""###);
+        assert_eq!(page.matches("x_process_pid").count(), 2);
     }
 }

@@ -123,6 +123,8 @@ impl Rig {
             caches: Caches::default(),
             resolver: None,
             scripts: ScriptCounters::default(),
+            metrics: Arc::default(),
+            health: Arc::default(),
             admin: Arc::new(NoAdmin),
         };
         // A socket is made inside a runtime only when it is served.

@@ -151,6 +151,11 @@ impl Metrics {
         let mut table = self.lock();
         let series = table.get_mut(name)?;
         let first = series.declaration.kind.check(change)?;
+        // The label of the buckets themselves.
+        let is_histogram = matches!(series.declaration.kind, Kinds::Histogram(_));
+        if is_histogram && labels.contains_key("le") {
+            return None;
+        }
         if !series.values.contains_key(&labels) && series.values.len() >= MAX_SERIES {
             return None;
         }

@@ -7,7 +7,7 @@ use crate::error::Problem;
 use crate::load::{Loader, script};
 use crate::path::KeyPath;
 use crate::pki::{KeyPair, PrivateKey};
-use crate::running::RunningDocument;
+use crate::running::{MetricType, RunningDocument, RunningMonitor};
 use crate::script::{HookType, Script};
 use crate::server::{Implicit, Server};
 use crate::startup::{ControlSocket, Listener, ServerKind, Startup};
@@ -450,6 +450,49 @@ impl Checker<'_, '_> {
             .errors
             .iter()
             .any(|error| error.file == text.file && error.path == text.path)
+    }
+
+    /// The monitor's keys and the operator's own metrics.
+    pub fn monitor(&mut self, monitor: &RunningMonitor) {
+        let path = KeyPath::root().key("monitor");
+        let keys = path.key("apikeys");
+        for (index, key) in monitor.apikeys.iter().enumerate() {
+            self.api_key(&keys.index(index), key);
+        }
+        let bounds = &monitor.healthy.maxmessages;
+        if bounds
+            .lower
+            .zip(bounds.upper)
+            .is_some_and(|(lower, upper)| lower > upper)
+        {
+            let text = "must not be more than `upper`".to_owned();
+            let lower = path.keys(&["healthy", "maxmessages", "lower"]);
+            self.error(&lower, Problem::Invalid(text));
+        }
+        let mut seen = BTreeSet::new();
+        for (index, metric) in monitor.metrics.iter().enumerate() {
+            let path = path.key("metrics").index(index);
+            let what = "the names of metrics";
+            let id = metric.name.to_string();
+            // A counter is shown with `_total`, whether its name has it or not.
+            let base = id.strip_suffix("_total").unwrap_or(&id);
+            if !seen.insert(base.to_owned()) {
+                self.error(&path.key("name"), Problem::Duplicate { id, what });
+            } else if id.starts_with(&*monitor.prefix) {
+                let text = format!(
+                    "begins with `{}`, as the server's own metrics do",
+                    &*monitor.prefix
+                );
+                self.error(&path.key("name"), Problem::Invalid(text));
+            }
+            if (metric.kind == MetricType::Histogram) == metric.buckets.is_empty() {
+                let text = match metric.buckets.is_empty() {
+                    true => "must be given for a histogram",
+                    false => "are for a histogram only",
+                };
+                self.error(&path.key("buckets"), Problem::Invalid(text.to_owned()));
+            }
+        }
     }
 
     /// A key is the value of a field of HTTP.

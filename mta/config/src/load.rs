@@ -546,6 +546,7 @@ impl<'a> Loader<'a> {
         let scripts = checker.scripts(&document, &sources);
         checker.duplicates();
         checker.servers(&document, startup, &transports, &scripts, &pki);
+        checker.monitor(&document.monitor);
         checker.transport_references(&document, &transports, &pki);
         let lists = checker.lists(&document.queues.lists);
         let groupings = checker.groupings(&document.queues.grouping, &lists);

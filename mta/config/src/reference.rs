@@ -357,6 +357,7 @@ fn value_name(schema: &Json) -> String {
         ("string", "host-name") => "host name".to_owned(),
         ("string", "sni-name") => "host name or `*.domain`".to_owned(),
         ("string", "tls-ciphers") => "list of ciphers".to_owned(),
+        ("string", "metric-name") => "name of a metric".to_owned(),
         ("string", "path" | "file-id") => "path".to_owned(),
         ("string", "one-line") => "string on one line".to_owned(),
         ("string", "header-line") => "header field".to_owned(),

@@ -17,8 +17,8 @@ use crate::script::{HookType, Script, VirtualFile};
 use crate::server::{RcptHook, Server};
 use crate::transport::{ProxyServer, Transport, TransportGroup};
 use crate::types::{
-    Address, AddressMatcher, DomainMatcher, FileId, HostName, Id, OneLine, Seconds, SocketTarget,
-    Version,
+    Address, AddressMatcher, DomainMatcher, FileId, HostName, Id, MetricName, OneLine, Seconds,
+    SocketTarget, Version,
 };
 
 /// Everything that `smtpd-app.yaml` says, as it is written.
@@ -421,15 +421,28 @@ pub struct RunningPlugin {
 }
 
 /// Settings of metrics and health.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunningMonitor {
-    /// Keys of which a client must present one. Empty: everybody may read.
+    /// Keys of which whoever reads `/metrics` presents one. Empty: everybody may read.
     pub apikeys: Vec<String>,
+    /// What the names of the server's own metrics begin with.
+    pub prefix: MetricName,
     /// When the server counts as healthy.
     pub healthy: Healthy,
     /// Metrics of your own, for the `metrics_*` functions.
     pub metrics: Vec<Metric>,
+}
+
+impl Default for RunningMonitor {
+    fn default() -> Self {
+        Self {
+            apikeys: Vec::new(),
+            prefix: "mta_".parse().unwrap_or_default(),
+            healthy: Healthy::default(),
+            metrics: Vec::new(),
+        }
+    }
 }
 
 /// When the server counts as healthy.
@@ -455,7 +468,7 @@ pub struct HealthyMessages {
 #[serde(deny_unknown_fields)]
 pub struct Metric {
     /// Name.
-    pub name: String,
+    pub name: MetricName,
     /// What it counts.
     #[serde(rename = "type")]
     pub kind: MetricType,

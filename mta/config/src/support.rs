@@ -74,7 +74,6 @@ use Status::{Ignored, NotYet};
 const SHARED_WORKERS: Status = Ignored("hooks and queue run on the shared workers");
 const CLIENT_VERIFY: Status = NotYet("the check of a peer's certificate");
 const DANE: Status = NotYet("DANE");
-const MONITOR: Status = NotYet("metrics over HTTP");
 const PLUGINS: Status = NotYet("native plugins");
 const OUTBOUND_PROXY: Status = NotYet("the PROXY protocol for outbound connections");
 const LOGIN: Status = NotYet("a login at the peer");
@@ -92,7 +91,6 @@ const TABLE: &[Row] = &[
     key(Startup, "queues.threads", SHARED_WORKERS),
     key(Startup, "cluster", NotYet("the cluster service")),
     key(Startup, "rated", NotYet("the shared rate service")),
-    key(Startup, "monitor", MONITOR),
     key(Startup, "plugins", PLUGINS),
     key(
         Startup,
@@ -119,7 +117,6 @@ const TABLE: &[Row] = &[
     key(Running, "resolver.servers[].trusted", DANE),
     key(Running, "resolver.local", NotYet("local DNS records")),
     key(Running, "plugins", PLUGINS),
-    key(Running, "monitor", MONITOR),
     // smtpd-app.yaml: groups and transports
     key(
         Running,

@@ -45,6 +45,7 @@ pub fn check_format(format: &str, text: &str) -> Result<(), String> {
         "host-name" => text.parse::<HostName>().map(drop),
         "path" => text.parse::<FilePath>().map(drop),
         "tls-ciphers" => text.parse::<TlsCiphers>().map(drop),
+        "metric-name" => text.parse::<MetricName>().map(drop),
         "tls-protocols" => text.parse::<TlsProtocols>().map(drop),
         "sni-name" => text.parse::<SniName>().map(drop),
         "one-line" => text.parse::<OneLine>().map(drop),
@@ -122,6 +123,32 @@ macro_rules! text_newtype {
 }
 
 pub(crate) use text_newtype;
+/// The name of a metric, or what such names begin with: letters, digits and `_`, no digit first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MetricName(String);
+
+text_type!(MetricName, "metric-name");
+text_newtype!(MetricName);
+
+impl FromStr for MetricName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let letters = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let first = text
+            .bytes()
+            .next()
+            .is_some_and(|byte| !byte.is_ascii_digit());
+        if !letters || !first || text.len() > 200 {
+            return Err(
+                "must consist of letters, digits and `_`, at most 200, and not begin with a digit"
+                    .to_owned(),
+            );
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
 
 /// The name of a server, hook, transport, address, key pair or file.
 ///

@@ -251,21 +251,16 @@ pki:
 fn what_is_not_there_yet_is_refused_by_name() {
     let startup = with(
         STARTUP,
-        "  - {id: web, type: http, listeners: [{port: 8080}]}
+        "  - {id: web, type: plugin}
 cluster: {address: cluster.example.com}
 rated: {key: abc}
 plugins: [{id: sink}]
-monitor: {listener: {port: 9090}}
 scripting: {ffi: true}
 history: {path: /h}
 ",
     );
-    let running = RUNNING.replace("mode: optional", "mode: dane").replace(
-        "    phases:\n",
-        "    apikeys: [x]
-    phases:\n",
-    );
-    let running = with(&running, "  compat: 5\nmonitor: {apikeys: [x]}\nplugins: [{id: sink}]\n").replace(
+    let running = RUNNING.replace("mode: optional", "mode: dane");
+    let running = with(&running, "  compat: 5\nplugins: [{id: sink}]\n").replace(
         "resolver:\n",
         "queues: {lists: {remotemx: {big: [a]}}, grouping: {default: remotemx}, pooling: {policy: grouping}}
 resolver:
@@ -325,6 +320,34 @@ fn ciphers_that_do_not_exist_here_are_a_warning() {
         warnings[0].contains("names DHE-RSA-AES128-GCM-SHA256, which does not exist here"),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn what_submission_and_monitor_cannot_do_without_is_asked_for() {
+    let startup = with(
+        STARTUP,
+        "  - {id: web, type: https, listeners: [{port: 8080}]}
+monitor: {listener: {port: 9090}}
+",
+    );
+    let running = RUNNING.replace(
+        "servers:\n",
+        "servers:\n  - {id: web, type: https, apikeys: ['a b', good, '']}\n",
+    );
+    let running = with(
+        &running,
+        "monitor:
+  apikeys: [ü]
+  healthy: {maxmessages: {upper: 1, lower: 2}}
+  metrics:
+    - {name: mta_own, type: counter}
+    - {name: mails, type: counter}
+    - {name: mails_total, type: gauge}
+    - {name: times, type: histogram}
+    - {name: load, type: gauge, buckets: [1]}
+",
+    );
+    insta::assert_snapshot!(errors(&startup, &running));
 }
 
 #[test]
@@ -407,7 +430,7 @@ fn binarymime_comes_with_chunking_and_not_without() {
 fn with_ignore_unknown_refusals_become_warnings() {
     let startup = with(
         STARTUP,
-        "  - {id: web, type: http, listeners: [{port: 8080}]}
+        "  - {id: web, type: plugin}
   - {id: third, listeners: [{port: 2527}]}
 cluster: {address: cluster.example.com}
 bogus: 1
@@ -417,7 +440,7 @@ bogus: 1
         .replace("mode: optional", "mode: dane_require")
         .replace(
             "servers:\n",
-            "servers:\n  - {id: web, type: http}\n  - {id: third, transport: nx, bogus: [1]}\n",
+            "servers:\n  - {id: web, type: plugin}\n  - {id: third, transport: nx, bogus: [1]}\n",
         );
     let options = Options {
         ignore_unknown: true,

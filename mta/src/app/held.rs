@@ -41,18 +41,10 @@ impl Held {
             {
                 held.paths.push((path, bound));
             }
-            let Some(port) = listener.port else { continue };
-            let addresses = match &listener.address {
-                Some(address) => vec![address.0],
-                None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-            };
-            for address in addresses {
-                let at = SocketAddr::new(address, port);
-                if let Ok(bound) = SystemNet::bind(at, listener.backlog) {
-                    held.ports.push((at, bound));
-                }
-            }
+            held.hold(listener.address, listener.port, listener.backlog);
         }
+        let monitor = &config.startup.monitor.listener;
+        held.hold(monitor.address, monitor.port, None);
         Held(Arc::new(Mutex::new(held)))
     }
 
@@ -66,6 +58,23 @@ impl Held {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = held.paths.iter().position(|(path, _)| path == at)?;
         Some(held.paths.remove(place).1)
+    }
+}
+
+impl HeldSockets {
+    /// Opens a port of one address, or of all.
+    fn hold(&mut self, address: Option<Address>, port: Option<u16>, backlog: Option<u32>) {
+        let Some(port) = port else { return };
+        let addresses = match address {
+            Some(address) => vec![address.0],
+            None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+        };
+        for address in addresses {
+            let at = SocketAddr::new(address, port);
+            if let Ok(bound) = SystemNet::bind(at, backlog) {
+                self.ports.push((at, bound));
+            }
+        }
     }
 }
 

@@ -111,6 +111,7 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start the event loop: {error}")))?;
+    let monitor = prepared.monitor(&log).map_err(refused)?;
     runtime.block_on(async {
         let signals = Signals::new()
             .map_err(|error| Failure::Failed(format!("cannot watch for signals: {error}")))?;
@@ -122,6 +123,9 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
                 return Err(refused(error));
             }
         };
+        if let Some(monitor) = &monitor {
+            monitor.watch(app.backend());
+        }
         if control.is_none() {
             let line = format!("control socket=none path={}", socket::DEFAULT);
             log.line(Severity::Info, "", &line);
@@ -134,6 +138,9 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
         until_stopped(&app, &log, file.as_deref(), signals).await;
         if let Some(control) = control {
             control.stop();
+        }
+        if let Some(monitor) = monitor {
+            monitor.stop();
         }
         Ok(())
     })

@@ -11,6 +11,7 @@ use angarium_queue::time::Timestamp;
 use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::Spool;
+use angarium_stdlib::metrics::Metrics;
 
 use super::convert::read_item_id;
 use super::filter::Filter;
@@ -18,6 +19,7 @@ use super::server::Desk;
 use super::{connections, files, groupby, hsl, list, names, policies, stats, update, why};
 use crate::counts::ScriptCounters;
 use crate::delivery::Handle;
+use crate::monitor::{Health, Monitoring};
 use crate::pool::HeavyPool;
 use crate::resolver::Resolver;
 use crate::server::VirtualServer;
@@ -64,6 +66,11 @@ pub trait Admin: Send + Sync {
     /// Counters of the process.
     fn process(&self) -> Process;
 
+    /// How it is watched.
+    fn monitoring(&self) -> Monitoring {
+        Monitoring::default()
+    }
+
     /// The servers that take mail.
     fn servers(&self) -> &[Arc<VirtualServer>] {
         &[]
@@ -86,6 +93,10 @@ pub struct Backend {
     pub resolver: Option<Resolver>,
     /// Counts of the hooks.
     pub scripts: ScriptCounters,
+    /// What scripts count.
+    pub metrics: Arc<Metrics>,
+    /// How it is.
+    pub health: Arc<Health>,
     /// The server as a whole.
     pub admin: Arc<dyn Admin>,
 }
@@ -181,7 +192,10 @@ pub(super) async fn answer(desk: &Rc<Desk>, request: &Request) -> Result<Vec<u8>
         b'H' => reload(Part::Delivery).await.map(nothing),
         b'r' => reload(Part::All).await.map(nothing),
         b'k' => reload(Part::Resolver).await.map(nothing),
-        b'q' => done(&stats::stats(desk).await?),
+        b'q' => {
+            let now = desk.clock.monotonic();
+            done(&stats::stats(backend, now, desk.started).await?)
+        }
         b'y' => {
             let wanted: proto::HslMemoryRequest = read(body)?;
             done(&hsl::fetch(memory, &wanted.key)?)

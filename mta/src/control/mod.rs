@@ -46,3 +46,4 @@ mod why;
 
 pub use dispatch::{Admin, Backend, Part, Process};
 pub use server::{Alone, Server};
+pub(crate) use stats::stats as process_stats;

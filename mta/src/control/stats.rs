@@ -1,25 +1,31 @@
 //! `process-stats`: counters of the process.
 
+use std::collections::BTreeMap;
+
 use angarium_config::HookType;
 use angarium_control::proto::{ProcessStatsResponse, Version, process_stats_response as response};
+use angarium_effects::Monotonic;
 use angarium_queue::gate::BlockKind;
 use angarium_queue::index::State;
 use angarium_queue::item::Priority;
 use angarium_queue::policy::Change;
 use angarium_queue::scheduler::Running;
+use angarium_stdlib::metrics::{Kinds, Metrics, Sample};
 
-use super::dispatch::Process;
-use super::server::Desk;
-use crate::counts::ScriptCount;
+use super::dispatch::{Backend, Process};
+use crate::counts::{Distribution, ScriptCount};
 use crate::resolver::CacheStats;
 
 fn number(count: usize) -> u64 {
     count as u64
 }
 
-/// Gathers everything.
-pub(super) async fn stats(desk: &Desk) -> Result<ProcessStatsResponse, String> {
-    let backend = &desk.backend;
+/// Gathers everything; `now` and `started` are readings of the monotonic clock.
+pub(crate) async fn stats(
+    backend: &Backend,
+    now: Monotonic,
+    started: Monotonic,
+) -> Result<ProcessStatsResponse, String> {
     let process = backend.admin.process();
     let script = |server: &str, hook: HookType| {
         let ScriptCount {
@@ -61,7 +67,7 @@ pub(super) async fn stats(desk: &Desk) -> Result<ProcessStatsResponse, String> {
                 disconnect: of_server(id, HookType::Disconnect),
             }),
         });
-    let (mut queue, waiting) = queue(desk).await?;
+    let (mut queue, waiting) = queue(backend).await?;
     let of_queue = |hook, pending| {
         let script = script("", hook);
         Some(response::Script { pending, ..script })
@@ -70,22 +76,25 @@ pub(super) async fn stats(desk: &Desk) -> Result<ProcessStatsResponse, String> {
         predelivery: of_queue(HookType::PreDelivery, number(waiting.loader)),
         postdelivery: of_queue(HookType::PostDelivery, number(waiting.finisher)),
     });
-    let spool = backend.spool.accepting(desk.clock.monotonic());
-    let healthy = backend.queue.has_room() && spool.is_ok();
+    let monitoring = backend.admin.monitoring();
+    let healthy = backend.health.check(backend, &monitoring, now).is_ok();
     Ok(ProcessStatsResponse {
         process: Some(response::Process {
             pid: u64::from(std::process::id()),
-            runtime: desk.clock.monotonic().since(desk.started).as_secs_f64(),
+            runtime: now.since(started).as_secs_f64(),
             version: Some(version()),
         }),
-        resolver: resolver(desk, process.resolver),
+        resolver: resolver(backend, process.resolver),
         servers: servers.collect(),
         queue: Some(queue),
-        threads: Some(threads(desk, &process)),
+        threads: Some(threads(backend, &process)),
         monitor: Some(response::Monitor {
-            ready: true,
+            ready: backend.health.is_ready(),
             healthy,
+            prefix: monitoring.prefix,
         }),
+        metrics: custom(&backend.metrics),
+        histograms: histograms(backend),
     })
 }
 
@@ -94,9 +103,9 @@ const WORKERS: &str = "_default";
 /// The pool of heavy work.
 const HEAVY: &str = "_heavy";
 
-fn threads(desk: &Desk, process: &Process) -> response::Threads {
-    let total = desk.backend.scripts.total();
-    let heavy = desk.backend.pool.activity();
+fn threads(backend: &Backend, process: &Process) -> response::Threads {
+    let total = backend.scripts.total();
+    let heavy = backend.pool.activity();
     response::Threads {
         scripts: vec![
             response::threads::Scripts {
@@ -121,6 +130,86 @@ fn threads(desk: &Desk, process: &Process) -> response::Threads {
     }
 }
 
+/// The metrics that scripts move.
+fn custom(metrics: &Metrics) -> Vec<response::Metric> {
+    let families = metrics.families().into_iter();
+    let shown = families.map(|family| response::Metric {
+        name: family.declaration.name,
+        r#type: match family.declaration.kind {
+            Kinds::Counter => "counter",
+            Kinds::Gauge => "gauge",
+            Kinds::Histogram(_) => "histogram",
+        }
+        .to_owned(),
+        help: family.declaration.help,
+        samples: (family.samples.into_iter())
+            .map(|(labels, sample)| match sample {
+                Sample::Number(value) => response::metric::Sample {
+                    labels,
+                    value,
+                    ..Default::default()
+                },
+                Sample::Histogram {
+                    count,
+                    sum,
+                    buckets,
+                } => of_histogram(labels, count, sum, buckets),
+            })
+            .collect(),
+    });
+    shown.collect()
+}
+
+fn of_histogram(
+    labels: BTreeMap<String, String>,
+    count: u64,
+    sum: f64,
+    buckets: Vec<(f64, u64)>,
+) -> response::metric::Sample {
+    let buckets = buckets.into_iter();
+    response::metric::Sample {
+        labels,
+        value: 0.0,
+        count,
+        sum,
+        buckets: buckets
+            .map(|(upper, count)| response::metric::Bucket { upper, count })
+            .collect(),
+    }
+}
+
+/// How long commands and attempts took.
+fn histograms(backend: &Backend) -> Vec<response::Metric> {
+    let sample = |labels: &[(&str, &str)], of: Distribution| {
+        let labels = labels.iter();
+        let labels = labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        of_histogram(labels.collect(), of.count, of.sum, of.buckets)
+    };
+    let histogram = |name: &str, help: &str, samples| response::Metric {
+        name: name.to_owned(),
+        r#type: "histogram".to_owned(),
+        help: help.to_owned(),
+        samples,
+    };
+    let servers = backend.admin.servers().iter();
+    let commands = servers.flat_map(|server| {
+        let of = server.counters.commands.read();
+        of.map(|(verb, times)| sample(&[("serverid", &server.id), ("command", verb)], times))
+    });
+    vec![
+        histogram(
+            "smtp_command_seconds",
+            "From the end of a command to its reply",
+            commands.collect(),
+        ),
+        histogram(
+            "delivery_seconds",
+            "Attempts to deliver a message",
+            vec![sample(&[], backend.queue.times())],
+        ),
+    ]
+}
+
 fn version() -> Version {
     let part = |text: &str| text.parse().unwrap_or(0);
     Version {
@@ -130,8 +219,8 @@ fn version() -> Version {
     }
 }
 
-fn resolver(desk: &Desk, (maxsize, maxrunning): (u64, u64)) -> Option<response::Resolver> {
-    let resolver = desk.backend.resolver.as_ref()?;
+fn resolver(backend: &Backend, (maxsize, maxrunning): (u64, u64)) -> Option<response::Resolver> {
+    let resolver = backend.resolver.as_ref()?;
     let activity = resolver.activity();
     let shown = |cache: CacheStats| response::Cache {
         size: number(cache.size),
@@ -156,9 +245,9 @@ fn resolver(desk: &Desk, (maxsize, maxrunning): (u64, u64)) -> Option<response::
 }
 
 /// The queue's part, and what goes on there.
-async fn queue(desk: &Desk) -> Result<(response::Queue, Running), String> {
+async fn queue(backend: &Backend) -> Result<(response::Queue, Running), String> {
     use response::queue as of;
-    let handle = &desk.backend.queue;
+    let handle = &backend.queue;
     let policy = handle.policies(|policies, now| {
         let reached = policies.reached(now);
         let kind = |kind| number(reached.iter().filter(|of| of.kind == kind).count());

@@ -141,10 +141,12 @@ pub(super) async fn attempt(
         reserved: RefCell::new(reserved),
     };
     let (outcome, connection) = run.run().await?;
+    let duration = worker.effects.clock.monotonic().since(began);
+    core.times.observe(worker.index, duration);
     Some(Attempt {
         outcome,
         connection: Some(connection),
-        duration: worker.effects.clock.monotonic().since(began),
+        duration,
         final_delivery: lmtp,
     })
 }

@@ -18,6 +18,7 @@ use super::service::Queue;
 use super::trace::{Follow, Following};
 use super::{Core, Live};
 use crate::connections::Outbound;
+use crate::counts::Distribution;
 
 /// Messages that wait for the service; more make their senders wait.
 const MAILBOX: usize = 4096;
@@ -274,6 +275,23 @@ impl Handle {
     pub fn idle(&self) -> IdleCounts {
         let core = self.core.get();
         core.map_or_else(IdleCounts::default, |core| core.idle.counts())
+    }
+
+    /// How long attempts took.
+    #[must_use]
+    pub fn times(&self) -> Distribution {
+        let core = self.core.get();
+        core.map_or_else(Distribution::default, |core| core.times.read())
+    }
+
+    /// Messages that it holds or that are on their way into it.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let coming = self.room.coming.load(Ordering::Acquire);
+        self.room
+            .held
+            .load(Ordering::Relaxed)
+            .saturating_add(coming)
     }
 
     /// The connections that are open now.

@@ -69,6 +69,7 @@ use std::sync::Arc;
 use angarium_spool::Spool;
 
 use crate::connections::{Outbound, Registry};
+use crate::counts::Histogram;
 
 pub use handle::{ControlError, Counts, Handle, Stopped};
 pub use hooks::{After, Before, Ended, NoQueueHooks, QueueHook, QueueHooks};
@@ -93,6 +94,8 @@ pub(crate) struct Core {
     pub idle: Arc<idle::Ledger>,
     /// All open connections.
     pub connections: Registry<Outbound>,
+    /// How long attempts took.
+    pub times: Histogram,
     /// Who follows deliveries.
     pub traces: Arc<trace::Traces>,
 }

@@ -28,6 +28,7 @@ use super::service::{Crew, Queue, Start};
 use super::settings::Settings;
 use super::{Core, Live, QueueHook, bounce, content, plan};
 use crate::connections::Registry;
+use crate::counts::Histogram;
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
 use crate::worker::Effects;
@@ -94,6 +95,7 @@ impl Owner {
             spool: start.spool.clone(),
             idle: Arc::new(Ledger::new(settings.pool_size)),
             connections: Registry::default(),
+            times: Histogram::default(),
             traces: Arc::default(),
         };
         let core = Arc::new(core);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use angarium_queue::item::Item;
 use angarium_smtp::server::StoreFailure;
 
+use crate::counts::CommandTimes;
 use crate::delivery::log::Line;
 use crate::log::Severity;
 
@@ -68,6 +69,13 @@ pub enum Event {
         size: Option<u64>,
         helo: Option<String>,
         sasl: Option<String>,
+        code: u16,
+        reason: String,
+    },
+    /// A command was refused, and not by a hook, which has a line of its own.
+    Refused {
+        transaction: String,
+        command: &'static str,
         code: u16,
         reason: String,
     },
@@ -146,6 +154,7 @@ impl Event {
             | Event::Dialogue { connection, .. } => connection,
             Event::Message { transaction, .. }
             | Event::Queued { transaction, .. }
+            | Event::Refused { transaction, .. }
             | Event::NotStored { transaction, .. } => transaction,
         }
     }
@@ -260,6 +269,15 @@ impl fmt::Display for Event {
                 .with("code", code)
                 .text("reason", reason)
                 .with("transactionid", transaction),
+            Event::Refused {
+                command,
+                code,
+                reason,
+                ..
+            } => Line::new("refuse")
+                .with("command", if command.is_empty() { "-" } else { command })
+                .with("code", code)
+                .text("reason", reason),
             Event::Queued {
                 id,
                 recipient,
@@ -334,6 +352,8 @@ pub struct Counters {
     pub queued: Counter,
     /// Bytes of content received.
     pub bytes: Counter,
+    /// From the end of each command to its reply.
+    pub commands: CommandTimes,
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 use angarium_effects::{Accepted, LocalFuture, Monotonic};
 use angarium_smtp::received;
 use angarium_smtp::reply::EnhancedStatus;
-use angarium_smtp::server::{Closing, Hook, Input, Output, Server, StoreFailure};
+use angarium_smtp::server::{Answered, Closing, Hook, Input, Output, Server, StoreFailure};
 use angarium_smtp::session::{CloseBy, TransportError, TransportErrorKind};
 use angarium_smtp::verdict::{EnhancedChoice, ReplyOptions, Verdict};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -208,6 +208,34 @@ impl Session {
         let count = replies.len();
         self.wire.push(replies);
         self.machine.written(count);
+        for answered in self.machine.take_answered() {
+            self.note(answered);
+        }
+    }
+
+    /// Counts a command that was answered, and tells of a refusal that nothing else tells of.
+    fn note(&self, answered: Answered) {
+        let server = &self.seat.server;
+        let Answered {
+            verb,
+            took,
+            code,
+            by_hook,
+            refusal,
+        } = answered;
+        let commands = &server.counters.commands;
+        commands.observe(self.worker.index, verb, took);
+        if let Some(reason) = refusal
+            && !by_hook
+            && verb != "EOD"
+        {
+            server.tell(&Event::Refused {
+                transaction: self.machine.session().transaction.id.clone(),
+                command: verb,
+                code,
+                reason,
+            });
+        }
     }
 
     /// The message under way will not be finished.

@@ -426,6 +426,19 @@ impl BoundTcp {
     }
 }
 
+/// Descriptors that the process has open, and how many it may have; none where the system does not say.
+#[must_use]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is where the system is asked"
+)]
+pub fn descriptors() -> Option<(u64, u64)> {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+    // The listing itself has one.
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
+    Some((u64::try_from(open).ok()?.saturating_sub(1), most))
+}
+
 /// The system's host name.
 #[must_use]
 pub fn hostname() -> String {

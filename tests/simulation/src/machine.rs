@@ -193,6 +193,8 @@ impl Machine {
             caches: services.caches.clone(),
             resolver: None,
             scripts: services.counts.clone(),
+            metrics: Arc::clone(&services.common.metrics),
+            health: Arc::default(),
             admin: Arc::new(Nobody),
         };
         let control = Rc::new(Alone::new(backend, effects, log));

@@ -316,6 +316,7 @@ impl Server {
             return;
         };
         let last = !matches!(body.framing, Framing::Chunk { last: false, .. });
+        self.begun = self.now;
         self.verb = if last { "EOD" } else { "BDAT" };
         let size = body.size;
         match body.failure {

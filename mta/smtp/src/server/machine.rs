@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::auth::{Attempt, Exchange};
 use super::body::{Body, Framing};
@@ -57,7 +58,30 @@ pub struct Server {
     commands: u32,
     errors: u32,
     stopping: bool,
+    /// When the command being answered was complete.
+    pub(super) begun: Time,
+    /// A hook's verdict is being applied.
+    by_hook: bool,
+    answered: Vec<Answered>,
 }
+
+/// A command that was answered, for counters and the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The verb; `CONNECT` for the banner, `EOD` for a message, empty for what is no command.
+    pub verb: &'static str,
+    /// From the end of the command to its reply, hooks and store included.
+    pub took: Duration,
+    /// The code of the reply.
+    pub code: u16,
+    /// The reply is a hook's.
+    pub by_hook: bool,
+    /// What a refusal (400 and above) says.
+    pub refusal: Option<String>,
+}
+
+/// Answers that are kept for [`Server::take_answered`].
+const MOST_ANSWERED: usize = 1024;
 
 /// Where the session stands.
 pub(super) enum State {
@@ -140,6 +164,9 @@ impl Server {
             commands: 0,
             errors: 0,
             stopping: false,
+            begun: now,
+            by_hook: false,
+            answered: Vec::new(),
         };
         if server.config.hooks.connect {
             server.outputs.push_back(Output::Hook(Hook::Connect));
@@ -182,6 +209,11 @@ impl Server {
         if self.replies.is_empty() && self.replies.capacity() > 4096 {
             self.replies = Vec::new();
         }
+    }
+
+    /// The commands that were answered since the last call.
+    pub fn take_answered(&mut self) -> Vec<Answered> {
+        mem::take(&mut self.answered)
     }
 
     /// Whether bytes of the client can be fed now.
@@ -346,6 +378,7 @@ impl Server {
     }
 
     fn line_complete(&mut self, line: &[u8]) {
+        self.begun = self.now;
         if !self.count_command() {
             return;
         }
@@ -377,6 +410,12 @@ impl Server {
 
     /// Applies the answer of a hook, or that there is none.
     pub(super) fn verdict(&mut self, verdict: Verdict) {
+        self.by_hook = !matches!(verdict, Verdict::NoHook);
+        self.apply(verdict);
+        self.by_hook = false;
+    }
+
+    fn apply(&mut self, verdict: Verdict) {
         match mem::replace(&mut self.state, State::Command) {
             State::Hook(Pending::Connect) => self.connect_verdict(verdict),
             State::Hook(Pending::Proxy(line)) => self.proxy_verdict(verdict, line),
@@ -470,7 +509,18 @@ impl Server {
         if greeting || self.plain_codes || !self.config.extensions.enhancedstatuscodes {
             reply.enhanced = None;
         }
+        let start = self.replies.len();
         reply.write(&mut self.replies, utf8);
+        if self.answered.len() < MOST_ANSWERED {
+            let words = self.replies.get(start..).unwrap_or_default();
+            self.answered.push(Answered {
+                verb: self.verb,
+                took: self.now.saturating_sub(self.begun),
+                code: reply.code,
+                by_hook: self.by_hook,
+                refusal: (reply.code >= 400).then(|| said(words)),
+            });
+        }
         self.last_reply = Some((reply, self.verb));
         self.waiting_since = self.now;
     }
@@ -578,4 +628,12 @@ impl Server {
             self.close(CloseBy::Local, None);
         }
     }
+}
+
+/// The text of a reply's lines, without their codes.
+fn said(reply: &[u8]) -> String {
+    let lines = reply.split(|byte| *byte == b'\n');
+    let texts = lines.filter_map(|line| line.trim_ascii_end().get(4..));
+    let texts: Vec<_> = texts.map(String::from_utf8_lossy).collect();
+    texts.join("\n")
 }
