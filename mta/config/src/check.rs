@@ -485,12 +485,9 @@ impl Checker<'_, '_> {
                 );
                 self.error(&path.key("name"), Problem::Invalid(text));
             }
-            if (metric.kind == MetricType::Histogram) == metric.buckets.is_empty() {
-                let text = match metric.buckets.is_empty() {
-                    true => "must be given for a histogram",
-                    false => "are for a histogram only",
-                };
-                self.error(&path.key("buckets"), Problem::Invalid(text.to_owned()));
+            if metric.kind != MetricType::Histogram && !metric.buckets.is_empty() {
+                let text = "are for a histogram only".to_owned();
+                self.error(&path.key("buckets"), Problem::Invalid(text));
             }
         }
     }

@@ -163,6 +163,7 @@ impl Machine {
             per_ip: 0,
             verbose: false,
             product: PRODUCT.to_owned(),
+            web: None,
         };
         let server = VirtualServer::new(server.id.to_string(), settings, observer);
         services.door.serve([&server]);
