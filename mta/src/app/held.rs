@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use angarium_config::Config;
 use angarium_config::startup::{Listener as Listening, Startup};
+use angarium_config::types::Address;
 use angarium_effects::local::{self, Bound, LocalError, Rights};
 use angarium_effects::net::Connect;
 use angarium_effects::socket::{Family, Kind, Socket};
