@@ -7,9 +7,11 @@
 mod certificates;
 mod held;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use angarium_config::running::MetricType;
 use angarium_config::server::Implicit;
 use angarium_config::startup::{Corrupt, ServerKind};
 use angarium_config::{Config, ConfigErrors, FileSource, Options, Running, Server, Source};
+use angarium_control::proto::ConfigGreenDeployRequest;
 use angarium_effects::disk::SystemDisk;
 use angarium_effects::system::{SystemClock, SystemRandom, TimedRandom};
 use angarium_effects::{Clock as _, Dns, LocalFuture, Random as _};
@@ -34,7 +37,7 @@ use crate::bundle_loader::SystemRoot;
 use crate::control::{self, Part, Process};
 use crate::counts::ScriptCounters;
 use crate::delivery::{self, Live};
-use crate::hooks::delivery::QueueScripts;
+use crate::hooks::delivery::{QueueScripts, StagedScripts};
 use crate::hooks::outbox::Outbox;
 use crate::hooks::session::SessionScripts;
 use crate::hooks::steering::Door;
@@ -49,6 +52,7 @@ use crate::server::{
 };
 use crate::settings;
 use crate::signing::PrivateKeys;
+use crate::staging::{Conditions, Stage, Stages};
 use crate::worker::{Effects, MakeEffects, Worker, WorkerHandle, Workers};
 
 /// How long sessions and attempts may take to finish after a stop (mta.md 2.3).
@@ -261,6 +265,8 @@ pub struct App {
     queue: delivery::Service,
     /// Settings and scripts of the queue in force.
     live: Mutex<Arc<Live>>,
+    /// A configuration on trial.
+    stages: Arc<Stages>,
     pool: Arc<HeavyPool>,
     store: Arc<dyn Store>,
     resolver: Resolver,
@@ -322,13 +328,17 @@ impl App {
         let count = config.startup.workers().unwrap_or_else(cores);
         let workers = Arc::new(Workers::start(count, &make, &pool, GRACE)?);
         serve_background(&background, &workers);
+        let stages = Arc::new(Stages::default());
         let live = Arc::new(Live {
             settings: delivery_settings(&config, &hostname, &*place.files)?,
-            hooks: Arc::new(QueueScripts::new(
-                Arc::clone(&scripts),
-                services.clone(),
-                spool.clone(),
-            )),
+            hooks: Arc::new(StagedScripts {
+                scripts: Arc::new(QueueScripts::new(
+                    Arc::clone(&scripts),
+                    services.clone(),
+                    spool.clone(),
+                )),
+                stages: Arc::clone(&stages),
+            }),
         });
         let start = delivery::Start {
             spool: spool.clone(),
@@ -370,6 +380,7 @@ impl App {
             )?;
             let server =
                 VirtualServer::new(sockets.id.to_string(), settings, Arc::clone(&observer));
+            server.stage_by(Arc::clone(&stages));
             let proxies: Arc<[Network]> = settings::networks(&sockets.proxyprotocol).into();
             for listener in &sockets.listeners {
                 endpoints.push(Endpoint {
@@ -399,6 +410,7 @@ impl App {
             spool,
             queue,
             live: Mutex::new(live),
+            stages,
             pool,
             store,
             resolver,
@@ -503,11 +515,14 @@ impl App {
         }
         self.resolver.reconfigure(resolver);
         self.services.common.metrics.declare(metrics(&new.running));
-        let hooks = Arc::new(QueueScripts::new(
-            scripts,
-            self.services.clone(),
-            self.spool.clone(),
-        ));
+        let hooks = Arc::new(StagedScripts {
+            scripts: Arc::new(QueueScripts::new(
+                scripts,
+                self.services.clone(),
+                self.spool.clone(),
+            )),
+            stages: Arc::clone(&self.stages),
+        });
         self.configure_queue(Live { settings, hooks }).await;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(warnings)
@@ -559,6 +574,81 @@ impl App {
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(warnings)
+    }
+
+    /// The configuration with a packed text of the running one, which has all scripts in it.
+    fn read_packed(&self, text: &str) -> Result<Config, StartError> {
+        let startup = self.config().startup;
+        let appconf = startup.environment.appconf.clone();
+        let name = appconf.as_ref().and_then(|path| path.file_name());
+        let files = Replaced {
+            files: &*self.place.files,
+            name: name.unwrap_or("smtpd-app.yaml".as_ref()).to_owned(),
+            text,
+        };
+        // What lies in a source tree is not of it.
+        let source = match &self.place.source {
+            Source::Tree(folder) => Source::Packed(folder.join("smtpd.yaml")),
+            packed => packed.clone(),
+        };
+        let loaded = angarium_config::reload(&files, &source, &self.place.options, &startup);
+        let running = loaded.map_err(StartError::Config)?.config;
+        Ok(Config { startup, running })
+    }
+
+    /// Compiles a configuration under the name of a stage. Nothing has changed after an error.
+    fn stage_of(&self, wanted: ConfigGreenDeployRequest) -> Result<Arc<Stage>, String> {
+        if wanted.id.is_empty() {
+            return Err("id: a stage needs a name".to_owned());
+        }
+        let told = |error: StartError| error.to_string();
+        let new = self.read_packed(&wanted.config).map_err(told)?;
+        let hub = Some(Arc::clone(&self.stages.hub));
+        let root = script_root(&new);
+        let compiled = Scripts::compile_for(&new.startup, &new.running, root, hub);
+        let (scripts, _) = compiled.map_err(|errors| told(StartError::Scripts(errors)))?;
+        let keys = PrivateKeys::load(&new.running, &*self.place.files);
+        let scripts = scripts.with_signing_keys(keys);
+        let scripts = Arc::new(scripts.with_keys(key_pairs(&new.running, &self.place)));
+        let mut servers = BTreeMap::new();
+        for server in &self.servers {
+            let written = new.running.servers.values();
+            let Some(written) = written
+                .into_iter()
+                .find(|of| of.id.to_string() == server.id)
+            else {
+                continue;
+            };
+            let hooks = SessionScripts::new(
+                Arc::clone(&scripts),
+                self.services.clone(),
+                written.clone(),
+                Arc::clone(&self.store),
+            );
+            let hooks = Arc::new(hooks.staged(&wanted.id));
+            let settings = settings_with(
+                written,
+                &new.running,
+                &self.place,
+                hooks,
+                &self.store,
+                &self.hostname,
+            );
+            servers.insert(server.id.clone(), Arc::new(settings.map_err(told)?));
+        }
+        let conditions = Conditions::new(wanted.conditions.unwrap_or_default(), &servers)?;
+        Ok(Arc::new(Stage {
+            id: wanted.id,
+            conditions,
+            servers,
+            queue: Arc::new(QueueScripts::new(
+                scripts,
+                self.services.clone(),
+                self.spool.clone(),
+            )),
+            began: SystemClock.monotonic(),
+            connections: AtomicU64::new(0),
+        }))
     }
 
     /// Checks another text of the running configuration as a reload would.
@@ -665,6 +755,18 @@ impl control::Admin for App {
         &self.servers
     }
 
+    fn stages(&self) -> Option<&Arc<Stages>> {
+        Some(&self.stages)
+    }
+
+    fn stage(&self, wanted: ConfigGreenDeployRequest) -> Result<Arc<Stage>, String> {
+        let stage = self.stage_of(wanted)?;
+        self.stages.begin(Arc::clone(&stage));
+        let line = format!("livestage start id={}", quoted(&stage.id));
+        self.services.log.line(Severity::Notice, "", &line);
+        Ok(stage)
+    }
+
     fn monitoring(&self) -> Monitoring {
         let monitor = &self.config().running.monitor;
         Monitoring {
@@ -741,12 +843,24 @@ fn server_settings(
     store: &Arc<dyn Store>,
     hostname: &str,
 ) -> Result<Settings, StartError> {
-    let hooks: Arc<dyn Hooks> = Arc::new(SessionScripts::new(
+    let hooks = Arc::new(SessionScripts::new(
         Arc::clone(scripts),
         services.clone(),
         server.clone(),
         Arc::clone(store),
     ));
+    settings_with(server, running, place, hooks, store, hostname)
+}
+
+/// The settings of a server whose hooks there are.
+fn settings_with(
+    server: &Server,
+    running: &Running,
+    place: &Place,
+    hooks: Arc<dyn Hooks>,
+    store: &Arc<dyn Store>,
+    hostname: &str,
+) -> Result<Settings, StartError> {
     Ok(Settings {
         smtp: Arc::new(settings::server(server, hostname)),
         hooks,

@@ -10,15 +10,19 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use angarium_control::proto::HslBreakPointResponse as Record;
+use angarium_control::proto::HslLogResponse;
 use angarium_control::proto::hsl_break_point_response::Call;
 use angarium_control::proto::hsl_log_response::Location;
 use angarium_effects::Clock;
 use angarium_runtime::debugger::{Debugger, Hit, Thrown};
 use angarium_runtime::native::LocalFuture;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 /// Records that are kept for whoever asks later; older ones are forgotten.
 const KEPT: usize = 1000;
+/// Lines that a listener may leave unheard.
+const HEARD: usize = 1000;
 
 /// Where scripts and debuggers meet. Shared by threads.
 #[derive(Debug, Default)]
@@ -39,11 +43,33 @@ struct State {
     unseen: VecDeque<Record>,
     /// No script comes any more.
     over: bool,
+    /// Who hears what scripts say.
+    listeners: Vec<mpsc::Sender<HslLogResponse>>,
 }
 
 impl Hub {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hears what scripts say with `echo` from now on. What a listener does not take in time is lost to it.
+    pub fn listen(&self) -> mpsc::Receiver<HslLogResponse> {
+        let (say, heard) = mpsc::channel(HEARD);
+        self.state().listeners.push(say);
+        heard
+    }
+
+    /// A script says something; `id` is what it works for.
+    pub fn echo(&self, text: &[u8], id: &str) {
+        let mut state = self.state();
+        state.listeners.retain(|listener| {
+            let said = HslLogResponse {
+                location: None,
+                text: text.to_vec(),
+                id: id.to_owned(),
+            };
+            !matches!(listener.try_send(said), Err(TrySendError::Closed(_)))
+        });
     }
 
     /// Lets scripts stop at every point, whether a debugger waits at that moment or not, until [`Hub::leave`].

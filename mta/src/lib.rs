@@ -42,5 +42,6 @@ pub mod scripts;
 pub mod server;
 pub mod settings;
 pub mod signing;
+pub mod staging;
 pub mod tls;
 pub mod worker;

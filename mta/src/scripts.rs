@@ -29,6 +29,7 @@ use angarium_stdlib::{extras, regexp};
 use rustls::sign::CertifiedKey;
 
 use crate::counts::ScriptCounters;
+use crate::debugger::{Hub, Watch};
 use crate::delivery::probe::Prober;
 use crate::hooks::outbox::Outbox;
 use crate::hooks::steering::Door;
@@ -94,6 +95,8 @@ pub struct Scripts {
     root: Arc<dyn Root>,
     keys: Keys,
     signing: PrivateKeys,
+    /// Where they meet their debugger, if they are on trial.
+    hub: Option<Arc<Hub>>,
 }
 
 /// The key pairs of a configuration by id, as far as they can be used; an error says why not.
@@ -119,10 +122,24 @@ impl Scripts {
         running: &Arc<Running>,
         root: Arc<dyn Root>,
     ) -> Result<(Scripts, Vec<String>), ScriptErrors> {
+        Scripts::compile_for(startup, running, root, None)
+    }
+
+    /// The same for scripts whose debug points and `echo` are told at `hub`.
+    ///
+    /// # Errors
+    /// As [`Scripts::compile`].
+    pub fn compile_for(
+        startup: &Startup,
+        running: &Arc<Running>,
+        root: Arc<dyn Root>,
+        hub: Option<Arc<Hub>>,
+    ) -> Result<(Scripts, Vec<String>), ScriptErrors> {
         let library = library();
         let loader = BundleLoader {
             running,
             root: &*root,
+            staged: hub.is_some(),
         };
         let (mut units, mut errors, mut warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (key, script) in &running.scripts {
@@ -133,8 +150,18 @@ impl Scripts {
                 ));
                 continue;
             };
+            let names = match hub {
+                Some(_) => names.debugged(),
+                None => names,
+            };
+            // Debuggers know scripts by their hooks; there is one script of each of the queue's.
+            let name = match hub {
+                Some(_) if HookType::QUEUE.contains(&script.hook) => format!("{}:", script.hook),
+                Some(_) => format!("{}:{}", script.hook, key.1),
+                None => script.file.to_string(),
+            };
             let source = Source {
-                name: &script.file,
+                name: &name,
                 path: "",
                 text: script.text.as_bytes(),
             };
@@ -183,6 +210,7 @@ impl Scripts {
                 root,
                 keys: Keys::new(),
                 signing: PrivateKeys::default(),
+                hub,
             },
             warnings,
         ))
@@ -229,6 +257,8 @@ impl Scripts {
 struct BundleLoader<'a> {
     running: &'a Running,
     root: &'a dyn Root,
+    /// Debuggers know files by their ids.
+    staged: bool,
 }
 
 impl Loader for BundleLoader<'_> {
@@ -242,6 +272,7 @@ impl Loader for BundleLoader<'_> {
 
     fn display(&self, path: &str) -> String {
         match self.running.files.get(path) {
+            Some(_) if self.staged => path.to_owned(),
             Some(file) => file.file.to_string(),
             None => match self.root.locate(path) {
                 Some(file) => file.display().to_string(),
@@ -299,10 +330,15 @@ impl Names for Configured {
 struct Echo {
     log: Arc<dyn Log>,
     id: String,
+    /// Who hears it besides.
+    hub: Option<Arc<Hub>>,
 }
 
 impl Output for Echo {
     fn echo(&self, text: &[u8]) {
+        if let Some(hub) = &self.hub {
+            hub.echo(text, &self.id);
+        }
         self.log
             .line(Severity::Debug, &self.id, &String::from_utf8_lossy(text));
     }
@@ -416,6 +452,7 @@ impl Scripts {
             Rc::new(Echo {
                 log: Arc::clone(&services.log),
                 id: run.id.to_owned(),
+                hub: self.hub.clone(),
             }),
             Rc::new(BundleFiles(Arc::clone(self))),
             &regexp::ENGINE,
@@ -440,6 +477,13 @@ impl Scripts {
             host.extend(Rc::new(MessageScope(run.id.to_owned())));
         }
         extend(&host);
+        if let Some(hub) = &self.hub {
+            host.watch(Rc::new(Watch {
+                hub: Arc::clone(hub),
+                clock: Rc::clone(&effects.clock),
+                id: run.id.into(),
+            }));
+        }
         let limits = self.limits.get(&run.hook).copied().unwrap_or_default();
         let mut execution = Execution::new(run.unit, Rc::new(host), run.variables, limits);
         let mut count = services.counts.begin(run.server, run.hook);

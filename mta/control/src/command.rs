@@ -43,18 +43,17 @@ const fn refused(letter: u8, name: &'static str, has_body: bool, why: &'static s
     }
 }
 
-const STAGE: &str = "Not supported: live staging";
 const RATED: &str = "Not supported: this server counts rates in the process";
 
 /// Every command.
 #[rustfmt::skip]
 pub const COMMANDS: &[Command] = &[
-    refused(b'a', "config livestage start", true, STAGE),
-    refused(b'b', "config livestage status", false, STAGE),
-    refused(b'c', "config livestage cancel", false, STAGE),
-    refused(b'd', "config livestage poll", true, STAGE),
-    refused(b'e', "config livestage debug", true, STAGE),
-    refused(b'f', "config livestage continue", false, STAGE),
+    works(b'a', "config livestage start", Some("ConfigGreenDeployRequest"), ""),
+    works(b'b', "config livestage status", None, "ConfigGreenStatusResponse"),
+    works(b'c', "config livestage cancel", None, ""),
+    works(b'd', "config livestage poll", Some("HSLBreakPointRequest"), "HSLBreakPointResponse"),
+    works(b'e', "config livestage debug", None, "HSLBreakPointResponse"),
+    works(b'f', "config livestage continue", None, ""),
     works(b'g', "hsl cache list", None, "HSLCacheResponse"),
     works(b'h', "hsl cache clear", Some("HSLCacheClearRequest"), "HSLCacheClearResponse"),
     refused(b'i', "hsl rate list", true, RATED),

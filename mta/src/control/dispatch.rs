@@ -1,5 +1,6 @@
 //! The commands: which message goes where.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::monitor::{Health, Monitoring};
 use crate::pool::HeavyPool;
 use crate::resolver::Resolver;
 use crate::server::VirtualServer;
+use crate::staging::{Stage, Stages};
 
 /// What of the configuration is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,19 @@ pub trait Admin: Send + Sync {
         Monitoring::default()
     }
 
+    /// Begins a stage ([`crate::staging`]) in place of the one that there is.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    fn stage(&self, _: proto::ConfigGreenDeployRequest) -> Result<Arc<Stage>, String> {
+        Err("Not supported: live staging".to_owned())
+    }
+
+    /// The stage that there is.
+    fn stages(&self) -> Option<&Arc<Stages>> {
+        None
+    }
+
     /// The servers that take mail.
     fn servers(&self) -> &[Arc<VirtualServer>] {
         &[]
@@ -101,11 +116,53 @@ pub struct Backend {
     pub admin: Arc<dyn Admin>,
 }
 
+/// What ends with a connection: a stage that it has begun, scripts that stand still for it.
+#[derive(Default)]
+pub(super) struct Bound {
+    stage: RefCell<Option<Arc<Stage>>>,
+    /// It has waited for scripts at debug points.
+    debugs: Cell<bool>,
+}
+
+impl Bound {
+    fn set(&self, stage: Option<Arc<Stage>>) {
+        *self.stage.borrow_mut() = stage;
+    }
+
+    /// The connection is that of a debugger.
+    pub fn debugs(&self) {
+        self.debugs.set(true);
+    }
+
+    /// The connection is over: nothing waits for it any more.
+    pub fn end(&self, backend: &Backend) {
+        let Some(stages) = backend.admin.stages() else {
+            return;
+        };
+        if let Some(stage) = self.stage.take() {
+            stages.cancel(Some(&stage));
+        }
+        if self.debugs.get() {
+            stages.hub.leave();
+        }
+    }
+}
+
+/// The stage that there is, where there can be one.
+pub(super) fn stages(backend: &Backend) -> Result<&Arc<Stages>, String> {
+    let stages = backend.admin.stages();
+    stages.ok_or_else(|| "Not supported: live staging".to_owned())
+}
+
 /// Carries out a request.
 ///
 /// # Errors
 /// The reason, for the client.
-pub(super) async fn answer(desk: &Rc<Desk>, request: &Request) -> Result<Vec<u8>, String> {
+pub(super) async fn answer(
+    desk: &Rc<Desk>,
+    request: &Request,
+    bound: &Bound,
+) -> Result<Vec<u8>, String> {
     let command = Command::of(request.letter).ok_or("Unknown command")?;
     if let Some(why) = command.refused {
         return Err(why.to_owned());
@@ -156,6 +213,30 @@ pub(super) async fn answer(desk: &Rc<Desk>, request: &Request) -> Result<Vec<u8>
             let used = used.map_err(|stopped| stopped.to_string())?;
             let (count, bytes) = (used.count, used.bytes);
             done(&proto::QueueQuotaResponse { count, bytes })
+        }
+        b'a' => {
+            let wanted: proto::ConfigGreenDeployRequest = read(body)?;
+            let is_bound = wanted.connectionbound;
+            let stage = backend.admin.stage(wanted)?;
+            bound.set(is_bound.then_some(stage));
+            Ok(Vec::new())
+        }
+        b'b' => match stages(backend)?.status(desk.clock.monotonic()) {
+            Some(status) => done(&status),
+            None => Ok(Vec::new()),
+        },
+        b'c' => {
+            stages(backend)?.cancel(None);
+            Ok(Vec::new())
+        }
+        b'd' => {
+            let wanted: proto::HslBreakPointRequest = read(body)?;
+            let record = stages(backend)?.hub.poll(&wanted.debugid);
+            done(&record.unwrap_or_default())
+        }
+        b'f' => {
+            stages(backend)?.hub.go_on();
+            Ok(Vec::new())
         }
         b'N' => done(&connections::list_servers(desk, &read(body)?)?),
         b'Q' => done(&connections::close_servers(desk, &read(body)?)?),

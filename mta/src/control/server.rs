@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use angarium_control::Command;
 use angarium_control::frame::{Kind, Requests, answer_head};
+use angarium_control::{Command, Message as _};
 use angarium_effects::clock::timeout;
 use angarium_effects::local::{LocalListener, LocalStream};
 use angarium_effects::{Clock, Connection, Listener, Monotonic};
@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use super::dispatch::{Backend, answer};
+use super::dispatch::{Backend, Bound, answer, stages};
 use super::socket::Opened;
 use super::trace;
 use crate::delivery::trace::Following;
@@ -253,6 +253,13 @@ pub(super) async fn serve(desk: &Rc<Desk>, mut stream: Box<dyn LocalStream>) {
     }
     desk.clients.set(count + 1);
     let _seat = Seat(&desk.clients);
+    let bound = Bound::default();
+    converse(desk, &mut stream, &bound).await;
+    bound.end(&desk.backend);
+}
+
+/// Answers one request after the other. A stage that is bound to the connection is left to the caller.
+async fn converse(desk: &Rc<Desk>, mut stream: &mut Box<dyn LocalStream>, bound: &Bound) {
     let mut requests = Requests::default();
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -297,12 +304,65 @@ pub(super) async fn serve(desk: &Rc<Desk>, mut stream: Box<dyn LocalStream>) {
             }
             continue;
         }
-        let (kind, data) = match answer(desk, &request).await {
+        if request.letter == DEBUG {
+            bound.debugs();
+            match debug(desk, stream, &mut buffer).await {
+                Ok(count) => requests.feed(buffer.get(..count).unwrap_or_default()),
+                Err(_) => return,
+            }
+            continue;
+        }
+        let (kind, data) = match answer(desk, &request, bound).await {
             Ok(data) => (Kind::Done, data),
             Err(reason) => (Kind::Failed, ascii(&reason)),
         };
         if send(desk, &mut stream, kind, &data).await.is_err() {
             return;
+        }
+    }
+}
+
+/// The command that waits for a script at a debug point.
+const DEBUG: u8 = b'e';
+
+/// Waits for a script, with records of what scripts say meanwhile. Says how many bytes the client has sent: one that goes
+/// waits no more, and its scripts go on.
+async fn debug(
+    desk: &Desk,
+    stream: &mut Box<dyn LocalStream>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    let hub = match stages(&desk.backend) {
+        Ok(stages) => &stages.hub,
+        Err(reason) => {
+            send(desk, stream, Kind::Failed, &ascii(&reason)).await?;
+            return Ok(0);
+        }
+    };
+    let mut waiting = hub.wait();
+    let mut heard = hub.listen();
+    loop {
+        tokio::select! {
+            biased;
+            Some(said) = heard.recv() => {
+                send(desk, stream, Kind::Record, &said.encode_to_vec()).await?;
+            }
+            record = &mut waiting => {
+                match record {
+                    Ok(record) => send(desk, stream, Kind::Done, &record.encode_to_vec()).await?,
+                    Err(_) => send(desk, stream, Kind::Failed, b"Aborted").await?,
+                }
+                return Ok(0);
+            }
+            read = stream.read(buffer) => {
+                let count = read?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                // One request at a time: who asks for something else does not wait any more.
+                send(desk, stream, Kind::Failed, b"Aborted").await?;
+                return Ok(count);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use angarium_config::HookType;
 use angarium_effects::LocalFuture;
 use angarium_queue::item::{Item, Pairs};
 use angarium_queue::outcome::Verdict;
+use angarium_queue::text::Text;
 use angarium_runtime::Unit;
 use angarium_runtime::host::{Host, Pool};
 use angarium_runtime::value::Value;
@@ -19,6 +20,7 @@ use super::queue_variables;
 use crate::delivery::{After, Before, Ended, QueueHook, QueueHooks};
 use crate::scripts::{Finished, Run, Scripts, Services};
 use crate::settings;
+use crate::staging::{Stage, Stages};
 use crate::worker::Worker;
 
 /// The queue's scripts of one configuration.
@@ -98,6 +100,48 @@ impl QueueScripts {
             .get()
             .then(|| metadata.pairs.borrow().clone());
         (finished, changed)
+    }
+}
+
+/// The queue's scripts in force, and those of a stage for the messages that came in under it.
+pub struct StagedScripts {
+    /// Those in force.
+    pub scripts: Arc<dyn QueueHooks>,
+    /// The stage.
+    pub stages: Arc<Stages>,
+}
+
+impl StagedScripts {
+    fn of(&self, item: &Item) -> Arc<dyn QueueHooks> {
+        let stage = item.stageid.as_ref().map(Text::as_bytes);
+        let staged = self.stages.queue(stage);
+        staged.unwrap_or_else(|| Arc::clone(&self.scripts))
+    }
+}
+
+impl QueueHooks for StagedScripts {
+    fn has(&self, hook: QueueHook) -> bool {
+        let of_stage = |stage: Arc<Stage>| stage.queue.has(hook);
+        self.scripts.has(hook) || self.stages.current().is_some_and(of_stage)
+    }
+
+    fn predelivery<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        item: &'a Item,
+    ) -> LocalFuture<'a, Before> {
+        let scripts = self.of(item);
+        Box::pin(async move { scripts.predelivery(worker, item).await })
+    }
+
+    fn postdelivery<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
+        ended: &'a Ended,
+        context: Option<Box<dyn Any>>,
+    ) -> LocalFuture<'a, After> {
+        let scripts = self.of(&ended.item);
+        Box::pin(async move { scripts.postdelivery(worker, ended, context).await })
     }
 }
 

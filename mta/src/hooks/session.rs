@@ -8,6 +8,7 @@ use angarium_config::{HookType, Script, Server};
 use angarium_effects::LocalFuture;
 use angarium_mail::edits::Edits;
 use angarium_mail::source::Source;
+use angarium_queue::text::Text;
 use angarium_runtime::Unit;
 use angarium_runtime::host::{Host, Pool};
 use angarium_runtime::value::Value;
@@ -32,6 +33,8 @@ pub struct SessionScripts {
     server: Server,
     store: Arc<dyn Store>,
     transports: BTreeSet<String>,
+    /// The stage that messages come in under.
+    stage: Option<Text>,
 }
 
 impl SessionScripts {
@@ -50,7 +53,15 @@ impl SessionScripts {
             server,
             store,
             transports,
+            stage: None,
         }
+    }
+
+    /// The same for a stage: messages carry its id.
+    #[must_use]
+    pub fn staged(mut self, id: &str) -> SessionScripts {
+        self.stage = Some(id.into());
+        self
     }
 
     fn unit(&self, hook: HookType, domain: &str) -> Option<&Arc<Unit>> {
@@ -252,6 +263,16 @@ impl SessionScripts {
         }
     }
 
+    /// Has messages carry the stage that they came in under.
+    fn mark(&self, mut decision: Decision) -> Decision {
+        if let Some(stage) = &self.stage {
+            for queued in &mut decision.queued {
+                queued.item.stageid = Some(stage.clone());
+            }
+        }
+        decision
+    }
+
     /// The script's `queue()` calls as copies for the store.
     async fn copies(
         &self,
@@ -335,7 +356,8 @@ impl Hooks for SessionScripts {
         mail: &'a StoredMail,
         context: &'a mut HookContext,
     ) -> LocalFuture<'a, Decision> {
-        Box::pin(self.end_of_data(worker, session, mail, None, context))
+        let decision = self.end_of_data(worker, session, mail, None, context);
+        Box::pin(async move { self.mark(decision.await) })
     }
 
     fn submission<'a>(
@@ -346,7 +368,8 @@ impl Hooks for SessionScripts {
         submission: &'a Submission,
         context: &'a mut HookContext,
     ) -> LocalFuture<'a, Decision> {
-        Box::pin(self.end_of_data(worker, session, mail, Some(submission), context))
+        let decision = self.end_of_data(worker, session, mail, Some(submission), context);
+        Box::pin(async move { self.mark(decision.await) })
     }
 
     fn disconnect<'a>(

@@ -193,6 +193,8 @@ pub(super) async fn arrive(
     }
     seat.server.counters.connections.one();
     let remote_ip = ends.remote.ip();
+    let staged = seat.server.staged(remote_ip, began, &*effects.random);
+    let settings = staged.unwrap_or(settings);
     let entry = seat.server.connections.enter(Inbound {
         id: uuid_text(&effects.random.transaction_uuid()),
         remote: ends.remote,

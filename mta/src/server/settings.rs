@@ -4,16 +4,18 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use angarium_config::server::Implicit;
+use angarium_effects::{Monotonic, Random};
 use angarium_smtp::server as machine;
 
 use super::event::{Counters, Event, Observer};
 use super::hooks::Hooks;
 use super::store::Store;
 use crate::connections::{Inbound, Registry};
+use crate::staging::Stages;
 use crate::tls::ServerTls;
 
 /// What a reload replaces. A session keeps the settings that it began with.
@@ -72,6 +74,8 @@ pub struct VirtualServer {
     /// Its clients.
     pub connections: Registry<Inbound>,
     settings: RwLock<Arc<Settings>>,
+    /// Settings on trial for some connections.
+    stages: OnceLock<Arc<Stages>>,
     observer: Observer,
     total: AtomicUsize,
     seats: Mutex<Seats>,
@@ -109,6 +113,7 @@ impl VirtualServer {
             counters: Counters::default(),
             connections: Registry::default(),
             settings: RwLock::new(Arc::new(settings)),
+            stages: OnceLock::new(),
             observer,
             total: AtomicUsize::new(0),
             seats: Mutex::default(),
@@ -119,6 +124,21 @@ impl VirtualServer {
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets some connections have the settings of a stage. It is done once.
+    pub fn stage_by(&self, stages: Arc<Stages>) {
+        let _ = self.stages.set(stages);
+    }
+
+    /// The settings of a stage for a connection that begins now, if it is for it.
+    pub(super) fn staged(
+        &self,
+        client: IpAddr,
+        now: Monotonic,
+        random: &dyn Random,
+    ) -> Option<Arc<Settings>> {
+        self.stages.get()?.take(&self.id, client, now, random)
     }
 
     /// Replaces the settings: connections accepted from now on use them.

@@ -18,6 +18,7 @@ mod changes;
 pub mod client;
 mod conditions;
 mod connections;
+mod livestage;
 mod policies;
 mod queue;
 mod server;

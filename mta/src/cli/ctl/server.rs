@@ -7,6 +7,7 @@ use angarium_control::proto::{self, ProcessStatsResponse, StringMatch, string_ma
 use clap::Subcommand;
 use serde_json::Value;
 
+use super::livestage::{self, Livestage};
 use super::table::{Table, span};
 use super::{Ctl, NONE, pair, value};
 use crate::cli::Failure;
@@ -23,6 +24,11 @@ pub(super) enum Config {
     Check {
         /// The file
         file: PathBuf,
+    },
+    /// Another configuration on trial for some of the new connections
+    Livestage {
+        #[command(subcommand)]
+        command: Livestage,
     },
 }
 
@@ -138,6 +144,7 @@ pub(super) async fn config(ctl: &mut Ctl, command: Config) -> Result<(), Failure
             let wanted = proto::ConfigCheckRequest { config };
             ctl.tell(b'Y', Some(&wanted)).await
         }
+        Config::Livestage { command } => livestage::run(ctl, command).await,
     }
 }
 

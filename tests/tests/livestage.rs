@@ -1,0 +1,386 @@
+//! Live staging: a second running configuration for some of the connections, and its debug points over the control socket.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "it drives real programs; a failed expectation is a failed test"
+)]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use angarium_control::Message as _;
+use angarium_control::frame::{self, Answer, Answers, Kind};
+use angarium_control::proto::{
+    ConfigGreenConditions, ConfigGreenDeployRequest, ConfigGreenStatusResponse,
+    HslBreakPointRequest, HslBreakPointResponse, HslLogResponse,
+};
+use angarium_tests::bundle::Bundle;
+use angarium_tests::client::Client;
+use angarium_tests::program::angarium;
+use angarium_tests::server::Server;
+use angarium_tests::sink::Sink;
+use angarium_tests::wait;
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(30);
+const CONTENT: &[u8] = b"From: <a@example.net>\r\nSubject: hello\r\n\r\nHello!\r\n";
+
+const RCPTTO: &str = r#"
+$n = length($transaction["recipients"] ?? []);
+__debug ["session", "rcpt"] echo "to " . $arguments["address"]["domain"];
+Accept();
+"#;
+const POSTDELIVERY: &str = r#"
+__debug ["session", "done"] echo "done";
+"#;
+
+/// A relay with a control socket, and the text of a configuration to try, which greets as the stage.
+fn relay(sink: &Sink) -> (Bundle, PathBuf, String) {
+    let mut bundle = Bundle::relay(sink.port());
+    bundle.startup["environment"] = json!({ "controlsocket": { "path": "angarium.ctl" } });
+    bundle.hook(
+        "connect",
+        "Accept([\"reason\" => \"relay.example base\"]);\n",
+    );
+    let mut stage = Bundle::relay(sink.port());
+    stage.hook(
+        "connect",
+        "Accept([\"reason\" => \"relay.example stage\"]);\n",
+    );
+    stage.hook("rcptto", RCPTTO);
+    stage.hook("postdelivery", POSTDELIVERY);
+    let packed = Command::new(angarium())
+        .arg("pack")
+        .arg(stage.path())
+        .output()
+        .unwrap();
+    assert!(packed.status.success(), "{packed:?}");
+    let text = fs::read_to_string(stage.path().join("dist/smtpd-app.yaml")).unwrap();
+    let socket = bundle.path().join("angarium.ctl");
+    (bundle, socket, text)
+}
+
+fn start(bundle: &Bundle, socket: &Path) -> Server {
+    let server = Server::start(bundle);
+    let answers = || ctl(socket, &["process-stats"]).status.success();
+    assert!(wait::until_true(SOON, answers));
+    server
+}
+
+fn ctl(socket: &Path, arguments: &[&str]) -> Output {
+    Command::new(angarium())
+        .args(["ctl", "--socket", socket.to_str().unwrap()])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn greeting(server: &Server) -> String {
+    let mut client = Client::connect(server.address).unwrap();
+    let text = client.greeting.text.clone();
+    client.command("QUIT").unwrap();
+    let word = text.rsplit(' ').next().unwrap();
+    word.to_owned()
+}
+
+/// A client of the control socket as debuggers are.
+struct Debugger {
+    stream: UnixStream,
+    answers: Answers,
+    said: Vec<(String, String)>,
+}
+
+impl Debugger {
+    fn connect(socket: &Path) -> Debugger {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        stream.write_all(&[5, 3]).unwrap();
+        Debugger {
+            stream,
+            answers: Answers::default(),
+            said: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, letter: u8, body: Option<&[u8]>) {
+        self.stream
+            .write_all(&frame::request(letter, body))
+            .unwrap();
+    }
+
+    fn answer(&mut self) -> Answer {
+        loop {
+            match self.answers.take().unwrap() {
+                Some(record) if record.kind == Kind::Record => {
+                    let said = HslLogResponse::decode(&record.data[..]).unwrap();
+                    let text = String::from_utf8(said.text).unwrap();
+                    self.said.push((said.id, text));
+                }
+                Some(answer) => return answer,
+                None => {
+                    let mut buffer = [0; 4096];
+                    let read = self.stream.read(&mut buffer).unwrap();
+                    assert!(read > 0, "the server has closed the connection");
+                    self.answers.feed(&buffer[..read]);
+                }
+            }
+        }
+    }
+
+    /// Sends a request that is carried out, and gives its answer.
+    fn ask(&mut self, letter: u8, body: Option<&[u8]>) -> Vec<u8> {
+        self.send(letter, body);
+        let answer = self.answer();
+        let text = String::from_utf8_lossy(&answer.data).into_owned();
+        assert_eq!(answer.kind, Kind::Done, "{text}");
+        answer.data
+    }
+
+    fn deploy(&mut self, wanted: &ConfigGreenDeployRequest) {
+        assert!(self.ask(b'a', Some(&wanted.encode_to_vec())).is_empty());
+    }
+
+    fn status(&mut self) -> Option<ConfigGreenStatusResponse> {
+        let data = self.ask(b'b', None);
+        let status = ConfigGreenStatusResponse::decode(&data[..]).unwrap();
+        (!data.is_empty()).then_some(status)
+    }
+}
+
+fn stage(text: &str, conditions: ConfigGreenConditions) -> ConfigGreenDeployRequest {
+    ConfigGreenDeployRequest {
+        id: "trial".to_owned(),
+        conditions: Some(conditions),
+        config: text.to_owned(),
+        connectionbound: false,
+    }
+}
+
+#[test]
+fn connections_that_fit_come_under_the_stage_and_others_do_not() {
+    let sink = Sink::start();
+    let (bundle, socket, text) = relay(&sink);
+    let server = start(&bundle, &socket);
+    let mut debugger = Debugger::connect(&socket);
+    assert_eq!(debugger.status(), None);
+    assert_eq!(greeting(&server), "base");
+    // Two connections, whoever they come from.
+    let count = ConfigGreenConditions {
+        count: 2,
+        ..ConfigGreenConditions::default()
+    };
+    debugger.deploy(&stage(&text, count));
+    assert_eq!(
+        [greeting(&server), greeting(&server), greeting(&server)],
+        ["stage", "stage", "base"]
+    );
+    let status = debugger.status().unwrap();
+    assert_eq!(
+        (&*status.id, status.expired, status.connections),
+        ("trial", true, 2)
+    );
+    // From elsewhere alone; then from here.
+    let from = |network: &str| ConfigGreenConditions {
+        remoteips: vec![network.to_owned()],
+        serverids: vec!["default".to_owned()],
+        ..ConfigGreenConditions::default()
+    };
+    debugger.deploy(&stage(&text, from("192.0.2.0/24")));
+    assert_eq!(greeting(&server), "base");
+    debugger.deploy(&stage(&text, from("127.0.0.0/8")));
+    assert_eq!(greeting(&server), "stage");
+    // The session that has begun keeps its settings when the stage ends.
+    let mut client = Client::connect(server.address).unwrap();
+    assert!(debugger.ask(b'c', None).is_empty());
+    assert_eq!(
+        (debugger.status(), greeting(&server).as_str()),
+        (None, "base")
+    );
+    assert_eq!(client.command("NOOP").unwrap().code, 250);
+    drop(server);
+}
+
+#[test]
+fn a_stage_that_is_bound_ends_with_its_connection_and_a_wrong_one_does_not_begin() {
+    let sink = Sink::start();
+    let (bundle, socket, text) = relay(&sink);
+    let server = start(&bundle, &socket);
+    let mut debugger = Debugger::connect(&socket);
+    let none = ConfigGreenConditions::default();
+    let wrong = |config: &str, conditions: ConfigGreenConditions, what: &str| {
+        let mut debugger = Debugger::connect(&socket);
+        let wanted = stage(config, conditions);
+        debugger.send(b'a', Some(&wanted.encode_to_vec()));
+        let answer = debugger.answer();
+        let told = String::from_utf8(answer.data).unwrap();
+        assert!(answer.kind == Kind::Failed && told.contains(what), "{told}");
+    };
+    wrong(
+        "version: '6.0'\nservers: [{id: default, colour: red}]\n",
+        none.clone(),
+        "colour",
+    );
+    wrong(
+        &text.replace("Accept();", "Acept();"),
+        none.clone(),
+        "Acept",
+    );
+    let other = ConfigGreenConditions {
+        serverids: vec!["other".to_owned()],
+        ..none.clone()
+    };
+    wrong(&text, other, "there is no server other, but default");
+    let share = ConfigGreenConditions {
+        probability: 2.0,
+        ..none.clone()
+    };
+    wrong(&text, share, "probability");
+    assert_eq!(greeting(&server), "base");
+    debugger.deploy(&ConfigGreenDeployRequest {
+        connectionbound: true,
+        ..stage(&text, none)
+    });
+    assert_eq!(greeting(&server), "stage");
+    drop(debugger);
+    assert!(wait::until_true(SOON, || greeting(&server) == "base"));
+    drop(server);
+}
+
+#[test]
+fn a_debugger_stops_the_scripts_of_a_stage_and_hears_what_they_say() {
+    let sink = Sink::start();
+    let (bundle, socket, text) = relay(&sink);
+    let server = start(&bundle, &socket);
+    let mut debugger = Debugger::connect(&socket);
+    debugger.deploy(&stage(&text, ConfigGreenConditions::default()));
+    debugger.send(b'e', None);
+    let address = server.address;
+    let client = std::thread::spawn(move || {
+        let mut client = Client::connect(address).unwrap();
+        client
+            .send("a@example.net", "b@example.org", CONTENT)
+            .unwrap()
+            .code
+    });
+    let answer = debugger.answer();
+    assert_eq!(answer.kind, Kind::Done);
+    let record = HslBreakPointResponse::decode(&answer.data[..]).unwrap();
+    assert_eq!((&*record.id, &*record.debugid), ("rcpt", "session"));
+    assert_eq!(record.location.unwrap().file, "rcptto:default");
+    assert_eq!(record.transactionid.len(), 36);
+    let values: serde_json::Value = serde_json::from_str(&record.values).unwrap();
+    assert_eq!(values["n"], json!({ "format": "json", "value": "0" }));
+    assert!(
+        values["arguments"]["value"]
+            .as_str()
+            .unwrap()
+            .contains("example.org")
+    );
+    assert!(!client.is_finished(), "the script stands still");
+    assert!(debugger.ask(b'f', None).is_empty());
+    assert_eq!(client.join().unwrap(), 250);
+    // Nobody waits now: postdelivery's point is kept.
+    let wanted = HslBreakPointRequest {
+        debugid: "session".to_owned(),
+    }
+    .encode_to_vec();
+    let kept = wait::until_true(SOON, || {
+        let data = debugger.ask(b'd', Some(&wanted));
+        let record = HslBreakPointResponse::decode(&data[..]).unwrap();
+        record.id == "done" && record.location.unwrap().file == "postdelivery:"
+    });
+    assert!(kept, "the queue's scripts are those of the stage");
+    // What is said while the debugger waits comes before the answer.
+    debugger.send(b'e', None);
+    let client = std::thread::spawn(move || {
+        let mut client = Client::connect(address).unwrap();
+        client
+            .send("a@example.net", "c@example.com", CONTENT)
+            .unwrap()
+            .code
+    });
+    assert_eq!(debugger.answer().kind, Kind::Done);
+    assert!(debugger.ask(b'f', None).is_empty());
+    debugger.send(b'e', None);
+    let answer = debugger.answer();
+    let record = HslBreakPointResponse::decode(&answer.data[..]).unwrap();
+    assert_eq!(record.id, "done");
+    let said: Vec<&str> = debugger.said.iter().map(|(_, text)| &**text).collect();
+    assert!(said == ["to example.com"] || said.is_empty(), "{said:?}");
+    // A debugger that goes lets everybody go on.
+    drop(debugger);
+    assert_eq!(client.join().unwrap(), 250);
+    assert!(wait::until_true(SOON, || sink.messages().len() == 2));
+    drop(server);
+}
+
+#[test]
+fn operators_start_show_and_end_a_stage() {
+    let sink = Sink::start();
+    let (bundle, socket, text) = relay(&sink);
+    let server = start(&bundle, &socket);
+    let file = bundle.path().join("trial.yaml");
+    fs::write(&file, &text).unwrap();
+    let file = file.to_str().unwrap();
+    let shown = |arguments: &[&str]| {
+        let output = ctl(&socket, arguments);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        shown(&["config", "livestage", "status"]),
+        "there is no stage\n"
+    );
+    let line = [
+        "config",
+        "livestage",
+        "start",
+        file,
+        "--id",
+        "trial",
+        "--remoteip",
+        "127.0.0.1",
+        "--time",
+        "600",
+    ];
+    assert_eq!(shown(&line), "ok\n");
+    assert_eq!(greeting(&server), "stage");
+    let status = shown(&["config", "livestage", "status"]);
+    assert!(
+        status.contains("trial") && status.contains("active"),
+        "{status}"
+    );
+    assert!(
+        status.contains("remoteip=127.0.0.1 time=10m00s"),
+        "{status}"
+    );
+    let json = shown(&["--json", "config", "livestage", "status"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["connections"], 1);
+    let client = {
+        let address = server.address;
+        std::thread::spawn(move || {
+            let mut client = Client::connect(address).unwrap();
+            client
+                .send("a@example.net", "b@example.org", CONTENT)
+                .unwrap()
+                .code
+        })
+    };
+    let points = shown(&["config", "livestage", "debug", "--count", "1"]);
+    assert_eq!(client.join().unwrap(), 250);
+    assert!(
+        points.contains(" at rcptto:default:3:") || points.contains(" at postdelivery::2:"),
+        "{points}"
+    );
+    assert_eq!(shown(&["config", "livestage", "cancel"]), "ok\n");
+    assert_eq!(greeting(&server), "base");
+    drop(server);
+}
