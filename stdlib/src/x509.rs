@@ -349,7 +349,7 @@ fn verify(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let certificate = CertificateDer::from(args.this::<Held>()?.0.0.clone());
     let authorities = listed(&args, 0, "calist")?;
     let intermediates = listed(&args, 1, "intermediates")?;
-    if args.get(2).as_array().is_some_and(|list| list.len() > 0) {
+    if args.get(2).as_array().is_some_and(|list| !list.is_empty()) {
         return Err(Throw::error(
             "verify: revokelist: revocation lists are not available yet",
         ));

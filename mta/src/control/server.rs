@@ -274,7 +274,7 @@ async fn converse(desk: &Rc<Desk>, mut stream: &mut Box<dyn LocalStream>, bound:
                         continue;
                     }
                     None if requests.is_inside() => {
-                        let _ = send(desk, &mut stream, Kind::Failed, b"Timeout").await;
+                        let _ = send(desk, stream, Kind::Failed, b"Timeout").await;
                         return;
                     }
                     // It has gone, or it has nothing more to say.
@@ -283,7 +283,7 @@ async fn converse(desk: &Rc<Desk>, mut stream: &mut Box<dyn LocalStream>, bound:
             }
             Err(error) => {
                 let text = error.to_string();
-                let _ = send(desk, &mut stream, Kind::Failed, text.as_bytes()).await;
+                let _ = send(desk, stream, Kind::Failed, text.as_bytes()).await;
                 return;
             }
         };
@@ -291,10 +291,10 @@ async fn converse(desk: &Rc<Desk>, mut stream: &mut Box<dyn LocalStream>, bound:
             let followed = match trace::begin(desk, &request.body) {
                 // The next request is here already.
                 Ok(_) if requests.is_inside() => {
-                    send(desk, &mut stream, Kind::Done, b"").await.map(|()| 0)
+                    send(desk, stream, Kind::Done, b"").await.map(|()| 0)
                 }
-                Ok(following) => follow(desk, &mut stream, following, &mut buffer).await,
-                Err(reason) => send(desk, &mut stream, Kind::Failed, &ascii(&reason))
+                Ok(following) => follow(desk, stream, following, &mut buffer).await,
+                Err(reason) => send(desk, stream, Kind::Failed, &ascii(&reason))
                     .await
                     .map(|()| 0),
             };
@@ -316,7 +316,7 @@ async fn converse(desk: &Rc<Desk>, mut stream: &mut Box<dyn LocalStream>, bound:
             Ok(data) => (Kind::Done, data),
             Err(reason) => (Kind::Failed, ascii(&reason)),
         };
-        if send(desk, &mut stream, kind, &data).await.is_err() {
+        if send(desk, stream, kind, &data).await.is_err() {
             return;
         }
     }
