@@ -259,7 +259,7 @@ pub(super) async fn serve(desk: &Rc<Desk>, mut stream: Box<dyn LocalStream>) {
 }
 
 /// Answers one request after the other. A stage that is bound to the connection is left to the caller.
-async fn converse(desk: &Rc<Desk>, mut stream: &mut Box<dyn LocalStream>, bound: &Bound) {
+async fn converse(desk: &Rc<Desk>, stream: &mut Box<dyn LocalStream>, bound: &Bound) {
     let mut requests = Requests::default();
     let mut buffer = vec![0; 64 << 10];
     loop {
