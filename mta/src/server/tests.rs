@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod hooks;
+mod limits;
 mod proxied;
 mod scripts;
 mod sockets;

@@ -18,7 +18,7 @@ use crate::delivery::content::Stored;
 use crate::pool::HeavyPool;
 use crate::worker::Worker;
 
-fn config(memory: u64) -> Config {
+pub(super) fn config(memory: u64) -> Config {
     Config {
         memory,
         minfree_bytes: 0,
@@ -33,7 +33,7 @@ fn open(disk: &SimDisk, memory: u64) -> (Spool, angarium_spool::Recovered) {
     Spool::open(Arc::new(disk.clone()) as Arc<dyn Disk>, config(memory), now).expect("a spool")
 }
 
-fn over(spool: &Spool, queue: &Arc<Mutex<Vec<Item>>>) -> Settings {
+pub(super) fn over(spool: &Spool, queue: &Arc<Mutex<Vec<Item>>>) -> Settings {
     let queue = Arc::clone(queue);
     let sink = Box::new(move |items: Vec<Item>| queue.lock().expect("the lock").extend(items));
     Settings {
