@@ -114,6 +114,12 @@ pub const QUEUEOPTS: &[OptDecl] = &[
     opt("jobid", "string", "\"\"", "job"),
     opt("tenantid", "string", "\"\"", "tenant"),
     opt("priority", "number", "0", "0 normal, 1 high"),
+    opt(
+        "requiretls",
+        "boolean",
+        "false",
+        "deliver over verified TLS to servers with REQUIRETLS, or not at all",
+    ),
     opt("quotas", "array", "[]", "names of quotas that count it"),
     opt("delay", "number", "0", "seconds before the first attempt"),
     opt(

@@ -7,6 +7,7 @@
 
 mod bundle;
 mod course;
+mod demands;
 mod guide;
 mod inline;
 mod notices;

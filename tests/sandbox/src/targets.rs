@@ -8,7 +8,7 @@ mod values;
 
 pub use mail::message;
 pub use run::{LIMITS, compile_and_run};
-pub use smtp::{addresses, proxy_header, smtp_server};
+pub use smtp::{addresses, auth, bdat, proxy_header, smtp_server};
 pub use text::{formatter, lexer, parser};
 pub use values::{json_decode, regex};
 
@@ -18,6 +18,8 @@ pub type Target = fn(&[u8]);
 /// All targets, by the names of their corpora.
 pub const TARGETS: &[(&str, Target)] = &[
     ("addresses", addresses),
+    ("auth", auth),
+    ("bdat", bdat),
     ("compile_and_run", compile_and_run),
     ("formatter", formatter),
     ("json_decode", json_decode),

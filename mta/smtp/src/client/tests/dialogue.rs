@@ -392,3 +392,80 @@ fn a_probe_whose_sender_is_refused_has_that_reply() {
         assert!(!bench.dialogue.contains("DATA"));
     }
 }
+
+#[test]
+fn a_message_that_demands_what_the_server_lacks_is_not_sent() {
+    let sent = |announce: &'static str, tls: bool, sender: &str, demands: Demands| {
+        let mut bench = Bench::new(plain());
+        bench.client = Client::new(plain(), tls, Duration::ZERO);
+        bench.announce = announce;
+        let transaction = &mut bench.transactions[0];
+        transaction.demands = demands;
+        transaction.sender = ReversePath::parse(sender).expect("an address");
+        transaction.size = None;
+        let result = bench.run();
+        let mail = bench.dialogue.lines().find(|line| line.starts_with("MAIL"));
+        format!("{result} | {}", mail.unwrap_or("nothing sent"))
+    };
+    let requiretls = Demands {
+        requiretls: true,
+        ..Demands::default()
+    };
+    let binary = Demands {
+        binary: true,
+        ..Demands::default()
+    };
+    let offered = "REQUIRETLS\nCHUNKING\nBINARYMIME";
+    let rows = [
+        ("", false, "a@b.example", requiretls),
+        (offered, false, "a@b.example", requiretls),
+        ("", true, "a@b.example", requiretls),
+        (offered, true, "a@b.example", requiretls),
+        ("", false, "", requiretls),
+        (offered, false, "", requiretls),
+        (offered, true, "", requiretls),
+        (offered, true, "a@b.example", binary),
+    ];
+    let table: Vec<String> = rows
+        .into_iter()
+        .map(|(announce, tls, sender, demands)| sent(announce, tls, sender, demands))
+        .collect();
+    assert_snapshot!(table.join("\n"), @r#"
+    tls permanent: the message requires TLS, and the connection has none | nothing sent
+    tls permanent: the message requires TLS, and the connection has none | nothing sent
+    smtp permanent: the message needs REQUIRETLS, which the server does not offer | nothing sent
+    EOD 250 2.0.0 ["queued"] | MAIL FROM:<a@b.example> REQUIRETLS
+    EOD 250 2.0.0 ["queued"] | MAIL FROM:<>
+    EOD 250 2.0.0 ["queued"] | MAIL FROM:<>
+    EOD 250 2.0.0 ["queued"] | MAIL FROM:<> REQUIRETLS
+    smtp permanent: the message is BINARYMIME, which this connection cannot carry | nothing sent
+    "#);
+}
+
+#[test]
+fn the_limits_of_the_server_are_kept() {
+    let mut bench = Bench::new(plain());
+    bench.announce = "LIMITS MAILMAX=2 RCPTMAX=1";
+    bench.transactions = vec![
+        transaction(&["b@example.net", "c@example.net"]),
+        transaction(&["d@example.net"]),
+    ];
+    bench.answer("BANNER", "220 mx.example ESMTP\r\n");
+    for _ in 0..40 {
+        while let Some(output) = bench.client.poll() {
+            bench.output(output);
+        }
+        let written = bench.client.requests().to_vec();
+        bench.client.written(written.len());
+        bench.pending.extend_from_slice(&written);
+        bench.serve();
+    }
+    assert_snapshot!(bench.done.join("\n"), @r#"
+    EOD 250 2.0.0 ["queued"]
+    smtp temporary: the server takes no more than 1 recipients at once
+    EOD 250 2.0.0 ["queued"]
+    "#);
+    assert!(!bench.client.is_reusable() && bench.client.is_idle());
+    bench.client.handle(Duration::ZERO, Input::Quit);
+    assert_eq!(bench.client.requests(), b"QUIT\r\n");
+}

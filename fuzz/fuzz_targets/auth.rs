@@ -1,0 +1,4 @@
+//! See `angarium_sandbox::targets::auth`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| angarium_sandbox::targets::auth(data));
