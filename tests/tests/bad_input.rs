@@ -380,6 +380,27 @@ fn a_bare_lf_ends_no_command_and_the_session() {
 }
 
 #[test]
+fn other_protocols_are_told_once_and_left() {
+    let sink = Sink::start();
+    let bundle = Bundle::relay(sink.port());
+    let server = Server::start(&bundle);
+    let mail = "MAIL FROM:<forged@example.net>\r\nRCPT TO:<victim@example.com>\r\nDATA\r\nx\r\n.\r\n";
+    for first in [
+        "POST / HTTP/1.1\r\nHost: mx.example\r\nContent-Length: 99\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.6\r\n",
+        "\x16\x03\x01\x02\0\x01\0",
+    ] {
+        let mut client = Client::connect(server.address).unwrap();
+        client.write(format!("{first}{mail}").as_bytes()).unwrap();
+        let reply = client.reply().unwrap();
+        assert!(reply.text.starts_with("500 5.5.2"), "{first:?}: {}", reply.text);
+        assert!(client.is_closed(), "{first:?}");
+    }
+    assert_eq!(sink.count(), 0);
+}
+
+#[test]
 fn too_many_errors_end_the_session() {
     let bundle = Bundle::relay(1);
     let server = Server::start(&bundle);
