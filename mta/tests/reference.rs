@@ -26,6 +26,10 @@ const MEANT: &[(&str, &str)] = &[
         "Accept(reason, options) of documented scripts is taken too",
     ),
     (
+        "eod EODMailMessage->queue option requiretls",
+        "RFC 8689, beyond the reference",
+    ),
+    (
         "predelivery Try option chunking default",
         "BDAT is used where it is asked for",
     ),
@@ -89,6 +93,11 @@ const MEANT_OF_CORE: &[(&str, &str)] = &[
     ("MIMEPart->replacePart:", "parts of messages are taken too"),
     ("Socket->recv:", "one flag is a string"),
     ("TLSSocket:", "the options are optional, as scripts have it"),
+    ("MIME->queue option requiretls", "RFC 8689, beyond the reference"),
+    (
+        "MailMessage->queue option requiretls",
+        "RFC 8689, beyond the reference",
+    ),
     ("X509->subject returns", "an array"),
     ("X509->issuer returns", "an array"),
     ("X509->String returns", "a list with `multiple`, and none"),
