@@ -93,7 +93,10 @@ const MEANT_OF_CORE: &[(&str, &str)] = &[
     ("MIMEPart->replacePart:", "parts of messages are taken too"),
     ("Socket->recv:", "one flag is a string"),
     ("TLSSocket:", "the options are optional, as scripts have it"),
-    ("MIME->queue option requiretls", "RFC 8689, beyond the reference"),
+    (
+        "MIME->queue option requiretls",
+        "RFC 8689, beyond the reference",
+    ),
     (
         "MailMessage->queue option requiretls",
         "RFC 8689, beyond the reference",

@@ -384,7 +384,8 @@ fn other_protocols_are_told_once_and_left() {
     let sink = Sink::start();
     let bundle = Bundle::relay(sink.port());
     let server = Server::start(&bundle);
-    let mail = "MAIL FROM:<forged@example.net>\r\nRCPT TO:<victim@example.com>\r\nDATA\r\nx\r\n.\r\n";
+    let mail =
+        "MAIL FROM:<forged@example.net>\r\nRCPT TO:<victim@example.com>\r\nDATA\r\nx\r\n.\r\n";
     for first in [
         "POST / HTTP/1.1\r\nHost: mx.example\r\nContent-Length: 99\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -394,7 +395,11 @@ fn other_protocols_are_told_once_and_left() {
         let mut client = Client::connect(server.address).unwrap();
         client.write(format!("{first}{mail}").as_bytes()).unwrap();
         let reply = client.reply().unwrap();
-        assert!(reply.text.starts_with("500 5.5.2"), "{first:?}: {}", reply.text);
+        assert!(
+            reply.text.starts_with("500 5.5.2"),
+            "{first:?}: {}",
+            reply.text
+        );
         assert!(client.is_closed(), "{first:?}");
     }
     assert_eq!(sink.count(), 0);
