@@ -22,6 +22,10 @@ const CONTEXTS: [&str; 10] = [
 /// Differences that are meant, each with its reason; every other one is a mistake.
 const MEANT: &[(&str, &str)] = &[
     (
+        "connect $arguments.remoteuser",
+        "the name of the user behind `remoteuid`",
+    ),
+    (
         "eod Accept(reason)",
         "Accept(reason, options) of documented scripts is taken too",
     ),

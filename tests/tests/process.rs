@@ -11,8 +11,9 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use angarium_tests::bundle::{Bundle, free_address};
@@ -22,7 +23,7 @@ use angarium_tests::server::{Server, run};
 use angarium_tests::sink::Sink;
 use angarium_tests::wait;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 const CONTENT: &[u8] = b"From: <a@example.net>\r\nSubject: hello\r\n\r\nHello!\r\n";
@@ -411,4 +412,79 @@ fn rights_are_given_up_once_the_sockets_are_open() {
     ]);
     assert!(output.status.success(), "{}", error(&output));
     assert!(server.stop().success());
+}
+
+#[test]
+fn nobody_else_reads_the_spool() {
+    let sink = Sink::start();
+    let bundle = Bundle::relay(sink.port());
+    let server = Server::start(&bundle);
+    let mut client = Client::connect(server.address).unwrap();
+    let reply = client.send("a@example.net", "b@example.org", CONTENT);
+    assert_eq!(reply.unwrap().code, 250);
+    for name in ["spool/queue", "spool/tmp"] {
+        let folder = bundle.path().join(name);
+        let mode = fs::metadata(&folder).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o700, "{name}: {mode:o}");
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            let mode = entry.metadata().unwrap().mode();
+            assert_eq!(mode & 0o077, 0, "{}: {mode:o}", entry.path().display());
+        }
+    }
+}
+
+#[test]
+fn the_unit_for_systemd_exposes_little() {
+    if !program::installed("systemd-analyze") {
+        return;
+    }
+    let unit = program::root().join("packaging/systemd/angarium.service");
+    let output = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager"])
+        .arg(&unit)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let level = text
+        .lines()
+        .filter_map(|line| line.split_once("Overall exposure level for angarium.service:"))
+        .find_map(|(_, rest)| rest.split_whitespace().next()?.parse::<f64>().ok());
+    let level = level.unwrap_or_else(|| panic!("no level in {text}{}", error(&output)));
+    println!("exposure of the unit for systemd: {level}");
+    assert!(level < 2.0, "{level}");
+}
+
+#[test]
+fn whoever_started_it_is_told_when_it_is_ready_and_when_it_stops() {
+    let bundle = Bundle::relay(1);
+    let path = bundle.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut server = Command::new(program::angarium())
+        .arg("serve")
+        .arg(bundle.path())
+        .env("NOTIFY_SOCKET", &path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let told = || {
+        let mut bytes = [0; 512];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    assert!(Client::connect(bundle.address).is_ok(), "ready is ready");
+    let pid = Pid::from_child(&server);
+    kill_process(pid, Signal::HUP).unwrap();
+    let reloading = told();
+    assert!(
+        reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{reloading}"
+    );
+    assert_eq!(told(), "READY=1");
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(told(), "STOPPING=1");
+    assert!(server.wait().unwrap().success());
 }

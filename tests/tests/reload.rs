@@ -9,16 +9,19 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use angarium_tests::bundle::Bundle;
 use angarium_tests::client::Client;
+use angarium_tests::program;
 use angarium_tests::server::Server;
 use angarium_tests::sink::{Behaviour, Sink, Stage};
 use angarium_tests::wait;
 use rustix::process::Signal;
+use serde_json::json;
 
 const CONTENT: &[u8] = b"Subject: hello\r\n\r\nHello!\r\n";
 
@@ -307,4 +310,147 @@ fn a_second_signal_stops_at_once() {
     sink.behave(Behaviour::Accept);
     let _server = Server::start(&bundle);
     assert!(sink.wait_for(1, wait::SOON), "the message is still there");
+}
+
+/// A certificate for this name and its key, as `FILE.pem` and `FILE.key` in the bundle, each written in one step.
+fn certificate(bundle: &Bundle, file: &str, name: &str) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![format!("{name}.example")]).unwrap();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    let own = params.self_signed(&key).unwrap();
+    bundle.write(&format!("{file}.pem"), &own.pem());
+    bundle.write(&format!("{file}.key"), &key.serialize_pem());
+}
+
+/// The common names of the certificates that a new client is shown: by default, and for mx.example.com.
+fn shown(server: &Server) -> (String, String) {
+    let ask = |name: &str| {
+        let output = Command::new("openssl")
+            .args([
+                "s_client",
+                "-starttls",
+                "smtp",
+                "-brief",
+                "-servername",
+                name,
+            ])
+            .args(["-connect", &server.address.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let name = text.lines().find_map(|line| {
+            let (_, name) = line.strip_prefix("Peer certificate:")?.split_once('=')?;
+            Some(name.trim().to_owned())
+        });
+        name.unwrap_or(text)
+    };
+    (ask("relay.example"), ask("mx.example.com"))
+}
+
+/// Sends messages under STARTTLS over connections that live long or short, until its input ends; then says how many were
+/// sent and what went wrong.
+const SENDERS: &str = r#"
+import smtplib, ssl, sys, threading
+port, stop, sent, errors = int(sys.argv[1]), threading.Event(), [0] * 6, []
+def run(number):
+    context = ssl._create_unverified_context()
+    while not stop.is_set():
+        try:
+            s = smtplib.SMTP('127.0.0.1', port, local_hostname='client.example', timeout=60)
+            s.starttls(context=context)
+            for _ in range(3 if number % 2 else 60):
+                if stop.is_set(): break
+                s.sendmail('from@example.net', ['to@example.com'], b'Subject: x\r\n\r\nx\r\n')
+                sent[number] += 1
+            s.quit()
+        except Exception as e:
+            errors.append(repr(e))
+            return
+threads = [threading.Thread(target=run, args=(number,)) for number in range(len(sent))]
+for thread in threads: thread.start()
+sys.stdin.read()
+stop.set()
+for thread in threads: thread.join()
+print(sum(sent), errors)
+"#;
+
+#[test]
+fn a_hundred_reloads_of_certificates_under_load_disturb_no_session() {
+    if !program::installed("openssl") || !program::installed("python3") {
+        return;
+    }
+    let sink = Sink::start();
+    let mut bundle = Bundle::relay(sink.port());
+    for name in ["default", "byname"] {
+        certificate(&bundle, name, &format!("{name}0"));
+    }
+    let pair = |name: &str| {
+        json!({
+            "id": name,
+            "privatekey": { "path": format!("{name}.key") },
+            "certificate": { "path": format!("{name}.pem") },
+        })
+    };
+    bundle.startup["pki"] = json!({ "private": [pair("default"), pair("byname")] });
+    bundle.server()["tls"] = json!({ "certs": {
+        "cert": "default",
+        "sni": [{ "hostname": "*.example.com", "cert": "byname" }],
+    } });
+    bundle.hook("connect", &greeting("v0"));
+    let server = Server::start(&bundle);
+    let first = ("default0".to_owned(), "byname0".to_owned());
+    assert_eq!(shown(&server), first);
+    let mut senders = Command::new(program::python())
+        .args(["-c", SENDERS, &server.address.port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut good = 0;
+    for number in 1..=100 {
+        let script = greeting(&format!("v{number}"));
+        bundle.write("src/hooks/connect/default.hsl", &script);
+        certificate(&bundle, "default", &format!("default{number}"));
+        certificate(&bundle, "byname", &format!("byname{number}"));
+        // Every tenth time something in it is wrong, and so nothing of it counts.
+        match number % 20 {
+            0 => bundle.write("byname.key", "no key\n"),
+            10 => certificate(&bundle, "unused", "unused"),
+            _ => {}
+        }
+        if number % 20 == 10 {
+            // The key of another certificate.
+            let other = std::fs::read_to_string(bundle.path().join("unused.key")).unwrap();
+            bundle.write("default.key", &other);
+        }
+        let refusals = || server.log().matches("reload error=").count();
+        let before = refusals();
+        server.signal(Signal::HUP);
+        if number % 10 == 0 {
+            let refused = wait::until_true(wait::SOON, || refusals() > before);
+            assert!(refused, "{number} was not refused");
+        } else {
+            good = number;
+            let taken = wait_version(server.address, &format!(" v{good}"));
+            assert!(taken, "version {number} never came");
+        }
+        let wanted = (format!("default{good}"), format!("byname{good}"));
+        assert_eq!(shown(&server), wanted, "after {number}");
+        assert!(version(server.address).ends_with(&format!(" v{good}")));
+    }
+    drop(senders.stdin.take());
+    let output = senders.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (sent, errors) = told.trim().split_once(' ').unwrap();
+    assert_eq!(errors, "[]", "{told}");
+    let sent: usize = sent.parse().unwrap();
+    println!("messages under TLS during a hundred reloads of certificates: {sent}");
+    assert!(sent >= 100, "only {sent} messages were sent");
+    assert!(sink.wait_for(sent, Duration::from_secs(120)));
+    let log = server.log();
+    assert!(log.contains("the key pair byname of server default cannot be used"));
+    assert!(log.contains("the private key does not belong to the certificate"));
 }

@@ -19,6 +19,7 @@ fn connection() -> Connection {
         remote_port: 1025,
         remote_ptr: None,
         remote_uid: None,
+        remote_user: None,
         local_ip: [127, 0, 0, 1].into(),
         local_port: 25,
         server_id: "bench".to_owned(),

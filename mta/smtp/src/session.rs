@@ -25,6 +25,8 @@ pub struct Connection {
     pub remote_ptr: Option<String>,
     /// User id of the client of a Unix socket.
     pub remote_uid: Option<u32>,
+    /// The name of that user, if there is one.
+    pub remote_user: Option<String>,
     /// Server address.
     pub local_ip: IpAddr,
     /// Server port.

@@ -30,6 +30,7 @@ mod host;
 mod keywords;
 pub mod lint;
 mod load;
+mod notify;
 mod outbound;
 mod privileges;
 pub mod reference;

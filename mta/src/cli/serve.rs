@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::files::SystemFiles;
+use super::notify::Manager;
 use super::{Failure, privileges, terminal};
 use crate::app::{self, App, Held, Place, StartError};
 use crate::control::socket::{self, Opened};
@@ -135,7 +136,9 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
             "",
             &format!("ready version={}", env!("CARGO_PKG_VERSION")),
         );
-        until_stopped(&app, &log, file.as_deref(), signals).await;
+        let manager = Manager::of_process();
+        manager.ready();
+        until_stopped(&app, &log, file.as_deref(), signals, &manager).await;
         if let Some(control) = control {
             control.stop();
         }
@@ -273,10 +276,15 @@ async fn until_stopped(
     log: &Arc<dyn Log>,
     file: Option<&JsonFile>,
     mut signals: Signals,
+    manager: &Manager,
 ) {
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => reload(app, log).await,
+            _ = signals.hangup.recv() => {
+                manager.reloading();
+                reload(app, log).await;
+                manager.ready();
+            }
             _ = signals.reopen.recv() => {
                 if let Some(Err(error)) = file.map(JsonFile::reopen) {
                     let line = format!("the log's file cannot be opened again: {error}");
@@ -287,6 +295,7 @@ async fn until_stopped(
             _ = signals.interrupt.recv() => break,
         }
     }
+    manager.stopping();
     log.line(Severity::Notice, "", "stopping");
     tokio::select! {
         () = app.stop() => log.line(Severity::Notice, "", "stopped"),

@@ -257,6 +257,7 @@ impl Sink {
             remote_port: peer.port(),
             remote_ptr: None,
             remote_uid: None,
+            remote_user: None,
             local_ip: local.ip(),
             local_port: local.port(),
             server_id: "sink".to_owned(),

@@ -77,6 +77,11 @@ pub static CONNECT: ContextDecl = ContextDecl {
             "number",
             "user id of the client of a Unix socket",
         ),
+        sometimes(
+            "$arguments.remoteuser",
+            "string",
+            "name of the user of a Unix socket",
+        ),
         always("$arguments.localip", "string", "address of the server"),
         always("$arguments.localport", "number", "port of the server"),
         always("$arguments.serverid", "string", "id of the server"),

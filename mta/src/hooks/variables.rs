@@ -350,6 +350,7 @@ pub fn connect_arguments(session: &Session) -> Value {
             connection.name_lookup.as_deref().map(name_lookup),
         )
         .maybe("remoteuid", connection.remote_uid)
+        .maybe("remoteuser", connection.remote_user.as_deref())
         .with("localip", connection.local_ip.to_string())
         .with("localport", u32::from(connection.local_port))
         .with("serverid", connection.server_id.as_str())

@@ -14,6 +14,7 @@ use angarium_effects::{Accepted, Monotonic};
 use angarium_smtp::proxy_protocol::{Header, Origin};
 use angarium_smtp::server::Server;
 use angarium_smtp::session::{Connection, TlsInfo, TransportError, TransportErrorKind};
+use nix::unistd::{Uid, User};
 
 use super::event::Event;
 use super::settings::{LINGER, Seat, Settings, TOO_MANY};
@@ -204,6 +205,7 @@ pub(super) async fn arrive(
         transactions: AtomicU32::new(0),
         lever: Lever::default(),
     });
+    let user = user_of(&worker, ends.uid);
     let look_up = async {
         if settings.remote_ptr && ends.uid.is_none() {
             let (clock, dns) = (Rc::clone(&effects.clock), Rc::clone(&effects.dns));
@@ -222,12 +224,12 @@ pub(super) async fn arrive(
             .await
             .map(Some)
     };
-    let (found, tls) = tokio::select! {
+    let (found, tls, user) = tokio::select! {
         biased;
         // There is nobody yet who would understand a reply.
         () = entry.lever.pulled() => return None,
         () = worker.stopped(), if prelude.implicit => return None,
-        both = async { tokio::join!(look_up, handshake) } => both,
+        all = async { tokio::join!(look_up, handshake, user) } => all,
     };
     if prelude.implicit {
         note_handshake(&seat, remote_ip, tls.as_ref().err());
@@ -244,6 +246,7 @@ pub(super) async fn arrive(
         remote_port: ends.remote.port(),
         remote_ptr: found.name,
         remote_uid: ends.uid,
+        remote_user: user,
         local_ip: ends.local.ip(),
         local_port: ends.local.port(),
         server_id: seat.server.id.clone(),
@@ -268,6 +271,13 @@ pub(super) async fn arrive(
         connection,
         tls,
     })
+}
+
+/// The name of a user. The machine may have to ask others for it, so a thread that may wait does that.
+async fn user_of(worker: &Worker, uid: Option<u32>) -> Option<String> {
+    let uid = Uid::from_raw(uid?);
+    let found = worker.pool.call(move || User::from_uid(uid)).await;
+    Some(found.ok()?.ok()??.name)
 }
 
 /// Tells a client that there are too many. Where TLS starts with the first byte there is nothing to say.

@@ -13,7 +13,10 @@ use crate::verdict::{Function, Phase, Verdict, compose};
 
 impl Server {
     pub(super) fn connect_verdict(&mut self, verdict: Verdict) {
+        // Only the connect hook sees these, and the session may be long.
         self.session.connection.name_lookup = None;
+        self.session.connection.proxy_tlv = None;
+        self.session.connection.remote_user = None;
         let Some(accept) = self.refusal(Phase::Connect, verdict, false) else {
             return;
         };

@@ -17,6 +17,7 @@ pub(crate) fn connection() -> Connection {
         remote_port: 1025,
         remote_ptr: None,
         remote_uid: None,
+        remote_user: None,
         local_ip: [192, 0, 2, 25].into(),
         local_port: 25,
         server_id: "default".to_owned(),

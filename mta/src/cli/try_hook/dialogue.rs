@@ -97,6 +97,7 @@ impl Dialogue {
             )?,
             remote_ptr: set.text("connection.remoteptr").map(str::to_owned),
             remote_uid: None,
+            remote_user: None,
             local_ip: address(set, ["connection.localip", "arguments.localip"])?,
             local_port: port(set, ["connection.localport", "arguments.localport"], 25)?,
             server_id: server.id.to_string(),

@@ -263,6 +263,10 @@ const NOT_YET: &[(&str, &str)] = &[
         "$connection.remoteuid",
         "the network in memory has no Unix sockets",
     ),
+    (
+        "$arguments.remoteuser",
+        "the network in memory has no Unix sockets",
+    ),
     ("$arguments.proxyip", "no proxy is in front"),
     ("$arguments.proxytlv", "no proxy is in front"),
     (

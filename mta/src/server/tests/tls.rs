@@ -6,7 +6,7 @@ use std::time::Duration;
 use angarium_config::server::Implicit;
 use angarium_effects::Connection;
 use angarium_smtp::verdict::Verdict;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::super::{Event, Settings};
 use super::support::{Client, MemoryStore, Scripted, scripted, settings, settle, simulate};
@@ -113,6 +113,44 @@ fn tls_from_the_first_byte_comes_before_the_banner() {
         let mut client = secure(bench.connect().await).await;
         client.greet().await;
         client.message("x\r\n", "250").await;
+    });
+}
+
+#[test]
+fn a_record_that_is_malformed_ends_the_session_with_its_reason() {
+    let store = Arc::new(MemoryStore::default());
+    let hooks = Scripted::new(|_, _| (Duration::ZERO, Verdict::accept()));
+    let mut settings = with_tls(scripted(&store, hooks));
+    settings.implicit = Implicit::All(true);
+    let records: [&[u8]; 4] = [
+        b"NOOP in clear\r\n",
+        // Data that nobody has encrypted, a record that is too long, and a handshake out of turn.
+        b"\x17\x03\x03\x00\x20xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        b"\x17\x03\x03\xff\xff",
+        b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",
+    ];
+    simulate(settings, async |bench| {
+        for record in records {
+            let connection = bench.connect().await.connection;
+            let tls = ClientTls::new(Versions::default(), true).expect("TLS");
+            let address = connection.peer_addr().expect("an address").ip();
+            let shaken = tls.connect(connection, "mx.example", address).await;
+            let (mut stream, _) = shaken.expect("TLS");
+            let below = stream.get_mut().0;
+            below.write_all(record).await.expect("sent");
+            settle().await;
+            assert_eq!(bench.server.open(), 0, "{record:?}");
+        }
+        let events = bench.events.lock().expect("the lock");
+        let ends: Vec<String> = events
+            .iter()
+            .filter(|event| matches!(event, Event::Disconnect { .. }))
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(ends.len(), records.len());
+        assert!(ends[0].contains("corrupt message"), "{}", ends[0]);
+        assert!(ends[1].contains("decrypt"), "{}", ends[1]);
+        assert!(ends[2].contains("corrupt message"), "{}", ends[2]);
     });
 }
 

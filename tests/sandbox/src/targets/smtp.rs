@@ -225,6 +225,7 @@ fn session(config: &Config, begin: &[u8], pieces: &[&[u8]]) -> Seen {
         remote_ptr: None,
         name_lookup: None,
         remote_uid: None,
+        remote_user: None,
         local_ip: [192, 0, 2, 25].into(),
         local_port: 25,
         server_id: "default".to_owned(),
