@@ -366,7 +366,7 @@ fn the_certificate_is_that_of_the_name_that_is_asked_for() {
         ("other.example.com", "below"),
         ("a.other.example.com", "relay"),
         ("example.com", "relay"),
-        ("xn--blbr-roah.example", "foreign"),
+        ("xn--blbr-noae.example", "foreign"),
         ("unknown.example", "relay"),
     ] {
         let ways: [(&str, &[&str]); 2] = [(&address, &[]), (&clear, &["-starttls", "smtp"])];
