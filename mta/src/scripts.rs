@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 use angarium_config::types::Id;
-use angarium_config::{HookType, Running, Startup};
+use angarium_config::{HookType, Running, Script, Startup};
 use angarium_effects::{Dns, Net};
 use angarium_lang::modules::Loader;
 use angarium_lang::{Diagnostic, Source};
@@ -56,6 +56,28 @@ pub fn library() -> Arc<Library> {
     Arc::clone(&LIBRARY)
 }
 
+/// The library that the scripts of a configuration see: with `scripting.compat` 5 also the spellings of release 5.
+///
+/// # Panics
+/// As [`library`].
+#[must_use]
+pub fn library_of(compat: u8) -> Arc<Library> {
+    static OLDER: LazyLock<Arc<Library>> = LazyLock::new(|| {
+        let mut contexts = vec![&angarium_stdlib::CORE];
+        contexts.extend(crate::hooks::compat::contexts());
+        #[expect(
+            clippy::expect_used,
+            reason = "the declarations are constants, and a test builds the library from them"
+        )]
+        let library = Library::new(&contexts).expect("the table of built-ins is well-formed");
+        Arc::new(library.with_data(&angarium_stdlib::data::FORMATS))
+    });
+    match compat {
+        5 => Arc::clone(&OLDER),
+        _ => library(),
+    }
+}
+
 /// Reads files below the script root. The root itself is checked by the caller's file access.
 pub trait Root: Send + Sync {
     /// The file at `path` below the root; none when it is missing or leads out of the root.
@@ -90,6 +112,8 @@ impl Root for NoRoot {
 /// The scripts of one running configuration. Immutable; a reload makes new ones.
 pub struct Scripts {
     units: BTreeMap<(HookType, Id), Arc<Unit>>,
+    /// Hooks of eod that run for each recipient.
+    per_recipient: BTreeMap<Id, Arc<Unit>>,
     limits: BTreeMap<HookType, Limits>,
     running: Arc<Running>,
     root: Arc<dyn Root>,
@@ -135,18 +159,25 @@ impl Scripts {
         root: Arc<dyn Root>,
         hub: Option<Arc<Hub>>,
     ) -> Result<(Scripts, Vec<String>), ScriptErrors> {
-        let library = library();
+        let library = library_of(running.compat);
         let loader = BundleLoader {
             running,
             root: &*root,
             staged: hub.is_some(),
         };
         let (mut units, mut errors, mut warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
-        for (key, script) in &running.scripts {
-            let Some(names) = library.context(script.hook.name()) else {
+        let mut per_recipient = BTreeMap::new();
+        let contexts = running.scripts.iter().flat_map(|(key, script)| {
+            let contexts = contexts(running, script);
+            contexts
+                .into_iter()
+                .map(move |context| (key, script, context))
+        });
+        for (key, script, context) in contexts {
+            let Some(names) = library.context(context) else {
                 errors.push(format!(
-                    "{}: the hook {} is not available yet",
-                    script.file, script.hook
+                    "{}: the hook {context} is not available yet",
+                    script.file
                 ));
                 continue;
             };
@@ -180,6 +211,9 @@ impl Scripts {
                     .map(|warning: &Diagnostic| warning.render(sources)),
             );
             match Unit::link(compiled.program, Arc::clone(&library), &regexp::ENGINE) {
+                Ok(unit) if context == EODRCPT => {
+                    per_recipient.insert(key.1.clone(), unit);
+                }
                 Ok(unit) => {
                     units.insert(key.clone(), unit);
                 }
@@ -205,6 +239,7 @@ impl Scripts {
         Ok((
             Scripts {
                 units,
+                per_recipient,
                 limits: limits.collect(),
                 running: Arc::clone(running),
                 root,
@@ -236,6 +271,12 @@ impl Scripts {
         self.units.get(&(hook, id.clone()))
     }
 
+    /// The unit of a hook of eod that runs for each recipient.
+    #[must_use]
+    pub fn unit_per_recipient(&self, id: &Id) -> Option<&Arc<Unit>> {
+        self.per_recipient.get(id)
+    }
+
     /// The configuration that these scripts came with.
     #[must_use]
     pub fn running(&self) -> &Arc<Running> {
@@ -251,6 +292,32 @@ impl Scripts {
             .map(ToString::to_string)
             .collect()
     }
+}
+
+/// The context of eod hooks that run for each recipient.
+const EODRCPT: &str = "eodrcpt";
+
+/// The contexts in which a script is run: an eod hook in both of its own if one server runs it once for a message and
+/// another one for each recipient.
+fn contexts(running: &Running, script: &Script) -> Vec<&'static str> {
+    if script.hook != HookType::Eod {
+        return vec![script.hook.name()];
+    }
+    let servers = running.servers.values();
+    let mut each: Vec<bool> = servers
+        .filter(|server| server.phases.eod.hook.as_ref() == Some(&script.id))
+        .map(|server| server.phases.eod.perrecipient)
+        .collect();
+    each.sort_unstable();
+    each.dedup();
+    if each.is_empty() {
+        each.push(false);
+    }
+    let context = |each| match each {
+        true => EODRCPT,
+        false => HookType::Eod.name(),
+    };
+    each.into_iter().map(context).collect()
 }
 
 /// `include` and `import`: the bundle's files first, then the script root.

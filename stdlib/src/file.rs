@@ -395,7 +395,15 @@ impl Source for FileSource {
 }
 
 fn open(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let data = match args.get(0) {
+    opened(cx, args.get(0))
+}
+
+/// Opens the file that a name or a `FileResource` stands for; none when that fails.
+///
+/// # Errors
+/// Where the class is missing.
+pub fn opened(cx: &mut Cx<'_>, file: &Value) -> Outcome {
+    let data = match file {
         Value::Resource(resource) => resource
             .downcast::<FileResource>()
             .and_then(|resource| (resource.0)().ok()),

@@ -188,6 +188,19 @@ impl Mail {
         }
     }
 
+    /// Changes the message.
+    ///
+    /// # Errors
+    /// An Exception when the change cannot be made.
+    pub fn change<T>(
+        &self,
+        work: impl FnOnce(&mut Message<SharedSource>) -> Result<T, EditError>,
+    ) -> Result<T, Throw> {
+        let result = work(&mut self.message.borrow_mut());
+        self.account();
+        result.map_err(|error| Throw::error(error.to_string()))
+    }
+
     /// Settles the memory that the message and its changes hold.
     fn account(&self) {
         let bytes = self.held.saturating_add(self.message.borrow().new_bytes());
@@ -375,9 +388,7 @@ pub(crate) fn edit(
     change: impl FnOnce(&mut Message<SharedSource>, PartId) -> Result<Value, EditError>,
 ) -> Outcome {
     let object = args.this::<PartObject>()?;
-    let result = change(&mut object.mail.message.borrow_mut(), object.part);
-    object.mail.account();
-    result.map_err(|error| Throw::error(error.to_string()))
+    object.mail.change(|message| change(message, object.part))
 }
 
 /// Charges for the look at earlier changes that a change may need.

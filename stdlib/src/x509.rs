@@ -445,7 +445,7 @@ fn from_string(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 ///
 /// # Errors
 /// An unknown hash, or beyond the budget.
-pub(crate) fn summary(cx: &mut Cx<'_>, der: &[u8], hash: Option<&Str>) -> Outcome {
+pub fn summary(cx: &mut Cx<'_>, der: &[u8], hash: Option<&Str>) -> Outcome {
     let Ok((_, cert)) = X509Certificate::from_der(der) else {
         return Ok(Array::new().into());
     };

@@ -100,19 +100,7 @@ const TABLE: &[Row] = &[
     key(Startup, "history", NotYet("the store of past messages")),
     // smtpd-app.yaml: servers
     value(Running, "servers[].type", "plugin", PLUGINS, LeaveOutEntry),
-    key(
-        Running,
-        "servers[].phases.eod.perrecipient",
-        NotYet("the eod hook for each recipient"),
-    ),
     // smtpd-app.yaml: the rest
-    value(
-        Running,
-        "scripting.compat",
-        "5",
-        NotYet("the spellings of release 5"),
-        Instead("6"),
-    ),
     key(Running, "addresses[].proxyprotocol", OUTBOUND_PROXY),
     key(Running, "resolver.servers[].trusted", DANE),
     key(Running, "resolver.local", NotYet("local DNS records")),

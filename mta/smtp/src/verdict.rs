@@ -134,7 +134,7 @@ pub struct ReplyOptions {
     pub code: Option<u16>,
     /// Enhanced status.
     pub enhanced: EnhancedChoice,
-    /// Close after the reply. Not for Accept.
+    /// Close after the reply. Of the functions that accept only Deliver of the older eodrcpt hook knows it.
     pub disconnect: bool,
 }
 
@@ -172,7 +172,7 @@ pub struct Accept {
     pub host: Option<String>,
     /// auth: sets the user.
     pub username: Option<String>,
-    /// mailfrom: replaces the sender.
+    /// mailfrom, and rcptto of older scripts: replaces the sender.
     pub sender: Option<ReversePath>,
     /// rcptto: replaces the recipient.
     pub recipient: Option<Mailbox>,

@@ -5,23 +5,37 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium_config::HookType;
+use angarium_config::transport::SourceAddress;
 use angarium_effects::LocalFuture;
 use angarium_queue::item::{Item, Pairs};
-use angarium_queue::outcome::Verdict;
+use angarium_queue::outcome::{Cause, Verdict};
 use angarium_queue::text::Text;
 use angarium_runtime::Unit;
 use angarium_runtime::host::{Host, Pool};
 use angarium_runtime::value::Value;
+use angarium_smtp::session::{PeerCert, TlsInfo};
 use angarium_spool::Spool;
 
+use super::compat::{self, Carried, QueueSetters, TransportFacts};
+use super::eodrcpt::TlsOf;
 use super::options::TransportIds;
-use super::queue::{Delivered, Metadata, Predelivery, try_by_default};
+use super::queue::{Delivered, Metadata, Predelivery, read_try, try_by_default};
 use super::queue_variables;
 use crate::delivery::{After, Before, Ended, QueueHook, QueueHooks};
 use crate::scripts::{Finished, Run, Scripts, Services};
 use crate::settings;
 use crate::staging::{Stage, Stages};
 use crate::worker::Worker;
+
+/// What a run has beside its variables.
+#[derive(Default)]
+struct Extras {
+    /// The message was delivered.
+    delivered: bool,
+    /// Those of older scripts.
+    setters: Option<Rc<QueueSetters>>,
+    tls: TlsOf,
+}
 
 /// The queue's scripts of one configuration.
 pub struct QueueScripts {
@@ -50,6 +64,51 @@ impl QueueScripts {
         queue_variables::message(item, files)
     }
 
+    /// What older scripts set with, where they may run.
+    fn setters(
+        &self,
+        worker: &Worker,
+        item: &Item,
+        dsn: Option<Value>,
+    ) -> Option<Rc<QueueSetters>> {
+        if self.scripts.running().compat != 5 {
+            return None;
+        }
+        let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
+        let files = queue_variables::Files::in_spool(&self.spool, item, now);
+        Some(Rc::new(QueueSetters::new(item, files, dsn)))
+    }
+
+    /// The transport of an item as older scripts see it.
+    fn facts(&self, item: &Item) -> TransportFacts {
+        let transports = &self.scripts.running().transports;
+        let id = item.transportid.to_str();
+        let found = transports.iter().find(|(known, _)| ***known == *id);
+        let Some((_, transport)) = found else {
+            return TransportFacts::default();
+        };
+        let connection = &transport.connection;
+        let source = connection.sourceip.addresses.first();
+        let book = settings::addresses(self.scripts.running());
+        TransportFacts {
+            server: connection
+                .server
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            port: connection.port,
+            source: match source {
+                Some(SourceAddress::Named(id)) => match book.0.get(&id.to_string()) {
+                    Some(source) => source.address.to_string(),
+                    None => id.to_string(),
+                },
+                Some(SourceAddress::Own(own)) => own.address.0.to_string(),
+                None => String::new(),
+            },
+            retries: transport.retry.count,
+        }
+    }
+
     fn unit(&self, hook: HookType) -> Option<&Arc<Unit>> {
         let script = self.scripts.running().queue_hook(hook)?;
         self.scripts.unit(hook, &script.id)
@@ -63,7 +122,7 @@ impl QueueScripts {
         hook: HookType,
         item: &Item,
         variables: Vec<(&'static str, Value)>,
-        delivered: bool,
+        extras: Extras,
     ) -> (Finished, Option<Pairs>) {
         let metadata = Rc::new(Metadata::default());
         metadata.pairs.replace(item.metadata.clone());
@@ -87,8 +146,12 @@ impl QueueScripts {
             host.extend(Rc::clone(&metadata));
             host.extend(Rc::new(settings::addresses(self.scripts.running())));
             host.extend(Rc::new(self.transports.clone()));
-            if delivered {
+            if extras.delivered {
                 host.extend(Rc::new(Delivered));
+            }
+            if let Some(setters) = &extras.setters {
+                host.extend(Rc::clone(setters));
+                host.extend(Rc::new(extras.tls));
             }
         };
         let finished = self
@@ -145,6 +208,35 @@ impl QueueHooks for StagedScripts {
     }
 }
 
+/// The TLS layer of an attempt, for older scripts.
+fn tls_of(cause: &Cause) -> TlsOf {
+    let Cause::Attempt(attempt) = cause else {
+        return TlsOf::default();
+    };
+    let connection = attempt.connection.as_ref();
+    let Some(tls) = connection.and_then(|connection| connection.tls.as_ref()) else {
+        return TlsOf::default();
+    };
+    let text = |text: &Option<Text>| {
+        let text = text.as_ref();
+        text.map(ToString::to_string).unwrap_or_default()
+    };
+    let peer_cert = tls.peercert.as_ref().map(|cert| PeerCert {
+        chain: cert.chain.clone(),
+        error: cert.error,
+    });
+    TlsOf {
+        info: tls.started.then(|| TlsInfo {
+            protocol: text(&tls.protocol),
+            cipher: text(&tls.cipher),
+            keysize: tls.keysize.map(u32::from).unwrap_or_default(),
+            sni: None,
+            peer_cert,
+        }),
+        tlsrpt: tls.tlsrpt,
+    }
+}
+
 impl QueueHooks for QueueScripts {
     fn has(&self, hook: QueueHook) -> bool {
         self.unit(match hook {
@@ -167,15 +259,33 @@ impl QueueHooks for QueueScripts {
                     context: None,
                 };
             };
-            let variables = vec![
+            let mut variables = vec![
                 ("arguments", queue_variables::predelivery_arguments(item)),
                 ("message", self.message(worker, item)),
                 ("context", Value::None),
             ];
+            let setters = self.setters(worker, item, None);
+            if setters.is_some() {
+                let older = compat::predelivery_variables(item, &self.facts(item));
+                variables.extend(older);
+            }
+            let extras = Extras {
+                setters: setters.clone(),
+                ..Extras::default()
+            };
             let (finished, metadata) = self
-                .run(worker, unit, HookType::PreDelivery, item, variables, false)
+                .run(worker, unit, HookType::PreDelivery, item, variables, extras)
                 .await;
+            let set = setters.as_ref().filter(|setters| setters.has_options());
             let verdict = match finished.result {
+                Ok(None) if set.is_some() => {
+                    let book = settings::addresses(self.scripts.running());
+                    let options = set.map(|set| set.with_options(&Value::None));
+                    match read_try(&options.unwrap_or_default(), Some(&book)) {
+                        Ok(attempt) => Ok(Predelivery::Try(Box::new(attempt))),
+                        Err(thrown) => Err(format!("{:?}", thrown.into_inner())),
+                    }
+                }
                 Ok(None) => Ok(try_by_default()),
                 Ok(Some(verdict)) => Ok(match verdict.downcast::<Predelivery>().map(|it| *it) {
                     Ok(Predelivery::Queue(mut again)) => {
@@ -187,7 +297,10 @@ impl QueueHooks for QueueScripts {
                 }),
                 Err(error) => Err(error.message),
             };
-            let context: Box<dyn Any> = Box::new(finished.context);
+            let context: Box<dyn Any> = match setters {
+                Some(setters) => Box::new(setters.carried(finished.context)),
+                None => Box::new(finished.context),
+            };
             Before {
                 verdict,
                 metadata,
@@ -222,10 +335,36 @@ impl QueueHooks for QueueScripts {
                 ("arguments", arguments),
                 ("message", self.message(worker, &ended.item)),
             ];
-            if let Some(context) = context.and_then(|context| context.downcast::<Value>().ok()) {
-                variables.push(("context", *context));
+            let mut dsn = None;
+            // Places that predelivery has taken are free now.
+            match context.map(|context| context.downcast::<Carried>()) {
+                Some(Ok(carried)) => {
+                    dsn = carried.dsn;
+                    variables.push(("context", carried.context));
+                }
+                Some(Err(context)) => {
+                    if let Ok(context) = context.downcast::<Value>() {
+                        variables.push(("context", *context));
+                    }
+                }
+                None => {}
             }
-            let delivered = ended.cause.is_success();
+            let setters = self.setters(worker, &ended.item, dsn);
+            if setters.is_some() {
+                let facts = self.facts(&ended.item);
+                let older = compat::postdelivery_variables(
+                    &ended.item,
+                    &facts,
+                    &ended.cause,
+                    &ended.situation,
+                );
+                variables.extend(older);
+            }
+            let extras = Extras {
+                delivered: ended.cause.is_success(),
+                setters,
+                tls: tls_of(&ended.cause),
+            };
             let item = &ended.item;
             let (finished, metadata) = self
                 .run(
@@ -234,7 +373,7 @@ impl QueueHooks for QueueScripts {
                     HookType::PostDelivery,
                     item,
                     variables,
-                    delivered,
+                    extras,
                 )
                 .await;
             let decided = finished.decided;

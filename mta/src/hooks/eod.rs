@@ -113,7 +113,14 @@ impl Mail {
         &self.sender
     }
 
-    fn edits(&self) -> Rc<Edits> {
+    /// The message with the changes that scripts make.
+    #[must_use]
+    pub fn message(&self) -> &Rc<message::Mail> {
+        &self.message
+    }
+
+    /// The changes made so far; the same list as long as there are no others.
+    pub(super) fn edits(&self) -> Rc<Edits> {
         let message = self.message.message();
         let changes = message.snapshot();
         let mut last = self.last_edits.borrow_mut();

@@ -5,9 +5,11 @@
 //! [`queue::Predelivery`] and [`queue::Postdelivery`] for the queue's hooks.
 
 pub mod auth;
+pub mod compat;
 pub mod delivery;
 pub mod envelope;
 pub mod eod;
+pub mod eodrcpt;
 mod history;
 pub mod inline;
 pub mod options;
@@ -33,6 +35,7 @@ pub static CONTEXTS: &[&ContextDecl] = &[
     &smtp::MAILFROM,
     &smtp::RCPTTO,
     &eod::EOD,
+    &eodrcpt::EODRCPT,
     &smtp::DISCONNECT,
     &queue::PREDELIVERY,
     &queue::POSTDELIVERY,

@@ -15,6 +15,7 @@ use angarium_runtime::native::{Cx, OptDecl, Throw, opt};
 use angarium_runtime::value::{Kind, Value};
 use angarium_smtp::xtext;
 
+use super::compat::QueueSetters;
 use super::envelope;
 use crate::signing;
 
@@ -48,6 +49,12 @@ impl<'a> Reader<'a> {
             prefix: "dsn.",
             ..Reader::new(function, value)
         }
+    }
+
+    /// The function whose options these are.
+    #[must_use]
+    pub fn function(self) -> &'static str {
+        self.function
     }
 
     /// The value of an option; a none counts as absent.
@@ -351,7 +358,11 @@ pub fn again(cx: &Cx<'_>, value: &Value) -> Result<Again, Throw> {
         transportid: reader.transport(cx, "transportid")?,
         jobid: reader.text("jobid")?,
         dsn_delayed: reader.boolean("dsn_delayed").unwrap_or(false),
-        dsn: dsn_options(cx, "Queue", reader.array("dsn")?)?,
+        dsn: {
+            let older = cx.host.extension::<QueueSetters>();
+            let dsn = reader.array("dsn")?.or_else(|| older?.dsn());
+            dsn_options(cx, "Queue", dsn)?
+        },
         explicit: true,
         // Where it was called is known when the script has ended.
         origin: None,

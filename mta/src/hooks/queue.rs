@@ -5,7 +5,7 @@ mod metadata;
 mod postdelivery;
 mod predelivery;
 
-pub use attempt::{AddressBook, Client, Sni, TlsMode, Try};
+pub use attempt::{AddressBook, Client, Sni, TlsMode, Try, read_try};
 pub use metadata::Metadata;
-pub use postdelivery::{Delivered, POSTDELIVERY};
+pub use postdelivery::{Delivered, POSTDELIVERY, undelivered};
 pub use predelivery::{PREDELIVERY, Predelivery, try_by_default};

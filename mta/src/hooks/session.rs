@@ -17,8 +17,9 @@ use angarium_smtp::server::{Closing, Hook, StoreFailure};
 use angarium_smtp::session::{Recipient, Session};
 use angarium_smtp::verdict::Verdict;
 
+use super::eodrcpt::TlsOf;
 use super::phase::PhaseCall;
-use super::{eod, outbox, variables};
+use super::{compat, eod, outbox, variables};
 use crate::log::Severity;
 use crate::scripts::{Finished, Run, Scripts, Services};
 use crate::server::{
@@ -64,6 +65,35 @@ impl SessionScripts {
         self
     }
 
+    /// Ids of the transports.
+    pub(super) fn transports(&self) -> &BTreeSet<String> {
+        &self.transports
+    }
+
+    /// Where messages are kept.
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Id of the server.
+    pub(super) fn server_id(&self) -> &str {
+        &self.server.id
+    }
+
+    /// Writes a line to the log, about a connection or transaction.
+    pub(super) fn log(&self, severity: Severity, id: &str, line: &str) {
+        self.services.log.line(severity, id, line);
+    }
+
+    /// The way of mail out of the eod hook.
+    pub(super) fn post(&self, worker: &Rc<Worker>, id: &str) -> outbox::Post {
+        let store = Arc::downgrade(&self.store);
+        let log = (HookType::Eod, id, &self.services.log);
+        self.services
+            .outbox
+            .mailer(worker, Some(store), &self.scripts, log)
+    }
+
     fn unit(&self, hook: HookType, domain: &str) -> Option<&Arc<Unit>> {
         let script: &Script = self
             .scripts
@@ -76,7 +106,7 @@ impl SessionScripts {
         clippy::too_many_arguments,
         reason = "what a run is made of; three calls"
     )]
-    async fn run_unit(
+    pub(super) async fn run_unit(
         &self,
         worker: &Rc<Worker>,
         unit: &Arc<Unit>,
@@ -157,11 +187,25 @@ impl SessionScripts {
         let Some(unit) = self.unit(call.hook, call.domain) else {
             return Verdict::NoHook;
         };
-        let (kind, variables) = (call.hook, call.variables);
+        let (kind, mut variables) = (call.hook, call.variables);
+        if self.scripts.running().compat != 5 {
+            let finished = self
+                .run_unit(worker, unit, kind, id, variables, context, |_| {})
+                .await;
+            return self.verdict(kind, id, finished);
+        }
+        variables.extend(compat::session_variables(session, hook));
+        let setters = Rc::new(compat::Setters::for_hook(hook));
         let finished = self
-            .run_unit(worker, unit, kind, id, variables, context, |_| {})
+            .run_unit(worker, unit, kind, id, variables, context, |host| {
+                host.extend(Rc::clone(&setters));
+                host.extend(Rc::new(TlsOf {
+                    info: session.tls.clone(),
+                    tlsrpt: None,
+                }));
+            })
             .await;
-        self.verdict(kind, id, finished)
+        setters.applied(self.verdict(kind, id, finished))
     }
 
     async fn end_of_data(
@@ -172,6 +216,20 @@ impl SessionScripts {
         submission: Option<&Submission>,
         context: &mut HookContext,
     ) -> Decision {
+        if self.server.phases.eod.perrecipient {
+            let script = self
+                .scripts
+                .running()
+                .session_hook(&self.server, HookType::Eod, "");
+            let unit = script.and_then(|script| self.scripts.unit_per_recipient(&script.id));
+            return match unit {
+                Some(unit) => {
+                    self.each_recipient(worker, session, mail, context, unit)
+                        .await
+                }
+                None => Decision::queue_all(worker, session, mail),
+            };
+        }
         let Some(unit) = self.unit(HookType::Eod, "") else {
             return Decision::queue_all(worker, session, mail);
         };
@@ -201,11 +259,20 @@ impl SessionScripts {
                 submission.and_then(|submission| submission.metadata.clone()),
             )
             .maybe("http", submission.map(variables::http));
-        let variables = vec![
+        let mut variables = vec![
             ("arguments", arguments.into()),
             ("connection", variables::connection(session, true)),
             ("transaction", variables::transaction(session, began)),
         ];
+        if self.scripts.running().compat == 5 {
+            let hook = Hook::Eod { size: mail.len() };
+            variables.extend(compat::session_variables(session, &hook));
+            for (name, value) in &mut variables {
+                if *name == "transaction" {
+                    *value = compat::with_recipientparams(value);
+                }
+            }
+        }
         let finished = self
             .run_unit(
                 worker,

@@ -500,7 +500,7 @@ pub fn disconnect_arguments(closing: &Closing) -> Value {
                     "reason",
                     list(reply.reason.iter().map(|line| Value::bytes(line))),
                 )
-                .with("state", reply.state),
+                .maybe("state", Some(reply.state).filter(|state| !state.is_empty())),
         )
     });
     let error = closing.error.as_ref().map(|error| {

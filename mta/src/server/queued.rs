@@ -25,9 +25,7 @@ pub fn queue_all(worker: &Worker, session: &Session, mail: &StoredMail) -> Vec<Q
     let Some(envelope) = &session.transaction.envelope else {
         return Vec::new();
     };
-    let header = HeaderBlock::read(&**mail.source()).ok();
-    let subject = header.and_then(|header| header.value(b"subject", 0, true));
-    let subject = subject.map(Text::from);
+    let subject = subject(mail);
     (1..)
         .zip(&envelope.recipients)
         .map(|(number, recipient)| {
@@ -40,6 +38,13 @@ pub fn queue_all(worker: &Worker, session: &Session, mail: &StoredMail) -> Vec<Q
             }
         })
         .collect()
+}
+
+/// The subject, decoded, for lists of the queue.
+#[must_use]
+pub fn subject(mail: &StoredMail) -> Option<Text> {
+    let header = HeaderBlock::read(&**mail.source()).ok()?;
+    header.value(b"subject", 0, true).map(Text::from)
 }
 
 /// When the transaction began, as calendar time: its `ts`.

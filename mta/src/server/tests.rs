@@ -1,6 +1,8 @@
 //! Whole sessions: over sockets with the system's clock, and in memory with a clock that the test moves.
 
+mod compat;
 mod descriptors;
+mod eodrcpt;
 mod hooks;
 mod limits;
 mod proxied;

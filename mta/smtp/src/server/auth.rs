@@ -202,6 +202,9 @@ impl Server {
             step,
         };
         self.challenge(exchange, &options.reason.join(&b'\n'));
+        if options.disconnect {
+            self.close(crate::session::CloseBy::Local, None);
+        }
     }
 
     fn challenge(&mut self, exchange: Exchange, challenge: &[u8]) {

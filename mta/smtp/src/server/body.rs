@@ -14,6 +14,7 @@ use crate::Time;
 use crate::content::{Decoder, HeaderLimits, HeaderScan};
 use crate::param::BodyType;
 use crate::reply::Reply;
+use crate::session::CloseBy;
 use crate::verdict::{Function, Phase, Verdict, compose};
 
 /// Size of a chunk, and of the block that `timeouts.data` bounds.
@@ -412,10 +413,14 @@ impl Server {
         let utf8 = self.session.utf8();
         let text = format!("Ok: queued as {}", self.session.transaction.id);
         if let Some(accept) = self.refusal(Phase::Eod, verdict, utf8) {
+            let disconnect = accept.reply.disconnect;
             self.send(
                 compose(Phase::Eod, Function::Accept, accept.reply, Some(text)),
                 utf8,
             );
+            if disconnect {
+                self.close(CloseBy::Local, None);
+            }
         }
         if !self.is_closed() {
             self.renew_transaction();

@@ -32,11 +32,7 @@ impl Server {
             _ => return self.fault(500, (5, 5, 2), "Invalid character in command"),
         };
         let (verb, arguments) = line.split_once(' ').unwrap_or((line, ""));
-        let verb = KNOWN
-            .iter()
-            .find(|known| known.eq_ignore_ascii_case(verb))
-            .copied()
-            .unwrap_or("");
+        let verb = known_verb(verb.as_bytes());
         self.verb = verb;
         if verb != "BDAT" {
             self.chunk_refused = false;
@@ -109,6 +105,16 @@ const HTTP: &[&str] = &[
 /// Trailing white space is no argument (RFC 5321 §4.1.1).
 pub(super) fn has_none(arguments: &str) -> bool {
     arguments.trim().is_empty()
+}
+
+/// The verb of a line as [`KNOWN`] has it; empty for one that is not known.
+pub(super) fn known_verb(line: &[u8]) -> &'static str {
+    let verb = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    KNOWN
+        .iter()
+        .find(|known| known.as_bytes().eq_ignore_ascii_case(verb))
+        .copied()
+        .unwrap_or("")
 }
 
 /// Words that are answered as commands; in upper case they also name the state of a reply.

@@ -161,6 +161,9 @@ impl Server {
         recipient.address = accept.recipient.unwrap_or(recipient.address);
         recipient.transport_id = accept.transport_id.unwrap_or(recipient.transport_id);
         if let Some(envelope) = &mut self.session.transaction.envelope {
+            if let Some(sender) = accept.sender {
+                envelope.sender = sender;
+            }
             envelope.recipients.push(recipient);
         }
         self.send(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::auth::{Attempt, Exchange};
 use super::body::{Body, Framing};
+use super::command::known_verb;
 use super::config::Config;
 use super::event::{Closing, Hook, Input, Output};
 use super::line::{Line, LineReader};
@@ -388,7 +389,7 @@ impl Server {
             self.state = State::Command;
             self.auth_line(line, exchange);
         } else if mem::take(&mut self.proxy_next) || self.config.hooks.proxy.applies(line) {
-            self.verb = "";
+            self.verb = known_verb(line);
             self.state = State::Hook(Pending::Proxy(line.to_vec()));
             self.outputs.push_back(Output::Hook(Hook::Proxy {
                 command: line.to_vec(),

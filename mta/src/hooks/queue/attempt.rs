@@ -271,7 +271,10 @@ const NOT_YET: &[&str] = &[
 ];
 
 /// Reads the options of `Try`.
-pub(super) fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw> {
+///
+/// # Errors
+/// An Exception for values that cannot be, and for what the client cannot do yet.
+pub fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw> {
     let reader = Reader::new("Try", value);
     for name in NOT_YET {
         if reader

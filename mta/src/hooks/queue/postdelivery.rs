@@ -5,6 +5,7 @@ use angarium_runtime::native::{ContextDecl, Cx, FnDecl, Outcome, Throw, VarDecl,
 use angarium_runtime::value::Value;
 
 use super::metadata::{GET_METADATA, SET_METADATA};
+use crate::hooks::compat::QueueSetters;
 use crate::hooks::options::{DSN, QUEUEAGAIN, Reader, again, dsn_options};
 use crate::hooks::queue_variables::MESSAGE;
 use crate::hooks::variables::{always, join, sometimes, when};
@@ -32,7 +33,9 @@ pub static POSTDELIVERY: ContextDecl = ContextDecl {
             |cx, args| {
                 undelivered(cx, "Bounce")?;
                 let reader = Reader::new("Bounce", args.get(0));
-                let dsn = Box::new(dsn_options(cx, "Bounce", reader.array("dsn")?)?);
+                let older = cx.host.extension::<QueueSetters>();
+                let dsn = reader.array("dsn")?.or_else(|| older?.dsn());
+                let dsn = Box::new(dsn_options(cx, "Bounce", dsn)?);
                 Err(Throw::end(Postdelivery::Bounce {
                     reason: reader.text("reason")?,
                     dsn,
@@ -313,7 +316,11 @@ pub static POSTDELIVERY: ContextDecl = ContextDecl {
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered;
 
-fn undelivered(cx: &Cx<'_>, function: &str) -> Outcome {
+/// Refuses what makes no sense after success.
+///
+/// # Errors
+/// An Exception.
+pub fn undelivered(cx: &Cx<'_>, function: &str) -> Outcome {
     match cx.host.extension::<Delivered>() {
         Some(_) => Err(Throw::error(format!(
             "{function}: {}",

@@ -7,6 +7,7 @@ use angarium_runtime::native::{ContextDecl, FnDecl, Throw, VarDecl, opt};
 
 use super::attempt::{AddressBook, TRY, Try, read_try};
 use super::metadata::{GET_METADATA, SET_METADATA};
+use crate::hooks::compat::QueueSetters;
 use crate::hooks::options::{DSN, QUEUEAGAIN, Reader, again, dsn_options};
 use crate::hooks::queue_variables::MESSAGE;
 use crate::hooks::variables::{always, join, sometimes};
@@ -41,7 +42,10 @@ pub static PREDELIVERY: ContextDecl = ContextDecl {
             "Tries to deliver now; what it sets counts for this attempt only.",
             |cx, args| {
                 let book = cx.host.extension::<AddressBook>();
-                Err(match read_try(args.get(0), book.as_deref()) {
+                let setters = cx.host.extension::<QueueSetters>();
+                let merged = setters.map(|setters| setters.with_options(args.get(0)));
+                let options = merged.as_ref().unwrap_or(args.get(0));
+                Err(match read_try(options, book.as_deref()) {
                     Ok(attempt) => Throw::end(Predelivery::Try(Box::new(attempt))),
                     Err(error) => error,
                 })
@@ -65,7 +69,9 @@ pub static PREDELIVERY: ContextDecl = ContextDecl {
             "Gives the message up and tells its sender.",
             |cx, args| {
                 let reader = Reader::new("Bounce", args.get(0));
-                let dsn = Box::new(dsn_options(cx, "Bounce", reader.array("dsn")?)?);
+                let older = cx.host.extension::<QueueSetters>();
+                let dsn = reader.array("dsn")?.or_else(|| older?.dsn());
+                let dsn = Box::new(dsn_options(cx, "Bounce", dsn)?);
                 Err(Throw::end(Predelivery::Bounce {
                     reason: reader.text("reason")?,
                     dsn,

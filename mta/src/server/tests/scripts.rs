@@ -51,18 +51,19 @@ impl FileSource for Bundle {
 }
 
 impl Bundle {
-    /// A bundle with these scripts, each bound to its phase.
-    fn config(scripts: &[(&str, &str)]) -> Config {
+    /// A bundle with these scripts, each bound to its phase, in the spellings of a release.
+    fn config(scripts: &[(&str, &str)], compat: u8) -> Config {
         let phases = scripts.iter().map(|(phase, _)| {
             let more = match *phase {
                 "auth" => ", tls: false, mechanisms: [plain, LOGIN, X-ASK]",
+                "eodrcpt" => ", perrecipient: true",
                 _ => "",
             };
-            format!("      {phase}: {{hook: default{more}}}\n")
+            format!("      {}: {{hook: default{more}}}\n", phase_of(phase))
         });
         let phases: String = phases.collect();
         let running = format!(
-            "version: '6.0'\nservers:\n  - id: default\n    transport: out\n    phases:\n{phases}\
+            "version: '6.0'\nscripting: {{compat: {compat}}}\nservers:\n  - id: default\n    transport: out\n    phases:\n{phases}\
              transportgroups:\n  - id: default\n    transports:\n      - id: out\n      - id: other\n"
         );
         let startup = "version: '6.0'\nservers:\n  - id: default\n    listeners: [{port: 25}]\n";
@@ -71,7 +72,7 @@ impl Bundle {
             ("/b/src/config/smtpd-app.yaml".into(), running),
         ]);
         for (phase, text) in scripts {
-            let path = format!("/b/src/hooks/{phase}/default.hsl");
+            let path = format!("/b/src/hooks/{}/default.hsl", phase_of(phase));
             files.insert(path.into(), (*text).to_owned());
         }
         let source = Source::Tree("/b".into());
@@ -81,12 +82,29 @@ impl Bundle {
     }
 }
 
+/// The phase of a context.
+fn phase_of(context: &str) -> &str {
+    match context {
+        "eodrcpt" => "eod",
+        phase => phase,
+    }
+}
+
 /// Settings of a server that runs these scripts, and its log.
 pub(super) fn with_scripts(
     store: &Arc<MemoryStore>,
     scripts: &[(&str, &str)],
 ) -> (Settings, Memory) {
-    let config = Bundle::config(scripts);
+    with_compat(store, scripts, 6)
+}
+
+/// The same in the spellings of a release.
+pub(super) fn with_compat(
+    store: &Arc<MemoryStore>,
+    scripts: &[(&str, &str)],
+    compat: u8,
+) -> (Settings, Memory) {
+    let config = Bundle::config(scripts, compat);
     let compiled = Scripts::compile(&config.startup, &config.running, Arc::new(NoRoot));
     let compiled = match compiled {
         Ok((compiled, _)) => compiled,
