@@ -12,6 +12,7 @@ pub const MODULES: &[(&str, &str)] = &[
     ("dmarc", include_str!("../extras/dmarc.hsl")),
     ("mta-sts", include_str!("../extras/mta-sts.hsl")),
     ("rate", include_str!("../extras/rate.hsl")),
+    ("sasl", include_str!("../extras/sasl.hsl")),
     ("srs", include_str!("../extras/srs.hsl")),
     ("totp", include_str!("../extras/totp.hsl")),
 ];

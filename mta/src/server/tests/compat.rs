@@ -125,7 +125,7 @@ fn setters_do_what_options_of_accept_do() {
     let said = said
         .iter()
         .filter_map(|line| Some(line.split_once("] ")?.1));
-    insta::assert_snapshot!(said.collect::<Vec<_>>().join("\n"), @r#""#);
+    insta::assert_snapshot!(said.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn the_variables_are_those_of_the_session() {
                   $saslauthed, $saslusername, length($messageid), $sender, $senderlocalpart, $senderdomain, $senderparams, \
                   $recipients, $recipientdomains, $recipient, $recipientlocalpart, $recipientdomain, $transportid, $actionid]);";
     let (_, _, said) = send(script);
-    insta::assert_snapshot!(said.join("\n"), @r#""#);
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 #[test]
@@ -218,5 +218,5 @@ fn a_notification_is_read() {
     let said = said
         .iter()
         .filter_map(|line| Some(line.split_once("] ")?.1));
-    insta::assert_snapshot!(said.collect::<Vec<_>>().join("\n"), @r#""#);
+    insta::assert_snapshot!(said.collect::<Vec<_>>().join("\n"));
 }

@@ -4,17 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use angarium_config::{Config, FileSource, Listed, Options, Source, load};
-use angarium_effects::{RecordData, RecordType};
+use angarium_effects::system::SystemNet;
+use angarium_effects::{Connect, Net as _, RecordData, RecordType};
 use angarium_runtime::cache::Caches;
 use angarium_runtime::native::ContextDecl;
 use angarium_runtime::shared::SharedMemory;
-use angarium_smtp::server::{Closing, ProxyCommands};
+use angarium_smtp::network::Network;
+use angarium_smtp::server::{Closing, Hook, ProxyCommands};
 use angarium_smtp::session::{CloseBy, TransportError, TransportErrorKind};
+use angarium_smtp::verdict::Verdict;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::{Settings, Store};
-use super::support::{Bench, Client, MemoryStore, settings, settle, simulate};
+use super::sockets::{Real, connect, run};
+use super::support::{Bench, Client, MemoryStore, Scripted, scripted, settings, settle, simulate};
 use super::tls::{secure, with_tls};
 use crate::counts::ScriptCounters;
 use crate::hooks::session::SessionScripts;
@@ -466,7 +472,10 @@ fn an_error_of_the_transport_is_told_at_the_end() {
 
 /// Speaks until the phase has answered; gives its reply lines, and `closed` when the server closed then.
 async fn answer(bench: &Bench, phase: &str, utf8: bool) -> Vec<String> {
-    let mut client = bench.connect().await;
+    answer_to(bench.connect().await, phase, utf8).await
+}
+
+async fn answer_to(mut client: Client, phase: &str, utf8: bool) -> Vec<String> {
     let mail = match utf8 {
         true => "MAIL FROM:<a@example.org> SMTPUTF8\r\n",
         false => "MAIL FROM:<a@example.org>\r\n",
@@ -500,7 +509,8 @@ async fn answer(bench: &Bench, phase: &str, utf8: bool) -> Vec<String> {
             }
         }
         settle().await;
-        client.send("NOOP\r\n").await;
+        // The server may have closed already.
+        let _ = client.connection.write_all(b"NOOP\r\n").await;
         match client.line().await {
             None => lines.push("closed".to_owned()),
             Some(line) => assert!(line.starts_with("250"), "{line}"),
@@ -610,22 +620,329 @@ fn every_verdict_of_every_phase_gives_the_reply_of_the_table() {
             simulate(settings, async |bench| {
                 replies = answer(&bench, phase, false).await;
             });
-            let longest = replies.iter().map(String::len).max();
-            assert!(longest <= Some(510), "{longest:?}");
-            let text = replies.join(" | ");
-            let text = text.replace(&"x".repeat(100), "(100 x)");
-            let id = text
-                .find("queued as ")
-                .map_or("", |at| &text[at + 10..at + 46]);
-            let text = match id {
-                "" => text,
-                id => text.replace(id, "ID"),
-            };
-            table += &format!("{phase} {name}: {text}\n");
+            table += &row(phase, name, &replies);
         }
         table.push('\n');
     }
+    insta::assert_snapshot!("every_verdict_of_every_phase", table);
+}
+
+/// A row of the table of verdicts.
+fn row(phase: &str, name: &str, replies: &[String]) -> String {
+    let longest = replies.iter().map(String::len).max();
+    assert!(longest <= Some(510), "{longest:?}");
+    let text = replies.join(" | ");
+    let text = text.replace(&"x".repeat(100), "(100 x)");
+    let id = text
+        .find("queued as ")
+        .map_or("", |at| &text[at + 10..at + 46]);
+    let text = match id {
+        "" => text,
+        id => text.replace(id, "ID"),
+    };
+    format!("{phase} {name}: {text}\n")
+}
+
+/// The same table over sockets: a server for each phase, whose script tells the cases apart by the client's address.
+#[test]
+fn every_verdict_gives_the_same_reply_over_sockets() {
+    let mut table = String::new();
+    for phase in ["connect", "helo", "auth", "mailfrom", "rcptto", "eod"] {
+        let cases = VERDICTS.iter().zip(1..).map(|((_, script), number)| {
+            format!("if ($client === \"127.0.1.{number}\") {{ {script} return; }}\n")
+        });
+        let cases: String = cases.collect();
+        let script =
+            format!("$client = $arguments[\"remoteip\"] ?? $connection[\"remoteip\"];\n{cases}");
+        let store = Arc::new(MemoryStore::default());
+        let (settings, _) = with_scripts(&store, &[(phase, &script)]);
+        let real = Real::start(settings, 1);
+        run(async {
+            for ((name, _), number) in VERDICTS.iter().zip(1..) {
+                let how = Connect {
+                    source: Some([127, 0, 1, number].into()),
+                    ..Connect::default()
+                };
+                let connection = SystemNet.connect(real.address, &how).await;
+                let client = Client::new(connection.expect("a connection"));
+                table += &row(phase, name, &answer_to(client, phase, false).await);
+            }
+        });
+        real.stop();
+        table.push('\n');
+    }
+    insta::assert_snapshot!("every_verdict_of_every_phase", table);
+}
+
+/// The proxy hook stands outside of the table of phases: what it says of known, unknown and malformed lines.
+#[test]
+fn every_verdict_of_the_proxy_hook_gives_its_reply() {
+    let codes = "\"reply_codes\" => [\"code\" => 550, \"enhanced\" => [5, 7, 1]]";
+    let verdicts = [
+        ("Pass", "Pass();".to_owned()),
+        ("Pass other", "Pass([\"command\" => \"HELP\"]);".to_owned()),
+        ("Pass nothing", "Pass([\"command\" => \"\"]);".to_owned()),
+        (
+            "Pass two lines",
+            "Pass([\"command\" => \"NOOP\\r\\nQUIT\"]);".to_owned(),
+        ),
+        ("Reply", "Reply();".to_owned()),
+        ("Reply empty", "Reply(\"\");".to_owned()),
+        ("Reply lines", "Reply([\"a\", \"b\\nc\"]);".to_owned()),
+        ("Reply codes", format!("Reply(\"No\", [{codes}]);")),
+        (
+            "Reply code",
+            "Reply(\"No\", [\"reply_codes\" => [\"code\" => 450]]);".to_owned(),
+        ),
+        (
+            "Reply enhanced",
+            "Reply(\"Ok\", [\"reply_codes\" => [\"enhanced\" => [2, 0, 0]]]);".to_owned(),
+        ),
+        (
+            "Reply wrong code",
+            "Reply(\"No\", [\"reply_codes\" => [\"code\" => 199]]);".to_owned(),
+        ),
+        (
+            "Reply and close",
+            format!("Reply(\"No\", [{codes}, \"disconnect\" => true]);"),
+        ),
+        (
+            "Reply injected",
+            "Reply(\"a\\r\\n221 b\\r221 c\\x00\");".to_owned(),
+        ),
+        ("error", "throw 1;".to_owned()),
+        ("end", "$x = 1;".to_owned()),
+    ];
+    let mut table = String::new();
+    for (name, script) in &verdicts {
+        let store = Arc::new(MemoryStore::default());
+        let (settings, _) = with_scripts(&store, &[("proxy", script)]);
+        simulate(settings, async |bench| {
+            for line in ["VRFY a", "XYZZY", "BREV FR\u{c5}N:<a@b.test>", "QUIT"] {
+                let mut client = bench.connect().await;
+                client.expect("220").await;
+                client.send(&format!("{line}\r\n")).await;
+                let mut lines = Vec::new();
+                while let Some(reply) = client.line().await {
+                    let last = reply.as_bytes().get(3) != Some(&b'-');
+                    lines.push(reply);
+                    if last {
+                        break;
+                    }
+                }
+                settle().await;
+                // The server may have closed already.
+                let _ = client.connection.write_all(b"NOOP\r\n").await;
+                let closed = match client.line().await {
+                    None => " | closed",
+                    Some(_) => "",
+                };
+                table += &format!("{name}, {line}: {}{closed}\n", lines.join(" | "));
+                drop(client);
+                settle().await;
+            }
+        });
+    }
     insta::assert_snapshot!(table);
+}
+
+#[test]
+fn nothing_that_a_script_gives_ends_a_line_or_a_field() {
+    let scripts = [
+        (
+            "connect",
+            "Accept([\"reason\" => \"hi\\r\\n250 ok\\rthere\\x00\", \"remoteptr\" => \"evil\\r\\nX-A: 1\"]);",
+        ),
+        (
+            "helo",
+            "Accept([\"host\" => \"evil\\r\\nX-B: 1\", \"reason\" => \"a\\nb\", \"extensions\" => [\"X-1\\r\\n500 no\", \"SIZE\"]]);",
+        ),
+        (
+            "mailfrom",
+            "Accept([\"sender\" => \"a@b.test>\\r\\nRCPT TO:<c\"]);",
+        ),
+        (
+            "rcptto",
+            "Accept([\"recipient\" => [\"localpart\" => \"a\\r\\nDATA\", \"domain\" => \"b.test\"]]);",
+        ),
+    ];
+    let store = Arc::new(MemoryStore::default());
+    let (settings, _) = with_scripts(&store, &scripts[..3]);
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        for line in ["220-hi", "220 250 okthere?"] {
+            assert_eq!(client.line().await.as_deref(), Some(line));
+        }
+        client.send("EHLO c\r\n").await;
+        for line in ["250-a", "250-b", "250-X-1?500 no", "250 SIZE"] {
+            assert_eq!(client.line().await.as_deref(), Some(line));
+        }
+        client.command("MAIL FROM:<a@example.org>", "450").await;
+    });
+    let store = Arc::new(MemoryStore::default());
+    let (settings, _) = with_scripts(&store, &scripts[3..]);
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        client.greet().await;
+        client.command("MAIL FROM:<a@example.org>", "250").await;
+        client.command("RCPT TO:<a@example.org>", "450").await;
+    });
+    let eod = "$mail = $arguments[\"mail\"]; $mail->addHeader(\"X-A\", \"a\\r\\nBcc: b\\r\\n\\r\\nbody\"); \
+               $mail->setHeader(\"Subject\", \"s\\nX-C: c\", [\"encode\" => false]); \
+               try { $mail->addHeader(\"X-B: x\\r\\nBcc\", \"b\"); } catch ($e) { echo \"refused\"; } \
+               MailMessage::String($mail->toString())->queue(\"\", \"a@b.test\", \"out\"); Accept(\"ok\\r\\n221 bye\");";
+    let store = Arc::new(MemoryStore::default());
+    let scripts = [scripts[0], scripts[1], ("eod", eod)];
+    let (settings, log) = with_scripts(&store, &scripts);
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        client.expect("220").await;
+        client.command("EHLO c", "250").await;
+        client.begin_message("Subject: x\r\n\r\nx\r\n").await;
+        for line in ["250-ok", "250 221 bye"] {
+            assert_eq!(client.line().await.as_deref(), Some(line));
+        }
+    });
+    assert!(log.lines().iter().any(|line| line.ends_with("refused")));
+    let queued = store.queued.lock().expect("the lock");
+    let (_, bytes) = &queued[0];
+    let text = String::from_utf8_lossy(bytes);
+    let (header, _) = text.split_once("\r\n\r\n").expect("a body");
+    for line in header.split("\r\n") {
+        let name = line.split(':').next().unwrap_or_default();
+        let known = ["Received", "Subject", "X-A"].contains(&name) || line.starts_with(['\t', ' ']);
+        assert!(known, "{line}");
+    }
+}
+
+#[test]
+fn what_a_hook_must_not_write_is_refused_before_it_runs() {
+    for (phase, script) in [
+        ("connect", "$arguments[\"remoteip\"] = \"192.0.2.1\";"),
+        ("helo", "$connection = [];"),
+        ("rcptto", "$transaction[\"sender\"] = \"a@b.test\";"),
+        ("eod", "unset($transaction[\"id\"]);"),
+    ] {
+        let config = Bundle::config(&[(phase, script)], 6);
+        let compiled = Scripts::compile(&config.startup, &config.running, Arc::new(NoRoot));
+        let Err(errors) = compiled else {
+            panic!("{phase} takes {script}");
+        };
+        assert!(errors.to_string().contains("read-only"), "{errors}");
+    }
+}
+
+#[test]
+fn a_hook_that_is_not_there_for_a_domain_makes_no_open_relay() {
+    let store = Arc::new(MemoryStore::default());
+    let hooks = Scripted::new(|_, hook| match hook {
+        Hook::RcptTo { .. } => (Duration::ZERO, Verdict::NoHook),
+        _ => (Duration::ZERO, Verdict::accept()),
+    });
+    let mut settings = scripted(&store, hooks);
+    Arc::make_mut(&mut settings.smtp).relay = Network::loopback();
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        client.greet().await;
+        client.command("MAIL FROM:<a@example.org>", "250").await;
+        client.command("RCPT TO:<b@example.net>", "550 5.7.1").await;
+        client.command("DATA", "554").await;
+    });
+    assert!(store.messages().is_empty());
+}
+
+const SLEEP: &str = "sleep(1); Accept([\"reason\" => \"awake\"]);";
+
+#[test]
+fn two_thousand_sleeping_sessions_wake_at_the_same_moment() {
+    let store = Arc::new(MemoryStore::default());
+    let (settings, _) = with_scripts(&store, &[("rcptto", SLEEP)]);
+    simulate(settings, async |bench| {
+        let mut clients = Vec::new();
+        for _ in 0..2000 {
+            let mut client = bench.connect().await;
+            client.send("EHLO c\r\nMAIL FROM:<>\r\n").await;
+            client.expect("220").await;
+            client.expect("250 ").await;
+            client.expect("250 2.1.0").await;
+            clients.push(client);
+        }
+        for client in &mut clients {
+            client.send("RCPT TO:<a@b.test>\r\nNOOP\r\n").await;
+        }
+        // Each turn of the loop serves some tens of tasks.
+        for _ in 0..50 {
+            settle().await;
+        }
+        bench.clock.advance(Duration::from_millis(999));
+        for _ in 0..50 {
+            settle().await;
+        }
+        for client in &mut clients {
+            let mut byte = [0];
+            let read = client.connection.read(&mut byte);
+            let waits = futures_util::future::poll_immediate(std::pin::pin!(read)).await;
+            assert!(waits.is_none(), "an answer before its time");
+        }
+        bench.clock.advance(Duration::from_millis(1));
+        for client in &mut clients {
+            client.expect("250 2.1.5 awake").await;
+            client.expect("250 2.0.0").await;
+        }
+    });
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the measured time is the point")]
+fn two_thousand_sleeping_sessions_hold_no_thread() {
+    const COUNT: usize = 2000;
+    if !descriptors(2 * COUNT as u64 + 200) {
+        println!("skipped: this system gives a process too few descriptors");
+        return;
+    }
+    let store = Arc::new(MemoryStore::default());
+    let (settings, _) = with_scripts(&store, &[("rcptto", SLEEP)]);
+    let real = Real::start(settings, 1);
+    run(async {
+        let mut clients = Vec::new();
+        for _ in 0..COUNT {
+            let mut client = connect(real.address).await;
+            client.send("EHLO c\r\nMAIL FROM:<>\r\n").await;
+            client.expect("220").await;
+            client.expect("250 ").await;
+            client.expect("250 2.1.0").await;
+            clients.push(client);
+        }
+        let began = std::time::Instant::now();
+        for client in &mut clients {
+            client.send("RCPT TO:<a@b.test>\r\n").await;
+        }
+        for client in &mut clients {
+            client.expect("250 2.1.5 awake").await;
+        }
+        let took = began.elapsed();
+        println!("{COUNT} sessions slept a second on one worker and answered after {took:?}");
+        // One after another they would take half an hour. The bound is wide for builds that are not optimised.
+        assert!(
+            took >= Duration::from_secs(1) && took < Duration::from_secs(10),
+            "{took:?}"
+        );
+    });
+    real.stop();
+}
+
+/// Whether the process may have so many descriptors.
+fn descriptors(count: u64) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= count) {
+        return true;
+    }
+    let wider = Rlimit {
+        current: Some(count),
+        maximum: limit.maximum,
+    };
+    limit.maximum.is_none_or(|most| most >= count) && setrlimit(Resource::Nofile, wider).is_ok()
 }
 
 #[test]
