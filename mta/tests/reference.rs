@@ -445,3 +445,22 @@ fn the_library_has_what_the_reference_lists_and_nothing_else() {
     }
     judge(comparison, MEANT_OF_CORE);
 }
+
+#[test]
+fn the_older_hook_for_each_recipient_has_what_the_reference_lists() {
+    let Some(reference) = reference() else {
+        return;
+    };
+    let listing = angarium::listing::listing(&angarium::scripts::library());
+    let mut comparison = Comparison {
+        groups: &reference["groups"],
+        found: Vec::new(),
+    };
+    let theirs = &reference["extra_contexts"]["eodrcpt"];
+    let ours = &listing["contexts"]["eodrcpt"];
+    assert!(theirs.is_object() && ours.is_object());
+    comparison.functions("eodrcpt ", &theirs["functions"], &ours["functions"]);
+    let written = "spec_variables";
+    comparison.availability("eodrcpt", &theirs[written], &ours[written]);
+    judge(comparison, &[]);
+}

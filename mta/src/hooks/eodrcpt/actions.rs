@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use angarium_mail::edits::Modified;
 use angarium_queue::dsn::DsnRequest;
-use angarium_queue::item::{Pairs, Priority};
+use angarium_queue::item::Pairs;
 use angarium_queue::text::Text;
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::native::{Args, Cx, Outcome as Answer, Throw};
@@ -141,7 +141,8 @@ impl Turn {
                 hold: false,
                 jobid,
                 tenantid: None,
-                priority: Priority::Normal,
+                priority: None,
+                requiretls: false,
                 quotas: reader.texts("quotas")?,
                 delay: reader.seconds("delay")?.unwrap_or(routing.delay),
                 // What MAIL and RCPT asked for is filled in when the copy is made.

@@ -8,14 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium_config::HookType;
-use angarium_mail::edits::Modified;
+use angarium_mail::edits::{Edits, Modified};
 use angarium_queue::attempt::Outcome as Sent;
 use angarium_queue::item::Pairs;
 use angarium_queue::text::Text;
 use angarium_runtime::Unit;
+use angarium_runtime::array::Array;
 use angarium_runtime::value::Value;
-use angarium_smtp::client::{DsnMail, DsnRcpt, Rcpt, State, Transaction};
-use angarium_smtp::param::Params;
+use angarium_smtp::client::{Demands, DsnMail, DsnRcpt, Rcpt, State, Transaction};
+use angarium_smtp::param::{BodyType, Params};
 use angarium_smtp::server::StoreFailure;
 use angarium_smtp::session::{Envelope, Recipient, Session};
 use angarium_smtp::verdict::{Accept, EnhancedChoice, Function, ReplyOptions, Verdict};
@@ -51,8 +52,10 @@ impl SessionScripts {
         };
         let transports = Rc::new(self.transports().clone());
         let id = session.transaction.id.as_str();
+        let everybody = Everybody::of(envelope);
         let mut said: Vec<Said<'_>> = Vec::new();
         let mut made = Vec::new();
+        let mut next = 1;
         let mut carried = Routing {
             sender: envelope.sender.clone(),
             sender_ip: session.connection.remote_ip,
@@ -79,8 +82,7 @@ impl SessionScripts {
             carried.recipient = recipient.address.clone();
             carried.transport_id.clone_from(&recipient.transport_id);
             carried.delay = std::time::Duration::ZERO;
-            let next = 1 + said.iter().filter(|(_, action)| queues(action)).count();
-            let variables = variables(session, envelope, &carried, next);
+            let variables = variables(session, envelope, &carried, &everybody, next);
             let turn = Rc::new(Turn {
                 mail: Rc::clone(&message),
                 transports: Rc::clone(&transports),
@@ -154,6 +156,7 @@ impl SessionScripts {
                 );
                 self.log(Severity::Info, id, &line);
             }
+            next += actions.iter().filter(|action| queues(action)).count();
             said.extend(actions.into_iter().map(|action| (recipient, action)));
             made.extend(message.take_made());
             carried = turn.routing.borrow().clone();
@@ -168,7 +171,11 @@ impl SessionScripts {
         match self.kept(worker, session, envelope, mail, said).await {
             Ok(mut queued) => {
                 queued.extend(made);
-                Decision { verdict, queued }
+                Decision {
+                    verdict,
+                    queued,
+                    metadata: None,
+                }
             }
             Err(failure) => {
                 let line = format!("the changed message cannot be stored: {failure:?}");
@@ -194,6 +201,11 @@ impl SessionScripts {
             return;
         }
         let post = self.post(worker, &session.transaction.id);
+        let envelope = session.transaction.envelope.as_ref();
+        let demands = Demands {
+            binary: envelope.is_some_and(|envelope| envelope.body == BodyType::BinaryMime),
+            requiretls: envelope.is_some_and(|envelope| envelope.requiretls),
+        };
         for (_, action) in said {
             let Some(copy) = action.copy.take_if(|copy| copy.in_line) else {
                 continue;
@@ -227,6 +239,7 @@ impl SessionScripts {
                 eight_bit: false,
                 utf8: false,
                 dsn: DsnMail::default(),
+                demands,
             };
             let attempt = inline::send(
                 worker,
@@ -291,19 +304,18 @@ impl SessionScripts {
         mail: &StoredMail,
         said: Vec<Said<'_>>,
     ) -> Result<Vec<Queued>, StoreFailure> {
-        let mut changes: Vec<(Rc<angarium_mail::edits::Edits>, Change)> = Vec::new();
+        let mut last: Option<(Rc<Edits>, Change)> = None;
         let mut queued_copies = Vec::new();
         let copies = said
             .into_iter()
             .filter_map(|(recipient, action)| Some((recipient, action.copy?)));
         for (number, (recipient, copy)) in (1..).zip(copies) {
             // Copies with the same changes share what is stored of them.
-            let known = changes.iter().find(|(edits, _)| *edits == copy.edits);
-            let change = match known {
-                Some((_, change)) => change.clone(),
-                None => {
+            let change = match &last {
+                Some((edits, change)) if *edits == copy.edits => change.clone(),
+                _ => {
                     let change = outbox::change(self.store(), worker, mail, &copy.edits).await?;
-                    changes.push((Rc::clone(&copy.edits), change.clone()));
+                    last = Some((Rc::clone(&copy.edits), change.clone()));
                     change
                 }
             };
@@ -361,11 +373,29 @@ fn merged(said: &[Said<'_>]) -> Option<Verdict> {
     })
 }
 
+/// All recipients as scripts see them; the lists are shared by all runs.
+struct Everybody {
+    addresses: Value,
+    domains: Value,
+}
+
+impl Everybody {
+    fn of(envelope: &Envelope) -> Everybody {
+        let recipients = || envelope.recipients.iter().map(|known| &known.address);
+        let list = |texts: &mut dyn Iterator<Item = Value>| Value::from(texts.collect::<Array>());
+        Everybody {
+            addresses: list(&mut recipients().map(|address| address.lower().into())),
+            domains: list(&mut recipients().map(|address| address.domain().into())),
+        }
+    }
+}
+
 /// The variables of the hook; `next` is the number that the next copy gets.
 fn variables(
     session: &Session,
     envelope: &Envelope,
     routing: &Routing,
+    everybody: &Everybody,
     next: usize,
 ) -> Vec<(&'static str, Value)> {
     let connection = &session.connection;
@@ -373,15 +403,6 @@ fn variables(
         .auth
         .as_ref()
         .and_then(|auth| auth.username.as_deref());
-    let list = |texts: Vec<String>| {
-        let texts = texts.iter().map(|text| Value::from(text.as_str()));
-        Value::from(texts.collect::<angarium_runtime::array::Array>())
-    };
-    let recipients = envelope.recipients.iter();
-    let all = recipients
-        .clone()
-        .map(|recipient| recipient.address.lower());
-    let domains = recipients.map(|recipient| recipient.address.domain().to_owned());
     vec![
         ("senderip", routing.sender_ip.to_string().as_str().into()),
         ("senderport", u32::from(connection.remote_port).into()),
@@ -400,8 +421,8 @@ fn variables(
         ("senderlocalpart", routing.sender.localpart().into()),
         ("senderdomain", routing.sender.domain().into()),
         ("senderparams", params(&envelope.params)),
-        ("recipients", list(all.collect())),
-        ("recipientdomains", list(domains.collect())),
+        ("recipients", everybody.addresses.clone()),
+        ("recipientdomains", everybody.domains.clone()),
         ("recipient", routing.recipient.lower().as_str().into()),
         ("recipientlocalpart", routing.recipient.localpart().into()),
         ("recipientdomain", routing.recipient.domain().into()),
