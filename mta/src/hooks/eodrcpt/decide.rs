@@ -23,7 +23,8 @@ use angarium_smtp::verdict::{Accept, EnhancedChoice, Function, ReplyOptions, Ver
 
 use super::tls::TlsOf;
 use super::turn::{Action, Copy, Outcome, Routing, Turn};
-use crate::delivery::inline::{self, Server};
+use crate::delivery::inline::{self, Surroundings};
+use crate::delivery::server::Server;
 use crate::hooks::options::Reader;
 use crate::hooks::session::{MailSource, SessionScripts};
 use crate::hooks::smtp::params;
@@ -201,6 +202,7 @@ impl SessionScripts {
             return;
         }
         let post = self.post(worker, &session.transaction.id);
+        let around = Surroundings::of(worker);
         let envelope = session.transaction.envelope.as_ref();
         let demands = Demands {
             binary: envelope.is_some_and(|envelope| envelope.body == BodyType::BinaryMime),
@@ -216,13 +218,19 @@ impl SessionScripts {
             };
             let domain = Text::from(copy.wish.recipient.domain());
             let live = post.live.upgrade();
-            let server = live.as_ref().and_then(|live| {
-                Server::of_transport(&live.settings, &copy.wish.transport_id, &domain)
+            let to = live.as_ref().and_then(|live| {
+                let settings = &live.settings;
+                let key = Text::from(copy.wish.transport_id.as_str());
+                let transport = settings.transports.get(&key)?;
+                let mut server = Server::of_transport(transport, (*settings.client(&key)).clone());
+                server.own = Arc::clone(&settings.own);
+                let target = server.target(Some(&domain))?;
+                Some((server, target))
             });
             let source = MailSource(mail.clone());
             let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
             let changed = Modified::new(source, Arc::new((*copy.edits).clone()), now);
-            let (Some(live), Some(server), Ok(changed)) = (live, server, changed) else {
+            let (Some(live), Some((server, target)), Ok(changed)) = (live, to, changed) else {
                 *action = failed();
                 continue;
             };
@@ -241,14 +249,8 @@ impl SessionScripts {
                 dsn: DsnMail::default(),
                 demands,
             };
-            let attempt = inline::send(
-                worker,
-                &live.settings,
-                &server,
-                transaction,
-                Arc::new(changed),
-            )
-            .await;
+            let (to, source) = ((&server, target), Arc::new(changed));
+            let attempt = inline::send(&around, &live.settings, to, transaction, source).await;
             let (function, mut answer) = match attempt.outcome {
                 Sent::Result(reply) => {
                     let (function, outcome) = match reply.code / 100 {
