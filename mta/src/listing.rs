@@ -3,6 +3,7 @@
 use angarium_lang::builtins::{Param, Signature};
 use angarium_runtime::library::Library;
 use angarium_runtime::native::{ClassDecl, ContextDecl, FnDecl, OptDecl, VarDecl};
+use angarium_stdlib::manual::{Article, Entry};
 use serde_json::{Map, Value, json};
 
 /// Every context with its functions, classes and variables.
@@ -19,7 +20,7 @@ pub fn listing(library: &Library) -> Value {
         .contexts()
         .flat_map(|context| context.functions.iter().copied().flatten())
         .filter(|function| function.legacy)
-        .map(function)
+        .map(|declared| function("", declared))
         .chain(legacy_methods(library))
         .collect();
     json!({ "format": 1, "contexts": contexts, "legacy": legacy })
@@ -32,7 +33,7 @@ fn legacy_methods(library: &Library) -> impl Iterator<Item = Value> + '_ {
         let owner = signature(&class.constructor).name;
         let legacy = class.methods.iter().filter(|method| method.legacy);
         legacy.map(move |method| {
-            let mut entry = function(method);
+            let mut entry = function(&format!("{owner}->"), method);
             entry["name"] = format!("{owner}.{}", signature(method).name).into();
             entry
         })
@@ -46,7 +47,7 @@ fn context_value(context: &ContextDecl) -> Value {
         .copied()
         .flatten()
         .filter(|function| !function.legacy)
-        .map(function)
+        .map(|declared| function("", declared))
         .collect();
     let classes: Vec<Value> = context
         .classes
@@ -76,13 +77,16 @@ fn signature(function: &FnDecl) -> Signature {
     })
 }
 
-fn function(function: &FnDecl) -> Value {
+/// A function, or with an owner such as `File->` or `File::` a method.
+fn function(owner: &str, function: &'static FnDecl) -> Value {
     let signature = signature(function);
+    let article = Article::new(owner, function);
     let mut entry = Map::new();
     entry.insert("name".into(), signature.name.into());
+    let params = signature.params.iter();
     entry.insert(
         "params".into(),
-        signature.params.iter().map(param).collect(),
+        params.map(|declared| param(declared, &article)).collect(),
     );
     if !signature.returns.is_empty() {
         entry.insert(
@@ -93,11 +97,13 @@ fn function(function: &FnDecl) -> Value {
     if !function.since.is_empty() {
         entry.insert("since".into(), function.since.into());
     }
-    if !function.options.is_empty() {
-        entry.insert(
-            "options".into(),
-            function.options.iter().map(option).collect(),
-        );
+    let options: Vec<Value> = article
+        .options()
+        .iter()
+        .flat_map(|(_, options)| options.iter().map(option))
+        .collect();
+    if !options.is_empty() {
+        entry.insert("options".into(), options.into());
     }
     if !function.groups.is_empty() {
         entry.insert(
@@ -109,10 +115,32 @@ fn function(function: &FnDecl) -> Value {
     if !function.example.is_empty() {
         entry.insert("example".into(), function.example.into());
     }
+    if let Some(said) = article.entry {
+        described(&mut entry, said);
+    }
     Value::Object(entry)
 }
 
-fn param(param: &Param) -> Value {
+/// What the manual says besides.
+fn described(entry: &mut Map<String, Value>, said: &Entry) {
+    if !said.text.is_empty() {
+        entry.insert("details".into(), said.text.into());
+    }
+    if !said.returns.is_empty() {
+        entry.insert("result".into(), said.returns.into());
+    }
+    if !said.errors.is_empty() {
+        entry.insert("errors".into(), said.errors.iter().copied().collect());
+    }
+    let examples = said.examples.iter();
+    let examples = examples.map(|example| match example.output {
+        Some(output) => json!({ "script": example.script, "output": output }),
+        None => json!({ "script": example.script }),
+    });
+    entry.insert("examples".into(), examples.collect());
+}
+
+fn param(param: &Param, article: &Article) -> Value {
     let mut entry = Map::new();
     entry.insert("name".into(), param.name.into());
     entry.insert("types".into(), param.written.iter().copied().collect());
@@ -122,6 +150,10 @@ fn param(param: &Param) -> Value {
     }
     if param.variadic {
         entry.insert("variadic".into(), true.into());
+    }
+    let mut said = article.entry.iter().flat_map(|entry| &entry.params);
+    if let Some((_, text)) = said.find(|(name, _)| *name == param.name) {
+        entry.insert("doc".into(), (*text).into());
     }
     Value::Object(entry)
 }
@@ -142,39 +174,19 @@ fn literal(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
-fn class(class: &ClassDecl) -> Value {
-    let constructor = signature(&class.constructor);
-    let mut entry = Map::new();
-    entry.insert("name".into(), constructor.name.into());
-    entry.insert(
-        "params".into(),
-        constructor.params.iter().map(param).collect(),
-    );
-    entry.insert(
-        "methods".into(),
-        class
-            .methods
-            .iter()
-            .filter(|method| !method.legacy)
-            .map(function)
-            .collect(),
-    );
-    entry.insert(
-        "static".into(),
-        class.statics.iter().map(function).collect(),
-    );
-    if !class.constructor.options.is_empty() {
-        let options = class.constructor.options.iter();
-        entry.insert("options".into(), options.map(option).collect());
-    }
-    if !class.constructor.since.is_empty() {
-        entry.insert("since".into(), class.constructor.since.into());
-    }
+fn class(class: &'static ClassDecl) -> Value {
+    let name = signature(&class.constructor).name;
+    let mut entry = function("", &class.constructor);
+    let methods = class.methods.iter().filter(|method| !method.legacy);
+    let methods = methods.map(|method| function(&format!("{name}->"), method));
+    entry["methods"] = methods.collect();
+    let statics = class.statics.iter();
+    let statics = statics.map(|method| function(&format!("{name}::"), method));
+    entry["static"] = statics.collect();
     if let Some(base) = class.extends {
-        entry.insert("extends".into(), base.into());
+        entry["extends"] = base.into();
     }
-    entry.insert("doc".into(), class.constructor.doc.into());
-    Value::Object(entry)
+    entry
 }
 
 fn spec_variable(variable: &VarDecl) -> Value {

@@ -28,6 +28,7 @@ mod large;
 pub mod legacy;
 pub mod mailer;
 pub mod mailtext;
+pub mod manual;
 pub mod math;
 pub mod memory;
 pub mod message;

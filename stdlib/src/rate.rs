@@ -190,7 +190,7 @@ pub const FUNCTIONS: &[FnDecl] = &[FnDecl::plain(
     "sync",
     "boolean",
     "true",
-    "share the hits in a cluster; others are counted apart",
+    "share the hits in a cluster; others are counted apart. Its older form `local` means the opposite",
 )])
 .example(r#"rate("doc", "a", 0, 60) // 0"#)];
 

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use angarium_runtime::library::Library;
-use angarium_runtime::native::{ClassDecl, ContextDecl, FnDecl, OptDecl, VarDecl};
+use angarium_runtime::native::{ClassDecl, ContextDecl, FnDecl, VarDecl};
+use angarium_stdlib::extras;
+use angarium_stdlib::manual::{self, Article};
 
 use super::failure::Failure;
 use super::keywords;
@@ -50,6 +52,11 @@ pub fn describe(library: &Library, wanted: &str) -> Option<String> {
     // A shell takes `$` away: a variable is found without it when nothing else has the name.
     if entries.0.is_empty() {
         variables(&mut entries, library, wanted.trim_start_matches('$'));
+    }
+    if entries.0.is_empty()
+        && let Some(module) = manual::module_text(wanted)
+    {
+        return Some(format!("{wanted}  (module)\n{module}"));
     }
     if entries.0.is_empty()
         && let Some(hook) = library.contexts().find(|context| context.name == wanted)
@@ -134,6 +141,8 @@ const SUGGESTIONS: usize = 5;
 pub fn names(library: &Library) -> Vec<String> {
     let words = keywords::KEYWORDS.iter();
     let mut names: Vec<String> = words.map(|keyword| keyword.word.to_owned()).collect();
+    let modules = extras::MODULES.iter();
+    names.extend(modules.map(|(name, _)| format!("extras://{name}")));
     for context in library.contexts() {
         names.push(context.name.to_owned());
         for function in context.functions.iter().copied().flatten() {
@@ -248,13 +257,33 @@ fn callables(entries: &mut Entries, library: &Library, wanted: &str) {
             continue;
         };
         for declared in classes {
-            for (sigil, methods) in [("->", declared.methods), ("::", declared.statics)] {
-                for method in methods.iter().filter(|method| name(method) == member) {
-                    let owner = format!("{class}{sigil}");
-                    add_function(entries, context.name, &owner, method, String::new());
-                }
+            let Some((declared, sigil, method)) = method_of(library, declared, member) else {
+                continue;
+            };
+            let owner = format!("{}{sigil}", name(&declared.constructor));
+            add_function(entries, context.name, &owner, method, String::new());
+        }
+    }
+}
+
+/// The method of a class or of the nearest class that it extends.
+fn method_of<'a>(
+    library: &'a Library,
+    class: &'a ClassDecl,
+    member: &str,
+) -> Option<(&'a ClassDecl, &'static str, &'static FnDecl)> {
+    let mut class = class;
+    loop {
+        for (sigil, methods) in [("->", class.methods), ("::", class.statics)] {
+            if let Some(method) = methods.iter().find(|method| name(method) == member) {
+                return Some((class, sigil, method));
             }
         }
+        let base = class.extends?;
+        let classes = library.contexts().flat_map(|context| context.classes);
+        class = classes
+            .into_iter()
+            .find(|class| name(&class.constructor) == base)?;
     }
 }
 
@@ -262,33 +291,12 @@ fn add_function(
     entries: &mut Entries,
     context: &'static str,
     owner: &str,
-    function: &FnDecl,
+    function: &'static FnDecl,
     members: String,
 ) {
-    let mut notes = Vec::new();
-    if !function.since.is_empty() {
-        notes.push(format!("since {}", function.since));
-    }
-    if function.legacy {
-        notes.push("older name".to_owned());
-    }
-    let mut body = format!("  {}\n", function.doc);
-    options(&mut body, function.options);
-    examples(&mut body, function.example);
-    body.push_str(&members);
-    let head = format!("{owner}{}", function.signature);
-    entries.add(context, head, notes, body);
-}
-
-fn options(text: &mut String, options: &[OptDecl]) {
-    for option in options {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "  - {} ({}", option.name, option.types);
-        if !option.default.is_empty() {
-            let _ = write!(text, ", default {}", option.default);
-        }
-        let _ = writeln!(text, "): {}", option.doc);
-    }
+    let article = Article::new(owner, function);
+    let body = article.text() + &members;
+    entries.add(context, article.head(), article.notes(), body);
 }
 
 fn examples(text: &mut String, example: &str) {
@@ -359,6 +367,8 @@ mod tests {
 
     #[test]
     fn functions_methods_variables_and_keywords_are_found_however_they_are_written() {
+        assert!(said("MailMessage.getHeader").starts_with("MIMEPart->getHeader("));
+        assert!(said("extras://dmarc").contains("maxdkimheaders"));
         for name in ["str_find", "str_find()", " str_find( "] {
             assert!(said(name).starts_with("str_find("), "{name}");
         }
