@@ -100,7 +100,7 @@ fn function(owner: &str, function: &'static FnDecl) -> Value {
     let options: Vec<Value> = article
         .options()
         .iter()
-        .flat_map(|(_, options)| options.iter().map(option))
+        .flat_map(|(_, options)| options.iter().map(|declared| option(declared)))
         .collect();
     if !options.is_empty() {
         entry.insert("options".into(), options.into());

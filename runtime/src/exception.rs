@@ -109,7 +109,8 @@ pub static EXCEPTION: ClassDecl = ClassDecl {
         "Exception(message: string): Exception",
         "Creates an exception to be thrown. Errors of the language and of built-in functions are of this class too.",
         construct,
-    ),
+    )
+    .since(">5.5"),
     extends: None,
     methods: &[
         FnDecl::plain("message(): string", "Gives the message.", message),

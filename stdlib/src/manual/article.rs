@@ -124,21 +124,27 @@ impl Article {
 
     /// Its options by the parameter that has them.
     #[must_use]
-    pub fn options(&self) -> Vec<(&'static str, &'static [OptDecl])> {
-        let server = self.function.groups.contains(&"SERVER");
-        let mut lists = Vec::new();
-        // `send` declares the members of `server` itself, the questions to servers name the group alone.
-        let own = self.function.options;
-        let is_server = |option: &OptDecl| {
-            mailer::SERVER
-                .iter()
-                .any(|member| member.name == option.name)
-        };
-        if server {
-            lists.push(("server", mailer::SERVER));
+    pub fn options(&self) -> Vec<(&'static str, Vec<&'static OptDecl>)> {
+        let mut lists: Vec<(&str, Vec<&OptDecl>)> = Vec::new();
+        // `send` declares the members of `server` besides, the questions to servers name the group alone.
+        if self.function.groups.contains(&"SERVER") {
+            lists.push(("server", mailer::SERVER.iter().collect()));
         }
-        if !own.is_empty() && !(server && own.iter().all(is_server)) {
-            lists.push(("options", own));
+        for option in self.function.options {
+            let mut listed = lists.iter().flat_map(|(_, list)| list);
+            if listed.any(|other| other.name == option.name) {
+                continue;
+            }
+            // `policy.rate` is one of the parameter `policy`.
+            let prefix = option.name.split_once('.').map(|(prefix, _)| prefix);
+            let mut params = self.params().iter().map(|param| param.name);
+            let param = params
+                .find(|name| Some(*name) == prefix)
+                .unwrap_or("options");
+            match lists.iter_mut().find(|(name, _)| *name == param) {
+                Some((_, list)) => list.push(option),
+                None => lists.push((param, vec![option])),
+            }
         }
         lists
     }
