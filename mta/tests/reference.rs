@@ -28,6 +28,14 @@ const MEANT: &[(&str, &str)] = &[
         "Accept(reason, options) of documented scripts is taken too",
     ),
     (
+        "connect $arguments.remoteuser",
+        "the name of the user behind `remoteuid`",
+    ),
+    (
+        "eod EODMailMessage->queue option requiretls",
+        "RFC 8689, beyond the reference",
+    ),
+    (
         "eod Accept option metadata is not in the reference",
         "what the answer to a submission over HTTP says besides",
     ),
@@ -60,6 +68,14 @@ const MEANT_IN_CORE: &[(&str, &str)] = &[
         "what `entries()` and `values()` give, a type of the language",
     ),
     ("core MIME:", "the older name of the received message"),
+    (
+        "core MIME->queue option requiretls",
+        "RFC 8689, beyond the reference",
+    ),
+    (
+        "core MailMessage->queue option requiretls",
+        "RFC 8689, beyond the reference",
+    ),
     (
         "legacy spf option",
         "those of spf_query and the one that the text names; the data has none",
