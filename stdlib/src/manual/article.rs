@@ -217,6 +217,7 @@ impl Fact {
     fn line(&self) -> String {
         match self {
             Fact::Said(what, text) => format!("{what}: {text}"),
+            Fact::Options("options") => "Options:".to_owned(),
             Fact::Options(param) => format!("Options in {param}:"),
             Fact::Item { name, detail, text } if detail.is_empty() => format!("- {name}: {text}"),
             Fact::Item { name, detail, text } => format!("- {name} ({detail}): {text}"),

@@ -129,6 +129,7 @@ fn facts(out: &mut String, facts: Vec<Fact>) {
         in_list = item;
         out.push_str(&match fact {
             Fact::Said(what, text) => format!("{what}: {text}\n"),
+            Fact::Options("options") => "Options:\n".to_owned(),
             Fact::Options(param) => format!("Options in `{param}`:\n"),
             Fact::Item { name, detail, text } if detail.is_empty() => {
                 format!("* `{name}`: {text}\n")

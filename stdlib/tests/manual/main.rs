@@ -342,6 +342,34 @@ fn the_pages_are_those_of_the_repository() {
 }
 
 #[test]
+fn every_link_leads_somewhere() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
+    let pages = manual::pages().unwrap_or_else(|error| panic!("{error}"));
+    let mut problems = Vec::new();
+    for (name, text) in &pages {
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap_or_default();
+            let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let page = if page.is_empty() { name.as_str() } else { page };
+            if !folder.join(page).exists() {
+                problems.push(format!("{name}: there is no {page}"));
+            }
+            let target = pages.iter().find(|(name, _)| name == page);
+            let headings = target.into_iter().flat_map(|(_, text)| text.lines());
+            let headings = headings.filter_map(|line| line.strip_prefix("## "));
+            let is_there = |heading: &str| {
+                let kept = heading.replace(">", "").replace([':', '/'], "");
+                kept.to_lowercase() == anchor
+            };
+            if !anchor.is_empty() && !headings.into_iter().any(is_there) {
+                problems.push(format!("{name}: {page} has no #{anchor}"));
+            }
+        }
+    }
+    none(&problems);
+}
+
+#[test]
 fn a_page_says_what_the_terminal_says() {
     let pages = manual::pages().unwrap_or_else(|error| panic!("{error}"));
     let all: String = pages
