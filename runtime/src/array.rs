@@ -11,6 +11,7 @@ pub use view::{Iter, Values, View};
 use crate::dict::Dict;
 use crate::frozen::{FrozenArray, FrozenKey, Pin};
 use crate::graveyard;
+use crate::inline;
 use crate::memory;
 use crate::pieces::LARGE_ENTRIES;
 use crate::string::{Str, hash_bytes, hash_seed};
@@ -148,6 +149,19 @@ impl Key {
         match canonical_integer(string.as_bytes()) {
             Some(number) => Key::Integer(number),
             None => Key::String(string),
+        }
+    }
+
+    /// Adds the key that a string of these bytes is cast to to a list, where it is put together.
+    #[inline]
+    pub fn push_bytes(list: &mut Vec<Key>, bytes: &[u8]) {
+        match (canonical_integer(bytes), inline::of(bytes)) {
+            (Some(number), _) => list.push(Key::Integer(number)),
+            (None, Some(words)) => {
+                let string = Str::Inline(bytes.len() as u8, inline::bytes(words));
+                list.push(Key::String(string));
+            }
+            (None, None) => list.push(Key::String(Str::new(bytes))),
         }
     }
 

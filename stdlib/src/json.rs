@@ -3,6 +3,7 @@
 mod decoder;
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use angarium_runtime::array::{Key, KeyRef, View};
 use angarium_runtime::convert::write_number;
@@ -10,7 +11,7 @@ use angarium_runtime::memory;
 use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw, opt};
 use angarium_runtime::pieces::LongText;
 use angarium_runtime::string::Str;
-use angarium_runtime::value::Value;
+use angarium_runtime::value::{ArrayRef, Value};
 
 use crate::heavy::{self, Failure};
 use crate::scratch;
@@ -233,9 +234,9 @@ struct Open {
 /// Where an array has come to.
 enum Reached {
     /// An entry that is an array too.
-    Array(Value),
+    Array(Rc<ArrayRef>),
     /// An entry that is a long text.
-    Long(Str),
+    Long(Box<Str>),
     /// Enough for now.
     Enough,
     /// Its end.
@@ -261,6 +262,7 @@ impl Encoder {
     fn enter(&mut self, reached: Option<Reached>, out: &mut Vec<u8>) {
         match reached {
             Some(Reached::Array(array)) => {
+                let array = Value::Array(array);
                 let list = array.as_array().is_some_and(View::is_list);
                 out.push(if list { b'[' } else { b'{' });
                 self.open.push(Open {
@@ -270,7 +272,7 @@ impl Encoder {
                     first: true,
                 });
             }
-            Some(Reached::Long(text)) => self.long = Some((text, 0)),
+            Some(Reached::Long(text)) => self.long = Some((*text, 0)),
             _ => {}
         }
     }
@@ -391,12 +393,12 @@ fn write_value(
         Value::Number(number) if number.is_finite() => write_number(out, *number),
         Value::String(string) if string.len() > PIECE => {
             out.push(b'"');
-            return Ok(Some(Reached::Long(string.clone())));
+            return Ok(Some(Reached::Long(Box::new(string.clone()))));
         }
         Value::String(string) => write_string(out, string.as_bytes(), form.ascii)?,
-        Value::Array(_) => {
+        Value::Array(array) => {
             if value.as_array().is_some_and(|view| !view.is_empty()) {
-                return Ok(Some(Reached::Array(value.clone())));
+                return Ok(Some(Reached::Array(Rc::clone(array))));
             }
             out.extend_from_slice(b"[]");
         }

@@ -12,7 +12,7 @@ use angarium_regex::{
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::host::{CompiledRegex, Matched, RegexEngine, StopOnDrop};
 use angarium_runtime::native::{
-    Args, ClassDecl, Cx, FnDecl, Input, Job, LocalFuture, Outcome, Step, Task, Throw, begin,
+    Args, ClassDecl, Cx, FnDecl, Heavy, Input, Job, LocalFuture, Outcome, Step, Task, Throw, begin,
 };
 use angarium_runtime::object::Function;
 use angarium_runtime::pieces::LongText;
@@ -27,7 +27,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "pcre_match(pattern: Regex|string, subject: string): array",
         "Searches `subject` and gives the match: the whole under 0, each group under its number, a named one under \
          its name too. Groups that took no part are empty strings; without a match the array is empty.",
-        |cx, args| begin(Match(Searcher::new(cx, &args, 0, 1)?), cx),
+        pcre_match,
     )
     .example("pcre_match(''^(?<k>\\w+)=(.*)$'', \"a=b\") // [0=>\"a=b\",\"k\"=>\"a\",1=>\"a\",2=>\"b\"]"),
     FnDecl::heavy(
@@ -221,6 +221,8 @@ struct Searcher {
     /// Where the pool leaves its answer; made when it is asked.
     slot: Option<Slot>,
     waiting: bool,
+    /// Whether the loop gave the search up already.
+    given_up: bool,
 }
 
 enum Found {
@@ -251,22 +253,15 @@ impl Searcher {
         pattern: usize,
         subject: usize,
     ) -> Result<Searcher, Throw> {
-        let pattern = match args.get(pattern) {
-            Value::Object(object) => object
-                .as_regex()
-                .and_then(|regex| regex.compiled.as_any().downcast_ref::<Compiled>())
-                .map(|compiled| Arc::clone(&compiled.pattern))
-                .ok_or_else(|| Throw::error("a Regex or string is needed"))?,
-            text => cached(cx, text.as_str().unwrap_or(&Str::EMPTY))?,
-        };
         Ok(Searcher {
-            pattern,
+            pattern: pattern_of(cx, args.get(pattern))?,
             subject: args.get(subject).as_str().cloned().unwrap_or_default(),
             start: 0,
             captures: SPARE.take(),
             shared: None,
             slot: None,
             waiting: false,
+            given_up: false,
         })
     }
 
@@ -281,6 +276,9 @@ impl Searcher {
             self.captures = captures;
             search
         } else {
+            if std::mem::take(&mut self.given_up) {
+                return Ok(self.offload(cx));
+            }
             let rest = self.subject.len().saturating_sub(self.start);
             cx.charge(usize::try_from(self.pattern.fuel(rest)).unwrap_or(usize::MAX));
             if self.pattern.is_heavy(self.subject.len()) {
@@ -344,18 +342,42 @@ impl Searcher {
         }))
     }
 
-    fn group(&self, index: usize) -> Value {
-        Value::bytes(
-            self.captures
-                .bytes(index, self.subject.as_bytes())
-                .unwrap_or(b""),
-        )
+    /// The bytes of a group; a group that took no part is empty.
+    fn group(&self, index: usize) -> &[u8] {
+        self.captures
+            .bytes(index, self.subject.as_bytes())
+            .unwrap_or_default()
     }
 
     /// The array that `pcre_match` gives.
     fn match_array(&self) -> Array {
-        by_group(&self.pattern, |index| self.group(index))
+        match_array(&self.pattern, self.subject.as_bytes(), &self.captures)
     }
+}
+
+/// The pattern of an argument.
+fn pattern_of(cx: &mut Cx<'_>, value: &Value) -> Result<Arc<Pattern>, Throw> {
+    match value {
+        Value::Object(object) => object
+            .as_regex()
+            .and_then(|regex| regex.compiled.as_any().downcast_ref::<Compiled>())
+            .map(|compiled| Arc::clone(&compiled.pattern))
+            .ok_or_else(|| Throw::error("a Regex or string is needed")),
+        text => cached(cx, text.as_str().unwrap_or(&Str::EMPTY)),
+    }
+}
+
+/// The array that `pcre_match` gives.
+fn match_array(pattern: &Pattern, subject: &[u8], captures: &Captures) -> Array {
+    let group = |index| captures.bytes(index, subject).unwrap_or_default();
+    if pattern.names().next().is_some() {
+        return by_group(pattern, |index| Value::bytes(group(index)));
+    }
+    let mut list = Vec::with_capacity(pattern.groups());
+    for index in 0..pattern.groups() {
+        Value::push_bytes(&mut list, group(index));
+    }
+    Array::from_list(list)
 }
 
 /// An array with an entry for each group, a named one first under its name.
@@ -374,6 +396,30 @@ fn by_group(pattern: &Pattern, mut value: impl FnMut(usize) -> Value) -> Array {
     array
 }
 
+fn pcre_match(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
+    let pattern = pattern_of(cx, args.get(0))?;
+    let subject = args.bytes(1);
+    let mut given_up = pattern.is_heavy(subject.len());
+    if !given_up {
+        cx.charge(usize::try_from(pattern.fuel(subject.len())).unwrap_or(usize::MAX));
+        let mut captures = SPARE.take();
+        let found = match pattern.captures_at(subject, 0, &mut captures) {
+            Search::Match(()) => Some(match_array(&pattern, subject, &captures)),
+            Search::NoMatch => Some(Array::new()),
+            Search::LimitExceeded(_) => None,
+        };
+        SPARE.set(captures);
+        match found {
+            Some(array) => return Ok(Heavy::Done(array.into())),
+            None => given_up = true,
+        }
+    }
+    let mut searcher = Searcher::new(cx, &args, 0, 1)?;
+    searcher.given_up = given_up;
+    begin(Match(searcher), cx)
+}
+
+/// A match that is looked for on the pool.
 struct Match(Searcher);
 
 impl Task for Match {
@@ -401,7 +447,7 @@ impl Task for MatchAll {
                     let groups = self.searcher.pattern.groups();
                     self.groups.resize_with(groups, Vec::new);
                     for (index, texts) in self.groups.iter_mut().enumerate() {
-                        texts.push(self.searcher.group(index));
+                        Value::push_bytes(texts, self.searcher.group(index));
                     }
                     let count = self.groups.first().map_or(0, Vec::len);
                     cx.charge(self.groups.len());

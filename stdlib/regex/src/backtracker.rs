@@ -57,7 +57,11 @@ const KEPT_BLOCKS: usize = 4;
 /// One form of the pattern, with the match blocks that wait for the next search.
 pub(crate) struct Compiled {
     regex: Regex,
-    blocks: Mutex<Vec<CaptureLocations>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a block of several words is taken out and put back for each search"
+    )]
+    blocks: Mutex<Vec<Box<CaptureLocations>>>,
 }
 
 impl Backtracker {
@@ -289,7 +293,7 @@ impl Compiled {
             return Outcome::NoMatch;
         }
         let kept = self.blocks.lock().ok().and_then(|mut blocks| blocks.pop());
-        let mut block = kept.unwrap_or_else(|| self.regex.capture_locations());
+        let mut block = kept.unwrap_or_else(|| Box::new(self.regex.capture_locations()));
         match self.regex.captures_read_at(&mut block, subject, start) {
             Ok(None) => {
                 self.keep(block, subject);
@@ -314,7 +318,7 @@ impl Compiled {
 
     /// Keeps a match block for the next search. Its memory grows with the depth of the search, which
     /// grows with the subject, so only blocks of short subjects are kept.
-    fn keep(&self, block: CaptureLocations, subject: &[u8]) {
+    fn keep(&self, block: Box<CaptureLocations>, subject: &[u8]) {
         if subject.len() <= LOOP_SUBJECT
             && let Ok(mut blocks) = self.blocks.lock()
             && blocks.len() < KEPT_BLOCKS

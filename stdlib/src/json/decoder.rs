@@ -5,7 +5,6 @@
 
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::memory;
-use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 
 use super::MAX_DEPTH;
@@ -37,10 +36,12 @@ pub struct Decoder {
     expected: Expected,
     /// The arrays that are being read, from the outermost one.
     open: Vec<Open>,
-    /// The values of the lists among them, and the entries of the others, one array's behind the other's: an array is made at
-    /// its end, of the right size.
+    /// The values of all of these arrays, one array's behind the other's, and the keys of those that are no lists: an array is
+    /// made at its end, of the right size. Values are written where they lie here, not moved.
     list: Vec<Value>,
-    entries: Vec<(Key, Value)>,
+    keys: Vec<Key>,
+    /// A string whose escapes were taken away.
+    unescaped: Vec<u8>,
     /// How many values there were: the budget is looked at once in a thousand.
     values: usize,
     /// Where the scan of a long string has come to.
@@ -49,12 +50,11 @@ pub struct Decoder {
 
 struct Open {
     is_list: bool,
-    /// Where its values or entries begin.
+    /// Where its values begin, and its keys.
     start: usize,
+    keys: usize,
     /// The array, when it has many of them.
     long: Option<Box<Array>>,
-    /// The key of the value that comes next.
-    key: Key,
 }
 
 /// How many values wait for the end of their array.
@@ -80,7 +80,8 @@ impl Decoder {
             expected: Expected::Value,
             open: Vec::new(),
             list: Vec::new(),
-            entries: Vec::new(),
+            keys: Vec::new(),
+            unescaped: Vec::new(),
             values: 0,
             scanned: 0,
         }
@@ -98,38 +99,32 @@ impl Decoder {
                 return Ok(None);
             }
             let byte = text.get(self.at).copied();
-            let value = match (self.expected, byte) {
+            let read = match (self.expected, byte) {
                 (Expected::FirstValue, Some(b']')) => self.close(),
                 (Expected::Value | Expected::FirstValue, Some(byte)) => {
-                    match self.value(text, byte, stop)? {
-                        Read::Value(value) => Some(value),
-                        Read::Opened => None,
-                        Read::Later => return Ok(None),
-                    }
+                    self.value(text, byte, stop)?
                 }
                 (Expected::FirstKey, Some(b'}')) => self.close(),
-                (Expected::Key | Expected::FirstKey, Some(b'"')) => {
-                    if !self.key(text, stop)? {
-                        return Ok(None);
-                    }
-                    None
-                }
+                (Expected::Key | Expected::FirstKey, Some(b'"')) => self.key(text, stop)?,
                 (Expected::Separator, Some(byte)) => self.separator(byte)?,
                 (Expected::Key | Expected::FirstKey, Some(_)) => {
                     return Err(self.fault("key must be a string"));
                 }
                 (_, None) => return Err(self.fault("EOF while parsing a value")),
             };
-            let Some(value) = value else {
-                continue;
-            };
-            if let Some(whole) = self.add(value)? {
+            match read {
+                Read::Value => {}
+                Read::Part => continue,
+                Read::Later => return Ok(None),
+            }
+            if self.open.is_empty() {
                 self.skip_space(text);
                 return match text.get(self.at) {
-                    None => Ok(Some(whole)),
+                    None => Ok(self.list.pop()),
                     Some(_) => Err(self.fault("trailing characters")),
                 };
             }
+            self.added()?;
         }
     }
 
@@ -146,8 +141,8 @@ impl Decoder {
         }
     }
 
-    /// Takes a `,`, or the end of the array, which is given as a value.
-    fn separator(&mut self, byte: u8) -> Result<Option<Value>, Fault> {
+    /// Takes a `,`, or the end of the array.
+    fn separator(&mut self, byte: u8) -> Result<Read, Fault> {
         let is_list = self.open.last().is_some_and(|open| open.is_list);
         match (byte, is_list) {
             (b',', _) => {
@@ -156,7 +151,7 @@ impl Decoder {
                     true => Expected::Value,
                     false => Expected::Key,
                 };
-                Ok(None)
+                Ok(Read::Part)
             }
             (b']', true) | (b'}', false) => Ok(self.close()),
             (_, true) => Err(self.fault("expected `,` or `]`")),
@@ -164,40 +159,33 @@ impl Decoder {
         }
     }
 
-    /// Takes the end of an array.
-    fn close(&mut self) -> Option<Value> {
+    /// Takes the end of an array, which is a value then.
+    fn close(&mut self) -> Read {
         self.at += 1;
-        let open = self.open.pop()?;
+        let Some(open) = self.open.pop() else {
+            return Read::Part;
+        };
         let array = match open.long {
             Some(array) => *array,
-            None if open.is_list => Array::from_list(self.list.drain(open.start..).collect()),
-            None => Array::from_entries(self.entries.drain(open.start..)),
+            None => gathered(&mut self.list, &mut self.keys, &open),
         };
-        Some(array.into())
+        self.list.push(array.into());
+        Read::Value
     }
 
-    /// Puts a value where it belongs; gives it back when it is the whole text's.
-    fn add(&mut self, value: Value) -> Result<Option<Value>, Fault> {
-        let Some(open) = self.open.last_mut() else {
-            return Ok(Some(value));
-        };
-        let key = std::mem::replace(&mut open.key, Key::None);
-        match &mut open.long {
-            Some(array) if open.is_list => array.push(value),
-            Some(array) => array.insert(key, value),
-            None if open.is_list => {
-                self.list.push(value);
-                if self.list.len() - open.start >= WAITING {
-                    let list = self.list.drain(open.start..).collect();
-                    open.long = Some(Box::new(Array::from_list(list)));
+    /// Puts the value that was read last where it belongs.
+    fn added(&mut self) -> Result<(), Fault> {
+        if let Some(open) = self.open.last_mut() {
+            if let Some(array) = &mut open.long {
+                let value = self.list.pop().unwrap_or_default();
+                if open.is_list {
+                    array.push(value);
+                } else {
+                    array.insert(self.keys.pop().unwrap_or(Key::None), value);
                 }
-            }
-            None => {
-                self.entries.push((key, value));
-                if self.entries.len() - open.start >= WAITING {
-                    let entries = self.entries.drain(open.start..);
-                    open.long = Some(Box::new(Array::from_entries(entries)));
-                }
+            } else if self.list.len() - open.start >= WAITING {
+                let array = gathered(&mut self.list, &mut self.keys, open);
+                open.long = Some(Box::new(array));
             }
         }
         self.expected = Expected::Separator;
@@ -205,7 +193,7 @@ impl Decoder {
         if self.values.is_multiple_of(1024) && memory::exceeded() {
             return Err(self.fault(OUT_OF_MEMORY));
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Reads a scalar, or the beginning of an array.
@@ -218,25 +206,30 @@ impl Decoder {
                 let is_list = byte == b'[';
                 self.open.push(Open {
                     is_list,
-                    start: match is_list {
-                        true => self.list.len(),
-                        false => self.entries.len(),
-                    },
+                    start: self.list.len(),
+                    keys: self.keys.len(),
                     long: None,
-                    key: Key::None,
                 });
                 self.expected = match is_list {
                     true => Expected::FirstValue,
                     false => Expected::FirstKey,
                 };
                 self.at += 1;
-                Ok(Read::Opened)
+                Ok(Read::Part)
             }
-            b'"' => Ok(match self.string(text, stop)? {
-                Some(string) => Read::Value(Value::String(string)),
-                None => Read::Later,
-            }),
-            b'-' | b'0'..=b'9' => Ok(Read::Value(Value::Number(self.number(text)?))),
+            b'"' => {
+                let Some(string) = self.string(text, stop)? else {
+                    return Ok(Read::Later);
+                };
+                let bytes = string.unwrap_or(&self.unescaped);
+                Value::push_bytes(&mut self.list, bytes);
+                Ok(Read::Value)
+            }
+            b'-' | b'0'..=b'9' => {
+                let number = self.number(text)?;
+                self.list.push(Value::Number(number));
+                Ok(Read::Value)
+            }
             b't' => self.word(text, b"true", true.into()),
             b'f' => self.word(text, b"false", false.into()),
             b'n' => self.word(text, b"null", Value::None),
@@ -252,28 +245,33 @@ impl Decoder {
             return Err(self.fault("expected ident"));
         }
         self.at += word.len();
-        Ok(Read::Value(value))
+        self.list.push(value);
+        Ok(Read::Value)
     }
 
-    /// Reads a key and the colon behind it; false when it needs more than there is time for.
-    fn key(&mut self, text: &[u8], stop: usize) -> Result<bool, Fault> {
+    /// Reads a key and the colon behind it.
+    fn key(&mut self, text: &[u8], stop: usize) -> Result<Read, Fault> {
         let Some(key) = self.string(text, stop)? else {
-            return Ok(false);
+            return Ok(Read::Later);
         };
+        let bytes = key.unwrap_or(&self.unescaped);
+        Key::push_bytes(&mut self.keys, bytes);
         self.skip_space(text);
         if text.get(self.at) != Some(&b':') {
             return Err(self.fault("expected `:`"));
         }
         self.at += 1;
-        if let Some(open) = self.open.last_mut() {
-            open.key = Key::from_string(key);
-        }
         self.expected = Expected::Value;
-        Ok(true)
+        Ok(Read::Part)
     }
 
-    /// Reads a string, at whose quote it stands. A long one is looked through in several goes: none before the last.
-    fn string(&mut self, text: &[u8], stop: usize) -> Result<Option<Str>, Fault> {
+    /// Reads a string, at whose quote it stands: gives its bytes, or leaves them in `unescaped` and gives none inside. A long
+    /// one is looked through in several goes: none before the last.
+    fn string<'t>(
+        &mut self,
+        text: &'t [u8],
+        stop: usize,
+    ) -> Result<Option<Option<&'t [u8]>>, Fault> {
         let start = self.at + 1;
         let mut at = start.max(self.scanned);
         loop {
@@ -297,7 +295,10 @@ impl Decoder {
         let end = match text.get(at) {
             Some(b'"') => at,
             Some(b'\\') => match self.end_of_escaped(text, at)? {
-                Some(end) => return self.unescape(text, start, end).map(Some),
+                Some(end) => {
+                    self.unescape(text, start, end)?;
+                    return Ok(Some(None));
+                }
                 None => return Err(self.fault("EOF while parsing a string")),
             },
             _ => {
@@ -309,7 +310,7 @@ impl Decoder {
         self.at = end + 1;
         let bytes = text.get(start..end).unwrap_or_default();
         self.checked(bytes, start)?;
-        Ok(Some(Str::new(bytes)))
+        Ok(Some(Some(bytes)))
     }
 
     /// The closing quote of a string with escapes, from the first of them on.
@@ -338,11 +339,12 @@ impl Decoder {
     }
 
     /// The text of a string with escapes between `start` and `end`.
-    fn unescape(&mut self, text: &[u8], start: usize, end: usize) -> Result<Str, Fault> {
+    fn unescape(&mut self, text: &[u8], start: usize, end: usize) -> Result<(), Fault> {
         self.scanned = 0;
         let raw = text.get(start..end).unwrap_or_default();
         self.checked(raw, start)?;
-        let mut out = Vec::with_capacity(raw.len());
+        let mut out = std::mem::take(&mut self.unescaped);
+        out.clear();
         let mut rest = raw;
         while let Some(escape) = memchr::memchr(b'\\', rest) {
             let (plain, escaped) = rest.split_at(escape);
@@ -365,7 +367,8 @@ impl Decoder {
         }
         out.extend_from_slice(rest);
         self.at = end + 1;
-        Ok(Str::from_vec(out))
+        self.unescaped = out;
+        Ok(())
     }
 
     /// Reads a number.
@@ -428,11 +431,22 @@ impl Decoder {
 
 /// What was read.
 enum Read {
-    Value(Value),
-    /// An array has begun.
-    Opened,
+    /// A value: the last one of the list.
+    Value,
+    /// The beginning of an array, a key, or a comma.
+    Part,
     /// It needs more than there was time for.
     Later,
+}
+
+/// The array that is being read, of the values and keys that wait for its end.
+fn gathered(list: &mut Vec<Value>, keys: &mut Vec<Key>, open: &Open) -> Array {
+    let values = list.drain(open.start..);
+    if open.is_list {
+        Array::from_list(values.collect())
+    } else {
+        Array::from_entries(keys.drain(open.keys..).zip(values))
+    }
 }
 
 /// Bytes of a string that are looked through before the time is looked at.
