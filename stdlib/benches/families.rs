@@ -88,7 +88,7 @@ const PROGRAMS: [(&str, &str, &str); 22] = [
     ),
     (
         "memory/fetch a Set of 100,000 and ask it",
-        "$set = Set(); for ($n = 0; $n < 100000; $n++) $set->add(\"user$n@example.com\"); memory_store(\"s\", $set);",
+        "$set = Set(\"string\"); for ($n = 0; $n < 100000; $n++) $set->add(\"user$n@example.com\"); memory_store(\"s\", $set);",
         "memory_fetch(\"s\")->has(\"user77777@example.com\")",
     ),
 ];

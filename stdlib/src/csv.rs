@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use angarium_runtime::array::{Array, Key, View};
-use angarium_runtime::convert::{parse_number, to_str, truthy, write_str_while};
+use angarium_runtime::convert::{parse_number, to_str, truthy, write_number, write_str_while};
 use angarium_runtime::memory;
 use angarium_runtime::native::{Args, Cx, FnDecl, Heavy, Throw, opt};
 use angarium_runtime::string::Str;
@@ -14,6 +14,7 @@ use angarium_runtime::value::Value;
 use smallvec::SmallVec;
 
 use crate::heavy::{self, Failure};
+use crate::scratch;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
@@ -486,16 +487,22 @@ fn csv_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     });
     heavy::run(cx, size, &args.values[..1], move |values| {
         let view = values.first().and_then(Value::as_array);
-        let mut out = Vec::with_capacity(size.min(heavy::INLINE_BYTES) + size / 4);
+        let mut out = scratch::buffer();
+        out.reserve(size.min(heavy::INLINE_BYTES) + size / 4);
         let mut text = Vec::new();
+        // No byte of a number has to be quoted then.
+        let plain_numbers = !delimiter
+            .first()
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
         for (index, value) in view.into_iter().flat_map(View::values).enumerate() {
             if index > 0 {
                 out.extend_from_slice(&delimiter);
             }
             let before = out.len();
-            match value.as_bytes() {
-                Some(bytes) => write_field(&mut out, bytes, &delimiter),
-                None => {
+            match &value {
+                Value::String(text) => write_field(&mut out, text.as_bytes(), &delimiter),
+                Value::Number(number) if plain_numbers => write_number(&mut out, *number),
+                _ => {
                     text.clear();
                     // Arrays share parts, so that their text can be far longer than they are.
                     let mut over = None;
@@ -513,7 +520,7 @@ fn csv_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
                 heavy::fits(out.len())?;
             }
         }
-        Ok(out.into())
+        Ok(scratch::finish(out))
     })
 }
 
