@@ -308,10 +308,13 @@ impl Encoder {
                     }
                     out.push(if top.list { b']' } else { b'}' });
                     self.open.pop();
-                    // An end is little text, and takes as long as a value.
-                    values = values.saturating_sub(1);
+                    // Little text, and as much time as several values.
+                    values = values.saturating_sub(2);
                 }
-                inner => self.enter(Some(inner), out),
+                inner => {
+                    values = values.saturating_sub(4);
+                    self.enter(Some(inner), out);
+                }
             }
         }
     }

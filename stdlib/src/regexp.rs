@@ -480,6 +480,9 @@ enum With {
     Function(Rc<Function>),
 }
 
+/// Bytes that a replacement writes before others have their turn: fresh memory takes longer than its bytes.
+const ENOUGH: usize = 64 << 10;
+
 struct Replace {
     searcher: Searcher,
     with: With,
@@ -537,6 +540,7 @@ impl Task for Replace {
                 return Ok(self.done(cx));
             }
         }
+        let before = self.out.len();
         loop {
             match self.searcher.find(cx)? {
                 Found::Wait(future) => return Ok(Step::Await(future)),
@@ -566,7 +570,7 @@ impl Task for Replace {
             if !self.next(cx)? {
                 return Ok(self.done(cx));
             }
-            if cx.is_due() {
+            if cx.is_due() || self.out.len() - before >= ENOUGH {
                 return Ok(Step::Again);
             }
         }
