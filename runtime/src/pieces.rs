@@ -25,6 +25,9 @@ pub const LARGE_BYTES: usize = 1 << 20;
 pub const LARGE_ENTRIES: usize = 1 << 15;
 /// Bytes of a piece.
 pub const PIECE_BYTES: usize = 1 << 18;
+/// Bytes of a part of a text that is being made. The allocator takes larger blocks from the system one by one, and gives them
+/// back so.
+const PART_BYTES: usize = 1 << 16;
 /// Entries of a piece.
 pub const PIECE_ENTRIES: usize = 1 << 12;
 /// The same of entries that go to places all over a table: each may be the first in fresh memory.
@@ -203,7 +206,7 @@ impl LongText {
     /// When the text is longer than texts may be, or does not fit into the budget with the buffer that it goes to.
     #[inline]
     pub fn step(&mut self, cx: &mut Cx<'_>) -> Result<(), Throw> {
-        if self.part.len() >= PIECE_BYTES {
+        if self.part.len() >= PART_BYTES {
             self.close();
             cx.fits(self.length)?;
             if !cx.fits_growing(self.length) {
@@ -216,7 +219,7 @@ impl LongText {
     fn close(&mut self) {
         self.length += self.part.len();
         // The next one is long too, and a buffer that grows would be moved again and again into fresh memory.
-        let next = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+        let next = Vec::with_capacity(PART_BYTES + PART_BYTES / 4);
         self.parts.push(std::mem::replace(&mut self.part, next));
     }
 

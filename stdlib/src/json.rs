@@ -169,7 +169,7 @@ fn json_encode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
             Ok(end) => whole = end,
             Err(_) => return Ok(Some(Value::None)),
         }
-        cx.charge((text.part.len() - before) / 32 + 1);
+        cx.charge((text.part.len() - before) / 32 + encoder.take_spent());
         text.step(cx)?;
         Ok(None)
     }))
@@ -221,6 +221,8 @@ struct Encoder {
     open: Vec<Open>,
     /// A long text that is being written, and how much of it has been.
     long: Option<(Str, usize)>,
+    /// Values that were written since somebody asked.
+    spent: usize,
 }
 
 /// An array whose entries are being written.
@@ -253,6 +255,7 @@ impl Encoder {
             form,
             open: Vec::new(),
             long: None,
+            spent: 0,
         };
         let reached = write_value(out, value, form)?;
         encoder.enter(reached, out);
@@ -277,9 +280,26 @@ impl Encoder {
         }
     }
 
+    /// The values that were written since this was last asked; deep ones count several times.
+    fn take_spent(&mut self) -> usize {
+        std::mem::take(&mut self.spent)
+    }
+
     /// Goes on until there are `enough` bytes in `out`, or many values; whether the value is whole then.
     fn go_on(&mut self, out: &mut Vec<u8>, enough: usize) -> Result<bool, EncodeError> {
-        let mut values = enough.saturating_sub(out.len()) / VALUE;
+        let most = enough.saturating_sub(out.len()) / VALUE;
+        let mut values = most;
+        let whole = self.write(out, enough, &mut values);
+        self.spent += most - values;
+        whole
+    }
+
+    fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        enough: usize,
+        values: &mut usize,
+    ) -> Result<bool, EncodeError> {
         loop {
             if let Some((text, at)) = &mut self.long {
                 let bytes = text.as_bytes();
@@ -300,7 +320,7 @@ impl Encoder {
             let Some(top) = self.open.last_mut() else {
                 return Ok(true);
             };
-            match top.go_on(out, self.form, depth, enough, &mut values)? {
+            match top.go_on(out, self.form, depth, enough, values)? {
                 Reached::Enough => return Ok(false),
                 Reached::End => {
                     if self.form.pretty {
@@ -309,10 +329,10 @@ impl Encoder {
                     out.push(if top.list { b']' } else { b'}' });
                     self.open.pop();
                     // Little text, and as much time as several values.
-                    values = values.saturating_sub(2);
+                    *values = values.saturating_sub(2);
                 }
                 inner => {
-                    values = values.saturating_sub(4);
+                    *values = values.saturating_sub(4);
                     self.enter(Some(inner), out);
                 }
             }

@@ -480,9 +480,6 @@ enum With {
     Function(Rc<Function>),
 }
 
-/// Bytes that a replacement writes before others have their turn: fresh memory takes longer than its bytes.
-const ENOUGH: usize = 64 << 10;
-
 struct Replace {
     searcher: Searcher,
     with: With,
@@ -540,7 +537,6 @@ impl Task for Replace {
                 return Ok(self.done(cx));
             }
         }
-        let before = self.out.len();
         loop {
             match self.searcher.find(cx)? {
                 Found::Wait(future) => return Ok(Step::Await(future)),
@@ -558,7 +554,8 @@ impl Task for Replace {
                     let captures = &self.searcher.captures;
                     let more = angarium_regex::expanded_len(template.as_bytes(), subject, captures);
                     cx.fits(self.out.len().saturating_add(more))?;
-                    cx.charge(more / 64);
+                    // Fresh memory takes longer than its bytes.
+                    cx.charge(more / 16);
                     angarium_regex::expand(
                         template.as_bytes(),
                         subject,
@@ -570,7 +567,7 @@ impl Task for Replace {
             if !self.next(cx)? {
                 return Ok(self.done(cx));
             }
-            if cx.is_due() || self.out.len() - before >= ENOUGH {
+            if cx.is_due() {
                 return Ok(Step::Again);
             }
         }

@@ -236,7 +236,7 @@ impl Execution {
         }
         // What executions left that ended before is freed beside the others.
         // Whoever is young makes few values, and has other things to do.
-        graveyard::free_orphans(if self.age > YOUNG { PIECE } else { PIECE / 32 });
+        graveyard::free_orphans(if self.age > YOUNG { PIECE } else { PIECE / 8 });
         let exit = self.enter(|fiber| {
             fiber.slice = SLICE;
             fiber.slice_end = fiber.host.clock.monotonic() + SLICE_TIME;
