@@ -497,7 +497,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "pcre_replace with a long replacement for every place",
-        &[MEMORY, STRING],
+        &[FUEL, MEMORY, STRING],
         "return pcre_replace(\"\", str_repeat(\"x\", 1000000), str_repeat(\"y\", 10000));",
     ),
     runaway(
@@ -528,7 +528,7 @@ pub const RUNAWAYS: &[Runaway] = &[
     ),
     runaway(
         "json_encode of an array that doubles",
-        &[MEMORY, STRING],
+        &[FUEL, MEMORY, STRING],
         "$a = [1]; for ($i = 0; $i < 60; $i += 1) $a = [$a, $a]; return json_encode($a);",
     ),
     runaway(
