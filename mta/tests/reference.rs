@@ -540,6 +540,7 @@ fn the_older_hook_for_each_recipient_has_what_the_reference_lists() {
     let listing = angarium::listing::listing(&angarium::scripts::library());
     let mut comparison = Comparison {
         groups: &reference["groups"],
+        written: BTreeMap::new(),
         found: Vec::new(),
     };
     let theirs = &reference["extra_contexts"]["eodrcpt"];
@@ -548,5 +549,5 @@ fn the_older_hook_for_each_recipient_has_what_the_reference_lists() {
     comparison.functions("eodrcpt ", &theirs["functions"], &ours["functions"]);
     let written = "spec_variables";
     comparison.availability("eodrcpt", &theirs[written], &ours[written]);
-    judge(comparison, &[]);
+    comparison.ends(&[]);
 }
