@@ -496,7 +496,7 @@ fn read(reader: &Reader<'_>, names: &dyn Names) -> Result<ServerOptions, Throw> 
         verify_names: reader.list("tls_verify_name")?,
         default_ca: reader.boolean("tls_default_ca"),
         certificate: tls::certificate(reader.function, &Options::of(reader.value), names)?,
-        xclient: xclient(reader)?,
+        xclient: attributes(reader)?,
         proxy: proxy(reader)?,
         lmtp: match reader.text("protocol")?.as_deref() {
             None | Some("smtp") => false,
@@ -544,7 +544,19 @@ fn source(reader: &Reader<'_>, names: &dyn Names) -> Result<Option<IpAddr>, Thro
 /// be written as three.
 const MOST_XCLIENT: usize = 160;
 
-fn xclient(reader: &Reader<'_>) -> Result<Vec<(String, String)>, Throw> {
+/// The option `xclient` of `function`: attributes, names in upper case.
+///
+/// # Errors
+/// An Exception for what cannot be sent.
+pub fn xclient(function: &str, options: &Value) -> Result<Vec<(String, String)>, Throw> {
+    let reader = Reader {
+        function,
+        value: options,
+    };
+    attributes(&reader)
+}
+
+fn attributes(reader: &Reader<'_>) -> Result<Vec<(String, String)>, Throw> {
     let Some(given) = reader.get("xclient") else {
         return Ok(Vec::new());
     };

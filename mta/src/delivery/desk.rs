@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use angarium_queue::item::ItemId;
+use angarium_stdlib::tls::TlsError;
 use rustls::RootCertStore;
 
 use super::attempt::Wishes;
@@ -15,7 +16,7 @@ use super::idle::IdleConnections;
 use super::settings::{Settings, Sni, TlsSettings};
 use super::{Core, Live};
 use crate::hooks::queue::TlsMode;
-use crate::tls::{Check, ClientTls, Finding, TlsError, Versions, system_roots};
+use crate::tls::{Check, ClientTls, Finding, system_roots};
 use crate::worker::Worker;
 
 /// One per worker.
@@ -65,13 +66,10 @@ impl Desk {
         mode: TlsMode,
         host: &str,
     ) -> Result<Option<(ClientTls, Finding)>, TlsError> {
-        let versions = tls.versions;
-        let sni = tls.sni != Sni::Off;
         let enforce = match mode {
             TlsMode::Disabled => return Ok(None),
             TlsMode::Optional | TlsMode::Require => {
-                let made = self.unchecked(versions, sni)?;
-                return Ok(Some((made, Finding::default())));
+                return Ok(Some((self.unchecked(tls)?, Finding::default())));
             }
             TlsMode::OptionalVerify => false,
             TlsMode::RequireVerify => true,
@@ -79,14 +77,24 @@ impl Desk {
         checked(settings, tls, enforce, host).map(Some)
     }
 
-    fn unchecked(&self, versions: Versions, sni: bool) -> Result<ClientTls, TlsError> {
-        let key = (versions.tls12, versions.tls13, sni);
-        if let Some(tls) = self.tls.borrow().get(&key) {
+    fn unchecked(&self, tls: &TlsSettings) -> Result<ClientTls, TlsError> {
+        let sni = tls.sni != Sni::Off;
+        let key = (tls.versions.tls12, tls.versions.tls13, sni);
+        let usual = tls.ciphers.is_none();
+        if let Some(tls) = self.tls.borrow().get(&key).filter(|_| usual) {
             return Ok(tls.clone());
         }
-        let tls = ClientTls::new(versions, sni)?;
-        self.tls.borrow_mut().insert(key, tls.clone());
-        Ok(tls)
+        let check = Check {
+            roots: None,
+            names: Vec::new(),
+            enforce: false,
+        };
+        let (config, _) = tls.options().checked(sni, &check)?;
+        let made = ClientTls::from_config(config);
+        if usual {
+            self.tls.borrow_mut().insert(key, made.clone());
+        }
+        Ok(made)
     }
 }
 
@@ -114,5 +122,6 @@ pub(super) fn checked(
         names,
         enforce,
     };
-    ClientTls::checked(tls.versions, tls.sni != Sni::Off, &check)
+    let (config, finding) = tls.options().checked(tls.sni != Sni::Off, &check)?;
+    Ok((ClientTls::from_config(config), finding))
 }

@@ -52,6 +52,7 @@ impl ClientPlan {
         } else if let Some(protocols) = &destination.tls.protocols {
             tls.versions = Versions::from(protocols);
         }
+        tls.ciphers = script.tls_ciphers.clone().or(tls.ciphers);
         tls.verify_host = script.tls_verify_host.unwrap_or(tls.verify_host);
         if !script.tls_verify_name.is_empty() {
             tls.verify_names.clone_from(&script.tls_verify_name);
@@ -82,8 +83,11 @@ impl ClientPlan {
             helo,
             // Set anew for each connection.
             tls: MachineTls::Disabled,
-            xclient: Vec::new(),
-            auth: transport.auth.clone(),
+            xclient: script.xclient.clone().unwrap_or_default(),
+            auth: match &script.auth {
+                Some(auth) => Some(auth.clone()).filter(|auth| !auth.username.is_empty()),
+                None => transport.auth.clone(),
+            },
             pipelining: transport.pipelining,
             timeouts,
         };
@@ -172,8 +176,8 @@ fn pool_key(settings: &Settings, task: &Task, config: &Config, tls: &TlsSettings
     // A certificate that was checked for one host proves nothing for another.
     let host = tls.verify_host.then_some(&candidate.mx);
     let session = format!(
-        "{:?} {} {tls:?} {host:?} {user:?}",
-        config.protocol, config.helo
+        "{:?} {} {tls:?} {host:?} {user:?} {:?}",
+        config.protocol, config.helo, config.xclient
     );
     PoolKey {
         destination: destination(settings, task),

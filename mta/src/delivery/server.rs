@@ -61,13 +61,6 @@ impl Server {
     /// The server of a transport with this client.
     #[must_use]
     pub fn of_transport(transport: &Transport, client: ClientSettings) -> Server {
-        let mut protocols = Vec::new();
-        if client.tls.versions.tls12 {
-            protocols.push("TLSv1.2");
-        }
-        if client.tls.versions.tls13 {
-            protocols.push("TLSv1.3");
-        }
         Server {
             place: match &transport.server {
                 None => Place::Recipient,
@@ -81,10 +74,7 @@ impl Server {
             own: Arc::default(),
             sources: transport.sources.clone(),
             nonlocal: client.nonlocal,
-            tls: TlsOptions {
-                protocols: Some(protocols.join(",")),
-                ..TlsOptions::default()
-            },
+            tls: client.tls.options(),
             xclient: Vec::new(),
             proxy: None,
             client,

@@ -21,6 +21,7 @@ use angarium_queue::text::Text;
 use angarium_queue::transport::{SourceIp, Transports};
 use angarium_smtp::client::{Credentials, State, Timeouts};
 
+use angarium_stdlib::tls::TlsOptions;
 use rustls::RootCertStore;
 
 use super::attempt::Wishes;
@@ -104,12 +105,34 @@ pub struct TlsSettings {
     pub sni: Sni,
     /// The versions.
     pub versions: Versions,
+    /// The ciphers, as a list of OpenSSL's; none: all that exist here.
+    pub ciphers: Option<String>,
     /// In the verifying modes: the certificate must be for the host connected to.
     pub verify_host: bool,
     /// In the verifying modes: the certificate must be for one of these names.
     pub verify_names: Vec<String>,
     /// The system's certificate authorities are trusted.
     pub default_ca: bool,
+}
+
+impl TlsSettings {
+    /// Versions and ciphers as the library's TLS takes them.
+    #[must_use]
+    pub fn options(&self) -> TlsOptions {
+        let versions = self.versions;
+        let names = [("TLSv1.2", versions.tls12), ("TLSv1.3", versions.tls13)];
+        let names = names.into_iter().filter(|(_, wanted)| *wanted);
+        let names: Vec<&str> = names.map(|(name, _)| name).collect();
+        TlsOptions {
+            // A list of none is a list: it leaves no version.
+            protocols: Some(match names.is_empty() {
+                true => "!TLSv1.2,!TLSv1.3".to_owned(),
+                false => names.join(","),
+            }),
+            ciphers: self.ciphers.clone(),
+            ..TlsOptions::default()
+        }
+    }
 }
 
 impl Default for TlsSettings {
@@ -119,6 +142,7 @@ impl Default for TlsSettings {
             implicit: false,
             sni: Sni::Off,
             versions: Versions::default(),
+            ciphers: None,
             verify_host: false,
             verify_names: Vec::new(),
             default_ca: true,
@@ -362,6 +386,7 @@ pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, Se
                 ConfigSni::Name(name) => Sni::Name(name.to_string()),
             },
             versions: Versions::from(&tls.protocols),
+            ciphers: None,
             verify_host: tls.verifyhost,
             verify_names: tls.verifynames.clone(),
             default_ca: tls.defaultca,

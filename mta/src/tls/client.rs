@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
-use super::{Check, Finding, TlsError, Versions, failure, info, provider};
+use super::{TlsError, Versions, failure, info, provider};
 
 /// The TLS of a transport.
 ///
@@ -47,27 +47,6 @@ impl ClientTls {
     #[must_use]
     pub fn from_config(config: Arc<ClientConfig>) -> ClientTls {
         ClientTls(config)
-    }
-
-    /// TLS that looks at the peer's certificate. What it finds is in the [`Finding`], so a value
-    /// serves for one connection.
-    ///
-    /// # Errors
-    /// [`TlsError::NoVersion`], [`TlsError::Authorities`].
-    pub fn checked(
-        versions: Versions,
-        sni: bool,
-        check: &Check,
-    ) -> Result<(ClientTls, Finding), TlsError> {
-        let made = check.verifier();
-        let (verifier, finding) = made.map_err(|error| TlsError::Authorities(error.to_string()))?;
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(provider()))
-            .with_protocol_versions(&versions.list()?)?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        config.enable_sni = sni;
-        Ok((ClientTls(Arc::new(config)), finding))
     }
 
     /// Does the handshake of a client with the host of this name, at this address.

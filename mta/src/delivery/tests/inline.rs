@@ -122,6 +122,78 @@ if ($message["recipient"] == "first@a.test") {
     });
 }
 
+#[test]
+fn a_script_says_who_logs_in_and_what_the_server_is_told() {
+    run(|dir| async move {
+        let offers = |_, phase: &str| match phase {
+            "EHLO" => Some(Act::Say(
+                "250-sink.test\r\n250-XCLIENT ADDR NAME\r\n250 AUTH PLAIN",
+            )),
+            "OTHER" => Some(Act::Say("235 ok")),
+            _ => None,
+        };
+        let sink = Sink::start(local(1, 0), Offer::Nothing, script(offers));
+        let app = transports(sink.port(), "");
+        let before = r##"
+if ($message["recipient"] == "bad@a.test")
+    try { Try(["xclient" => ["A B" => "1"]]); } catch ($e) { echo "refused: " . $e->message(); }
+Try(["saslusername" => "user", "saslpassword" => "secret", "xclient" => ["addr" => "192.0.2.9", "LOGIN" => "x"]]);
+"##;
+        let mut rig = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("hooks/queue/predelivery.hsl", before),
+        ])
+        .domains(&["a.test"])
+        .start(dir.path());
+        rig.submit("bad@a.test", MESSAGE, Change::None).await;
+        rig.deliveries(1).await;
+        assert_eq!(sink.received().len(), 1);
+        let commands = sink.commands();
+        assert_eq!(
+            commands[1..4],
+            [
+                "XCLIENT ADDR=192.0.2.9",
+                commands[0].as_str(),
+                "AUTH PLAIN AHVzZXIAc2VjcmV0"
+            ]
+        );
+        rig.lines_of(&["refused: Try: option xclient: \"A B\" is no name of an attribute"]);
+        rig.stop().await;
+    });
+}
+
+#[test]
+fn a_script_chooses_among_the_ciphers() {
+    run(|dir| async move {
+        let sink = Sink::start(local(1, 0), Offer::SelfSigned, script(|_, _| None));
+        let app = transports(sink.port(), "");
+        let before = r#"
+$ciphers = $message["recipient"] == "good@a.test" ? "ECDHE-ECDSA-AES128-GCM-SHA256" : "RC4-MD5";
+Try(["tls" => "require", "tls_protocols" => "TLSv1.2", "tls_ciphers" => $ciphers]);
+"#;
+        let after =
+            r#"echo "used " . ($arguments["attempt"]["connection"]["tls"]["cipher"] ?? "none");"#;
+        let mut rig = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("hooks/queue/predelivery.hsl", before),
+            ("hooks/queue/postdelivery.hsl", after),
+        ])
+        .domains(&["a.test"])
+        .start(dir.path());
+        rig.submit("good@a.test", MESSAGE, Change::None).await;
+        rig.deliveries(1).await;
+        rig.lines_of(&["used ECDHE-ECDSA-AES128-GCM-SHA256"]);
+        rig.submit("bad@a.test", MESSAGE, Change::None).await;
+        let lines = rig.deliveries(2).await;
+        assert!(
+            lines.iter().any(|line| line.contains("error=config")),
+            "{lines:#?}"
+        );
+        assert_eq!(sink.received().len(), 1);
+        rig.stop().await;
+    });
+}
+
 impl Rig {
     /// Each of these is in a line of the log.
     fn lines_of(&self, wanted: &[&str]) {

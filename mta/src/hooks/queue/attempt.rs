@@ -12,6 +12,7 @@ use angarium_runtime::array::Key;
 use angarium_runtime::convert::{to_number, to_str};
 use angarium_runtime::native::{OptDecl, Throw, opt};
 use angarium_runtime::value::Value;
+use angarium_smtp::client::Credentials;
 
 use crate::hooks::envelope;
 use crate::hooks::options::{Reader, dsn_request};
@@ -56,6 +57,12 @@ pub struct Client {
     pub tls_default_ca: Option<bool>,
     /// `tls_protocols`
     pub tls_protocols: Option<String>,
+    /// `tls_ciphers`: a cipher list in OpenSSL's words.
+    pub tls_ciphers: Option<String>,
+    /// `saslusername` and `saslpassword`; an empty name logs in as nobody.
+    pub auth: Option<Credentials>,
+    /// `xclient`: attributes, names in upper case.
+    pub xclient: Option<Vec<(String, String)>>,
     /// `timeout`
     pub timeouts: Vec<(SmtpState, Duration)>,
     /// `connect_timeout`
@@ -159,18 +166,8 @@ pub(super) const TRY: &[OptDecl] = &[
         "",
         "connect through a PROXY relay; not available yet",
     ),
-    opt(
-        "saslusername",
-        "string",
-        "",
-        "log in with this name; not available yet",
-    ),
-    opt(
-        "saslpassword",
-        "string",
-        "",
-        "and this password; not available yet",
-    ),
+    opt("saslusername", "string", "", "log in with this name"),
+    opt("saslpassword", "string", "", "and this password"),
     opt(
         "tls",
         "string",
@@ -184,12 +181,7 @@ pub(super) const TRY: &[OptDecl] = &[
         "name for SNI; true for the host connected to",
     ),
     opt("tls_protocols", "string", "!SSLv2,!SSLv3", "TLS versions"),
-    opt(
-        "tls_ciphers",
-        "string",
-        "",
-        "cipher list; not available yet",
-    ),
+    opt("tls_ciphers", "string", "", "cipher list"),
     opt(
         "tls_verify_host",
         "boolean",
@@ -218,7 +210,7 @@ pub(super) const TRY: &[OptDecl] = &[
         "xclient",
         "array",
         "",
-        "XCLIENT attributes; not available yet",
+        "XCLIENT attributes, of which those are sent that the server announces",
     ),
     opt("mx_include", "array", "", "use only these MX names"),
     opt("mx_exclude", "array", "", "do not use these MX names"),
@@ -259,16 +251,7 @@ pub(super) const TRY: &[OptDecl] = &[
 ];
 
 /// Options that ask for what the client cannot do yet: set, they are refused.
-const NOT_YET: &[&str] = &[
-    "proxyprotocol",
-    "saslusername",
-    "saslpassword",
-    "tls_ciphers",
-    "tls_client_cert",
-    "xclient",
-    "plugin",
-    "chunking",
-];
+const NOT_YET: &[&str] = &["proxyprotocol", "tls_client_cert", "plugin", "chunking"];
 
 /// Reads the options of `Try`.
 ///
@@ -360,6 +343,18 @@ pub fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw>
     client.tls_verify_name = strings("tls_verify_name")?;
     client.tls_default_ca = reader.boolean("tls_default_ca");
     client.tls_protocols = string("tls_protocols")?;
+    client.tls_ciphers = string("tls_ciphers")?;
+    client.auth = string("saslusername")?.map(|username| Credentials {
+        username,
+        password: String::new(),
+    });
+    if let (Some(auth), Some(password)) = (&mut client.auth, string("saslpassword")?) {
+        auth.password = password;
+    }
+    client.xclient = match reader.array("xclient")? {
+        Some(_) => Some(angarium_stdlib::smtp::xclient("Try", value)?),
+        None => None,
+    };
     plan.mx_include = reader.texts("mx_include")?;
     plan.mx_exclude = reader.texts("mx_exclude")?;
     for network in strings("ip_exclude")? {
