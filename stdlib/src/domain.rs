@@ -101,7 +101,8 @@ pub fn encode(domain: &str) -> Option<String> {
 #[must_use]
 pub fn decode(domain: &str) -> Option<String> {
     if let Some(name) = plain(domain) {
-        return Some(name).filter(|name| fits(name));
+        let graphic = |name: &String| name.bytes().all(|byte| byte.is_ascii_graphic());
+        return Some(name).filter(|name| fits(name) && graphic(name));
     }
     let (decoded, outcome) = Uts46::new().to_unicode(domain.as_bytes(), DENIED, Hyphens::Check);
     outcome.ok().map(|()| decoded.into_owned()).filter(|name| {
@@ -124,6 +125,7 @@ mod tests {
         assert!(encode(&format!("{long}.{}", "a".repeat(62))).is_none());
         assert!(encode("").is_none() && encode("a..b").is_none());
         assert!(encode("a b").is_none() && encode("a\r\nb").is_none());
+        assert!(decode("a b").is_none() && decode("a\r\nb").is_none() && decode("a\0").is_none());
         assert_eq!(
             encode("_dmarc.BÜCHER.example.").unwrap(),
             "_dmarc.xn--bcher-kva.example."

@@ -407,9 +407,7 @@ pub fn opened(cx: &mut Cx<'_>, file: &Value) -> Outcome {
         Value::Resource(resource) => resource
             .downcast::<FileResource>()
             .and_then(|resource| (resource.0)().ok()),
-        name => name
-            .as_str()
-            .and_then(|name| cx.host.files.open(&name.to_text())),
+        _ => named(cx, &args, 0),
     };
     match data {
         Some(data) => object(cx, data, 0),
@@ -429,10 +427,12 @@ fn readline(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     run(cx, &args.this::<File>()?.state, Wanted::Line)
 }
 
-/// The file whose name is argument `index`; none when it cannot be opened.
+/// The file whose name is argument `index`; none when it cannot be opened. Names end up in messages and logs: one with a line
+/// end or NUL in it is that of no file.
 pub(crate) fn named(cx: &Cx<'_>, args: &Args<'_>, index: usize) -> Option<Arc<dyn FileData>> {
-    let name = args.get(index).as_str()?;
-    cx.host.files.open(&name.to_text())
+    let name = args.get(index).as_str()?.to_text();
+    let breaks = name.contains(['\r', '\n', '\0']);
+    (!breaks).then(|| cx.host.files.open(&name)).flatten()
 }
 
 /// The whole content of a file; none when it cannot be read.

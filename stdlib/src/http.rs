@@ -381,8 +381,14 @@ fn path(options: &Options<'_>) -> Result<Option<PathBuf>, Throw> {
     else {
         return Ok(None);
     };
-    if path.as_bytes().contains(&0) {
-        return Err(Throw::error("http: unix_socket_path has a NUL in it"));
+    if path
+        .as_bytes()
+        .iter()
+        .any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
+    {
+        return Err(Throw::error(
+            "http: unix_socket_path has a NUL or a line end in it",
+        ));
     }
     Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(
         path.as_bytes(),

@@ -307,7 +307,8 @@ fn address(args: &Args<'_>, family: Family) -> io::Result<Address> {
     if family == Family::Unix {
         use std::os::unix::ffi::OsStrExt as _;
         let path = std::ffi::OsStr::from_bytes(args.bytes(0));
-        if path.is_empty() || args.bytes(0).contains(&0) {
+        let breaks = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n');
+        if path.is_empty() || args.bytes(0).iter().any(breaks) {
             return Err(number(errno::EINVAL));
         }
         return Ok(Address::Unix(PathBuf::from(path)));

@@ -325,7 +325,8 @@ fn address_in_brackets(content: &str) -> Option<String> {
 /// Appends a word of an address. A backslash before a character that needs none is what RFC 821 let stand there: it goes.
 fn push_unescaped(word: &str, out: &mut String) {
     if word.starts_with(['"', '[']) {
-        return out.push_str(word);
+        // A fold leaves its white space; the line end is none of the address.
+        return out.extend(word.chars().filter(|c| !matches!(c, '\r' | '\n' | '\0')));
     }
     let mut chars = word.chars().peekable();
     while let Some(c) = chars.next() {
@@ -347,7 +348,7 @@ fn display_name(words: &[Word<'_>]) -> Option<String> {
                 while let Some(c) = chars.next() {
                     match c {
                         '\\' => name.extend(chars.next()),
-                        '\r' | '\n' => {}
+                        '\r' | '\n' | '\0' => {}
                         _ => name.push(c),
                     }
                 }
