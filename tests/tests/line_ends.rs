@@ -237,6 +237,14 @@ fn arguments() -> BTreeSet<String> {
     found
 }
 
+/// Members of a server stand in the table as options of methods; of functions they are its argument.
+fn member(name: &str, option: &str) -> String {
+    match name.contains('.') {
+        true => format!("{name}[{option}]"),
+        false => format!("{name}.server"),
+    }
+}
+
 /// The probes of functions that take the members of a server, or options of the queue.
 fn grouped() -> Vec<(String, String, String)> {
     let mut all = Vec::new();
@@ -245,7 +253,7 @@ fn grouped() -> Vec<(String, String, String)> {
             let members =
                 format!("\"host\" => \"127.0.0.1\", \"port\" => SMTP, \"{option}\" => {value}");
             all.push((
-                format!("{name}[{option}]"),
+                member(name, option),
                 (*plain).to_owned(),
                 call.replace("MEMBERS", &members),
             ));
