@@ -51,7 +51,12 @@ $wrong = base64_encode(str_repeat("x", 32));
 
 fn asked(dialogue: &str, said: &str) {
     let world = World::default();
-    world.gives(&format!("{ASK}return {dialogue};"), &format!("{said:?}"));
+    // The dump of a text takes the quotes that it needs no escapes in.
+    let dumped = match said.contains(['"', '$']) {
+        true => format!("''{said}''"),
+        false => format!("\"{said}\""),
+    };
+    world.gives(&format!("{ASK}return {dialogue};"), &dumped);
 }
 
 #[test]
