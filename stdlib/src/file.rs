@@ -407,7 +407,7 @@ pub fn opened(cx: &mut Cx<'_>, file: &Value) -> Outcome {
         Value::Resource(resource) => resource
             .downcast::<FileResource>()
             .and_then(|resource| (resource.0)().ok()),
-        _ => named(cx, &args, 0),
+        name => by_name(cx, name),
     };
     match data {
         Some(data) => object(cx, data, 0),
@@ -427,10 +427,14 @@ fn readline(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     run(cx, &args.this::<File>()?.state, Wanted::Line)
 }
 
-/// The file whose name is argument `index`; none when it cannot be opened. Names end up in messages and logs: one with a line
-/// end or NUL in it is that of no file.
+/// The file whose name is argument `index`; none when it cannot be opened.
 pub(crate) fn named(cx: &Cx<'_>, args: &Args<'_>, index: usize) -> Option<Arc<dyn FileData>> {
-    let name = args.get(index).as_str()?.to_text();
+    by_name(cx, args.get(index))
+}
+
+/// The file of a name. Names end up in messages and logs: one with a line end or NUL in it is that of no file.
+fn by_name(cx: &Cx<'_>, name: &Value) -> Option<Arc<dyn FileData>> {
+    let name = name.as_str()?.to_text();
     let breaks = name.contains(['\r', '\n', '\0']);
     (!breaks).then(|| cx.host.files.open(&name)).flatten()
 }
