@@ -136,6 +136,8 @@ fn a_record_that_is_malformed_ends_the_session_with_its_reason() {
             let address = connection.peer_addr().expect("an address").ip();
             let shaken = tls.connect(connection, "mx.example", address).await;
             let (mut stream, _) = shaken.expect("TLS");
+            // The session has begun: until then it would be a handshake that fails.
+            settle().await;
             let below = stream.get_mut().0;
             below.write_all(record).await.expect("sent");
             settle().await;
