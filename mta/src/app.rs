@@ -362,6 +362,7 @@ impl App {
         let store: Arc<dyn Store> = Arc::new(store.observed(Arc::clone(&observer)));
         services.outbox.open(&store);
         services.outbox.configure(&live);
+        services.outbox.list_in(queue.handle());
         let mut servers = Vec::new();
         let mut endpoints = Vec::new();
         for sockets in &config.startup.servers {
@@ -727,19 +728,20 @@ impl control::Admin for App {
     fn reload(&self, part: Part) -> LocalFuture<'_, Result<(), String>> {
         Box::pin(async move {
             let log = &self.services.log;
+            let file = part.file();
             match self.reload_part(part).await {
                 Ok(warnings) => {
                     for warning in warnings {
                         let warning = quoted(warning.trim_end());
-                        let line = format!("reload warning={warning}");
+                        let line = format!("reload file={file} warning={warning}");
                         log.line(Severity::Warning, "", &line);
                     }
-                    log.line(Severity::Notice, "", "reload ok");
+                    log.line(Severity::Notice, "", &format!("reload file={file} ok"));
                     Ok(())
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    let line = format!("reload error={}", quoted(error.trim_end()));
+                    let line = format!("reload file={file} error={}", quoted(error.trim_end()));
                     log.line(Severity::Error, "", &line);
                     Err(error)
                 }

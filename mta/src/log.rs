@@ -47,6 +47,11 @@ pub trait Log: Send + Sync {
     /// Logs `body` about the connection or transaction `id` (empty for none).
     fn line(&self, severity: Severity, id: &str, body: &str);
 
+    /// Logs what a script says about `id`: a text, however much it looks like an event.
+    fn text(&self, severity: Severity, id: &str, text: &str) {
+        self.line(severity, id, text);
+    }
+
     /// Hears that a hook has ended: where (`FILE:LINE` of the terminating function) and how much fuel it took.
     /// For tools that show scripts at work; a server's log passes it over.
     fn hook(&self, hook: HookType, id: &str, decided: Option<&str>, fuel: u64) {
@@ -102,13 +107,19 @@ pub fn stamp(unix: Duration) -> String {
     )
 }
 
-/// Shows control characters as `?`, so that nothing that a peer or a script says starts a line of its own.
+/// Shows as `?` what could start a line of its own or change the order in which one is read, whoever said it: control
+/// characters, the separators of lines and paragraphs, and what turns the direction of a text.
 struct OneLine<'a>(&'a str);
+
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in self.0.split_inclusive(char::is_control) {
-            match part.strip_suffix(char::is_control) {
+        for part in self.0.split_inclusive(is_hidden) {
+            match part.strip_suffix(is_hidden) {
                 Some(head) => write!(f, "{head}?")?,
                 None => f.write_str(part)?,
             }
@@ -124,6 +135,12 @@ impl Log for Several {
     fn line(&self, severity: Severity, id: &str, body: &str) {
         for log in &self.0 {
             log.line(severity, id, body);
+        }
+    }
+
+    fn text(&self, severity: Severity, id: &str, text: &str) {
+        for log in &self.0 {
+            log.text(severity, id, text);
         }
     }
 
@@ -185,6 +202,10 @@ mod tests {
     fn a_line_stays_one_line() {
         let log = Memory::default();
         log.line(Severity::Info, "id", "a\r\n[other] forged\u{85}x");
-        assert_eq!(log.lines(), ["[id] a??[other] forged?x"]);
+        log.line(Severity::Info, "id", "a\u{2028}[other] \u{202e}degrof");
+        assert_eq!(
+            log.lines(),
+            ["[id] a??[other] forged?x", "[id] a?[other] ?degrof"]
+        );
     }
 }

@@ -407,7 +407,7 @@ impl Output for Echo {
             hub.echo(text, &self.id);
         }
         self.log
-            .line(Severity::Debug, &self.id, &String::from_utf8_lossy(text));
+            .text(Severity::Debug, &self.id, &String::from_utf8_lossy(text));
     }
 
     fn syslog(&self, priority: u32, message: &[u8]) {
@@ -419,7 +419,20 @@ impl Output for Echo {
             _ => Severity::Debug,
         };
         self.log
-            .line(severity, &self.id, &String::from_utf8_lossy(message));
+            .text(severity, &self.id, &String::from_utf8_lossy(message));
+    }
+}
+
+/// The log, for functions that tell of events.
+pub struct Events {
+    log: Arc<dyn Log>,
+    id: String,
+}
+
+impl Events {
+    /// Logs an event: a word, keys and values.
+    pub fn tell(&self, line: &str) {
+        self.log.line(Severity::Info, &self.id, line);
     }
 }
 
@@ -528,11 +541,16 @@ impl Scripts {
         host.extend(Rc::new(services.memory.clone()));
         host.extend(Rc::new(services.caches.clone()));
         services.common.extend(&host, &effects.net, self.names());
+        host.extend(Rc::new(Events {
+            log: Arc::clone(&services.log),
+            id: run.id.to_owned(),
+        }));
         self.signing.offer(&host);
         host.extend(Rc::new(SmtpService(Rc::new(Prober {
             effects: effects.clone(),
             hostname: Arc::clone(&services.hostname),
             running: Some(Arc::clone(&self.running)),
+            board: services.door.switchboard(),
         }))));
         if let Some(steering) = services.door.steering(Arc::clone(&services.log), run.id) {
             host.extend(Rc::new(QueueService(Rc::new(steering))));

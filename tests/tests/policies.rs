@@ -32,7 +32,7 @@ fn send(server: &Server, to: &str) {
 
 fn reload(server: &mut Server) {
     server.signal(Signal::HUP);
-    server.wait_log(&["reload ok"]);
+    server.wait_log(&["reload file=", " ok"]);
 }
 
 #[test]

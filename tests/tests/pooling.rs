@@ -73,7 +73,7 @@ fn kept_connections_carry_many_messages_and_a_reload_changes_how_many() {
         json!({ "default": { "pooling": { "enabled": false } } }),
     );
     server.signal(Signal::HUP);
-    server.wait_log(&["reload ok"]);
+    server.wait_log(&["reload file=", " ok"]);
     send(&server, &sink, MESSAGES);
     let alone = sink.connections() - kept;
     println!("{MESSAGES} messages: {kept} connections kept, {alone} not kept");

@@ -21,6 +21,7 @@ use angarium_stdlib::smtp::SmtpService;
 
 use super::failure::Failure;
 use crate::delivery;
+use crate::delivery::Switchboard;
 use crate::delivery::inline::Surroundings;
 use crate::delivery::probe::Prober;
 use crate::hooks::inline;
@@ -92,6 +93,7 @@ impl Services {
             effects,
             hostname: hostname().into(),
             running: None,
+            board: Switchboard::default(),
         }))));
         Rc::new(host)
     }
@@ -169,6 +171,7 @@ impl Mailer for NoQueue {
                 effects: self.effects.clone(),
                 pool: Arc::clone(self.pool.started()),
                 spawn: Rc::new(|task| drop(tokio::task::spawn_local(task))),
+                board: Switchboard::default(),
             },
             settings: Box::new(settings),
             names: Arc::new(NoNames),

@@ -19,6 +19,7 @@ use super::files::SystemFiles;
 use super::notify::Manager;
 use super::{Failure, privileges, terminal};
 use crate::app::{self, App, Held, Place, StartError};
+use crate::control::Part;
 use crate::control::socket::{self, Opened};
 use crate::log::syslog::DEVICE;
 use crate::log::{JsonFile, Log, Several, Severity, Stderr, Syslog, quoted};
@@ -304,21 +305,25 @@ async fn until_stopped(
 }
 
 async fn reload(app: &App, log: &Arc<dyn Log>) {
+    let file = Part::All.file();
     match app.reload().await {
         Ok(warnings) => {
             for warning in warnings {
                 log.line(
                     Severity::Warning,
                     "",
-                    &format!("reload warning={}", quoted(warning.trim_end())),
+                    &format!("reload file={file} warning={}", quoted(warning.trim_end())),
                 );
             }
-            log.line(Severity::Notice, "", "reload ok");
+            log.line(Severity::Notice, "", &format!("reload file={file} ok"));
         }
         Err(error) => log.line(
             Severity::Error,
             "",
-            &format!("reload error={}", quoted(error.to_string().trim_end())),
+            &format!(
+                "reload file={file} error={}",
+                quoted(error.to_string().trim_end())
+            ),
         ),
     }
 }

@@ -41,6 +41,19 @@ pub enum Part {
     Resolver,
 }
 
+impl Part {
+    /// The file, by the name that it usually has.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            Part::All | Part::Resolver => "smtpd-app.yaml",
+            Part::Policies => "smtpd-policy.yaml",
+            Part::Suspends => "smtpd-suspend.yaml",
+            Part::Delivery => "smtpd-delivery.yaml",
+        }
+    }
+}
+
 /// Counters of the process that belong to nobody else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {

@@ -16,7 +16,7 @@ use super::idle::IdleCounts;
 use super::policies::Alter;
 use super::service::Queue;
 use super::trace::{Follow, Following};
-use super::{Core, Live};
+use super::{Core, Live, Switchboard};
 use crate::connections::Outbound;
 use crate::counts::Distribution;
 
@@ -292,6 +292,16 @@ impl Handle {
             .held
             .load(Ordering::Relaxed)
             .saturating_add(coming)
+    }
+
+    /// Where connections that others make are listed and followed beside its own.
+    #[must_use]
+    pub fn switchboard(&self) -> Switchboard {
+        let core = self.core.get();
+        core.map_or_else(Switchboard::default, |core| Switchboard {
+            connections: core.connections.clone(),
+            traces: Arc::clone(&core.traces),
+        })
     }
 
     /// The connections that are open now.

@@ -18,13 +18,14 @@ use angarium_smtp::client as smtp;
 use angarium_smtp::client::Transaction;
 use uuid::Uuid;
 
+use super::Switchboard;
 use super::attempt::{failed_tls, outcome, plain, texts, tls_info};
 use super::content::{ContentError, Outgoing};
 use super::link::{Link, TlsPeer};
 use super::resolve::resolve;
 use super::server::Server;
 use super::settings::Settings;
-use crate::connections::{Outbound, Registry};
+use crate::connections::Outbound;
 use crate::hooks::queue::TlsMode;
 use crate::pool::HeavyPool;
 use crate::worker::{Effects, Worker};
@@ -38,17 +39,20 @@ pub struct Surroundings {
     pub pool: Arc<HeavyPool>,
     /// Does work that nobody waits for.
     pub spawn: Rc<dyn Fn(LocalFuture<'static, ()>)>,
+    /// Where its connections are listed.
+    pub board: Switchboard,
 }
 
 impl Surroundings {
     /// Those of a worker.
     #[must_use]
-    pub fn of(worker: &Rc<Worker>) -> Surroundings {
+    pub fn of(worker: &Rc<Worker>, board: Switchboard) -> Surroundings {
         let own = Rc::clone(worker);
         Surroundings {
             effects: worker.effects.clone(),
             pool: Arc::clone(&worker.pool),
             spawn: Rc::new(move |task| own.spawn(task)),
+            board,
         }
     }
 }
@@ -210,7 +214,10 @@ impl Sending<'_> {
         let name = (to, candidate.mx.clone());
         let began = effects.clock.monotonic();
         let entry = Outbound::new(about.id.clone(), name, about.localip, item, began);
-        let entry = Registry::default().enter(entry);
+        // It carries nothing of the queue's.
+        entry.carry(None);
+        let entry = around.board.connections.enter(entry);
+        let tap = around.board.tap(&about.id, candidate, about.localip);
         let dialled = self.server.dial(&*effects.net, candidate, about.localip);
         let connection = match dialled.await {
             Ok(connection) => connection,
@@ -243,7 +250,7 @@ impl Sending<'_> {
         let implicit = client.tls.implicit && mode != TlsMode::Disabled;
         let implicit = peer.as_ref().filter(|_| implicit);
         let clock = Rc::clone(&effects.clock);
-        let mut link = match Link::new((connection, entry), None, config, implicit, clock).await {
+        let mut link = match Link::new((connection, entry), tap, config, implicit, clock).await {
             Ok(link) => link,
             Err((_, reason)) => {
                 about.tls = Some(failed_tls(found()));

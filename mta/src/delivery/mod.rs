@@ -79,6 +79,13 @@ pub use policies::SetError;
 pub use service::{Crew, Service, Start};
 pub use settings::Settings;
 
+/// The outbound connections of a process as operators see them: listed, and followed.
+#[derive(Clone, Debug, Default)]
+pub struct Switchboard {
+    pub(crate) connections: Registry<Outbound>,
+    pub(crate) traces: Arc<trace::Traces>,
+}
+
 /// What a reload replaces.
 pub struct Live {
     /// The settings.

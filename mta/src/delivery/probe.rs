@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use angarium_config::Running;
 use angarium_effects::LocalFuture;
+use angarium_effects::random::uuid_text;
 use angarium_queue::destination::{Candidate, Request, Resolution, Target};
 use angarium_queue::item::ItemId;
 use angarium_queue::text::Text;
@@ -21,11 +22,12 @@ use angarium_stdlib::smtp::{
 };
 use uuid::Uuid;
 
+use super::Switchboard;
 use super::link::{Handshake, Link, NotReady, TlsPeer};
 use super::resolve::resolve;
 use super::server::Server;
 use super::settings::client_side;
-use crate::connections::{Outbound, Registry};
+use crate::connections::Outbound;
 use crate::hooks::queue::TlsMode;
 use crate::worker::Effects;
 
@@ -40,6 +42,8 @@ pub struct Prober {
     pub hostname: Arc<str>,
     /// Whose transports may be named; none: there are none.
     pub running: Option<Arc<Running>>,
+    /// Where its connections are listed.
+    pub board: Switchboard,
 }
 
 /// What is said in the session.
@@ -78,6 +82,7 @@ impl Lookup for Prober {
         let run = Run {
             effects: self.effects.clone(),
             hostname: Arc::clone(&self.hostname),
+            board: self.board.clone(),
             server,
             task,
         };
@@ -175,6 +180,7 @@ enum Tried {
 struct Run {
     effects: Effects,
     hostname: Arc<str>,
+    board: Switchboard,
     server: Server,
     task: Task,
 }
@@ -247,11 +253,16 @@ impl Run {
         };
         let name = (to, candidate.mx.clone());
         let began = self.effects.clock.monotonic();
-        let outbound = Outbound::new(Text::from(""), name, source, id, began);
+        let known = Text::from(uuid_text(&self.effects.random.uuid()));
+        let tap = self.board.tap(&known, candidate, source);
+        let outbound = Outbound::new(known, name, source, id, began);
+        // It carries no mail.
         outbound.carry(None);
-        // It carries no mail: the list of connections that operators see is another one.
-        let entry = Registry::default().enter(outbound);
-        let made = Link::new((connection, entry), None, config, implicit, clock);
+        let entry = self.board.connections.enter(outbound);
+        if let Ok(local) = connection.local_addr() {
+            entry.bound(local);
+        }
+        let made = Link::new((connection, entry), tap, config, implicit, clock);
         let mut link = match made.await {
             Ok(link) => link,
             Err((_, reason)) => {

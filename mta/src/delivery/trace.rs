@@ -9,11 +9,13 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use angarium_queue::destination::Candidate;
 use angarium_queue::gate::{Field, Fields};
 use angarium_queue::matcher::{FieldValue, Matcher};
 use angarium_queue::text::Text;
 use tokio::sync::mpsc;
 
+use super::Switchboard;
 use crate::server::dialogue::Lines;
 
 /// Records that wait for a reader.
@@ -158,6 +160,24 @@ impl Drop for Following {
         let mut list = self.traces.list();
         list.retain(|trace| !Arc::ptr_eq(trace, &self.trace));
         self.traces.count.store(list.len(), Ordering::Relaxed);
+    }
+}
+
+impl Switchboard {
+    /// The ear of who follows a connection that a script makes.
+    pub(super) fn tap(
+        &self,
+        id: &Text,
+        candidate: &Candidate,
+        local: Option<IpAddr>,
+    ) -> Option<Tap> {
+        let fields = || Fields {
+            remotemx: Some(candidate.mx.clone()),
+            remoteip: Some(candidate.ip),
+            ..Fields::default()
+        };
+        let trace = self.traces.of(fields, local)?;
+        Some(Tap::new(trace, id.clone()))
     }
 }
 

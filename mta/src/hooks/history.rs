@@ -8,6 +8,7 @@ use super::envelope;
 use super::eod::Mail;
 use super::options::Reader;
 use crate::log::quoted;
+use crate::scripts::Events;
 
 /// What History knows to have happened.
 const ACTIONS: [&str; 5] = ["REJECT", "DELETE", "DELIVER", "DEFER", "ERROR"];
@@ -66,6 +67,10 @@ fn history(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
         line.push_str(&format!(" metadata.{name}={value}"));
     }
     cx.charge(100 + line.len() / 16);
-    cx.host.output.syslog(INFO, line.as_bytes());
+    match cx.host.extension::<Events>() {
+        Some(events) => events.tell(&line),
+        // A tool, which prints it.
+        None => cx.host.output.syslog(INFO, line.as_bytes()),
+    }
     Ok(Value::Boolean(true))
 }

@@ -32,7 +32,7 @@ use super::options::{Reader, dsn_request};
 use super::variables::Map;
 use super::{envelope, inline};
 use crate::delivery::inline::Surroundings;
-use crate::delivery::{Live, Settings};
+use crate::delivery::{Handle, Live, Settings, Switchboard};
 use crate::log::{Log, Severity};
 use crate::scripts::Scripts;
 use crate::server::{Change, Queued, Store, StoredMail};
@@ -53,6 +53,7 @@ pub struct Outbox(Arc<RwLock<Ways>>);
 struct Ways {
     store: Option<Weak<dyn Store>>,
     live: Weak<Live>,
+    queue: Option<Handle>,
 }
 
 impl Outbox {
@@ -66,6 +67,12 @@ impl Outbox {
     pub fn configure(&self, live: &Arc<Live>) {
         let mut ways = self.0.write().unwrap_or_else(PoisonError::into_inner);
         ways.live = Arc::downgrade(live);
+    }
+
+    /// Lists its connections with those of this queue from now on.
+    pub fn list_in(&self, queue: Handle) {
+        let mut ways = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        ways.queue = Some(queue);
     }
 
     /// The way for one execution of a hook: which, the id of its lines in the log, the log. A server brings its own `store`.
@@ -83,6 +90,10 @@ impl Outbox {
             worker: Rc::clone(worker),
             store: store.or_else(|| ways.store.clone()),
             live: Weak::clone(&ways.live),
+            board: ways
+                .queue
+                .as_ref()
+                .map_or_else(Switchboard::default, Handle::switchboard),
             transports: Rc::new(scripts.transports()),
             scripts: Arc::clone(scripts),
             log: Arc::clone(log),
@@ -98,6 +109,7 @@ pub struct Post {
     pub(super) worker: Rc<Worker>,
     store: Option<Weak<dyn Store>>,
     pub(super) live: Weak<Live>,
+    pub(super) board: Switchboard,
     transports: Rc<BTreeSet<String>>,
     pub(super) scripts: Arc<Scripts>,
     log: Arc<dyn Log>,
@@ -167,7 +179,7 @@ impl Mailer for Way {
             )));
         };
         let sender = inline::Sender {
-            around: Surroundings::of(&post.worker),
+            around: Surroundings::of(&post.worker, post.board.clone()),
             settings: OfLive(live),
             names: post.scripts.names(),
             addresses: settings::addresses(post.scripts.running()),

@@ -20,6 +20,7 @@ use angarium_smtp::verdict::Verdict;
 use super::eodrcpt::TlsOf;
 use super::phase::PhaseCall;
 use super::{compat, eod, outbox, variables};
+use crate::delivery::Line;
 use crate::log::Severity;
 use crate::scripts::{Finished, Run, Scripts, Services};
 use crate::server::{
@@ -156,20 +157,21 @@ impl SessionScripts {
                 .map_or(Verdict::End, |verdict| *verdict),
             Err(_) => Verdict::Error,
         };
-        let word = match &verdict {
-            Verdict::Reject(_) => "REJECT",
-            Verdict::Defer(_) => "DEFER",
+        let (word, reply) = match &verdict {
+            Verdict::Reject(reply) => ("REJECT", reply),
+            Verdict::Defer(reply) => ("DEFER", reply),
+            Verdict::Reply { reply, .. } if reply.code.is_some_and(|code| code >= 400) => {
+                ("REPLY", reply)
+            }
             _ => return verdict,
         };
-        let place = finished
-            .decided
-            .map(|place| format!(" at={place}"))
-            .unwrap_or_default();
-        self.services.log.line(
-            Severity::Info,
-            id,
-            &format!("hook {hook} action={word}{place}"),
-        );
+        let reason = reply.reason.join(&b'\n');
+        let line = Line::new(&format!("hook {hook}"))
+            .with("action", word)
+            .maybe("at", finished.decided)
+            .maybe("code", reply.code)
+            .text("reason", &String::from_utf8_lossy(&reason));
+        self.services.log.line(Severity::Info, id, line.as_str());
         verdict
     }
 

@@ -15,7 +15,7 @@ use angarium_queue::text::Text;
 use angarium_smtp::network::Network;
 use angarium_stdlib::queue::{self, Policy, Queue, Suspend, Values};
 
-use crate::delivery::{Handle, Line};
+use crate::delivery::{Handle, Line, Switchboard};
 use crate::log::{Log, Severity};
 use crate::server::VirtualServer;
 
@@ -34,6 +34,13 @@ impl Door {
     pub fn open(&self, queue: Handle) {
         // A process has one queue; a second one would be a mistake that changes nothing.
         let _ = self.0.queue.set(queue);
+    }
+
+    /// Where connections of scripts are listed.
+    #[must_use]
+    pub fn switchboard(&self) -> Switchboard {
+        let queue = self.0.queue.get();
+        queue.map_or_else(Switchboard::default, Handle::switchboard)
     }
 
     /// Leads to these servers from now on.

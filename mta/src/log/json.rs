@@ -58,6 +58,16 @@ impl JsonFile {
 
 impl Log for JsonFile {
     fn line(&self, severity: Severity, id: &str, body: &str) {
+        self.write(severity, id, body, keys(body));
+    }
+
+    fn text(&self, severity: Severity, id: &str, text: &str) {
+        self.write(severity, id, text, None);
+    }
+}
+
+impl JsonFile {
+    fn write(&self, severity: Severity, id: &str, body: &str, event: Option<(&str, Keys)>) {
         if self.mask & (1 << severity as u8) == 0 {
             return;
         }
@@ -68,11 +78,14 @@ impl Log for JsonFile {
         if !id.is_empty() {
             put("about", id.into());
         }
-        match keys(body) {
+        match event {
             Some((event, keys)) => {
                 put("event", event.into());
                 for (key, value) in keys {
-                    put(&key, value);
+                    // Those are the log's own.
+                    if !matches!(key.as_str(), "time" | "severity" | "about" | "event") {
+                        put(&key, value);
+                    }
                 }
             }
             None => put("text", body.into()),
@@ -186,6 +199,42 @@ mod tests {
         ] {
             assert_eq!(object(text), Value::Null, "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_script_says_is_no_event_and_no_key_is_taken_from_another() {
+        let disk = Arc::new(SimDisk::new(1));
+        let path = Path::new("/log.json");
+        let opened: Arc<dyn Disk> = Arc::<SimDisk>::clone(&disk);
+        let log = JsonFile::open(opened, path, 255, || Duration::ZERO).unwrap();
+        let forged = "delivery id=1 result=DELIVERED";
+        log.text(Severity::Debug, "T", forged);
+        // A peer's name, whatever is in it, is one value.
+        let line = Line::new("message").with("helo", "x\" code=250 time=\"0\n{}");
+        log.line(Severity::Info, "T", line.as_str());
+        let keys = Line::new("x")
+            .with("time", 1)
+            .with("about", "y")
+            .with("severity", "z");
+        log.line(Severity::Info, "T", keys.as_str());
+        let bytes = angarium_effects::disk::read_file(&*disk, path, 4096).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let time = "1970-01-01T00:00:00.000Z";
+        assert_eq!(
+            lines,
+            [
+                json!({"time": time, "severity": "debug", "about": "T", "text": forged}),
+                json!({
+                    "time": time, "severity": "info", "about": "T", "event": "message",
+                    "helo": "x\" code=250 time=\"0\n{}",
+                }),
+                json!({"time": time, "severity": "info", "about": "T", "event": "x"}),
+            ]
+        );
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub enum Event {
         remoteip: IpAddr,
         remoteport: u16,
         server: String,
+        proxyip: Option<IpAddr>,
         ptr: Option<String>,
     },
     /// A session has ended.
@@ -207,12 +208,14 @@ impl fmt::Display for Event {
                 remoteip,
                 remoteport,
                 server,
+                proxyip,
                 ptr,
                 ..
             } => Line::new("connect")
                 .with("remoteip", remoteip)
                 .with("remoteport", remoteport)
                 .with("serverid", server)
+                .maybe("proxyip", proxyip.as_ref())
                 .maybe("ptr", ptr.as_ref()),
             Event::Disconnect {
                 reason,
@@ -377,6 +380,7 @@ mod tests {
             remoteip: [192, 0, 2, 1].into(),
             remoteport: 1025,
             server: "default".to_owned(),
+            proxyip: Some([192, 0, 2, 9].into()),
             ptr: None,
         };
         let disconnect = Event::Disconnect {
@@ -386,7 +390,7 @@ mod tests {
             duration: Duration::from_millis(1500),
         };
         insta::assert_snapshot!(format!("{connect}\n{message}\n{disconnect}"), @r#"
-        connect remoteip=192.0.2.1 remoteport=1025 serverid=default
+        connect remoteip=192.0.2.1 remoteport=1025 serverid=default proxyip=192.0.2.9
         message sender=<a@example.org> recipients=2 size=1234 helo="x code=250" action=REJECT code=550 reason="5.7.1 \"no\"\ncode=250" transactionid=T1
         disconnect reason="221 2.0.0 Bye" transactions=1 duration=1.500
         "#);

@@ -259,6 +259,7 @@ pub(super) async fn arrive(
         remoteip: remote_ip,
         remoteport: ends.remote.port(),
         server: seat.server.id.clone(),
+        proxyip: connection.proxy_ip,
         ptr: connection.remote_ptr.clone(),
     });
     Some(Arrived {

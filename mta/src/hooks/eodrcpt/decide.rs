@@ -202,7 +202,7 @@ impl SessionScripts {
             return;
         }
         let post = self.post(worker, &session.transaction.id);
-        let around = Surroundings::of(worker);
+        let around = Surroundings::of(worker, post.board.clone());
         let envelope = session.transaction.envelope.as_ref();
         let demands = Demands {
             binary: envelope.is_some_and(|envelope| envelope.body == BodyType::BinaryMime),
