@@ -264,10 +264,13 @@ fn the_monitor_shows_health_and_metrics() {
         "RCPT TO:<b@example.net>",
         "DATA",
     ] {
-        assert!(client.command(command).code < 400, "{command}");
+        assert!(client.command(command).unwrap().code < 400, "{command}");
     }
-    assert_eq!(client.command("Subject: x\r\n\r\ny\r\n.").code, 250);
-    assert_eq!(client.command("VRFY").code, 501);
+    assert_eq!(
+        client.command("Subject: x\r\n\r\ny\r\n.").unwrap().code,
+        250
+    );
+    assert_eq!(client.command("VRFY").unwrap().code, 501);
     server.wait_log(&["refuse command=VRFY code=501 reason=\""]);
     server.wait_log(&["delivery id=", "result=DELIVERED"]);
     let (status, page) = rig.get("/metrics", &["X-API-Key: reader"]);
