@@ -568,7 +568,21 @@ mod tests {
         };
         let page = page(&stats);
         let own = page.find("# TYPE x_smtp_command_seconds").unwrap();
-        insta::assert_snapshot!(page[own..], @r###""###);
+        insta::assert_snapshot!(page[own..], @r#"
+        # TYPE x_smtp_command_seconds histogram
+        # UNIT x_smtp_command_seconds seconds
+        x_smtp_command_seconds_bucket{command="RCPT",le="0.5"} 1
+        x_smtp_command_seconds_bucket{command="RCPT",le="1.0"} 2
+        x_smtp_command_seconds_bucket{command="RCPT",le="+Inf"} 3
+        x_smtp_command_seconds_count{command="RCPT"} 3
+        x_smtp_command_seconds_sum{command="RCPT"} 1.25
+        # TYPE mails counter
+        # HELP mails of\n\"mine\"
+        mails_total{tenant="a\"\n\\"} 2
+        # TYPE load gauge
+        load{tenant="a\"\n\\"} +Inf
+        # EOF
+        "#);
         assert_eq!(page.matches("x_process_pid").count(), 2);
     }
 }
