@@ -500,7 +500,7 @@ fn choose(hook: &str) -> String {
          $x = [{hostile}][number($found[2])];\n"
     );
     for (number, (_, _, code)) in HOOKS.iter().filter(|(name, ..)| *name == hook).enumerate() {
-        let _ = write!(script, "if ($case == {number}) {{ {code} }}\n");
+        let _ = writeln!(script, "if ($case == {number}) {{ {code} }}");
     }
     script + otherwise
 }

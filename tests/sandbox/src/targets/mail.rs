@@ -62,8 +62,7 @@ pub fn message(data: &[u8]) {
         }
         let stored = Edits::from_bytes(&edits.to_bytes()).expect("what was stored can be read");
         assert_eq!(&stored, &edits);
-        let applied =
-            Modified::new(text, std::sync::Arc::new(stored), 0).and_then(|m| Ok(m.to_vec()));
+        let applied = Modified::new(text, std::sync::Arc::new(stored), 0).map(|m| m.to_vec());
         assert_eq!(
             applied.expect("edits of this message").expect("in memory"),
             after
