@@ -23,8 +23,9 @@ use proptest::prelude::*;
 struct Anything(Signature);
 
 impl Builtins for Anything {
-    fn lookup(&self, _name: &str) -> Option<Builtin> {
-        Some(Builtin::Function(0))
+    fn lookup(&self, name: &str) -> Option<Builtin> {
+        // A debug point tells lines and columns, which formatting changes.
+        (name != angarium_lang::DEBUG_HOOK).then_some(Builtin::Function(0))
     }
     fn signature(&self, _builtin: Builtin) -> &Signature {
         &self.0

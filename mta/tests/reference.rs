@@ -67,7 +67,10 @@ const MEANT_IN_CORE: &[(&str, &str)] = &[
         "core Iterator is not in the reference",
         "what `entries()` and `values()` give, a type of the language",
     ),
-    ("core MIME:", "the older name of the received message"),
+    (
+        "core MIME(id) is not in the reference",
+        "MIME(\"0\"), the older name of the received message",
+    ),
     (
         "core MIME->queue option requiretls",
         "RFC 8689, beyond the reference",

@@ -260,7 +260,7 @@ def main(path, folder):
     bad_regex = m.Condition(subjects=[{"value": "(", "type": m.StringMatch.REGEX}])
     refused(lambda: client.call("F", m.QueueListRequest(conditions=bad_regex)), "regular expression")
     refused(lambda: client.call("G", m.QueueUpdateRequest(conditions=by_id)), "Nothing")
-    refused(lambda: client.call("a", b""), "live staging")
+    refused(lambda: client.call("a", b""), "a stage needs a name")
     refused(lambda: client.call("M", b"x"), "plugin")
     assert client.call("F", everything, m.QueueListResponse).paging.total == 3
     large = Client(path)

@@ -288,7 +288,10 @@ fn counters_are_complete_and_openmetrics() {
     assert_eq!(pools.len(), 2);
     assert!(pools[0]["rescheduled"].as_u64().unwrap() >= 1, "{pools:?}");
     assert!(stats["resolver"]["domain"]["cache"].is_object());
-    assert_eq!(stats["monitor"], json!({ "ready": true, "healthy": true }));
+    assert_eq!(
+        stats["monitor"],
+        json!({ "ready": true, "healthy": true, "prefix": "mta_" })
+    );
     let page = told(&socket, &["process-stats", "--openmetrics"]);
     for name in [
         "mta_process_pid ",

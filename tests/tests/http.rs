@@ -259,8 +259,8 @@ fn the_monitor_shows_health_and_metrics() {
         "#,
     );
     let mut server = Server::start(&rig.bundle);
-    assert_eq!(rig.get("/ready", &[]), (200, "ready".to_owned()));
-    assert_eq!(rig.get("/healthy", &[]), (200, "healthy".to_owned()));
+    assert_eq!(rig.get("/ready", &[]), (200, "ready\n".to_owned()));
+    assert_eq!(rig.get("/healthy", &[]), (200, "healthy\n".to_owned()));
     assert_eq!(rig.get("/metrics", &[]).0, 401);
     assert_eq!(rig.get("/metrics", &["X-API-Key: wrong"]).0, 401);
     assert_eq!(rig.get("/nothing", &[]).0, 404);
@@ -299,7 +299,7 @@ fn the_monitor_shows_health_and_metrics() {
     ] {
         assert!(page.lines().any(|of| of == line), "{line}\n{page}");
     }
-    assert!(page.ends_with("# EOF"));
+    assert!(page.trim_end().ends_with("# EOF"));
     // The control socket says the same.
     let socket = rig.bundle.path().join("ctl");
     let output = server::run(&[

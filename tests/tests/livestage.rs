@@ -6,11 +6,16 @@
     reason = "it drives real programs; a failed expectation is a failed test"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use angarium_control::Message as _;
@@ -253,6 +258,36 @@ fn a_stage_that_is_bound_ends_with_its_connection_and_a_wrong_one_does_not_begin
     drop(server);
 }
 
+/// Sends messages one after the other until it is stopped.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Traffic {
+    fn start(address: SocketAddr) -> Traffic {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut count = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                let mut client = Client::connect(address).unwrap();
+                let reply = client.send("a@example.net", "b@example.org", CONTENT);
+                assert_eq!(reply.unwrap().code, 250);
+                count += 1;
+            }
+            count
+        });
+        Traffic { stop, thread }
+    }
+
+    /// The number of messages that were accepted.
+    fn end(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
 #[test]
 fn a_debugger_stops_the_scripts_of_a_stage_and_hears_what_they_say() {
     let sink = Sink::start();
@@ -260,64 +295,47 @@ fn a_debugger_stops_the_scripts_of_a_stage_and_hears_what_they_say() {
     let server = start(&bundle, &socket);
     let mut debugger = Debugger::connect(&socket);
     debugger.deploy(&stage(&text, ConfigGreenConditions::default()));
-    debugger.send(b'e', None);
-    let address = server.address;
-    let client = std::thread::spawn(move || {
-        let mut client = Client::connect(address).unwrap();
-        client
-            .send("a@example.net", "b@example.org", CONTENT)
-            .unwrap()
-            .code
-    });
-    let answer = debugger.answer();
-    assert_eq!(answer.kind, Kind::Done);
-    let record = HslBreakPointResponse::decode(&answer.data[..]).unwrap();
-    assert_eq!((&*record.id, &*record.debugid), ("rcpt", "session"));
-    assert_eq!(record.location.unwrap().file, "rcptto:default");
-    assert_eq!(record.transactionid.len(), 36);
-    let values: serde_json::Value = serde_json::from_str(&record.values).unwrap();
-    assert_eq!(values["n"], json!({ "format": "json", "value": "0" }));
-    assert!(
-        values["arguments"]["value"]
-            .as_str()
-            .unwrap()
-            .contains("example.org")
-    );
-    assert!(!client.is_finished(), "the script stands still");
-    assert!(debugger.ask(b'f', None).is_empty());
-    assert_eq!(client.join().unwrap(), 250);
-    // Nobody waits now: postdelivery's point is kept.
-    let wanted = HslBreakPointRequest {
-        debugid: "session".to_owned(),
-    }
-    .encode_to_vec();
-    let kept = wait::until_true(SOON, || {
-        let data = debugger.ask(b'd', Some(&wanted));
+    let traffic = Traffic::start(server.address);
+    let (mut stopped, mut polled) = (BTreeSet::new(), BTreeSet::new());
+    let all = ["done postdelivery:", "rcpt rcptto:default"].map(str::to_owned);
+    while stopped.len() < 2 || polled.len() < 2 || debugger.said.is_empty() {
+        let data = debugger.ask(b'e', None);
         let record = HslBreakPointResponse::decode(&data[..]).unwrap();
-        record.id == "done" && record.location.unwrap().file == "postdelivery:"
-    });
-    assert!(kept, "the queue's scripts are those of the stage");
-    // What is said while the debugger waits comes before the answer.
-    debugger.send(b'e', None);
-    let client = std::thread::spawn(move || {
-        let mut client = Client::connect(address).unwrap();
-        client
-            .send("a@example.net", "c@example.com", CONTENT)
-            .unwrap()
-            .code
-    });
-    assert_eq!(debugger.answer().kind, Kind::Done);
-    assert!(debugger.ask(b'f', None).is_empty());
-    debugger.send(b'e', None);
-    let answer = debugger.answer();
-    let record = HslBreakPointResponse::decode(&answer.data[..]).unwrap();
-    assert_eq!(record.id, "done");
-    let said: Vec<&str> = debugger.said.iter().map(|(_, text)| &**text).collect();
-    assert!(said == ["to example.com"] || said.is_empty(), "{said:?}");
+        assert_eq!(record.debugid, "session");
+        assert_eq!(record.transactionid.get(..36).map(str::len), Some(36));
+        let file = record.location.unwrap().file;
+        if record.id == "rcpt" {
+            let values: serde_json::Value = serde_json::from_str(&record.values).unwrap();
+            assert_eq!(values["n"], json!({ "format": "json", "value": "0" }));
+            let arguments = values["arguments"]["value"].as_str().unwrap();
+            assert!(arguments.contains("example.org"), "{arguments}");
+            assert!(!traffic.thread.is_finished(), "the script stands still");
+        }
+        stopped.insert(format!("{} {file}", record.id));
+        assert!(debugger.ask(b'f', None).is_empty());
+        // What came while nobody waited is kept.
+        let debugid = "session".to_owned();
+        let wanted = HslBreakPointRequest { debugid }.encode_to_vec();
+        let data = debugger.ask(b'd', Some(&wanted));
+        let kept = HslBreakPointResponse::decode(&data[..]).unwrap();
+        if !kept.id.is_empty() {
+            polled.insert(format!("{} {}", kept.id, kept.location.unwrap().file));
+        }
+    }
+    assert!(
+        stopped.iter().eq(&all) && polled.iter().eq(&all),
+        "{stopped:?} {polled:?}"
+    );
+    assert!(
+        debugger
+            .said
+            .iter()
+            .all(|(id, text)| { id.len() >= 36 && ["to example.org", "done"].contains(&&**text) })
+    );
     // A debugger that goes lets everybody go on.
     drop(debugger);
-    assert_eq!(client.join().unwrap(), 250);
-    assert!(wait::until_true(SOON, || sink.messages().len() == 2));
+    let sent = traffic.end();
+    assert!(wait::until_true(SOON, || sink.count() == sent));
     drop(server);
 }
 
@@ -364,18 +382,9 @@ fn operators_start_show_and_end_a_stage() {
     let json = shown(&["--json", "config", "livestage", "status"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["connections"], 1);
-    let client = {
-        let address = server.address;
-        std::thread::spawn(move || {
-            let mut client = Client::connect(address).unwrap();
-            client
-                .send("a@example.net", "b@example.org", CONTENT)
-                .unwrap()
-                .code
-        })
-    };
+    let traffic = Traffic::start(server.address);
     let points = shown(&["config", "livestage", "debug", "--count", "1"]);
-    assert_eq!(client.join().unwrap(), 250);
+    assert!(traffic.end() > 0);
     assert!(
         points.contains(" at rcptto:default:3:") || points.contains(" at postdelivery::2:"),
         "{points}"

@@ -475,7 +475,7 @@ fn scripts_see_the_certificate_of_a_client_and_what_is_wrong_with_it() {
     bundle.server()["tls"]["clientcert"] = json!(["192.0.2.0/24"]);
     bundle.save();
     server.signal(rustix::process::Signal::HUP);
-    server.wait_log(&["reload ok"]);
+    server.wait_log(&["reload file=", " ok"]);
     assert!(show("good", "TLSv1_3").trim().ends_with(" none"));
 }
 
@@ -507,7 +507,8 @@ fn where_a_certificate_is_required_only_a_good_one_will_do() {
     bundle.save();
     server.signal(rustix::process::Signal::HUP);
     server.wait_log(&[
-        "reload error=",
+        "reload file=",
+        " error=",
         "servers[].tls of the server default",
         "BEGIN CERTIFICATE",
     ]);
@@ -540,7 +541,7 @@ fn the_ciphers_and_versions_are_those_of_the_configuration() {
     bundle.server()["tls"]["ciphers"] = json!("TLS_CHACHA20_POLY1305_SHA256");
     bundle.save();
     server.signal(rustix::process::Signal::HUP);
-    server.wait_log(&["reload ok"]);
+    server.wait_log(&["reload file=", " ok"]);
     let folder = bundle.path();
     let (good, text) = openssl(&address, &[], folder);
     assert!(

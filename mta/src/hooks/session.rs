@@ -169,8 +169,11 @@ impl SessionScripts {
         let line = Line::new(&format!("hook {hook}"))
             .with("action", word)
             .maybe("at", finished.decided)
-            .maybe("code", reply.code)
-            .text("reason", &String::from_utf8_lossy(&reason));
+            .maybe("code", reply.code);
+        let line = match reason.is_empty() {
+            true => line,
+            false => line.text("reason", &String::from_utf8_lossy(&reason)),
+        };
         self.services.log.line(Severity::Info, id, line.as_str());
         verdict
     }
