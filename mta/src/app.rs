@@ -6,12 +6,10 @@
 
 mod certificates;
 mod held;
+mod reload;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +34,8 @@ use self::held::{HeldNet, unix_socket};
 use crate::bundle_loader::SystemRoot;
 use crate::control::{self, Part, Process};
 use crate::counts::ScriptCounters;
-use crate::delivery::{self, Live};
+use crate::debugger::Hub;
+use crate::delivery::{self, Live, QueueHooks};
 use crate::hooks::delivery::{QueueScripts, StagedScripts};
 use crate::hooks::outbox::Outbox;
 use crate::hooks::session::SessionScripts;
@@ -47,12 +46,11 @@ use crate::pool::HeavyPool;
 use crate::resolver::{self, Resolver};
 use crate::scripts::{Common, Root, ScriptErrors, Scripts, Services};
 use crate::server::{
-    Acceptor, BindError, Endpoint, Event, Hooks, Observer, Settings, SpoolStore, Store,
-    VirtualServer, Web,
+    Acceptor, BindError, Endpoint, Event, Observer, Settings, SpoolStore, Store, VirtualServer, Web,
 };
 use crate::settings;
 use crate::signing::PrivateKeys;
-use crate::staging::{Conditions, Stage, Stages};
+use crate::staging::{Stage, Stages};
 use crate::worker::{Effects, MakeEffects, Worker, WorkerHandle, Workers};
 
 /// How long sessions and attempts may take to finish after a stop (mta.md 2.3).
@@ -142,11 +140,8 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
         .map_err(StartError::Config)?;
     let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let config = loaded.config;
-    let root = script_root(&config);
-    let (scripts, script_warnings) =
-        Scripts::compile(&config.startup, &config.running, root).map_err(StartError::Scripts)?;
+    let (scripts, script_warnings) = compile(&config, &place, None)?;
     warnings.extend(script_warnings);
-    let scripts = scripts.with_keys(key_pairs(&config.running, &place));
     // Certificates and other settings are read now, so that a check finds what a start would.
     for server in config.running.servers.values() {
         server_tls(server, &config.running, &place)?;
@@ -162,16 +157,40 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
     {
         unix_socket(listener, &config.startup)?;
     }
-    let keys = PrivateKeys::load(&config.running, &*place.files);
-    let scripts = scripts.with_signing_keys(keys);
     Ok(Prepared {
         place,
         held: Held::default(),
         config,
-        scripts: Arc::new(scripts),
+        scripts,
         health: Arc::default(),
         warnings,
     })
+}
+
+/// Compiles all scripts of a configuration and gives them its keys; with what looks like a mistake. `hub` is where the
+/// scripts of a stage meet their debugger.
+fn compile(
+    config: &Config,
+    place: &Place,
+    hub: Option<Arc<Hub>>,
+) -> Result<(Arc<Scripts>, Vec<String>), StartError> {
+    let root = script_root(config);
+    let compiled = Scripts::compile_for(&config.startup, &config.running, root, hub);
+    let (scripts, warnings) = compiled.map_err(StartError::Scripts)?;
+    let scripts = scripts
+        .with_keys(key_pairs(&config.running, place))
+        .with_signing_keys(PrivateKeys::load(&config.running, &*place.files));
+    Ok((Arc::new(scripts), warnings))
+}
+
+/// The queue's side of the scripts.
+fn queue_scripts(
+    scripts: &Arc<Scripts>,
+    services: &Services,
+    spool: &Spool,
+) -> Arc<dyn QueueHooks> {
+    let (scripts, services, spool) = (Arc::clone(scripts), services.clone(), spool.clone());
+    Arc::new(QueueScripts::new(scripts, services, spool))
 }
 
 impl Prepared {
@@ -332,11 +351,7 @@ impl App {
         let live = Arc::new(Live {
             settings: delivery_settings(&config, &hostname, &*place.files)?,
             hooks: Arc::new(StagedScripts {
-                scripts: Arc::new(QueueScripts::new(
-                    Arc::clone(&scripts),
-                    services.clone(),
-                    spool.clone(),
-                )),
+                scripts: queue_scripts(&scripts, &services, &spool),
                 stages: Arc::clone(&stages),
             }),
         });
@@ -370,15 +385,16 @@ impl App {
             let Some(server) = config.running.servers.get(&sockets.id) else {
                 continue;
             };
-            let settings = server_settings(
-                server,
-                &config.running,
-                &place,
-                &scripts,
-                &services,
-                &store,
-                &hostname,
-            )?;
+            let parts = Parts {
+                running: &config.running,
+                place: &place,
+                scripts: &scripts,
+                services: &services,
+                store: &store,
+                hostname: &hostname,
+                stage: None,
+            };
+            let settings = server_settings(server, &parts)?;
             let server =
                 VirtualServer::new(sockets.id.to_string(), settings, Arc::clone(&observer));
             server.stage_by(Arc::clone(&stages));
@@ -474,204 +490,6 @@ impl App {
         &self.addresses
     }
 
-    /// Reads the running configuration and all scripts again. Either everything in it is taken, or nothing.
-    ///
-    /// # Errors
-    /// What is wrong; the server goes on as it was.
-    pub async fn reload(&self) -> Result<Vec<String>, StartError> {
-        let (new, mut warnings) = self.read_again(&*self.place.files)?;
-        let root = script_root(&new);
-        let (scripts, script_warnings) =
-            Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
-        warnings.extend(script_warnings);
-        let keys = PrivateKeys::load(&new.running, &*self.place.files);
-        let scripts = scripts.with_signing_keys(keys);
-        let scripts = Arc::new(scripts.with_keys(key_pairs(&new.running, &self.place)));
-        // Everything that can fail comes before the first thing that takes effect.
-        let resolver = resolver::Settings::from_config(&new.running.resolver)?;
-        let settings = delivery_settings(&new, &self.hostname, &*self.place.files)?;
-        let mut replacements = Vec::new();
-        for server in &self.servers {
-            let Some(written) = new
-                .running
-                .servers
-                .values()
-                .find(|written| written.id.to_string() == server.id)
-            else {
-                continue;
-            };
-            let settings = server_settings(
-                written,
-                &new.running,
-                &self.place,
-                &scripts,
-                &self.services,
-                &self.store,
-                &self.hostname,
-            )?;
-            replacements.push((server, settings));
-        }
-        for (server, settings) in replacements {
-            server.reload(settings);
-        }
-        self.resolver.reconfigure(resolver);
-        self.services.common.metrics.declare(metrics(&new.running));
-        let hooks = Arc::new(StagedScripts {
-            scripts: Arc::new(QueueScripts::new(
-                scripts,
-                self.services.clone(),
-                self.spool.clone(),
-            )),
-            stages: Arc::clone(&self.stages),
-        });
-        self.configure_queue(Live { settings, hooks }).await;
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(warnings)
-    }
-
-    /// The configuration as the files have it now, with the startup configuration in force.
-    fn read_again(&self, files: &dyn FileSource) -> Result<(Config, Vec<String>), StartError> {
-        let startup = self.config().startup;
-        let loaded =
-            angarium_config::reload(files, &self.place.source, &self.place.options, &startup)
-                .map_err(StartError::Config)?;
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-        let running = loaded.config;
-        Ok((Config { startup, running }, warnings))
-    }
-
-    /// Reads one file of the queue again, or the settings of the resolver; the rest stays as it is.
-    ///
-    /// # Errors
-    /// What is wrong; the server goes on as it was.
-    pub async fn reload_part(&self, part: Part) -> Result<Vec<String>, StartError> {
-        if part == Part::All {
-            return self.reload().await;
-        }
-        let (new, warnings) = self.read_again(&*self.place.files)?;
-        let mut config = self.config();
-        let mut running = (*config.running).clone();
-        let mut setup = (*running.policies).clone();
-        match part {
-            Part::All => {}
-            Part::Policies => {
-                setup.algorithm = new.running.policies.algorithm;
-                setup.policies.clone_from(&new.running.policies.policies);
-            }
-            Part::Suspends => setup.suspends.clone_from(&new.running.policies.suspends),
-            Part::Delivery => running.delivery = new.running.delivery.clone(),
-            Part::Resolver => {
-                let settings = resolver::Settings::from_config(&new.running.resolver)?;
-                running.resolver = new.running.resolver.clone();
-                self.resolver.reconfigure(settings);
-            }
-        }
-        running.policies = Arc::new(setup);
-        config.running = Arc::new(running);
-        if part != Part::Resolver {
-            let settings = delivery_settings(&config, &self.hostname, &*self.place.files)?;
-            let hooks = Arc::clone(&self.live().hooks);
-            self.configure_queue(Live { settings, hooks }).await;
-        }
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
-        Ok(warnings)
-    }
-
-    /// The configuration with a packed text of the running one, which has all scripts in it.
-    fn read_packed(&self, text: &str) -> Result<Config, StartError> {
-        let startup = self.config().startup;
-        let appconf = startup.environment.appconf.clone();
-        let name = appconf.as_ref().and_then(|path| path.file_name());
-        let files = Replaced {
-            files: &*self.place.files,
-            name: name.unwrap_or("smtpd-app.yaml".as_ref()).to_owned(),
-            text,
-        };
-        // What lies in a source tree is not of it.
-        let source = match &self.place.source {
-            Source::Tree(folder) => Source::Packed(folder.join("smtpd.yaml")),
-            packed => packed.clone(),
-        };
-        let loaded = angarium_config::reload(&files, &source, &self.place.options, &startup);
-        let running = loaded.map_err(StartError::Config)?.config;
-        Ok(Config { startup, running })
-    }
-
-    /// Compiles a configuration under the name of a stage. Nothing has changed after an error.
-    fn stage_of(&self, wanted: ConfigGreenDeployRequest) -> Result<Arc<Stage>, String> {
-        if wanted.id.is_empty() {
-            return Err("id: a stage needs a name".to_owned());
-        }
-        let told = |error: StartError| error.to_string();
-        let new = self.read_packed(&wanted.config).map_err(told)?;
-        let hub = Some(Arc::clone(&self.stages.hub));
-        let root = script_root(&new);
-        let compiled = Scripts::compile_for(&new.startup, &new.running, root, hub);
-        let (scripts, _) = compiled.map_err(|errors| told(StartError::Scripts(errors)))?;
-        let keys = PrivateKeys::load(&new.running, &*self.place.files);
-        let scripts = scripts.with_signing_keys(keys);
-        let scripts = Arc::new(scripts.with_keys(key_pairs(&new.running, &self.place)));
-        let mut servers = BTreeMap::new();
-        for server in &self.servers {
-            let written = new.running.servers.values();
-            let Some(written) = written
-                .into_iter()
-                .find(|of| of.id.to_string() == server.id)
-            else {
-                continue;
-            };
-            let hooks = SessionScripts::new(
-                Arc::clone(&scripts),
-                self.services.clone(),
-                written.clone(),
-                Arc::clone(&self.store),
-            );
-            let hooks = Arc::new(hooks.staged(&wanted.id));
-            let settings = settings_with(
-                written,
-                &new.running,
-                &self.place,
-                hooks,
-                &self.store,
-                &self.hostname,
-            );
-            servers.insert(server.id.clone(), Arc::new(settings.map_err(told)?));
-        }
-        let conditions = Conditions::new(wanted.conditions.unwrap_or_default(), &servers)?;
-        Ok(Arc::new(Stage {
-            id: wanted.id,
-            conditions,
-            servers,
-            queue: Arc::new(QueueScripts::new(
-                scripts,
-                self.services.clone(),
-                self.spool.clone(),
-            )),
-            began: SystemClock.monotonic(),
-            connections: AtomicU64::new(0),
-        }))
-    }
-
-    /// Checks another text of the running configuration as a reload would.
-    fn check_text(&self, text: &str) -> Result<(), StartError> {
-        let appconf = self.config().startup.environment.appconf.clone();
-        let name = appconf.as_ref().and_then(|path| path.file_name());
-        let files = Replaced {
-            files: &*self.place.files,
-            name: name.unwrap_or("smtpd-app.yaml".as_ref()).to_owned(),
-            text,
-        };
-        let (new, _) = self.read_again(&files)?;
-        let root = script_root(&new);
-        Scripts::compile(&new.startup, &new.running, root).map_err(StartError::Scripts)?;
-        for server in new.running.servers.values() {
-            server_tls(server, &new.running, &self.place)?;
-        }
-        resolver::Settings::from_config(&new.running.resolver)?;
-        delivery_settings(&new, &self.hostname, &*self.place.files)?;
-        Ok(())
-    }
-
     /// Stops: no new connections, 421 for idle sessions, up to 30 seconds for what is under way.
     ///
     /// Needs a runtime that may block a thread of its own.
@@ -701,26 +519,6 @@ impl App {
                 .log
                 .line(Severity::Error, "", &format!("spool: {error}"));
         }
-    }
-}
-
-/// Files of which one has another text.
-struct Replaced<'a> {
-    files: &'a dyn FileSource,
-    name: std::ffi::OsString,
-    text: &'a str,
-}
-
-impl FileSource for Replaced<'_> {
-    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        match path.file_name() {
-            Some(name) if name == self.name => Ok(self.text.as_bytes().to_vec()),
-            _ => self.files.read(path),
-        }
-    }
-
-    fn list(&self, path: &Path) -> std::io::Result<Vec<angarium_config::Listed>> {
-        self.files.list(path)
     }
 }
 
@@ -836,38 +634,34 @@ pub fn spool_config(config: &Config, observer: angarium_spool::Observer) -> anga
     spool
 }
 
-fn server_settings(
-    server: &Server,
-    running: &Running,
-    place: &Place,
-    scripts: &Arc<Scripts>,
-    services: &Services,
-    store: &Arc<dyn Store>,
-    hostname: &str,
-) -> Result<Settings, StartError> {
-    let hooks = Arc::new(SessionScripts::new(
-        Arc::clone(scripts),
-        services.clone(),
-        server.clone(),
-        Arc::clone(store),
-    ));
-    settings_with(server, running, place, hooks, store, hostname)
+/// What the settings of a server are made of.
+struct Parts<'a> {
+    running: &'a Running,
+    place: &'a Place,
+    scripts: &'a Arc<Scripts>,
+    services: &'a Services,
+    store: &'a Arc<dyn Store>,
+    hostname: &'a str,
+    /// The stage that they are of.
+    stage: Option<&'a str>,
 }
 
-/// The settings of a server whose hooks there are.
-fn settings_with(
-    server: &Server,
-    running: &Running,
-    place: &Place,
-    hooks: Arc<dyn Hooks>,
-    store: &Arc<dyn Store>,
-    hostname: &str,
-) -> Result<Settings, StartError> {
+fn server_settings(server: &Server, parts: &Parts<'_>) -> Result<Settings, StartError> {
+    let hooks = SessionScripts::new(
+        Arc::clone(parts.scripts),
+        parts.services.clone(),
+        server.clone(),
+        Arc::clone(parts.store),
+    );
+    let hooks = match parts.stage {
+        Some(id) => hooks.staged(id),
+        None => hooks,
+    };
     Ok(Settings {
-        smtp: Arc::new(settings::server(server, hostname)),
-        hooks,
-        store: Arc::clone(store),
-        tls: server_tls(server, running, place)?,
+        smtp: Arc::new(settings::server(server, parts.hostname)),
+        hooks: Arc::new(hooks),
+        store: Arc::clone(parts.store),
+        tls: server_tls(server, parts.running, parts.place)?,
         implicit: match server.kind {
             ServerKind::Https => Implicit::All(true),
             ServerKind::Http => Implicit::All(false),

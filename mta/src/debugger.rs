@@ -55,7 +55,9 @@ impl Hub {
     /// Hears what scripts say with `echo` from now on. What a listener does not take in time is lost to it.
     pub fn listen(&self) -> mpsc::Receiver<HslLogResponse> {
         let (say, heard) = mpsc::channel(HEARD);
-        self.state().listeners.push(say);
+        let mut state = self.state();
+        state.listeners.retain(|listener| !listener.is_closed());
+        state.listeners.push(say);
         heard
     }
 
@@ -123,11 +125,15 @@ impl Hub {
         state.kept.remove(place)
     }
 
-    /// Lets the script go on that has stood still for the longest time.
+    /// Lets the script go on that has stood still for the longest time. One that was ended meanwhile, by its limit of
+    /// time, is passed over.
     pub fn go_on(&self) {
-        let stopped = self.state().stopped.pop_front();
-        // Whoever waited for the script may have given it up.
-        let _ = stopped.map(|release| release.send(()));
+        let mut state = self.state();
+        while let Some(release) = state.stopped.pop_front() {
+            if release.send(()).is_ok() {
+                return;
+            }
+        }
     }
 
     /// A script is at a point or throws. It stands still until the receiver hears something or its sender is gone; none: it
@@ -267,6 +273,29 @@ mod tests {
         hub.go_on();
         assert_eq!(stopped.try_recv(), Ok(()));
         hub.go_on();
+    }
+
+    #[test]
+    fn a_script_that_was_ended_while_it_stood_still_is_passed_over() {
+        let hub = Hub::default();
+        let _waiting = hub.wait();
+        drop(hub.meet(record("ended", ""), true).unwrap());
+        let _waiting = hub.wait();
+        let mut stopped = hub.meet(record("a", ""), true).unwrap();
+        hub.go_on();
+        assert_eq!(stopped.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn listeners_that_are_gone_are_forgotten() {
+        let hub = Hub::default();
+        for _ in 0..10 {
+            drop(hub.listen());
+        }
+        let mut heard = hub.listen();
+        assert_eq!(hub.state().listeners.len(), 1);
+        hub.echo(b"hello", "id");
+        assert_eq!(heard.try_recv().unwrap().text, b"hello");
     }
 
     #[test]

@@ -237,6 +237,11 @@ fn a_stage_that_is_bound_ends_with_its_connection_and_a_wrong_one_does_not_begin
         none.clone(),
         "Acept",
     );
+    wrong(
+        &text.replace("sink", "elsewhere"),
+        none.clone(),
+        "has no transport elsewhere",
+    );
     let other = ConfigGreenConditions {
         serverids: vec!["other".to_owned()],
         ..none.clone()
