@@ -46,6 +46,12 @@ __debug ["session", "done"] echo "done";
 
 /// A relay with a control socket, and the text of a configuration to try, which greets as the stage.
 fn relay(sink: &Sink) -> (Bundle, PathBuf, String) {
+    let (bundle, socket, _, text) = relay_and_trial(sink);
+    (bundle, socket, text)
+}
+
+/// The same with the bundle of the trial.
+fn relay_and_trial(sink: &Sink) -> (Bundle, PathBuf, Bundle, String) {
     let mut bundle = Bundle::relay(sink.port());
     bundle.startup["environment"] = json!({ "controlsocket": { "path": "angarium.ctl" } });
     bundle.hook(
@@ -67,7 +73,7 @@ fn relay(sink: &Sink) -> (Bundle, PathBuf, String) {
     assert!(packed.status.success(), "{packed:?}");
     let text = fs::read_to_string(stage.path().join("dist/smtpd-app.yaml")).unwrap();
     let socket = bundle.path().join("angarium.ctl");
-    (bundle, socket, text)
+    (bundle, socket, stage, text)
 }
 
 fn start(bundle: &Bundle, socket: &Path) -> Server {
@@ -347,11 +353,12 @@ fn a_debugger_stops_the_scripts_of_a_stage_and_hears_what_they_say() {
 #[test]
 fn operators_start_show_and_end_a_stage() {
     let sink = Sink::start();
-    let (bundle, socket, text) = relay(&sink);
+    let (bundle, socket, trial, text) = relay_and_trial(&sink);
     let server = start(&bundle, &socket);
     let file = bundle.path().join("trial.yaml");
     fs::write(&file, &text).unwrap();
     let file = file.to_str().unwrap();
+    let folder = trial.path().to_str().unwrap();
     let shown = |arguments: &[&str]| {
         let output = ctl(&socket, arguments);
         assert!(output.status.success(), "{output:?}");
@@ -394,6 +401,10 @@ fn operators_start_show_and_end_a_stage() {
         points.contains(" at rcptto:default:3:") || points.contains(" at postdelivery::2:"),
         "{points}"
     );
+    // A folder is packed on the way.
+    let line = ["config", "livestage", "start", folder, "--id", "folder"];
+    assert_eq!(shown(&line), "ok\n");
+    assert_eq!(greeting(&server), "stage");
     assert_eq!(shown(&["config", "livestage", "cancel"]), "ok\n");
     assert_eq!(greeting(&server), "base");
     drop(server);

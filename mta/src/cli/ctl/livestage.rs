@@ -1,8 +1,8 @@
 //! `ctl config livestage`: a configuration on trial for some of the new connections, and its debug points.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use angarium_config::FileSource as _;
+use angarium_config::{FileKind, FileSource as _, PackOptions, pack};
 use angarium_control::proto::{
     ConfigGreenConditions, ConfigGreenDeployRequest, ConfigGreenStatusResponse,
     HslBreakPointResponse, HslLogResponse,
@@ -36,8 +36,9 @@ pub(super) enum Livestage {
 /// `ctl config livestage start`
 #[derive(Debug, Args)]
 pub(super) struct Start {
-    /// The file
-    file: PathBuf,
+    /// Folder of a bundle, or a packed smtpd-app.yaml
+    #[arg(value_name = "DIR|FILE")]
+    bundle: PathBuf,
     /// Name of the stage
     #[arg(long, value_name = "ID")]
     id: String,
@@ -61,10 +62,7 @@ pub(super) struct Start {
 pub(super) async fn run(ctl: &mut Ctl, command: Livestage) -> Result<(), Failure> {
     match command {
         Livestage::Start(args) => {
-            let bytes = SystemFiles.read(&args.file);
-            let bytes = bytes.map_err(|error| Failure::of_file("read", &args.file, &error))?;
-            let config = String::from_utf8(bytes)
-                .map_err(|_| Failure::Failed(format!("{}: is no UTF-8", args.file.display())))?;
+            let config = packed(&args.bundle)?;
             let wanted = ConfigGreenDeployRequest {
                 id: args.id,
                 conditions: Some(ConfigGreenConditions {
@@ -91,6 +89,26 @@ pub(super) async fn run(ctl: &mut Ctl, command: Livestage) -> Result<(), Failure
         Livestage::Cancel => ctl.tell(b'c', NONE).await,
         Livestage::Debug { count } => debug(ctl, count).await,
     }
+}
+
+/// The text of a running configuration with all its scripts: that of a file, or what a source tree is packed into.
+fn packed(path: &Path) -> Result<String, Failure> {
+    let bytes = match path.is_dir() {
+        true => {
+            let packed = pack(&SystemFiles, path, &PackOptions::default())?;
+            let name = FileKind::Running.file_name();
+            let mut files = packed.files.into_iter();
+            let found = files.find(|(file, _)| file.as_str() == name);
+            // A tree without it is refused before.
+            found.map(|(_, bytes)| bytes).unwrap_or_default()
+        }
+        false => {
+            let read = SystemFiles.read(path);
+            read.map_err(|error| Failure::of_file("read", path, &error))?
+        }
+    };
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::Failed(format!("{}: is no UTF-8", path.display())))
 }
 
 fn table(status: &ConfigGreenStatusResponse) -> Table {
