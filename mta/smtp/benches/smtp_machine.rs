@@ -63,7 +63,7 @@ fn drive(server: &mut Server, input: &[u8]) -> usize {
                     seen += chunk.len();
                     server.handle(now, Input::Stored)
                 }
-                Output::AbortBody | Output::StartTls | Output::Close(_) => 0,
+                Output::AbortBody | Output::StartTls | Output::Introduced | Output::Close(_) => 0,
             };
         }
         let replies = server.replies().len();

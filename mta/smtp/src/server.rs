@@ -69,4 +69,4 @@ mod xclient;
 
 pub use config::{AuthConfig, Config, Hooks, Limits, ProxyCommands, Timeouts};
 pub use event::{AuthArguments, Closing, Hook, Input, Output, StoreFailure};
-pub use machine::{Answered, IdSource, Server};
+pub use machine::{Answered, IdSource, Refusal, Server};

@@ -302,6 +302,7 @@ impl Sink {
                         let verdict = verdict.unwrap_or_else(Verdict::accept);
                         server.handle(now(), Input::Verdict(verdict));
                     }
+                    Output::Introduced => {}
                     // It is not announced.
                     Output::StartTls => {
                         server.handle(now(), Input::Gone(None));

@@ -41,6 +41,18 @@ pub enum Event {
         proxyip: Option<IpAddr>,
         ptr: Option<String>,
     },
+    /// A client that may has said by XCLIENT for whom it speaks: the session begins anew.
+    Xclient {
+        connection: String,
+        remoteip: IpAddr,
+        remoteport: u16,
+        server: String,
+        /// Who said it.
+        proxyip: IpAddr,
+        ptr: Option<String>,
+        helo: Option<String>,
+        sasl: Option<String>,
+    },
     /// A session has ended.
     Disconnect {
         connection: String,
@@ -150,6 +162,7 @@ impl Event {
             | Event::TlsFailed { .. }
             | Event::ProxyFailed { .. } => "",
             Event::Connect { connection, .. }
+            | Event::Xclient { connection, .. }
             | Event::Disconnect { connection, .. }
             | Event::Request { connection, .. }
             | Event::Dialogue { connection, .. } => connection,
@@ -217,6 +230,23 @@ impl fmt::Display for Event {
                 .with("serverid", server)
                 .maybe("proxyip", proxyip.as_ref())
                 .maybe("ptr", ptr.as_ref()),
+            Event::Xclient {
+                remoteip,
+                remoteport,
+                server,
+                proxyip,
+                ptr,
+                helo,
+                sasl,
+                ..
+            } => Line::new("xclient")
+                .with("remoteip", remoteip)
+                .with("remoteport", remoteport)
+                .with("serverid", server)
+                .with("proxyip", proxyip)
+                .maybe("ptr", ptr.as_ref())
+                .maybe("helo", helo.as_ref())
+                .maybe("sasl", sasl.as_ref()),
             Event::Disconnect {
                 reason,
                 transactions,

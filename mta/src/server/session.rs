@@ -29,7 +29,9 @@ use std::task::{Context, Poll};
 use angarium_effects::{Accepted, LocalFuture, Monotonic};
 use angarium_smtp::received;
 use angarium_smtp::reply::EnhancedStatus;
-use angarium_smtp::server::{Answered, Closing, Hook, Input, Output, Server, StoreFailure};
+use angarium_smtp::server::{
+    Answered, Closing, Hook, Input, Output, Refusal, Server, StoreFailure,
+};
 use angarium_smtp::session::{CloseBy, TransportError, TransportErrorKind};
 use angarium_smtp::verdict::{EnhancedChoice, ReplyOptions, Verdict};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -154,6 +156,7 @@ impl Session {
                     Output::Body(chunk) => self.append(chunk).await,
                     Output::AbortBody => self.abort(),
                     Output::StartTls => self.upgrade().await,
+                    Output::Introduced => self.tell_introduced(),
                     Output::Close(closing) => return closing,
                 }
             } else if !self.pending.is_empty() {
@@ -225,17 +228,36 @@ impl Session {
         } = answered;
         let commands = &server.counters.commands;
         commands.observe(self.worker.index, verb, took);
-        if let Some(reason) = refusal
+        if let Some(Refusal {
+            transaction,
+            reason,
+        }) = refusal
             && !by_hook
             && verb != "EOD"
         {
             server.tell(&Event::Refused {
-                transaction: self.machine.session().transaction.id.clone(),
+                transaction,
                 command: verb,
                 code,
                 reason,
             });
         }
+    }
+
+    /// Tells for whom a proxy speaks from now on.
+    fn tell_introduced(&self) {
+        let session = self.machine.session();
+        let client = &session.connection;
+        self.seat.server.tell(&Event::Xclient {
+            connection: client.id.clone(),
+            remoteip: client.remote_ip,
+            remoteport: client.remote_port,
+            server: client.server_id.clone(),
+            proxyip: self.entry.remote.ip(),
+            ptr: client.remote_ptr.clone(),
+            helo: session.helo.as_ref().map(|helo| helo.host.clone()),
+            sasl: session.auth.as_ref().and_then(|auth| auth.username.clone()),
+        });
     }
 
     /// The message under way will not be finished.

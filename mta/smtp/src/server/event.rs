@@ -52,6 +52,8 @@ pub enum Output {
     AbortBody,
     /// 220 is among the replies: start TLS.
     StartTls,
+    /// XCLIENT has said for whom the client speaks, and the session has it. Nothing is to be done.
+    Introduced,
     /// The session is over. This is the last output.
     Close(Closing),
 }

@@ -77,8 +77,17 @@ pub struct Answered {
     pub code: u16,
     /// The reply is a hook's.
     pub by_hook: bool,
-    /// What a refusal (400 and above) says.
-    pub refusal: Option<String>,
+    /// A refusal (400 and above).
+    pub refusal: Option<Refusal>,
+}
+
+/// What a command was refused with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The id of the transaction then; the session may be at the next one.
+    pub transaction: String,
+    /// The text of the reply.
+    pub reason: String,
 }
 
 /// Answers that are kept for [`Server::take_answered`].
@@ -519,7 +528,10 @@ impl Server {
                 took: self.now.saturating_sub(self.begun),
                 code: reply.code,
                 by_hook: self.by_hook,
-                refusal: (reply.code >= 400).then(|| said(words)),
+                refusal: (reply.code >= 400).then(|| Refusal {
+                    transaction: self.session.transaction.id.clone(),
+                    reason: said(words),
+                }),
             });
         }
         self.last_reply = Some((reply, self.verb));

@@ -169,6 +169,7 @@ impl Bench {
                         self.server.handle(now, Input::TlsDone(TlsInfo::default()));
                     }
                 }
+                Output::Introduced => self.events.push("Introduced".to_owned()),
                 Output::Close(closing) => {
                     self.events.push("Close".to_owned());
                     assert!(self.closing.replace(closing).is_none(), "closed once");

@@ -154,6 +154,7 @@ impl Server {
             }
             self.session.helo = Some(Helo { verb, host });
         }
+        self.outputs.push_back(Output::Introduced);
         self.state = State::Hook(Pending::Connect);
         if self.config.hooks.connect {
             self.outputs.push_back(Output::Hook(Hook::Connect));

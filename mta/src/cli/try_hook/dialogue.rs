@@ -184,7 +184,7 @@ impl Dialogue {
                         self.body.append(&mut bytes);
                         self.server.handle(NOW, Input::Stored);
                     }
-                    Output::AbortBody => {}
+                    Output::AbortBody | Output::Introduced => {}
                     // Nothing here asks for TLS.
                     Output::StartTls => {
                         self.server.handle(NOW, Input::Gone(None));

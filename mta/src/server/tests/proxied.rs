@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use angarium_config::server::Implicit;
 use angarium_smtp::server::Hook;
-use angarium_smtp::verdict::Verdict;
+use angarium_smtp::verdict::{ReplyOptions, Verdict};
 use tokio::io::AsyncWriteExt as _;
 
 use super::super::Event;
@@ -194,6 +194,49 @@ fn limits_are_those_of_the_clients_address_and_not_of_the_proxys() {
         let mut again = bench.connect().await;
         again.send(HEADER).await;
         again.greet().await;
+    });
+}
+
+#[test]
+fn the_log_says_for_whom_xclient_speaks_before_the_hook_decides() {
+    let store = Arc::new(MemoryStore::default());
+    let hooks = Scripted::new(|session, hook| {
+        let verdict = match hook {
+            Hook::Connect if session.connection.remote_ip.is_ipv6() => {
+                Verdict::Reject(ReplyOptions::reason(b"not from there"))
+            }
+            _ => Verdict::accept(),
+        };
+        (Duration::ZERO, verdict)
+    });
+    let mut settings = scripted(&store, hooks);
+    Arc::make_mut(&mut settings.smtp).xclient = vec![PROXY.parse().expect("a network")];
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        client.expect("220").await;
+        let first = "XCLIENT ADDR=198.51.100.7 PORT=4711 NAME=c.example HELO=x+20y LOGIN=us+65r";
+        // What follows in the same write is not what the line is about.
+        client
+            .send(&format!("{first}\r\nXCLIENT ADDR=IPV6:2001:db8::7\r\n"))
+            .await;
+        client.expect("220").await;
+        client.expect("521").await;
+        client.expect_end().await;
+        settle().await;
+        let events = bench.events.lock().expect("the lock");
+        let told = events
+            .iter()
+            .filter(|event| matches!(event, Event::Xclient { .. }))
+            .map(ToString::to_string);
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                "xclient remoteip=198.51.100.7 remoteport=4711 serverid=default \
+                 proxyip=192.0.2.1 ptr=c.example helo=\"x y\" sasl=user",
+                "xclient remoteip=2001:db8::7 remoteport=4711 serverid=default \
+                 proxyip=192.0.2.1",
+            ]
+        );
     });
 }
 

@@ -318,6 +318,7 @@ fn drain(server: &mut Server, seen: &mut Seen, content: &mut Vec<u8>) {
                 content.clear();
                 seen.events.push("AbortBody".to_owned());
             }
+            Output::Introduced => seen.events.push("Introduced".to_owned()),
             // STARTTLS is not offered.
             Output::StartTls => panic!("STARTTLS was not offered"),
             Output::Close(_) => {

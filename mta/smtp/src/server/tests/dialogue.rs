@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use crate::reply::{EnhancedStatus, Reply};
 use crate::server::testing::{Bench, open_config};
-use crate::server::{Config, Input, StoreFailure};
+use crate::server::{Config, Input, Refusal, StoreFailure};
 use crate::session::{CloseBy, TransportError, TransportErrorKind};
 
 #[test]
@@ -265,6 +265,29 @@ fn strangers_may_not_relay_without_a_hook() {
     C: DATA
     S: 554 5.5.1 No valid recipients
     ");
+}
+
+#[test]
+fn a_refusal_names_its_own_transaction_however_much_follows_in_the_group() {
+    let mut bench = Bench::new(Config {
+        relay: Vec::new(),
+        ..open_config()
+    });
+    bench.feed(b"EHLO c\r\nMAIL FROM:<a@example.com>\r\n");
+    let transaction = bench.server.session().transaction.id.clone();
+    bench.server.take_answered();
+    bench.feed(b"RCPT TO:<b@example.net>\r\nRSET\r\n");
+    assert_ne!(bench.server.session().transaction.id, transaction);
+    let refusals = bench.server.take_answered().into_iter();
+    let refusals: Vec<Refusal> = refusals.filter_map(|answered| answered.refusal).collect();
+    let reason = "5.7.1 Relaying denied".to_owned();
+    assert_eq!(
+        refusals,
+        [Refusal {
+            transaction,
+            reason
+        }]
+    );
 }
 
 #[test]

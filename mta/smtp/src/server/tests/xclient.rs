@@ -64,7 +64,7 @@ fn the_session_begins_anew_for_the_client_that_is_named() {
     C: XCLIENT ADDR=192.0.2.7
     S: 503 5.5.1 XCLIENT inside a transaction
     ");
-    assert_eq!(bench.events, ["Connect", "Connect"]);
+    assert_eq!(bench.events, ["Connect", "Introduced", "Connect"]);
     let session = bench.server.session();
     let connection = &session.connection;
     assert_eq!(connection.remote_ip.to_string(), "2001:db8::7");
