@@ -12,7 +12,7 @@ use angarium_config::HookType;
 pub struct ScriptCounters(Arc<RwLock<Table>>);
 
 /// By server (none for the queue's hooks) and hook.
-type Table = BTreeMap<(Box<str>, HookType), Arc<Counter>>;
+type Table = BTreeMap<Box<str>, BTreeMap<HookType, Arc<Counter>>>;
 
 #[derive(Debug, Default)]
 struct Counter {
@@ -60,14 +60,10 @@ impl ScriptCounters {
     /// Counts a run of `hook` at `server`.
     #[must_use]
     pub fn begin(&self, server: &str, hook: HookType) -> RunCount {
-        let key = (Box::from(server), hook);
-        let known = {
-            let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            table.get(&key).map(Arc::clone)
-        };
-        let counter = known.unwrap_or_else(|| {
+        let counter = self.find(server, hook).unwrap_or_else(|| {
             let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(table.entry(key).or_default())
+            let hooks = table.entry(Box::from(server)).or_default();
+            Arc::clone(hooks.entry(hook).or_default())
         });
         counter.running.fetch_add(1, Ordering::Relaxed);
         RunCount {
@@ -80,9 +76,13 @@ impl ScriptCounters {
     /// The counts of a hook.
     #[must_use]
     pub fn of(&self, server: &str, hook: HookType) -> ScriptCount {
-        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let counter = table.get(&(Box::from(server), hook));
+        let counter = self.find(server, hook);
         counter.map_or_else(ScriptCount::default, |counter| counter.read())
+    }
+
+    fn find(&self, server: &str, hook: HookType) -> Option<Arc<Counter>> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        table.get(server)?.get(&hook).map(Arc::clone)
     }
 
     /// The counts of all hooks together.
@@ -90,7 +90,7 @@ impl ScriptCounters {
     pub fn total(&self) -> ScriptCount {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut total = ScriptCount::default();
-        for counter in table.values() {
+        for counter in table.values().flat_map(BTreeMap::values) {
             total += counter.read();
         }
         total
