@@ -58,9 +58,7 @@ impl Settings {
     pub fn is_implicit(&self, listener: Option<&str>) -> bool {
         match &self.implicit {
             Implicit::All(all) => *all,
-            Implicit::Listeners(ids) => ids
-                .iter()
-                .any(|id| Some(id.to_string().as_str()) == listener),
+            Implicit::Listeners(ids) => ids.iter().any(|id| Some(&**id) == listener),
         }
     }
 }
