@@ -16,7 +16,7 @@ mod tests;
 use std::cell::Cell;
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -36,6 +36,7 @@ use crate::http::connection::{Answering, Ending};
 use crate::http::{self, Answer, Terms, keys};
 use crate::log::{Log, Severity};
 use crate::openmetrics;
+use crate::server::listener::listen;
 
 /// Clients at once; the others wait.
 const CLIENTS: usize = 64;
@@ -111,7 +112,7 @@ impl Monitor {
         let main = move || {
             let main = async move {
                 let (clock, net) = outside();
-                let listeners = match bind(&*net, address, port) {
+                let listeners = match listen(&*net, address, port, None) {
                     Ok(listeners) => listeners,
                     Err(error) => return drop(sender.send(Err(error))),
                 };
@@ -174,32 +175,6 @@ impl Monitor {
 impl Drop for Monitor {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-type Refused = (SocketAddr, io::Error);
-
-/// One socket, or one of each family that the system has.
-fn bind(
-    net: &dyn Net,
-    address: Option<IpAddr>,
-    port: u16,
-) -> Result<Vec<Rc<dyn Listener>>, Refused> {
-    let listen = |address: IpAddr, port: u16| {
-        let address = SocketAddr::new(address, port);
-        net.listen(address, None).map_err(|error| (address, error))
-    };
-    if let Some(address) = address {
-        return Ok(vec![listen(address, port)?]);
-    }
-    let four = listen(Ipv4Addr::UNSPECIFIED.into(), port);
-    // A free port of one family is to be that of the other.
-    let chosen = four.as_ref().ok().and_then(|four| four.local_addr().ok());
-    let port = chosen.map_or(port, |address| address.port());
-    match (four, listen(Ipv6Addr::UNSPECIFIED.into(), port)) {
-        (Ok(four), Ok(six)) => Ok(vec![four, six]),
-        (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(vec![one]),
-        (Err(error), Err(_)) => Err(error),
     }
 }
 

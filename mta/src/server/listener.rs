@@ -161,31 +161,47 @@ pub fn bind(net: &dyn Net, endpoint: &Endpoint) -> Result<Vec<Rc<dyn Listener>>,
         })?;
         return Ok(vec![listener]);
     }
+    listen(net, endpoint.address, endpoint.port, endpoint.backlog)
+        .map_err(|(address, source)| BindError::new(&endpoint.server, address, source))
+}
+
+/// Opens a socket, or without an address one of each family that the system has, on the same port.
+///
+/// # Errors
+/// What cannot be opened, and why: none can, or one that the system has is taken.
+pub(crate) fn listen(
+    net: &dyn Net,
+    address: Option<IpAddr>,
+    port: u16,
+    backlog: Option<u32>,
+) -> Result<Vec<Rc<dyn Listener>>, (SocketAddr, io::Error)> {
     let listen = |address: IpAddr, port: u16| {
         let address = SocketAddr::new(address, port);
-        net.listen(address, endpoint.backlog)
-            .map_err(|source| BindError::new(&endpoint.server, address, source))
+        net.listen(address, backlog)
+            .map_err(|source| (address, source))
     };
-    if let Some(address) = endpoint.address {
-        return Ok(vec![listen(address, endpoint.port)?]);
+    if let Some(address) = address {
+        return Ok(vec![listen(address, port)?]);
     }
     let (four, six) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let Ok(first) = listen(four, endpoint.port) else {
+        let Ok(first) = listen(four, port) else {
             // Without IPv4 it is IPv6 that has to work; with it, this gives the reason again.
-            return match listen(six, endpoint.port) {
+            return match listen(six, port) {
                 Ok(second) if !has(net, Ipv4Addr::LOCALHOST.into()) => Ok(vec![second]),
-                _ => Ok(vec![listen(four, endpoint.port)?]),
+                _ => Ok(vec![listen(four, port)?]),
             };
         };
-        let port = first
-            .local_addr()
-            .map_or(endpoint.port, |address| address.port());
-        return match listen(six, port) {
+        let chosen = first.local_addr().map_or(port, |address| address.port());
+        return match listen(six, chosen) {
             Ok(second) => Ok(vec![first, second]),
-            Err(BindError::Busy { .. }) if endpoint.port == 0 && attempts < PORTS => continue,
+            Err((_, error))
+                if error.kind() == io::ErrorKind::AddrInUse && port == 0 && attempts < PORTS =>
+            {
+                continue;
+            }
             Err(_) if !has(net, Ipv6Addr::LOCALHOST.into()) => Ok(vec![first]),
             Err(error) => Err(error),
         };
@@ -262,7 +278,10 @@ pub async fn accept(
             Err(error) => error,
         };
         if is_exhausted(&error) {
-            let words = match server.settings().web {
+            let settings = server.settings();
+            let words = match settings.web {
+                // Where TLS starts with the first byte nobody would understand it.
+                _ if settings.is_implicit(endpoint.id.as_deref()) => b"",
                 None => OUT_OF_DESCRIPTORS,
                 Some(_) => submission::TOO_MANY,
             };
