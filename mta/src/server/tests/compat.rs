@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::scripts::{with_compat, with_scripts};
+use super::bundle::{with_compat, with_scripts};
 use super::support::{MemoryStore, settle, simulate};
 
 /// Prints flat variables; `none` stands for those that are missing.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::scripts::with_scripts;
+use super::bundle::with_scripts;
 use super::support::{MemoryStore, simulate};
 
 const MESSAGE: &str = "Received: from a.example (a [192.0.2.9])\r\n by b.example with ESMTP id X;\r\n \
