@@ -562,24 +562,39 @@ fn attributes(reader: &Reader<'_>) -> Result<Vec<(String, String)>, Throw> {
     };
     let array = given.as_array();
     let array = array.ok_or_else(|| reader.expected("xclient", "array", &given))?;
-    let mut attributes = Vec::new();
-    let mut bytes = 0;
+    let mut pairs = Vec::new();
     for (name, value) in array.iter() {
-        let name = to_str(&name.to_value()).to_text().to_ascii_uppercase();
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if name.is_empty() || !name.bytes().all(good) {
-            return Err(reader.refuse("xclient", &format!("{name:?} is no name of an attribute")));
-        }
         if !matches!(value.kind(), Kind::String | Kind::Number | Kind::Boolean) {
             return Err(reader.expected("xclient", "strings", &value));
         }
-        let value = to_str(&value).to_text().into_owned();
+        let name = to_str(&name.to_value()).to_text().into_owned();
+        pairs.push((name, to_str(&value).to_text().into_owned()));
+    }
+    xclient_attributes(pairs).map_err(|why| reader.refuse("xclient", &why))
+}
+
+/// Attributes for XCLIENT, names in upper case, within the length that a command may have.
+///
+/// # Errors
+/// What cannot be sent.
+pub fn xclient_attributes(
+    pairs: impl IntoIterator<Item = (String, String)>,
+) -> Result<Vec<(String, String)>, String> {
+    let mut attributes = Vec::new();
+    let mut bytes = 0;
+    for (name, value) in pairs {
+        let name = name.to_ascii_uppercase();
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if name.is_empty() || !name.bytes().all(good) {
+            return Err(format!("{name:?} is no name of an attribute"));
+        }
         bytes += name.len() + value.len() + 2;
         attributes.push((name, value));
     }
     if bytes > MOST_XCLIENT {
-        let why = format!("the attributes have more than {MOST_XCLIENT} bytes");
-        return Err(reader.refuse("xclient", &why));
+        return Err(format!(
+            "the attributes have more than {MOST_XCLIENT} bytes"
+        ));
     }
     Ok(attributes)
 }

@@ -12,7 +12,7 @@ use crate::check::Checker;
 use crate::condition::{Condition, ConditionFields, Fields};
 use crate::path::KeyPath;
 use crate::transport::{ProxyServer, RetryInterval, TlsMode};
-use crate::types::{Seconds, TlsProtocols, Version};
+use crate::types::{Seconds, TlsCiphers, TlsProtocols, Version};
 
 /// Everything that `smtpd-delivery.yaml` says, as it is written.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -89,7 +89,7 @@ pub struct DeliveryTls {
     /// Versions that are offered, a comma list; `!` excludes one.
     pub protocols: Option<TlsProtocols>,
     /// Cipher list in OpenSSL's form.
-    pub ciphers: Option<String>,
+    pub ciphers: Option<TlsCiphers>,
 }
 
 /// How long the peer may take.

@@ -72,12 +72,9 @@ use FileKind::{Delivery, Running, Startup};
 use Status::{Ignored, NotYet};
 
 const SHARED_WORKERS: Status = Ignored("hooks and queue run on the shared workers");
-const CLIENT_VERIFY: Status = NotYet("the check of a peer's certificate");
 const DANE: Status = NotYet("DANE");
 const PLUGINS: Status = NotYet("native plugins");
 const OUTBOUND_PROXY: Status = NotYet("the PROXY protocol for outbound connections");
-const LOGIN: Status = NotYet("a login at the peer");
-const CIPHERS: Status = NotYet("a choice of ciphers");
 
 /// The first row that fits counts.
 const TABLE: &[Row] = &[
@@ -113,27 +110,6 @@ const TABLE: &[Row] = &[
     ),
     value(
         Running,
-        "transports[].session.protocol",
-        "lmtp",
-        NotYet("LMTP"),
-        LeaveOutEntry,
-    ),
-    value(
-        Running,
-        "transports[].session.tls.mode",
-        "optional_verify",
-        CLIENT_VERIFY,
-        Instead("optional"),
-    ),
-    value(
-        Running,
-        "transports[].session.tls.mode",
-        "require_verify",
-        CLIENT_VERIFY,
-        Instead("require"),
-    ),
-    value(
-        Running,
         "transports[].session.tls.mode",
         "dane",
         DANE,
@@ -158,45 +134,17 @@ const TABLE: &[Row] = &[
         "transports[].session.tls.mode",
         "dane_fallback_require_verify",
         DANE,
-        Instead("require"),
+        Instead("require_verify"),
     ),
-    key(
-        Running,
-        "transports[].session.tls.implicit",
-        NotYet("TLS from the first byte"),
-    ),
-    key(
-        Running,
-        "transports[].session.tls.sni",
-        NotYet("SNI towards peers"),
-    ),
-    key(
-        Running,
-        "transports[].session.tls.verifyhost",
-        CLIENT_VERIFY,
-    ),
-    key(
-        Running,
-        "transports[].session.tls.verifynames",
-        CLIENT_VERIFY,
-    ),
-    key(Running, "transports[].session.tls.defaultca", CLIENT_VERIFY),
-    key(
-        Running,
-        "transports[].session.tls.protocols",
-        NotYet("a choice of TLS versions towards peers"),
-    ),
-    key(Running, "transports[].session.tls.ciphers", CIPHERS),
     key(
         Running,
         "transports[].session.tls.clientcert",
         NotYet("certificates shown to peers"),
     ),
-    key(Running, "transports[].session.sasl", LOGIN),
     key(
         Running,
-        "transports[].session.xclient",
-        NotYet("XCLIENT towards peers"),
+        "transports[].session.sasl.mechanism",
+        NotYet("a choice of how to log in at the peer"),
     ),
     key(
         Running,
@@ -207,20 +155,6 @@ const TABLE: &[Row] = &[
     value(
         Delivery,
         "delivery.settings.tls.mode",
-        "optional_verify",
-        CLIENT_VERIFY,
-        Instead("optional"),
-    ),
-    value(
-        Delivery,
-        "delivery.settings.tls.mode",
-        "require_verify",
-        CLIENT_VERIFY,
-        Instead("require"),
-    ),
-    value(
-        Delivery,
-        "delivery.settings.tls.mode",
         "dane",
         DANE,
         Instead("optional"),
@@ -244,14 +178,8 @@ const TABLE: &[Row] = &[
         "delivery.settings.tls.mode",
         "dane_fallback_require_verify",
         DANE,
-        Instead("require"),
+        Instead("require_verify"),
     ),
-    key(
-        Delivery,
-        "delivery.settings.tls.protocols",
-        NotYet("a choice of TLS versions towards peers"),
-    ),
-    key(Delivery, "delivery.settings.tls.ciphers", CIPHERS),
     key(Delivery, "delivery.settings.proxyprotocol", OUTBOUND_PROXY),
     key(
         Delivery,

@@ -10,7 +10,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Address, HeaderLine, Host, HostName, Id, OneLine, Seconds, TlsProtocols};
+use crate::types::{
+    Address, HeaderLine, Host, HostName, Id, OneLine, Seconds, TlsCiphers, TlsProtocols,
+};
 
 /// A group of transports and the settings that they share.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -225,7 +227,7 @@ pub struct ClientTls {
     /// Versions that are offered, a comma list; `!` excludes one. TLS 1.2 and 1.3 exist.
     pub protocols: TlsProtocols,
     /// Cipher list in OpenSSL's form.
-    pub ciphers: String,
+    pub ciphers: TlsCiphers,
     /// Id in `pki.private` of the key pair shown to the peer.
     pub clientcert: Option<Id>,
 }
@@ -240,7 +242,7 @@ impl Default for ClientTls {
             verifynames: Vec::new(),
             defaultca: true,
             protocols: TlsProtocols::default(),
-            ciphers: "HIGH:MEDIUM".to_owned(),
+            ciphers: TlsCiphers::default(),
             clientcert: None,
         }
     }

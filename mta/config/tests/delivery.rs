@@ -191,7 +191,7 @@ delivery:
   conditions:
     - then: {tls: {mode: dane}}
   default:
-    tls: {mode: require_verify, protocols: TLSv1.3, ciphers: HIGH}
+    tls: {mode: dane_require, protocols: TLSv1.3, ciphers: HIGH}
     retry: {count: 3}
     proxyprotocol: {server: 192.0.2.1, port: 1}
     chunking: true

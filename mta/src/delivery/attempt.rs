@@ -267,6 +267,8 @@ impl Run<'_> {
         let recipient = client.recipient.as_ref().unwrap_or(&item.recipient);
         let recipient =
             mailbox(recipient).map_err(|error| refused("the recipient's address", &error))?;
+        // What a script says of the content is said; what the message came with was said of what it was then.
+        let eight_bit = eight_bit || client.senderparams.as_ref().is_some_and(is_eight_bit);
         let given = client.senderparams.as_ref().unwrap_or(&item.senderparams);
         let demands = demands(item, given);
         let declared_utf8 = given.get("SMTPUTF8").is_some();
@@ -670,10 +672,18 @@ fn demands(item: &Item, given: &Pairs) -> smtp::Demands {
     }
 }
 
+fn has_body(params: &Pairs, body: &str) -> bool {
+    let given = params.get("BODY");
+    given.is_some_and(|given| given.as_bytes().eq_ignore_ascii_case(body.as_bytes()))
+}
+
+fn is_eight_bit(params: &Pairs) -> bool {
+    has_body(params, "8BITMIME")
+}
+
 /// Whether the message came as BINARYMIME.
 pub(super) fn is_binary(item: &Item) -> bool {
-    let body = item.senderparams.get("BODY");
-    body.is_some_and(|body| body.as_bytes().eq_ignore_ascii_case(b"BINARYMIME"))
+    has_body(&item.senderparams, "BINARYMIME")
 }
 
 /// Whether the message came with REQUIRETLS.

@@ -12,7 +12,7 @@ use super::Core;
 use super::attempt::{Task, requires_tls};
 use super::idle::{Offer, Reservation};
 use super::jobs::fnv1a;
-use super::settings::{PoolPolicy, Settings, Sni, TlsSettings, tls_mode};
+use super::settings::{PoolPolicy, Settings, Sni, TlsSettings, ciphers, tls_mode};
 use crate::hooks::queue::{Client, TlsMode};
 use crate::tls::Versions;
 
@@ -52,7 +52,11 @@ impl ClientPlan {
         } else if let Some(protocols) = &destination.tls.protocols {
             tls.versions = Versions::from(protocols);
         }
-        tls.ciphers = script.tls_ciphers.clone().or(tls.ciphers);
+        if let Some(list) = &script.tls_ciphers {
+            tls.ciphers = Some(list.clone());
+        } else if let Some(list) = &destination.tls.ciphers {
+            tls.ciphers = ciphers(list);
+        }
         tls.verify_host = script.tls_verify_host.unwrap_or(tls.verify_host);
         if !script.tls_verify_name.is_empty() {
             tls.verify_names.clone_from(&script.tls_verify_name);
@@ -83,7 +87,10 @@ impl ClientPlan {
             helo,
             // Set anew for each connection.
             tls: MachineTls::Disabled,
-            xclient: script.xclient.clone().unwrap_or_default(),
+            xclient: match &script.xclient {
+                Some(attributes) => attributes.clone(),
+                None => transport.xclient.clone(),
+            },
             auth: match &script.auth {
                 Some(auth) => Some(auth.clone()).filter(|auth| !auth.username.is_empty()),
                 None => transport.auth.clone(),

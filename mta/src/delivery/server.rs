@@ -43,7 +43,6 @@ pub struct Server {
     pub client: ClientSettings,
     /// TLS beyond them.
     tls: TlsOptions,
-    xclient: Vec<(String, String)>,
     /// Connect to this proxy, which is told of source and destination.
     pub proxy: Option<SocketAddr>,
 }
@@ -75,7 +74,6 @@ impl Server {
             sources: transport.sources.clone(),
             nonlocal: client.nonlocal,
             tls: client.tls.options(),
-            xclient: Vec::new(),
             proxy: None,
             client,
         }
@@ -135,7 +133,6 @@ impl Server {
                 certificate: options.certificate,
                 ..TlsOptions::default()
             },
-            xclient: options.xclient,
             proxy: options.proxy,
             client: ClientSettings {
                 lmtp: options.lmtp,
@@ -161,6 +158,7 @@ impl Server {
                 auth: options
                     .auth
                     .map(|(username, password)| smtp::Credentials { username, password }),
+                xclient: options.xclient,
                 timeouts,
                 connect_timeout: options.connect_timeout,
                 ..ClientSettings::default()
@@ -269,7 +267,7 @@ impl Server {
                 TlsMode::Optional | TlsMode::OptionalVerify => smtp::TlsMode::Optional,
                 TlsMode::Require | TlsMode::RequireVerify => smtp::TlsMode::Required,
             },
-            xclient: self.xclient.clone(),
+            xclient: client.xclient.clone(),
             auth: client.auth.clone(),
             pipelining: client.pipelining,
             timeouts: client.timeouts.clone(),

@@ -11,6 +11,7 @@ use angarium_config::delivery::{Delivery, DeliverySettings};
 use angarium_config::grouping::Groupings;
 use angarium_config::running::PoolingPolicy;
 use angarium_config::transport::{self as config, Sni as ConfigSni};
+use angarium_config::types::TlsCiphers;
 use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
 use angarium_queue::destination::{Candidate, OwnHosts};
 use angarium_queue::dsn::Signer;
@@ -21,6 +22,7 @@ use angarium_queue::text::Text;
 use angarium_queue::transport::{SourceIp, Transports};
 use angarium_smtp::client::{Credentials, State, Timeouts};
 
+use angarium_stdlib::smtp::xclient_attributes;
 use angarium_stdlib::tls::TlsOptions;
 use rustls::RootCertStore;
 
@@ -84,6 +86,8 @@ pub struct ClientSettings {
     pub tls: TlsSettings,
     /// `session.sasl`
     pub auth: Option<Credentials>,
+    /// `session.xclient`: attributes, names in upper case.
+    pub xclient: Vec<(String, String)>,
     /// `session.pipelining`
     pub pipelining: bool,
     /// `session.timeout`
@@ -157,6 +161,7 @@ impl Default for ClientSettings {
             helo: None,
             tls: TlsSettings::default(),
             auth: None,
+            xclient: Vec::new(),
             pipelining: true,
             timeouts: Timeouts::default(),
             connect_timeout: Duration::from_secs(30),
@@ -197,7 +202,15 @@ pub enum SettingsError {
         /// Why.
         reason: String,
     },
-    /// The same, by destination.
+    /// Attributes for XCLIENT that cannot be sent.
+    #[error("transports[{transport}].session.xclient: {reason}")]
+    Xclient {
+        /// The transport.
+        transport: String,
+        /// Why.
+        reason: String,
+    },
+    /// The same as for a transport, by destination.
     #[error("smtpd-delivery.yaml: tls.mode: {reason}")]
     Destination {
         /// Why.
@@ -374,6 +387,12 @@ pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, Se
         username: username.clone(),
         password: session.sasl.password.clone().unwrap_or_default(),
     });
+    let attributes = session.xclient.iter();
+    let attributes = attributes.map(|(name, value)| (name.clone(), value.to_string()));
+    let xclient = xclient_attributes(attributes).map_err(|reason| SettingsError::Xclient {
+        transport: from.id.to_string(),
+        reason,
+    })?;
     Ok(ClientSettings {
         lmtp: session.protocol == config::Protocol::Lmtp,
         helo: session.helo.as_ref().map(ToString::to_string),
@@ -386,12 +405,13 @@ pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, Se
                 ConfigSni::Name(name) => Sni::Name(name.to_string()),
             },
             versions: Versions::from(&tls.protocols),
-            ciphers: None,
+            ciphers: ciphers(&tls.ciphers),
             verify_host: tls.verifyhost,
             verify_names: tls.verifynames.clone(),
             default_ca: tls.defaultca,
         },
         auth,
+        xclient,
         pipelining: session.pipelining,
         timeouts: timeouts(&session.timeout),
         connect_timeout: *from.connection.timeout,
@@ -412,6 +432,12 @@ pub(super) fn tls_mode(mode: config::TlsMode) -> Result<TlsMode, String> {
         | config::TlsMode::DaneFallbackRequire
         | config::TlsMode::DaneFallbackRequireVerify => Err("DANE is not available yet".to_owned()),
     }
+}
+
+/// A list of ciphers; none when it is all that exist, which is the usual case.
+pub(super) fn ciphers(list: &TlsCiphers) -> Option<String> {
+    let chosen = list.suites();
+    (!TlsCiphers::all().eq(chosen.iter().copied())).then(|| chosen.join(":"))
 }
 
 fn timeouts(from: &config::StateTimeouts) -> Timeouts {

@@ -15,6 +15,7 @@ mod policies;
 mod pooling;
 mod rolled_up;
 mod sending;
+mod session;
 mod sink;
 mod sources;
 mod threads;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use angarium_effects::system::SystemNet;
 use angarium_effects::{Connection, Net};
+use angarium_smtp::session::TlsInfo;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::tls::{KeyPair, ServerTls, Versions, self_signed};
@@ -33,6 +34,8 @@ pub(super) struct Received {
     pub rcpt: String,
     pub data: Vec<u8>,
     pub tls: bool,
+    /// What was agreed on in the handshake.
+    pub session: Option<TlsInfo>,
     /// The number of the connection, from 1.
     pub connection: usize,
     /// The address that it came from.
@@ -46,6 +49,8 @@ pub(super) struct Received {
 pub(super) enum Offer {
     Nothing,
     SelfSigned,
+    /// TLS from the first byte.
+    Implicit,
     /// STARTTLS is offered, and the handshake is answered with garbage.
     Broken,
 }
@@ -153,7 +158,7 @@ async fn serve(state: Rc<State>, number: usize, connection: Box<dyn Connection>)
     let mut session = Session {
         state,
         number,
-        tls: false,
+        tls: None,
         peer: connection.peer_addr().ok().map(|peer| peer.ip()),
         helo: String::new(),
         mail: String::new(),
@@ -161,17 +166,19 @@ async fn serve(state: Rc<State>, number: usize, connection: Box<dyn Connection>)
         accepted: false,
     };
     let mut stream: Box<dyn Stream> = Box::new(connection);
-    if let Ok(Next::StartTls) = session.talk(&mut stream, true).await {
-        if session.state.offer == Offer::Broken {
-            let _ = stream.write_all(b"this is no TLS\r\n").await;
-            return;
-        }
-        let tls = session.state.tls.clone();
-        if let Ok((stream, _)) = tls.accept(stream, [127, 0, 0, 1].into()).await {
-            session.tls = true;
-            let mut stream: Box<dyn Stream> = Box::new(stream);
-            let _ = session.talk(&mut stream, false).await;
-        }
+    let implicit = session.state.offer == Offer::Implicit;
+    if !implicit && !matches!(session.talk(&mut stream, true).await, Ok(Next::StartTls)) {
+        return;
+    }
+    if session.state.offer == Offer::Broken {
+        let _ = stream.write_all(b"this is no TLS\r\n").await;
+        return;
+    }
+    let tls = session.state.tls.clone();
+    if let Ok((stream, info)) = tls.accept(stream, [127, 0, 0, 1].into()).await {
+        session.tls = Some(info);
+        let mut stream: Box<dyn Stream> = Box::new(stream);
+        let _ = session.talk(&mut stream, implicit).await;
     }
 }
 
@@ -183,7 +190,7 @@ enum Next {
 struct Session {
     state: Rc<State>,
     number: usize,
-    tls: bool,
+    tls: Option<TlsInfo>,
     peer: Option<IpAddr>,
     helo: String,
     mail: String,
@@ -237,7 +244,7 @@ impl Session {
             let goes_on = match verb.as_str() {
                 "EHLO" | "LHLO" => {
                     self.helo = line.get(5..).unwrap_or_default().to_owned();
-                    let tls = self.state.offer != Offer::Nothing && !self.tls;
+                    let tls = self.state.offer != Offer::Nothing && self.tls.is_none();
                     let starttls = if tls { "250-STARTTLS\r\n" } else { "" };
                     let text = format!(
                         "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n{starttls}250 SIZE"
@@ -315,7 +322,8 @@ impl Session {
                 mail: self.mail.clone(),
                 rcpt: self.rcpt.clone(),
                 data,
-                tls: self.tls,
+                tls: self.tls.is_some(),
+                session: self.tls.clone(),
                 connection: self.number,
                 peer: self.peer,
                 helo: self.helo.clone(),

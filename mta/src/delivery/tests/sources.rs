@@ -233,3 +233,55 @@ fn an_address_that_is_not_ours_fails_for_a_time() {
         rig.stop().await;
     });
 }
+
+#[test]
+fn an_address_of_no_interface_is_bound_where_that_is_allowed() {
+    const NOT_OURS: &str = "Cannot assign requested address";
+    for (nonlocal, by_script) in [
+        (false, None),
+        (true, None),
+        (true, Some(false)),
+        (false, Some(true)),
+    ] {
+        run(|dir| async move {
+            let sink = Sink::accepting();
+            let app = transports(
+                sink.port(),
+                "addresses:\n  - {id: foreign, address: 192.0.2.1}\n  - {id: own, address: 127.0.0.9}\n",
+            );
+            let app = app.replace(
+                &format!("connection: {{port: {}}}", sink.port()),
+                &format!(
+                    "connection: {{port: {}, sourceip: {{addresses: [own], nonlocal: {nonlocal}}}}}",
+                    sink.port()
+                ),
+            );
+            let option = by_script.map_or(String::new(), |wanted: bool| {
+                format!(", \"nonlocal_source\" => {wanted}")
+            });
+            let before = format!(
+                "if ($message[\"recipient\"] == \"foreign@a.test\") Try([\"sourceip\" => [\"foreign\"]{option}]);"
+            );
+            let mut rig = Setup::bundle(&[
+                ("config/smtpd-app.yaml", &app),
+                ("hooks/queue/predelivery.hsl", &before),
+            ])
+            .domains(&["a.test"])
+            .start(dir.path());
+            // One of ours is bound either way.
+            send(&mut rig, &sink, 1).await;
+            assert_eq!(sink.received()[0].peer, Some([127, 0, 0, 9].into()));
+            rig.submit("foreign@a.test", MESSAGE, Change::None).await;
+            let line = rig.deliveries(2).await.pop().expect("a line");
+            // What is bound has no way to the loopback, so that the connection fails all the same.
+            has(&line, &["recipient=foreign@a.test", "error=network"]);
+            let allowed = by_script.unwrap_or(nonlocal);
+            assert_eq!(
+                line.contains(NOT_OURS),
+                !allowed,
+                "{nonlocal} {by_script:?}: {line}"
+            );
+            rig.stop().await;
+        });
+    }
+}
