@@ -32,6 +32,7 @@ use crate::counts::ScriptCounters;
 use crate::debugger::{Hub, Watch};
 use crate::delivery::probe::Prober;
 use crate::hooks::outbox::Outbox;
+use crate::hooks::queue::AddressBook;
 use crate::hooks::steering::Door;
 use crate::log::{Log, Severity};
 use crate::signing::PrivateKeys;
@@ -115,6 +116,7 @@ pub struct Scripts {
     /// Hooks of eod that run for each recipient.
     per_recipient: BTreeMap<Id, Arc<Unit>>,
     limits: BTreeMap<HookType, Limits>,
+    addresses: AddressBook,
     running: Arc<Running>,
     root: Arc<dyn Root>,
     keys: Keys,
@@ -241,6 +243,7 @@ impl Scripts {
                 units,
                 per_recipient,
                 limits: limits.collect(),
+                addresses: crate::settings::addresses(running),
                 running: Arc::clone(running),
                 root,
                 keys: Keys::new(),
@@ -281,6 +284,12 @@ impl Scripts {
     #[must_use]
     pub fn running(&self) -> &Arc<Running> {
         &self.running
+    }
+
+    /// The source addresses of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> &AddressBook {
+        &self.addresses
     }
 
     /// Ids of the transports, for `queue()`.

@@ -114,23 +114,18 @@ pub fn networks(networks: &[angarium_config::types::Network]) -> Vec<Network> {
 /// The source addresses of the configuration by id.
 #[must_use]
 pub fn addresses(running: &Running) -> AddressBook {
-    AddressBook(
-        running
-            .addresses
-            .iter()
-            .map(|(id, address)| {
-                let source = SourceIp {
-                    id: Some(Text::from(id.to_string())),
-                    address: address.address.0,
-                    helo: address
-                        .hostname
-                        .as_ref()
-                        .map(|name| Text::from(name.to_string())),
-                };
-                (id.to_string(), source)
-            })
-            .collect(),
-    )
+    let entries = running.addresses.iter().map(|(id, address)| {
+        let source = SourceIp {
+            id: Some(Text::from(id.to_string())),
+            address: address.address.0,
+            helo: address
+                .hostname
+                .as_ref()
+                .map(|name| Text::from(name.to_string())),
+        };
+        (id.to_string(), source)
+    });
+    entries.collect()
 }
 
 /// All transports as the queue decides by them.
@@ -155,7 +150,7 @@ fn transport(written: &Written, running: &Running, book: &AddressBook) -> Transp
         .addresses
         .iter()
         .filter_map(|address| match address {
-            SourceAddress::Named(id) => book.0.get(&id.to_string()).cloned().or_else(|| {
+            SourceAddress::Named(id) => book.get(id).cloned().or_else(|| {
                 // The configuration has checked that it is an id or an address.
                 let address = id.to_string().parse().ok()?;
                 Some(SourceIp {

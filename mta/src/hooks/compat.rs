@@ -5,7 +5,7 @@
 
 mod queue;
 mod session;
-mod variables;
+pub(super) mod variables;
 
 use std::sync::LazyLock;
 

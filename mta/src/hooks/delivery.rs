@@ -23,7 +23,6 @@ use super::queue::{Delivered, Metadata, Predelivery, read_try, try_by_default};
 use super::queue_variables;
 use crate::delivery::{After, Before, Ended, QueueHook, QueueHooks};
 use crate::scripts::{Finished, Run, Scripts, Services};
-use crate::settings;
 use crate::staging::{Stage, Stages};
 use crate::worker::Worker;
 
@@ -89,7 +88,7 @@ impl QueueScripts {
         };
         let connection = &transport.connection;
         let source = connection.sourceip.addresses.first();
-        let book = settings::addresses(self.scripts.running());
+        let book = self.scripts.addresses();
         TransportFacts {
             server: connection
                 .server
@@ -98,7 +97,7 @@ impl QueueScripts {
                 .unwrap_or_default(),
             port: connection.port,
             source: match source {
-                Some(SourceAddress::Named(id)) => match book.0.get(&id.to_string()) {
+                Some(SourceAddress::Named(id)) => match book.get(id) {
                     Some(source) => source.address.to_string(),
                     None => id.to_string(),
                 },
@@ -144,7 +143,7 @@ impl QueueScripts {
         let extend = |host: &Host| {
             mailer.install(host);
             host.extend(Rc::clone(&metadata));
-            host.extend(Rc::new(settings::addresses(self.scripts.running())));
+            host.extend(Rc::new(self.scripts.addresses().clone()));
             host.extend(Rc::new(self.transports.clone()));
             if extras.delivered {
                 host.extend(Rc::new(Delivered));
@@ -279,9 +278,8 @@ impl QueueHooks for QueueScripts {
             let set = setters.as_ref().filter(|setters| setters.has_options());
             let verdict = match finished.result {
                 Ok(None) if set.is_some() => {
-                    let book = settings::addresses(self.scripts.running());
                     let options = set.map(|set| set.with_options(&Value::None));
-                    match read_try(&options.unwrap_or_default(), Some(&book)) {
+                    match read_try(&options.unwrap_or_default(), Some(self.scripts.addresses())) {
                         Ok(attempt) => Ok(Predelivery::Try(Box::new(attempt))),
                         Err(thrown) => Err(format!("{:?}", thrown.into_inner())),
                     }

@@ -12,8 +12,9 @@ mod turn;
 use angarium_runtime::native::{ContextDecl, FnDecl, OptDecl, VarDecl, opt};
 use angarium_stdlib::{dkim, dmarc};
 
+use super::compat::variables as flat;
 use super::reply::{DISCONNECT, REASON, REFUSAL, REPLY_CODES};
-use super::variables::{self as vars, always};
+use super::variables::{self as vars, always, join};
 
 pub use tls::{GET_TLS, TlsOf};
 
@@ -183,43 +184,20 @@ const MESSAGE: &[FnDecl] = &[
     GET_TLS,
 ];
 
-const VARIABLES: &[VarDecl] = &[
-    always("$senderip", "string", "address of the client"),
-    always("$senderport", "number", "port of the client"),
-    always("$serverip", "string", "address of the server"),
-    always("$serverport", "number", "port of the server"),
-    always("$serverid", "string", "id of the server"),
-    always("$senderhelo", "string", "name that the client gave"),
-    always("$tlsstarted", "boolean", "whether the session uses TLS"),
-    always("$saslauthed", "boolean", "whether the client has logged in"),
-    always(
-        "$saslusername",
-        "string",
-        "user name; empty if there is none",
-    ),
-    vars::CONTEXT,
-    always("$messageid", "string", "id of the transaction"),
-    always(
-        "$sender",
-        "string",
-        "sender in lower case; empty for the null sender",
-    ),
-    always("$senderlocalpart", "string", "its local part"),
-    always("$senderdomain", "string", "its domain"),
-    always(
-        "$senderparams",
-        "array",
-        "parameters of MAIL, names in upper case",
-    ),
-    always("$recipients", "array", "all recipients in lower case"),
-    always("$recipientdomains", "array", "their domains"),
-    always("$recipient", "string", "recipient at hand in lower case"),
-    always("$recipientlocalpart", "string", "its local part"),
-    always("$recipientdomain", "string", "its domain"),
-    always("$transportid", "string", "transport of the recipient"),
-    always(
+const VARIABLES: &[VarDecl] = &join!(
+    flat::CONNECT,
+    &[flat::HELO_NAME, flat::TLS_STARTED],
+    flat::SASL,
+    &[vars::CONTEXT],
+    flat::SENDER,
+    &[
+        always("$recipients", "array", "all recipients in lower case"),
+        always("$recipientdomains", "array", "their domains"),
+    ],
+    flat::RECIPIENT,
+    &[always(
         "$actionid",
         "number",
         "number that the next copy of this message gets, from 1",
-    ),
-];
+    )],
+);

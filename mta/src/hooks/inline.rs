@@ -59,7 +59,7 @@ where
         }
         Asked::Options(options) => {
             let source = options.source_id.as_ref();
-            let source = source.and_then(|id| sender.addresses.0.get(id).cloned());
+            let source = source.and_then(|id| sender.addresses.get(id).cloned());
             let server = Server::of_options(*options, &settings.own, source);
             server.map_err(|why| Throw::error(format!("{function}: {why}")))?
         }

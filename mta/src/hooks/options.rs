@@ -171,6 +171,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Parameters of MAIL or RCPT: pairs, names in upper case.
+    ///
+    /// # Errors
+    /// As [`pairs`].
+    pub fn parameters(self, name: &str) -> Result<Option<Pairs>, Throw> {
+        let Some(given) = self.pairs(name)? else {
+            return Ok(None);
+        };
+        let upper = given.iter().map(|(name, value)| {
+            let name = Text::from(name.as_bytes().to_ascii_uppercase());
+            (name, value.clone())
+        });
+        let upper = Pairs::new(upper);
+        upper
+            .map(Some)
+            .map_err(|error| Throw::error(format!("{}: {error}", self.function)))
+    }
+
     /// A mailbox.
     ///
     /// # Errors

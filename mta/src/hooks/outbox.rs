@@ -36,7 +36,6 @@ use crate::delivery::{Handle, Live, Settings, Switchboard};
 use crate::log::{Log, Severity};
 use crate::scripts::Scripts;
 use crate::server::{Change, Queued, Store, StoredMail};
-use crate::settings;
 use crate::worker::Worker;
 
 /// The largest list of edits that is stored beside the original; above it the changed copy is (mta.md 2.3).
@@ -182,7 +181,7 @@ impl Mailer for Way {
             around: Surroundings::of(&post.worker, post.board.clone()),
             settings: OfLive(live),
             names: post.scripts.names(),
-            addresses: settings::addresses(post.scripts.running()),
+            addresses: post.scripts.addresses().clone(),
         };
         inline::send(sender, &order)
     }

@@ -5,6 +5,7 @@ mod metadata;
 mod postdelivery;
 mod predelivery;
 
+pub(super) use attempt::TLS;
 pub use attempt::{AddressBook, Client, Sni, TlsMode, Try, read_try};
 pub use metadata::Metadata;
 pub use postdelivery::{Delivered, POSTDELIVERY, undelivered};

@@ -13,7 +13,7 @@ use angarium_stdlib::file;
 
 use crate::hooks::eodrcpt;
 use crate::hooks::options::again;
-use crate::hooks::queue::Predelivery;
+use crate::hooks::queue::{Predelivery, TLS};
 use crate::hooks::queue_variables::Files;
 use crate::hooks::variables::Map;
 
@@ -128,39 +128,14 @@ pub(super) const PREDELIVERY: &[FnDecl] = &[
         set_tls,
     )
     .options(&[
-        opt(
-            "tls",
-            "string",
-            "",
-            "disabled, optional, optional_verify, require or require_verify",
-        ),
-        opt(
-            "tls_sni",
-            "string|boolean",
-            "false",
-            "name for SNI; true for the host connected to",
-        ),
-        opt("tls_protocols", "string", "!SSLv2,!SSLv3", "TLS versions"),
-        opt("tls_ciphers", "string", "", "cipher list"),
-        opt(
-            "tls_verify_host",
-            "boolean",
-            "false",
-            "check the certificate's name against the host",
-        ),
-        opt(
-            "tls_verify_name",
-            "array",
-            "",
-            "names that the certificate may have",
-        ),
-        opt(
-            "tls_default_ca",
-            "boolean",
-            "false",
-            "trust the system's certificate authorities",
-        ),
-        opt("tls_client_cert", "string", "", "client certificate"),
+        TLS[0],
+        TLS[1],
+        TLS[2],
+        TLS[3],
+        TLS[4],
+        TLS[5],
+        TLS[6],
+        TLS[7],
         opt(
             "tls_capture_peer_cert",
             "boolean",

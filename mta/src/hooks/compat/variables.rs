@@ -17,7 +17,7 @@ use crate::hooks::variables::{always, join, sometimes, when};
 /// Names without `$`, and values.
 pub type Variables = Vec<(&'static str, Value)>;
 
-pub(super) const CONNECT: &[VarDecl] = &[
+pub(in crate::hooks) const CONNECT: &[VarDecl] = &[
     always("$senderip", "string", "address of the client"),
     always("$senderport", "number", "port of the client"),
     always("$serverip", "string", "address of the server"),
@@ -26,17 +26,22 @@ pub(super) const CONNECT: &[VarDecl] = &[
     always("$messageid", "string", "id of the transaction"),
 ];
 
+pub(in crate::hooks) const HELO_NAME: VarDecl = always(
+    "$senderhelo",
+    "string",
+    "name that the client gave; empty before",
+);
+
+pub(in crate::hooks) const TLS_STARTED: VarDecl =
+    always("$tlsstarted", "boolean", "whether the session uses TLS");
+
 const GREETING: &[VarDecl] = &[
-    always(
-        "$senderhelo",
-        "string",
-        "name that the client gave; empty before",
-    ),
+    HELO_NAME,
     always("$senderhelotype", "string", "HELO or EHLO; empty before"),
-    always("$tlsstarted", "boolean", "whether the session uses TLS"),
+    TLS_STARTED,
 ];
 
-const SASL: &[VarDecl] = &[
+pub(in crate::hooks) const SASL: &[VarDecl] = &[
     always("$saslauthed", "boolean", "whether the client has logged in"),
     always(
         "$saslusername",
@@ -45,7 +50,7 @@ const SASL: &[VarDecl] = &[
     ),
 ];
 
-const SENDER: &[VarDecl] = &[
+pub(in crate::hooks) const SENDER: &[VarDecl] = &[
     always(
         "$sender",
         "string",
@@ -60,7 +65,7 @@ const SENDER: &[VarDecl] = &[
     ),
 ];
 
-const RECIPIENT: &[VarDecl] = &[
+pub(in crate::hooks) const RECIPIENT: &[VarDecl] = &[
     always("$recipient", "string", "recipient in lower case"),
     always("$recipientlocalpart", "string", "its local part"),
     always("$recipientdomain", "string", "its domain"),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_queue::attempt::SmtpState;
@@ -124,6 +125,48 @@ impl TlsMode {
     }
 }
 
+/// Options about TLS, those of `SetTLS` too.
+pub(in crate::hooks) const TLS: [OptDecl; 8] = [
+    opt(
+        "tls",
+        "string",
+        "",
+        "disabled, optional, optional_verify, require or require_verify",
+    ),
+    opt(
+        "tls_sni",
+        "string|boolean",
+        "false",
+        "name for SNI; true for the host connected to",
+    ),
+    opt("tls_protocols", "string", "!SSLv2,!SSLv3", "TLS versions"),
+    opt("tls_ciphers", "string", "", "cipher list"),
+    opt(
+        "tls_verify_host",
+        "boolean",
+        "false",
+        "check the certificate's name against the host",
+    ),
+    opt(
+        "tls_verify_name",
+        "array",
+        "",
+        "names that the certificate may have",
+    ),
+    opt(
+        "tls_default_ca",
+        "boolean",
+        "true",
+        "trust the system's certificate authorities",
+    ),
+    opt(
+        "tls_client_cert",
+        "string|array",
+        "",
+        "client certificate; not available yet",
+    ),
+];
+
 /// The options of `Try`.
 pub(super) const TRY: &[OptDecl] = &[
     opt(
@@ -168,44 +211,14 @@ pub(super) const TRY: &[OptDecl] = &[
     ),
     opt("saslusername", "string", "", "log in with this name"),
     opt("saslpassword", "string", "", "and this password"),
-    opt(
-        "tls",
-        "string",
-        "",
-        "disabled, optional, optional_verify, require or require_verify",
-    ),
-    opt(
-        "tls_sni",
-        "string|boolean",
-        "false",
-        "name for SNI; true for the host connected to",
-    ),
-    opt("tls_protocols", "string", "!SSLv2,!SSLv3", "TLS versions"),
-    opt("tls_ciphers", "string", "", "cipher list"),
-    opt(
-        "tls_verify_host",
-        "boolean",
-        "false",
-        "check the certificate's name against the host",
-    ),
-    opt(
-        "tls_verify_name",
-        "array",
-        "",
-        "names that the certificate may have",
-    ),
-    opt(
-        "tls_default_ca",
-        "boolean",
-        "true",
-        "trust the system's certificate authorities",
-    ),
-    opt(
-        "tls_client_cert",
-        "string|array",
-        "",
-        "client certificate; not available yet",
-    ),
+    TLS[0],
+    TLS[1],
+    TLS[2],
+    TLS[3],
+    TLS[4],
+    TLS[5],
+    TLS[6],
+    TLS[7],
     opt(
         "xclient",
         "array",
@@ -302,13 +315,13 @@ pub fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw>
     if let Some(sender) = reader.get("sender") {
         let path = envelope::reverse_path(&sender, "Try: option sender")?;
         client.sender = Some(Address::new(path.localpart(), path.domain()));
-        client.senderparams = Reader::new("Try", &sender).pairs("params")?;
+        client.senderparams = Reader::new("Try", &sender).parameters("params")?;
     }
     if let Some(recipient) = reader.get("recipient") {
         let mailbox = envelope::mailbox(&recipient, "Try: option recipient")?;
         plan.domain = Some(Text::from(mailbox.domain()));
         client.recipient = Some(Address::new(mailbox.localpart(), mailbox.domain()));
-        client.recipientparams = Reader::new("Try", &recipient).pairs("params")?;
+        client.recipientparams = Reader::new("Try", &recipient).parameters("params")?;
     }
     client.helo = string("helo")?;
     if let Some(list) = reader.array("sourceip")? {
@@ -418,9 +431,23 @@ pub fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw>
     Ok(attempt)
 }
 
-/// The configured source addresses by id.
-#[derive(Debug, Default)]
-pub struct AddressBook(pub HashMap<String, SourceIp>);
+/// The configured source addresses by id; copies share them.
+#[derive(Clone, Debug, Default)]
+pub struct AddressBook(Arc<HashMap<String, SourceIp>>);
+
+impl AddressBook {
+    /// The address with an id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&SourceIp> {
+        self.0.get(id)
+    }
+}
+
+impl FromIterator<(String, SourceIp)> for AddressBook {
+    fn from_iter<I: IntoIterator<Item = (String, SourceIp)>>(entries: I) -> AddressBook {
+        AddressBook(Arc::new(entries.into_iter().collect()))
+    }
+}
 
 /// One entry of `sourceip`: an id or address, or an array with `id` or `address`, and `helo`.
 ///
@@ -453,7 +480,7 @@ fn source(
     let name =
         name.ok_or_else(|| Throw::error("Try: option sourceip: an entry needs id or address"))?;
     let mut source = match (
-        book.and_then(|book| book.0.get(&name)),
+        book.and_then(|book| book.get(&name)),
         name.parse::<IpAddr>(),
     ) {
         (Some(source), _) => source.clone(),
