@@ -86,6 +86,9 @@ pub(super) struct Conditions {
     /// Server that received it
     #[arg(long, value_name = "ID")]
     serverid: Vec<String>,
+    /// Live stage under which it came in
+    #[arg(long, value_name = "ID")]
+    stageid: Vec<String>,
     /// Quota that it counts for
     #[arg(long, value_name = "NAME")]
     quota: Vec<String>,
@@ -384,6 +387,7 @@ impl Conditions {
             groupings: patterns(&self.grouping),
             remotemxs: patterns(&self.remotemx),
             serverids: plain(&self.serverid),
+            stageids: plain(&self.stageid),
             senderips: plain(&self.senderip),
             localips: plain(&self.localip),
             remoteips: plain(&self.remoteip),
@@ -503,6 +507,10 @@ mod tests {
                 "retrycounts": [{"gte": {"value": 2}, "lte": {"value": 4}}],
                 "metadatas": [{"value": {"n": {"double": [{"gte": {"value": 2.5}}]}}}],
             })
+        );
+        assert_eq!(
+            request(&["--stageid", "green", "--stageid", "!blue"]),
+            json!({"stageids": [{"value": "green"}, {"exclude": true, "value": "blue"}]})
         );
         assert_eq!(
             request(&["--ts", ">2020-01-01T01:02:03Z", "--state", "sending"]),
