@@ -37,6 +37,8 @@ enum Expr {
     Match(Box<Expr>, Vec<(Expr, Expr)>, Box<Expr>),
     /// A call of a function with two parameters.
     Apply(Box<Expr>, Box<Expr>),
+    /// A call of a built-in that calls back, which throws now and then.
+    Mapped(Box<Expr>, Box<Expr>),
 }
 
 #[derive(Clone, Debug)]
@@ -113,7 +115,8 @@ fn expr() -> impl Strategy<Value = Expr> {
             1 => (0..4_u8, inner.clone()).prop_map(|(a, b)| Expr::Isset(a, Box::new(b))),
             1 => (inner.clone(), prop::collection::vec((inner.clone(), inner.clone()), 1..3), inner.clone())
                 .prop_map(|(a, arms, b)| Expr::Match(Box::new(a), arms, Box::new(b))),
-            1 => (inner.clone(), inner).prop_map(|(a, b)| Expr::Apply(Box::new(a), Box::new(b))),
+            1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| Expr::Apply(Box::new(a), Box::new(b))),
+            1 => (inner.clone(), inner).prop_map(|(a, b)| Expr::Mapped(Box::new(a), Box::new(b))),
         ]
     })
 }
@@ -240,6 +243,7 @@ impl Writer {
                 self.parts(&["default => ", "}"], &[otherwise]);
             }
             Expr::Apply(a, b) => self.parts(&["join(", ", ", ")"], &[a, b]),
+            Expr::Mapped(a, b) => self.parts(&["array_map(odd, [", ", ", "])"], &[a, b]),
         }
     }
 
@@ -370,6 +374,7 @@ fn text(program: &[Statement], plain: bool, places: bool) -> String {
         text: "function id($x) { return $x; }
 function change($x) { $x[\"key\"] = 2; return $x; }
 function join($x, $y) { $x .= \"-\"; $y = [$x, $y]; return $y; }
+function odd($x) { $y = [$x]; if ($x === 2) throw \"two\"; return $y; }
 function list($x) { if (type(id($x)) == \"array\") return $x; return [$x]; }
 $a = 1; $b = [1, [2, 3], \"x\"]; $c = \"text\"; $d = [\"key\" => [\"12\" => 5]];
 "

@@ -422,7 +422,7 @@ impl Fiber {
             (Value::Function(function), Some(declared)) => {
                 self.cx().fits_entries(given)?;
                 let task = Spread::new(Rc::clone(function), list, usize::from(declared));
-                self.start_task(Box::new(task), result)
+                self.start_task(Box::new(task), result, result)
             }
             // No function takes so many: it says so.
             _ => self.call(Callee::Value(callee), result + 1, given, result),
@@ -502,14 +502,14 @@ impl Fiber {
                 Ok(Heavy::Offload(job)) => Ok(Called::exit(Exit::Offload(job))),
                 Ok(Heavy::Task(task)) => {
                     self.clear(first, given);
-                    return self.start_task(task, result);
+                    return self.start_task(task, first, result);
                 }
                 Err(throw) => Err(throw),
             },
             Imp::Task(function) => {
                 let task = function(&mut cx, args)?;
                 self.clear(first, given);
-                return self.start_task(task, result);
+                return self.start_task(task, first, result);
             }
             Imp::Construct => Err(Throw::error(format!(
                 "{} cannot be called",
@@ -539,10 +539,12 @@ impl Fiber {
         }
     }
 
-    /// Runs a built-in that calls back, in a frame of its own.
+    /// Runs a built-in that calls back, in a frame of its own from register `base` of the stack on. That is where its
+    /// arguments were: `result` may be a variable, and those behind it are not to be touched.
     pub(crate) fn start_task(
         &mut self,
         task: Box<dyn Task>,
+        base: usize,
         result: usize,
     ) -> Result<Called, Throw> {
         if self.frames.len() >= MAX_DEPTH {
@@ -550,7 +552,7 @@ impl Fiber {
         }
         self.frames.push(Frame {
             pc: 0,
-            base: result as u32,
+            base: base as u32,
             proto: 0,
             instance: 0,
             result: result as u32,

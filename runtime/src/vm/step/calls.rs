@@ -83,7 +83,7 @@ impl Fiber {
                     return Err(Throw::error("not a function"));
                 };
                 let task = CachedCall::new(&self.host, name, function, &options, &args)?;
-                self.start_task(Box::new(task), at)?
+                self.start_task(Box::new(task), at, at)?
             }
             Op::Lock => {
                 let name = regs[r(instr.a)].clone();
