@@ -2,13 +2,15 @@
 """Many sessions at once, and what one costs: memory, processor time, and the time of a client beside slow ones.
 
     cargo build --release -p angarium
-    tests/bench/sessions.py [--sessions 10000] [--slow 5000] [--program PATH]
+    tests/bench/sessions.py [--sessions 10000] [--slow 5000] [--asleep 2000] [--program PATH]
+    tests/bench/sessions.py --only asleep
 
 A server of one process listens on loopback, without a queue to speak of. Memory is the growth of its proportional share
 (Pss) from no session to all of them, each behind EHLO, once in clear and once with STARTTLS. Processor time is that of
 the server's process, from /proc. A rejection is a line of RCPT that a script rejects, sent in groups of 100. The
 slow clients each send a byte of a command every few seconds; beside them a normal one says EHLO, MAIL, RCPT to a script
-that rejects, and QUIT, again and again. Needs openssl, and a
+that rejects, and QUIT, again and again. Sessions asleep all wait in `sleep(1)` of the rcptto hook of a server with
+one worker thread: measured from the first RCPT that is sent to the last answer. Needs openssl, and a
 thousand open files more than sessions, in both processes.
 """
 
@@ -17,6 +19,7 @@ import json
 import os
 import resource
 import select
+import selectors
 import socket
 import ssl
 import statistics
@@ -31,7 +34,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
-    def __init__(self, program, folder, sessions):
+    def __init__(self, program, folder, sessions, workers=None):
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
@@ -39,7 +42,8 @@ class Server:
         (source / "config").mkdir(parents=True)
         (source / "hooks" / "rcptto").mkdir(parents=True)
         (source / "hooks" / "rcptto" / "default.hsl").write_text(
-            'if ($transaction["senderaddress"]["domain"] == "example.net") Reject("no such user");\nAccept();\n'
+            'if ($transaction["senderaddress"]["domain"] == "example.net") Reject("no such user");\n'
+            'if ($arguments["address"]["localpart"] == "sleeper") sleep(1);\nAccept();\n'
         )
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -54,6 +58,8 @@ class Server:
             "pki": {"private": [{"id": "own", "privatekey": {"path": str(folder / "key.pem")},
                                  "certificate": {"path": str(folder / "cert.pem")}}]},
         }
+        if workers:
+            startup["servers"][0]["threads"] = {"event": workers}
         running = {
             "version": "6.0",
             "servers": [{
@@ -83,6 +89,10 @@ class Server:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reply(client)
         return client
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
 
     def memory(self):
         """Bytes."""
@@ -212,35 +222,88 @@ def beside_slow(server, slow, count):
     return quiet, busy
 
 
+def asleep(server, count):
+    """From the first RCPT to the last of the answers that a script gives after a second, and processor time of all."""
+    clients = [server.client() for _ in range(count)]
+    for client in clients:
+        client.sendall(b"EHLO client.example\r\nMAIL FROM:<a@example.org>\r\n")
+    for client in clients:
+        text = b""
+        while b"\r\n250 2.1.0" not in text or not text.endswith(b"\r\n"):
+            text += client.recv(4096)
+    poll = selectors.DefaultSelector()
+    for client in clients:
+        poll.register(client, selectors.EVENT_READ)
+    cpu, begun = server.cpu(), time.monotonic()
+    for client in clients:
+        client.sendall(b"RCPT TO:<sleeper@example.net>\r\n")
+    sent, left, first = time.monotonic() - begun, count, None
+    while left:
+        for key, _ in poll.select():
+            text = key.fileobj.recv(4096)
+            if not text.startswith(b"250 2.1.5"):
+                sys.exit(f"not accepted: {text}")
+            first = first or time.monotonic() - begun
+            left -= 1
+    last, cpu = time.monotonic() - begun, server.cpu() - cpu
+    for client in clients:
+        client.close()
+    return sent, first, last, cpu
+
+
 def p99(times):
     return statistics.quantiles(times, n=100)[98]
+
+
+def whole(options, program, folder):
+    """Memory, processor time, and a client beside slow ones."""
+    server = Server(program, folder, options.sessions)
+    try:
+        # What the first sessions make lasts.
+        idle(server, 200, True)
+        for tls in (False, True):
+            grown, rate = idle(server, options.sessions, tls)
+            kind = "TLS" if tls else "plain"
+            print(f"{options.sessions} idle sessions, {kind}: {grown / 1024:.1f} KiB each, {rate:.0f} opened a second", flush=True)
+        rate, cpu = connections(server, 5)
+        print(f"connect and QUIT: {rate:.0f} a second, {cpu * 1e6:.0f} µs of processor time each", flush=True)
+        print(f"a RCPT that a script rejects: {rejections(server, 100000) * 1e6:.1f} µs of processor time", flush=True)
+        quiet, busy = beside_slow(server, options.slow, 2000)
+        print(f"a session: p99 {p99(quiet) * 1e3:.2f} ms quiet, {p99(busy) * 1e3:.2f} ms beside {options.slow} slow clients", flush=True)
+    finally:
+        server.stop()
+
+
+def sleepers(options, program, folder):
+    """Sessions that wait in a script, on one worker."""
+    server = Server(program, folder, options.asleep, workers=1)
+    try:
+        for _ in range(3):
+            sent, first, last, cpu = asleep(server, options.asleep)
+            print(
+                f"{options.asleep} sessions in sleep(1) on one worker: RCPT sent within {sent:.3f} s, first answer after {first:.3f} s,"
+                f" last after {last:.3f} s; {cpu / options.asleep * 1e6:.0f} µs of processor time each", flush=True
+            )
+    finally:
+        server.stop()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=10000)
     parser.add_argument("--slow", type=int, default=5000)
+    parser.add_argument("--asleep", type=int, default=2000)
+    parser.add_argument("--only", choices=["whole", "asleep"])
     parser.add_argument("--program", default=ROOT / "target" / "release" / "angarium")
     options = parser.parse_args()
-    files, most = max(options.sessions, options.slow) + 1000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = max(options.sessions, options.slow, options.asleep) + 1000
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, max(files, most)))
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(options.program).resolve(), Path(folder), options.sessions)
-        try:
-            # What the first sessions make lasts.
-            idle(server, 200, True)
-            for tls in (False, True):
-                grown, rate = idle(server, options.sessions, tls)
-                kind = "TLS" if tls else "plain"
-                print(f"{options.sessions} idle sessions, {kind}: {grown / 1024:.1f} KiB each, {rate:.0f} opened a second", flush=True)
-            rate, cpu = connections(server, 5)
-            print(f"connect and QUIT: {rate:.0f} a second, {cpu * 1e6:.0f} µs of processor time each", flush=True)
-            print(f"a RCPT that a script rejects: {rejections(server, 100000) * 1e6:.1f} µs of processor time", flush=True)
-            quiet, busy = beside_slow(server, options.slow, 2000)
-            print(f"a session: p99 {p99(quiet) * 1e3:.2f} ms quiet, {p99(busy) * 1e3:.2f} ms beside {options.slow} slow clients")
-        finally:
-            server.process.terminate()
-            server.process.wait()
+    program = Path(options.program).resolve()
+    for name, part in (("whole", whole), ("asleep", sleepers)):
+        if options.only in (None, name):
+            with tempfile.TemporaryDirectory() as folder:
+                part(options, program, Path(folder))
 
 
 if __name__ == "__main__":
