@@ -145,7 +145,7 @@ fn curl_and_python_submit_over_http_and_https() {
         "action=ACCEPT",
     ]);
     server.wait_log(&[&format!(
-        "queue id={id}:1 recipient=<b@example.net> transportid=sink"
+        "queue id={id}:1 recipient=b@example.net transportid=sink"
     )]);
     let (status, body) = with(&format!("{url}?pretty=true"), &["--http1.0"]);
     assert_eq!(status, 200, "{body}");

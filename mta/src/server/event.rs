@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use angarium_queue::item::Item;
 use angarium_smtp::server::StoreFailure;
 
 use crate::counts::CommandTimes;
@@ -92,15 +91,6 @@ pub enum Event {
         code: u16,
         reason: String,
     },
-    /// A recipient's copy is durable.
-    Queued {
-        transaction: String,
-        id: String,
-        recipient: String,
-        transportid: String,
-        jobid: Option<String>,
-        hold: bool,
-    },
     /// A message could not be stored and the client was told to try again.
     NotStored {
         transaction: String,
@@ -126,19 +116,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// A queue item that is durable.
-    #[must_use]
-    pub fn queued(item: &Item) -> Event {
-        Event::Queued {
-            transaction: item.id.transaction.to_string(),
-            id: item.id.to_string(),
-            recipient: item.recipient.to_string(),
-            transportid: item.transportid.to_string(),
-            jobid: item.jobid.as_ref().map(ToString::to_string),
-            hold: item.hold,
-        }
-    }
-
     /// A message that could not be stored.
     #[must_use]
     pub fn not_stored(transaction: &str, failure: StoreFailure) -> Event {
@@ -167,7 +144,6 @@ impl Event {
             | Event::Request { connection, .. }
             | Event::Dialogue { connection, .. } => connection,
             Event::Message { transaction, .. }
-            | Event::Queued { transaction, .. }
             | Event::Refused { transaction, .. }
             | Event::NotStored { transaction, .. } => transaction,
         }
@@ -311,21 +287,6 @@ impl fmt::Display for Event {
                 .with("command", if command.is_empty() { "-" } else { command })
                 .with("code", code)
                 .text("reason", reason),
-            Event::Queued {
-                id,
-                recipient,
-                transportid,
-                jobid,
-                hold,
-                ..
-            } => {
-                let line = Line::new("queue")
-                    .with("id", id)
-                    .with("recipient", format_args!("<{recipient}>"))
-                    .with("transportid", transportid)
-                    .maybe("jobid", jobid.as_ref());
-                return write!(f, "{line}{}", if *hold { " hold" } else { "" });
-            }
         };
         line.fmt(f)
     }

@@ -57,7 +57,7 @@ impl SpoolStore {
         }
     }
 
-    /// The same store, which tells `observer` of every item that became durable.
+    /// The same store, which tells `observer` why the spool cannot be written.
     #[must_use]
     pub fn observed(self, observer: Observer) -> SpoolStore {
         SpoolStore {
@@ -136,9 +136,6 @@ impl Store for SpoolStore {
                 .commit(transaction)
                 .await
                 .map_err(|error| commit_failure(error, self.observer.as_ref()))?;
-            if let Some(observer) = &self.observer {
-                items.iter().for_each(|item| observer(&Event::queued(item)));
-            }
             (self.sink)(items);
             Ok(())
         })
