@@ -1,6 +1,7 @@
-//! Every example of the guide (`docs/guide`), run as it stands.
+//! Every example of the guide (`docs/guide`, and the pages of `docs` that are played below), run as it stands.
 //!
-//! A code block says in its first line what it is: `console` (commands after `$`, then what they print), `repl` (a
+//! A code block says in its first line what it is: `console` (commands after `$`, going on after `>`, then what they print), `console on`
+//! (the same, in the shell of the block before), `repl` (a
 //! session of `hsh` in a terminal), `php FILE` and `yaml FILE` (a file to write), `sh build` (the one that would take
 //! minutes, not run). In what is printed `…` stands for anything, and a line of `…` alone for any lines.
 //! The ports of the examples are replaced by free ones.
@@ -58,41 +59,59 @@ fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
+/// The ports of the examples: that of the server first, that of the destination second.
+const PORTS: [&str; 8] = [
+    "2525", "2526", "2527", "2528", "2529", "8080", "8443", "9090",
+];
+
 /// A page at work: its folder and the ports that stand for those of the examples.
 struct Page {
     name: String,
     folder: tempfile::TempDir,
-    ports: [(&'static str, String); 2],
+    ports: Vec<(&'static str, String)>,
+    port: Regex,
 }
 
 impl Page {
-    fn play(name: &str) {
-        if !installed("bash") {
+    /// Plays a page of `docs`, whose examples use these programs besides.
+    fn play(name: &str, programs: &[&str]) {
+        if !programs.iter().chain(&["bash"]).all(|name| installed(name)) {
             return;
         }
-        let text = fs::read_to_string(root().join("docs/guide").join(name)).unwrap();
-        let free = || {
-            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-            socket.local_addr().unwrap().port().to_string()
-        };
+        let text = fs::read_to_string(root().join("docs").join(name)).unwrap();
+        let sockets = PORTS.map(|port| (port, TcpListener::bind("127.0.0.1:0").unwrap()));
+        let free = |socket: &TcpListener| socket.local_addr().unwrap().port().to_string();
         let page = Page {
             name: name.to_owned(),
             folder: tempfile::tempdir().unwrap(),
-            ports: [("2525", free()), ("2526", free())],
+            ports: sockets
+                .iter()
+                .map(|(port, socket)| (*port, free(socket)))
+                .collect(),
+            port: Regex::new(&format!(r"\b({})\b", PORTS.join("|"))).unwrap(),
         };
+        drop(sockets);
         let bin = page.folder.path().join(".bin");
         fs::create_dir(&bin).unwrap();
         std::os::unix::fs::symlink(angarium(), bin.join("angarium")).unwrap();
         let blocks = blocks(&text);
         assert!(blocks.len() > 3, "the page has examples");
-        for block in blocks {
+        let mut blocks = blocks.into_iter().peekable();
+        while let Some(mut block) = blocks.next() {
             let place = format!("{}:{}", page.name, block.line);
             match (block.kind.as_str(), block.file.as_str()) {
                 ("sh", "build") => {}
                 ("php" | "yaml", file) if !file.is_empty() => {
                     page.write(file, &page.with_free_ports(&block.text));
                 }
-                ("console", "") => page.console(&place, &block.text),
+                ("console", "") => {
+                    while let Some(next) =
+                        blocks.next_if(|next| next.kind == "console" && next.file == "on")
+                    {
+                        block.text.push_str(&next.text);
+                    }
+                    page.console(&place, &block.text);
+                }
                 ("repl", "") => page.repl(&place, &block.text),
                 (kind, file) => panic!("{place}: what is a block of `{kind} {file}`?"),
             }
@@ -100,11 +119,11 @@ impl Page {
     }
 
     fn with_free_ports(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for (port, free) in &self.ports {
-            text = text.replace(port, free);
-        }
-        text
+        let free = |found: &regex::Captures<'_>| {
+            let port = self.ports.iter().find(|(port, _)| *port == &found[1]);
+            port.unwrap().1.clone()
+        };
+        self.port.replace_all(text, free).into_owned()
     }
 
     fn write(&self, file: &str, text: &str) {
@@ -125,6 +144,10 @@ impl Page {
         for line in text.lines() {
             match (line.strip_prefix("$ "), commands.last_mut()) {
                 (Some(command), _) => commands.push((command.to_owned(), String::new())),
+                (None, Some((command, output))) if output.is_empty() && line.starts_with("> ") => {
+                    command.push('\n');
+                    command.push_str(&line[2..]);
+                }
                 (None, Some((_, output))) => {
                     output.push_str(line);
                     output.push('\n');
@@ -135,27 +158,37 @@ impl Page {
         let mut script = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n".to_owned();
         for (command, _) in &commands {
             let command = self.with_free_ports(command);
+            let log = command
+                .strip_suffix('&')
+                .and_then(|started| started.split_once(" 2> "));
+            if let Some((_, log)) = log {
+                script.push_str(&format!("rm -f {log}\n"));
+            }
             script.push_str(&command);
             script.push('\n');
             if command.contains(" init ") {
                 // The new bundle has the ports of the examples.
                 for (port, free) in &self.ports {
-                    script.push_str(&format!("sed -i s/{port}/{free}/ mail/src/config/*.yaml\n"));
+                    script.push_str(&format!(
+                        "sed -i 's/\\b{port}\\b/{free}/' mail/src/config/*.yaml\n"
+                    ));
                 }
             }
             if command.ends_with('&') {
                 // A reader starts the next command when the program listens.
-                let port = usize::from(!command.contains("serve"));
+                let listens = match log {
+                    Some((_, log)) => format!("grep -qs ' ready ' {log}"),
+                    None => format!("(exec 3<>/dev/tcp/127.0.0.1/{})", self.ports[1].1),
+                };
                 script.push_str(&format!(
-                    "for try in $(seq 600); do (exec 3<>/dev/tcp/127.0.0.1/{}) 2>/dev/null && break; sleep 0.1; done\n",
-                    self.ports[port].1
+                    "for try in $(seq 600); do {listens} 2>/dev/null && break; sleep 0.1; done\n"
                 ));
             }
             script.push_str("echo '@@@'\n");
         }
         self.write(".block", &script);
-        let output = Command::new("bash")
-            .args(["--norc", "-c", "exec 2>&1; . ./.block"])
+        let output = Command::new("timeout")
+            .args(["300", "bash", "--norc", "-c", "exec 2>&1; . ./.block"])
             .current_dir(self.folder.path())
             .env("PATH", self.path())
             .stdin(Stdio::null())
@@ -165,7 +198,7 @@ impl Page {
         let parts: Vec<&str> = printed.split("@@@\n").collect();
         for ((command, expected), part) in commands.iter().zip(&parts) {
             assert!(
-                fits(expected, part),
+                fits(&self.with_free_ports(expected), part),
                 "{place}: $ {command}\nthe page says:\n{expected}\nprinted was:\n{part}"
             );
         }
@@ -227,27 +260,42 @@ fn fits(page: &str, text: &str) -> bool {
 
 #[test]
 fn the_first_hour() {
-    Page::play("first-hour.md");
+    Page::play("guide/first-hour.md", &[]);
 }
 
 #[test]
 fn a_running_server() {
-    Page::play("ctl.md");
+    Page::play("guide/ctl.md", &[]);
 }
 
 #[test]
 fn bounces() {
-    Page::play("bounces.md");
+    Page::play("guide/bounces.md", &[]);
 }
 
 #[test]
 fn scripts_and_the_repl() {
-    Page::play("hsh.md");
+    Page::play("guide/hsh.md", &[]);
 }
 
 #[test]
 fn checking_scripts() {
-    Page::play("lint.md");
+    Page::play("guide/lint.md", &[]);
+}
+
+#[test]
+fn listeners() {
+    Page::play("listeners.md", &["openssl", "swaks", "curl"]);
+}
+
+#[test]
+fn mail_over_http() {
+    Page::play("http.md", &["openssl", "curl"]);
+}
+
+#[test]
+fn watching_a_server() {
+    Page::play("monitoring.md", &["curl"]);
 }
 
 #[test]
@@ -267,7 +315,9 @@ fn no_page_is_left_out_and_links_lead_somewhere() {
         ["bounces.md", "ctl.md", "first-hour.md", "hsh.md", "lint.md"],
         "play every page above"
     );
-    pages.push(root().join("docs/README.md"));
+    for page in ["README.md", "listeners.md", "http.md", "monitoring.md"] {
+        pages.push(root().join("docs").join(page));
+    }
     pages.push(root().join("docs/reference/commands.md"));
     let link = Regex::new(r"\]\(([^)#]+)").unwrap();
     for page in pages {
