@@ -39,6 +39,16 @@ enum Expr {
     Apply(Box<Expr>, Box<Expr>),
     /// A call of a built-in that calls back, which throws now and then.
     Mapped(Box<Expr>, Box<Expr>),
+    /// A call of a function that changes a variable which it captured.
+    Closure(u8, Box<Expr>),
+    /// All that a generator gives.
+    Generated(Box<Expr>, Box<Expr>),
+    /// A call of a method, which keeps a value in its object.
+    Method(Box<Expr>),
+    /// The result of a built-in that comes later, or that was computed elsewhere.
+    Later(&'static str, Box<Expr>),
+    /// A call with the values of a list.
+    Scattered(Box<Expr>, Box<Expr>),
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +65,11 @@ enum Statement {
     Switch(Expr, Vec<(Expr, Vec<Statement>, bool)>),
     Spread(u8, u8, Expr),
     Break(bool),
+    /// With the variable that takes what is thrown.
+    Try(Vec<Statement>, u8, Vec<Statement>),
+    Throw(Expr),
+    /// `foreach (some(e, e) as $k => $v)`, where both are variables of the program.
+    Iterate(Expr, Expr, u8, u8, Vec<Statement>),
 }
 
 const LITERALS: [&str; 20] = [
@@ -116,7 +131,14 @@ fn expr() -> impl Strategy<Value = Expr> {
             1 => (inner.clone(), prop::collection::vec((inner.clone(), inner.clone()), 1..3), inner.clone())
                 .prop_map(|(a, arms, b)| Expr::Match(Box::new(a), arms, Box::new(b))),
             1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| Expr::Apply(Box::new(a), Box::new(b))),
-            1 => (inner.clone(), inner).prop_map(|(a, b)| Expr::Mapped(Box::new(a), Box::new(b))),
+            1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| Expr::Mapped(Box::new(a), Box::new(b))),
+            1 => (0..4_u8, inner.clone()).prop_map(|(a, b)| Expr::Closure(a, Box::new(b))),
+            1 => (inner.clone(), inner.clone())
+                .prop_map(|(a, b)| Expr::Generated(Box::new(a), Box::new(b))),
+            1 => inner.clone().prop_map(|a| Expr::Method(Box::new(a))),
+            1 => (prop::sample::select(&["wait", "heavy", "string", "number", "type", "length"][..]), inner.clone())
+                .prop_map(|(name, a)| Expr::Later(name, Box::new(a))),
+            1 => (inner.clone(), inner).prop_map(|(a, b)| Expr::Scattered(Box::new(a), Box::new(b))),
         ]
     })
 }
@@ -131,6 +153,7 @@ fn statement() -> impl Strategy<Value = Statement> {
         1 => (0..4_u8, expr()).prop_map(|(variable, key)| Statement::Unset(variable, key)),
         1 => (0..4_u8, 0..4_u8, expr()).prop_map(|(a, b, value)| Statement::Spread(a, b, value)),
         1 => any::<bool>().prop_map(Statement::Break),
+        1 => expr().prop_map(Statement::Throw),
     ];
     simple.prop_recursive(2, 8, 3, |inner| {
         let block = || prop::collection::vec(inner.clone(), 0..3);
@@ -145,6 +168,10 @@ fn statement() -> impl Strategy<Value = Statement> {
                 prop::collection::vec((expr(), block(), any::<bool>()), 1..3)
             )
                 .prop_map(|(subject, cases)| Statement::Switch(subject, cases)),
+            (block(), 0..4_u8, block())
+                .prop_map(|(body, variable, handler)| Statement::Try(body, variable, handler)),
+            (expr(), expr(), 0..4_u8, 0..4_u8, block())
+                .prop_map(|(a, b, key, value, body)| Statement::Iterate(a, b, key, value, body)),
         ]
     })
 }
@@ -244,6 +271,20 @@ impl Writer {
             }
             Expr::Apply(a, b) => self.parts(&["join(", ", ", ")"], &[a, b]),
             Expr::Mapped(a, b) => self.parts(&["array_map(odd, [", ", ", "])"], &[a, b]),
+            Expr::Closure(variable, value) => {
+                let name = NAMES[usize::from(*variable)];
+                let start = format!(
+                    "function ($x) closure ({name}) {{ $y = {name}; {name} = $x; return $y; }}("
+                );
+                self.parts(&[&start, ")"], &[value]);
+            }
+            Expr::Generated(a, b) => self.parts(&["[...some(", ", ", ")]"], &[a, b]),
+            Expr::Method(value) => self.parts(&["$object->exchange(", ")"], &[value]),
+            Expr::Later(name, value) => {
+                self.text.push_str(name);
+                self.parts(&["(", ")"], &[value]);
+            }
+            Expr::Scattered(a, b) => self.parts(&["join(...[", ", ", "])"], &[a, b]),
         }
     }
 
@@ -346,6 +387,25 @@ impl Writer {
                     .push_str(if *out { "break;\n" } else { "continue;\n" });
             }
             Statement::Break(_) => {}
+            Statement::Try(body, variable, handler) => {
+                self.text.push_str("try ");
+                self.block(body);
+                let name = NAMES[usize::from(*variable)];
+                // Places of built-in ones are compared where they are caught last.
+                write!(self.text, "catch ($caught) {{ {name} = told($caught); ").unwrap();
+                self.block(handler);
+                self.text.push_str("}\n");
+            }
+            Statement::Throw(value) => self.parts(&["throw [", "];\n"], &[value]),
+            Statement::Iterate(a, b, key, value, body) => {
+                let (key, value) = (NAMES[usize::from(*key)], NAMES[usize::from(*value)]);
+                self.parts(&["foreach (some(", ", "], &[a]);
+                self.parts(&["", ")"], &[b]);
+                write!(self.text, " as {key} => {value}) ").unwrap();
+                self.open += 1;
+                self.block(body);
+                self.open -= 1;
+            }
             Statement::Each(variable, body) => {
                 self.loops += 1;
                 let name = NAMES[usize::from(*variable)];
@@ -363,8 +423,8 @@ impl Writer {
     }
 }
 
-/// With `places`, lines and columns of exceptions are printed.
-fn text(program: &[Statement], plain: bool, places: bool) -> String {
+/// With `places`, lines and columns of exceptions are printed. The program stands in a function when it is `inside`.
+fn text(program: &[Statement], plain: bool, places: bool, inside: bool) -> String {
     let place = if places {
         " . \" \" . $e->line() . \":\" . $e->column()"
     } else {
@@ -376,9 +436,21 @@ function change($x) { $x[\"key\"] = 2; return $x; }
 function join($x, $y) { $x .= \"-\"; $y = [$x, $y]; return $y; }
 function odd($x) { $y = [$x]; if ($x === 2) throw \"two\"; return $y; }
 function list($x) { if (type(id($x)) == \"array\") return $x; return [$x]; }
+function some($x, $y) { yield $x; yield \"k\" => [$y]; if ($y === 2) throw \"end\"; $z = [$x]; yield $z; }
+function told($x) { if (type($x) != \"object\") return $x; return $x->message(); }
+class Box { $value = 1; function exchange($x) { $old = $this->value; $this->value = $x; return $old; } }
+START
+$object = Box();
 $a = 1; $b = [1, [2, 3], \"x\"]; $c = \"text\"; $d = [\"key\" => [\"12\" => 5]];
 "
-        .to_owned(),
+        .replace(
+            "START",
+            if inside {
+                "function all() {"
+            } else {
+                ""
+            },
+        ),
         plain,
         loops: 0,
         open: 0,
@@ -393,13 +465,16 @@ $a = 1; $b = [1, [2, 3], \"x\"]; $c = \"text\"; $d = [\"key\" => [\"12\" => 5]];
         writer.statement(statement);
         writer
             .text
-            .push_str(&format!("}} catch ($e) {{ echo $e->message(){place}; }}\n"));
+            .push_str(&format!("}} catch ($e) {{ if (type($e) == \"object\") echo $e->message(){place}; else echo $e; }}\n"));
     }
     // What is thrown here nobody catches.
     if let Some(last) = program.last() {
         writer.statement(last);
     }
     writer.text.push_str("return [$a, $b, $c, $d];\n");
+    if inside {
+        writer.text.push_str("}\nreturn all();\n");
+    }
     writer.text
 }
 
@@ -420,10 +495,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn short_cuts_change_nothing(program in prop::collection::vec(statement(), 1..8)) {
+    fn short_cuts_change_nothing(
+        program in prop::collection::vec(statement(), 1..8),
+        inside in any::<bool>(),
+    ) {
         let limits = Limits { fuel: Some(300_000), memory: Some(32 << 20), ..Limits::default() };
-        let quick = support::run(&text(&program, false, false), &HashMap::new(), limits);
-        let plain = support::run(&text(&program, true, false), &HashMap::new(), limits);
+        let quick = support::run(&text(&program, false, false, inside), &HashMap::new(), limits);
+        let plain = support::run(&text(&program, true, false, inside), &HashMap::new(), limits);
         // A constant that is not possible is refused when it is compiled; only its program tells so.
         if let (Ok(quick), Ok(plain)) = (quick, plain)
             && !limited(&quick)
@@ -435,9 +513,12 @@ proptest! {
     }
 
     #[test]
-    fn the_plain_program_does_the_same_in_the_same_places(program in prop::collection::vec(statement(), 1..8)) {
+    fn the_plain_program_does_the_same_in_the_same_places(
+        program in prop::collection::vec(statement(), 1..8),
+        inside in any::<bool>(),
+    ) {
         let limits = Limits { fuel: Some(300_000), memory: Some(32 << 20), ..Limits::default() };
-        let text = text(&program, false, true);
+        let text = text(&program, false, true, inside);
         let quick = support::run(&text, &HashMap::new(), limits);
         let plain = support::run_plain(&text, &HashMap::new(), limits);
         if let (Ok(quick), Ok(plain)) = (quick, plain)

@@ -271,16 +271,34 @@ fn array_range(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     range(cx, start, stop, step, false)
 }
 
+/// More numbers than any array may have entries: how many there are is not counted beyond.
+const COUNTED: usize = 1 << 32;
+
 /// Numbers from `start` by `step` up to `stop`, which belongs to them when `inclusive`.
 pub(crate) fn range(cx: &mut Cx<'_>, start: f64, stop: f64, step: f64, inclusive: bool) -> Outcome {
-    let steps = (stop - start) / step;
-    let count = if inclusive {
-        steps.floor() + 1.0
-    } else {
-        steps.ceil()
+    let inside = |index: usize| {
+        let number = start + index as f64 * step;
+        inclusive && number == stop
+            || (if step > 0.0 {
+                number < stop
+            } else {
+                number > stop
+            })
     };
-    // NaN and negative counts become 0, infinite ones fail the size check.
-    let count = count as usize;
+    // The quotient is one off where the numbers are rounded; negative and NaN become 0, infinite the largest count.
+    let mut count = ((stop - start) / step).ceil() as usize;
+    if inside(count) || count > 0 && !inside(count - 1) {
+        let (mut low, mut high) = (0, count.saturating_add(2).min(COUNTED));
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if inside(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        count = low;
+    }
     if count > LARGE_ENTRIES {
         cx.fits_entries(count)?;
         let number = move |index: usize| Value::Number(start + index as f64 * step);
