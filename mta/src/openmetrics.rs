@@ -346,8 +346,23 @@ fn servers(page: &mut Page, stats: &ProcessStatsResponse) {
         for (name, kind, value) in [
             ("concurrent", Gauge, open.concurrent),
             ("maxconcurrent", Counter, open.maxconcurrent),
+            ("accepted", Counter, open.accepted),
+            ("refused", Counter, open.refused),
+            ("turned_away", Counter, open.turnedaway),
+            ("proxy_failed", Counter, open.proxyfailed),
+            ("tls", Counter, open.tls),
+            ("tls_failed", Counter, open.tlsfailed),
         ] {
             page.number(&format!("servers_connections_{name}"), kind, labels, value);
+        }
+        let ended = server.messages.unwrap_or_default();
+        for (name, value) in [
+            ("accepted", ended.accepted),
+            ("rejected", ended.rejected),
+            ("queued", ended.queued),
+            ("bytes", ended.bytes),
+        ] {
+            page.number(&format!("servers_messages_{name}"), Counter, labels, value);
         }
         let of = server.scripts.clone().unwrap_or_default();
         for (hook, script) in [
@@ -489,8 +504,10 @@ mod tests {
                 connections: Some(response::server::Connections {
                     concurrent: 3,
                     maxconcurrent: 9,
+                    proxyfailed: 2,
+                    ..Default::default()
                 }),
-                scripts: None,
+                ..Default::default()
             }],
             ..ProcessStatsResponse::default()
         };
@@ -503,6 +520,7 @@ mod tests {
         has("# TYPE mta_queue_delivery_delivered counter");
         has("mta_queue_delivery_delivered_total 0");
         has(r#"mta_servers_connections_concurrent{serverid="a\"\\"} 3"#);
+        has(r#"mta_servers_connections_proxy_failed_total{serverid="a\"\\"} 2"#);
         has(r#"mta_servers_scripts_eod_finished_total{serverid="a\"\\",threadid=""} 0"#);
         assert!(page.ends_with("# EOF\n"));
         assert!(!page.contains("le="), "{page}");

@@ -15,6 +15,8 @@ use angarium_stdlib::metrics::{Kinds, Metrics, Sample};
 use super::dispatch::{Backend, Process};
 use crate::counts::{Distribution, ScriptCount};
 use crate::resolver::CacheStats;
+use crate::server::Counters;
+use crate::server::event::Counter;
 
 fn number(count: usize) -> u64 {
     count as u64
@@ -52,10 +54,8 @@ pub(crate) async fn stats(
         .iter()
         .map(|(id, open, most)| response::Server {
             serverid: id.clone(),
-            connections: Some(response::server::Connections {
-                concurrent: *open,
-                maxconcurrent: *most,
-            }),
+            connections: Some(connections(backend, id, *open, *most)),
+            messages: Some(messages(backend, id)),
             scripts: Some(response::server::Scripts {
                 connect: of_server(id, HookType::Connect),
                 proxy: of_server(id, HookType::Proxy),
@@ -96,6 +96,43 @@ pub(crate) async fn stats(
         metrics: custom(&backend.metrics),
         histograms: histograms(backend),
     })
+}
+
+fn counters<'a>(backend: &'a Backend, server: &str) -> Option<&'a Counters> {
+    let mut servers = backend.admin.servers().iter();
+    let found = servers.find(|found| found.id == server)?;
+    Some(&found.counters)
+}
+
+fn connections(
+    backend: &Backend,
+    server: &str,
+    open: u64,
+    most: u64,
+) -> response::server::Connections {
+    let of = counters(backend, server);
+    let count = |which: fn(&Counters) -> &Counter| of.map_or(0, |of| which(of).get());
+    response::server::Connections {
+        concurrent: open,
+        maxconcurrent: most,
+        accepted: count(|of| &of.connections),
+        refused: count(|of| &of.refused),
+        turnedaway: count(|of| &of.turned_away),
+        proxyfailed: count(|of| &of.proxy_failed),
+        tls: count(|of| &of.tls),
+        tlsfailed: count(|of| &of.tls_failed),
+    }
+}
+
+fn messages(backend: &Backend, server: &str) -> response::server::Messages {
+    let of = counters(backend, server);
+    let count = |which: fn(&Counters) -> &Counter| of.map_or(0, |of| which(of).get());
+    response::server::Messages {
+        accepted: count(|of| &of.accepted),
+        rejected: count(|of| &of.rejected),
+        queued: count(|of| &of.queued),
+        bytes: count(|of| &of.bytes),
+    }
 }
 
 /// The pool of the workers in the message.
