@@ -125,6 +125,8 @@ pub struct ServerOptions {
     pub proxy: Option<SocketAddr>,
     /// LMTP instead of SMTP.
     pub lmtp: bool,
+    /// BDAT where the server announces CHUNKING.
+    pub chunking: bool,
     /// Only mail exchangers with one of these names.
     pub mx_include: Vec<String>,
     /// No mail exchanger with one of these names.
@@ -506,6 +508,7 @@ fn read(reader: &Reader<'_>, names: &dyn Names) -> Result<ServerOptions, Throw> 
                 return Err(reader.refuse("protocol", &why));
             }
         },
+        chunking: reader.get("chunking").is_none_or(|value| truthy(&value)),
         mx_include: reader.list("mx_include")?,
         mx_exclude: reader.list("mx_exclude")?,
         timeouts,

@@ -496,7 +496,7 @@ pub struct Extensions {
     pub smtputf8: bool,
     /// CHUNKING (RFC 3030): BDAT in place of DATA.
     pub chunking: bool,
-    /// BINARYMIME (RFC 3030): messages of any bytes, kept as they are. They cannot be relayed with DATA and bounce with 5.6.3 where the next server has no BINARYMIME. Absent: as `chunking`, which it needs.
+    /// BINARYMIME (RFC 3030): messages of any bytes, kept as they are. They are sent on in chunks, and bounce with 5.6.3 where the next server has no BINARYMIME. Absent: as `chunking`, which it needs.
     pub binarymime: Option<bool>,
     /// REQUIRETLS (RFC 8689), under TLS: messages that are delivered over verified TLS or not at all.
     pub requiretls: bool,

@@ -146,11 +146,6 @@ const TABLE: &[Row] = &[
         "transports[].session.sasl.mechanism",
         NotYet("a choice of how to log in at the peer"),
     ),
-    key(
-        Running,
-        "transports[].session.chunking",
-        NotYet("BDAT towards peers"),
-    ),
     // smtpd-delivery.yaml
     value(
         Delivery,
@@ -181,11 +176,6 @@ const TABLE: &[Row] = &[
         Instead("require_verify"),
     ),
     key(Delivery, "delivery.settings.proxyprotocol", OUTBOUND_PROXY),
-    key(
-        Delivery,
-        "delivery.settings.chunking",
-        NotYet("BDAT towards peers"),
-    ),
 ];
 
 /// Says what becomes of the key with the path pattern `pattern` (as [`crate::path::KeyPath::pattern`]

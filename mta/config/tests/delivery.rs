@@ -194,7 +194,6 @@ delivery:
     tls: {mode: dane_require, protocols: TLSv1.3, ciphers: HIGH}
     retry: {count: 3}
     proxyprotocol: {server: 192.0.2.1, port: 1}
-    chunking: true
 "
     ));
 }
@@ -323,13 +322,13 @@ delivery:
         ..Options::default()
     };
     let loaded = load(&files, &source(), &options).unwrap();
-    assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
     let delivery = loaded.config.running.delivery.clone();
     let settings = delivery.settings(&to("mx.example", "192.0.2.1").fields());
     assert_eq!(settings.tls.mode, Some(TlsMode::Optional));
     assert_eq!(
         (settings.chunking, settings.pooling.enabled),
-        (None, Some(true))
+        (Some(true), Some(true))
     );
 }
 

@@ -1,9 +1,10 @@
-//! The sending side: one connection to a mail server as a machine (RFC 5321, 2920, 3207, 2033, 4954).
+//! The sending side: one connection to a mail server as a machine (RFC 5321, 2920, 3207, 2033, 4954, 3030).
 //!
 //! ```text
 //! Banner ─▶ EHLO (─▶ HELO) ─▶ STARTTLS ─▶ EHLO ─▶ AUTH ─▶ Idle ─▶ QUIT ─▶ closed
 //!                                                          │  ▲
 //!                         [RSET ─▶] MAIL ─▶ RCPT… ─▶ DATA ─▶ content ─▶ EOD
+//!                                                └▶ BDAT… ─▶ BDAT LAST ┘
 //! ```
 //!
 //! # Contract with the driver
@@ -19,7 +20,7 @@
 //!      |---|---|
 //!      | [`Output::StartTls`] | write all, handshake; answer [`Input::TlsDone`] or [`Input::TlsFailed`] |
 //!      | [`Output::Ready`] | the session is open: give [`Input::Begin`] or [`Input::Quit`] |
-//!      | [`Output::Content`] | give the message in pieces as [`Input::Content`], then [`Input::ContentEnd`] |
+//!      | [`Output::Content`] | give the message in pieces as [`Input::Content`] while [`Client::wants_content`], then [`Input::ContentEnd`] |
 //!      | [`Output::Done`] | one outcome for each recipient; if [`Client::is_reusable`], begin again, pool or quit |
 //!      | [`Output::Failed`] | the session never got ready; try the next candidate, or the same in clear |
 //!      | [`Output::Close`] | write what is left if possible, then close |
@@ -33,8 +34,9 @@
 //!    because there is no other way to make the server forget what it has.
 //!
 //! Whatever the message holds, no lone CR or LF and no early end of data is ever written (see
-//! [`crate::content`]); command lines are built from parsed addresses and parameters only.
+//! [`crate::content`]), but for messages that are BINARYMIME, in chunks; command lines are built from parsed addresses and parameters only.
 
+mod body;
 mod config;
 mod dialogue;
 mod event;

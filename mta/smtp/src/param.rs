@@ -59,6 +59,12 @@ impl Params {
         Ok(())
     }
 
+    /// Takes a parameter out by its upper-case name.
+    pub fn take(&mut self, name: &str) -> Option<Param> {
+        let at = self.0.iter().position(|param| param.name == name)?;
+        Some(self.0.remove(at))
+    }
+
     /// Parses what follows the path of MAIL or RCPT.
     ///
     /// # Errors

@@ -244,6 +244,7 @@ pub fn envelope(from: &str, to: &str, content: &[u8]) -> Result<Transaction, Fai
         eight_bit: !content.is_ascii(),
         utf8: false,
         dsn: DsnMail::default(),
+        chunking: false,
         demands: Demands::default(),
     })
 }

@@ -301,6 +301,7 @@ impl Run<'_> {
                 }),
                 envid: dsn.envid.as_ref().map(Text::to_string),
             },
+            chunking: self.plan.chunking,
             demands,
         })
     }
@@ -314,10 +315,12 @@ impl Run<'_> {
             return None;
         }
         let utf8 = message.transaction.needs_utf8();
-        let protected = message.transaction.demands.requiretls;
+        let demands = message.transaction.demands;
         let suits = |link: &Link| {
             let peer = link.client().peer();
-            (!utf8 || peer.smtputf8) && (!protected || peer.requiretls)
+            (!utf8 || peer.smtputf8)
+                && (!demands.requiretls || peer.requiretls)
+                && (!demands.binary || peer.binarymime)
         };
         let idle = &self.desk.idle;
         let key = &self.plan.pool_key;
@@ -667,7 +670,7 @@ fn mailbox(address: &Address) -> Result<Mailbox, angarium_smtp::address::Address
 /// What the message demands of the peer. What it came with stays with it, whatever a script says.
 fn demands(item: &Item, given: &Pairs) -> smtp::Demands {
     smtp::Demands {
-        binary: is_binary(item),
+        binary: is_binary(item) || has_body(given, "BINARYMIME"),
         requiretls: requires_tls(item) || given.get("REQUIRETLS").is_some(),
     }
 }

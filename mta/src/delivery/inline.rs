@@ -133,22 +133,24 @@ impl Sending<'_> {
         }
     }
 
-    /// Finds out what has to be said of the message: its size on the wire (RFC 1870 §5), where every line ends in CRLF, and
-    /// whether it has bytes above 127.
+    /// Finds out what has to be said of the message: its size on the wire (RFC 1870 §5), where every line ends in CRLF unless
+    /// it is binary, and whether it has bytes above 127.
     async fn look(&mut self) -> Result<(), ContentError> {
         let mut content = Outgoing::of(Arc::clone(&self.source));
         let (mut size, mut last, mut eight_bit) = (0_u64, 0, false);
+        let binary = self.transaction.demands.binary;
         while let Some(piece) = content.next(&self.around.pool).await? {
             eight_bit |= !piece.is_ascii();
             for at in memchr::memchr_iter(b'\n', &piece) {
                 let before = at.checked_sub(1).and_then(|at| piece.get(at));
-                size += u64::from(*before.unwrap_or(&last) != b'\r');
+                size += u64::from(*before.unwrap_or(&last) != b'\r' && !binary);
             }
             size = size.saturating_add(piece.len() as u64);
             last = piece.last().copied().unwrap_or(last);
         }
         self.transaction.size = Some(size);
-        self.transaction.eight_bit = eight_bit;
+        self.transaction.eight_bit |= eight_bit;
+        self.transaction.chunking = self.server.client.chunking;
         Ok(())
     }
 

@@ -294,7 +294,8 @@ impl Link {
                     // A piece may be long, and what the machine holds is to stay short.
                     for part in piece.chunks(GATHER) {
                         self.handle(Input::Content(part));
-                        if self.client.requests().len() >= GATHER && !self.write_all().await {
+                        let full = self.client.requests().len() >= GATHER;
+                        if (full || !self.client.wants_content()) && !self.write_all().await {
                             return;
                         }
                     }
@@ -386,7 +387,7 @@ impl Link {
         }
     }
 
-    /// Writes all that the machine wants to say; false if it has something to tell first.
+    /// Writes all that the machine wants to say and waits until it takes more of the message; false if it takes no more.
     async fn write_all(&mut self) -> bool {
         loop {
             if self.said.is_none() {
@@ -396,7 +397,12 @@ impl Link {
                 return false;
             }
             if self.client.requests().is_empty() {
-                return true;
+                if self.client.wants_content() {
+                    return true;
+                }
+                if !self.client.awaits_content() {
+                    return false;
+                }
             }
             let event = poll_fn(|context| self.poll_io(context)).await;
             self.take(event);

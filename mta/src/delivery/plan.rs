@@ -23,6 +23,8 @@ pub(super) struct ClientPlan {
     pub connect_timeout: Duration,
     /// The source address need not be this machine's.
     pub nonlocal: bool,
+    /// The message is sent by BDAT where the peer takes that.
+    pub chunking: bool,
     /// None: the connection is not kept.
     pub pooling: Option<PoolRules>,
     pub pool_key: PoolKey,
@@ -106,6 +108,10 @@ impl ClientPlan {
                 .or(destination.timeout.connect.map(|limit| *limit))
                 .unwrap_or(transport.connect_timeout),
             nonlocal: script.nonlocal.unwrap_or(transport.nonlocal),
+            chunking: script
+                .chunking
+                .or(destination.chunking)
+                .unwrap_or(transport.chunking),
             config,
             tls,
             pool_key,

@@ -143,6 +143,7 @@ fn transaction(
         eight_bit: false,
         utf8: false,
         dsn: smtp::DsnMail::default(),
+        chunking: false,
         demands: smtp::Demands::default(),
     }))
 }

@@ -159,6 +159,7 @@ impl Server {
                     .auth
                     .map(|(username, password)| smtp::Credentials { username, password }),
                 xclient: options.xclient,
+                chunking: options.chunking,
                 timeouts,
                 connect_timeout: options.connect_timeout,
                 ..ClientSettings::default()

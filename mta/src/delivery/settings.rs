@@ -90,6 +90,8 @@ pub struct ClientSettings {
     pub xclient: Vec<(String, String)>,
     /// `session.pipelining`
     pub pipelining: bool,
+    /// `session.chunking`
+    pub chunking: bool,
     /// `session.timeout`
     pub timeouts: Timeouts,
     /// `connection.timeout`
@@ -163,6 +165,7 @@ impl Default for ClientSettings {
             auth: None,
             xclient: Vec::new(),
             pipelining: true,
+            chunking: false,
             timeouts: Timeouts::default(),
             connect_timeout: Duration::from_secs(30),
             nonlocal: false,
@@ -413,6 +416,7 @@ pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, Se
         auth,
         xclient,
         pipelining: session.pipelining,
+        chunking: session.chunking,
         timeouts: timeouts(&session.timeout),
         connect_timeout: *from.connection.timeout,
         nonlocal: from.connection.sourceip.nonlocal,

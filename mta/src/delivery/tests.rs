@@ -6,6 +6,7 @@
 )]
 
 mod bundle;
+mod chunking;
 mod course;
 mod demands;
 mod guide;

@@ -104,6 +104,8 @@ struct Envelope {
     sender: ReversePath,
     params: Params,
     recipients: Vec<Rcpt>,
+    /// BODY of `params`, of which the client says what the server takes.
+    body: Option<String>,
 }
 
 impl Envelope {
@@ -119,10 +121,13 @@ impl Envelope {
                 dsn: DsnRcpt::default(),
             })
         });
+        let mut params = params(function, sender)?;
+        let body = params.take("BODY").and_then(|param| param.value);
         Ok(Envelope {
             sender: envelope::reverse_path(sender, &format!("{function}: sender"))?,
-            params: params(function, sender)?,
+            params,
             recipients: recipients.collect::<Result<_, Throw>>()?,
+            body: body.map(|body| body.to_ascii_uppercase()),
         })
     }
 
@@ -131,12 +136,16 @@ impl Envelope {
             sender: self.sender,
             params: self.params,
             recipients: self.recipients,
-            // Found out when it is sent.
+            // Found out when it is sent, or as the server's options say.
             size: None,
-            eight_bit: false,
+            eight_bit: self.body.as_deref() == Some("8BITMIME"),
             utf8: false,
             dsn: DsnMail::default(),
-            demands: Demands::default(),
+            chunking: false,
+            demands: Demands {
+                binary: self.body.as_deref() == Some("BINARYMIME"),
+                ..Demands::default()
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From MAIL to the reply to the message.
 
+use super::body::Body;
 use super::config::{Protocol, State};
 use super::event::{Failure, FailureKind, Outcome, Output, PeerReply};
 use super::machine::{Client, Stage};
@@ -91,8 +92,8 @@ impl Client {
             Failure::permanent(kind, message).with_status(class, subject, detail)
         };
         let demands = transaction.demands;
-        if demands.binary {
-            let message = "the message is BINARYMIME, which this connection cannot carry";
+        if demands.binary && !self.peer.binarymime {
+            let message = "the message is BINARYMIME, which the server does not take";
             return Some(failure(FailureKind::Smtp, message, (5, 6, 3)));
         }
         // A notice of what went wrong is better sent unprotected than lost (RFC 8689 §5).
@@ -142,14 +143,15 @@ impl Client {
                 return self.report(*current);
             }
         };
-        let probe = current.probe;
+        // The size of a chunk is said before it is sent, so that BDAT waits for recipients.
+        let data = !current.probe && !current.transaction.uses_bdat(&self.peer);
         self.stage = Stage::Envelope(current);
         self.command(&mail, State::Mail);
         if self.pipelines() {
             for rcpt in rcpts {
                 self.command(&rcpt, State::Rcpt);
             }
-            if !probe {
+            if data {
                 self.command("DATA", State::Data);
             }
         }
@@ -198,11 +200,29 @@ impl Client {
             400.. => current.decide(recipient, Outcome::Reply(reply)),
             _ => return self.wrong_reply(&reply),
         }
-        let over = current.probe && current.answered >= current.transaction.recipients.len();
-        if over {
+        let over = current.answered >= current.transaction.recipients.len();
+        if over && current.probe {
             self.finish();
         } else if !pipelines {
             self.next_rcpt();
+        } else if over && current.transaction.uses_bdat(&self.peer) {
+            self.begin_chunks();
+        }
+    }
+
+    /// All recipients are answered: sends the message by BDAT, if anybody is left to get it.
+    fn begin_chunks(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Envelope(current) if current.mail_accepted && !current.accepted.is_empty() => {
+                let body = Body::chunks(current.transaction.demands.binary);
+                self.stage = Stage::Content(current, body);
+                self.since = self.now;
+                self.outputs.push_back(Output::Content);
+            }
+            other => {
+                self.stage = other;
+                self.finish();
+            }
         }
     }
 
@@ -218,6 +238,7 @@ impl Client {
                 Err(error) => self.protocol_error(&error.to_string()),
             },
             None if current.accepted.is_empty() => self.finish(),
+            None if current.transaction.uses_bdat(&self.peer) => self.begin_chunks(),
             None => self.command("DATA", State::Data),
         }
     }
@@ -233,7 +254,7 @@ impl Client {
                 self.wrong_reply(&reply);
             }
             354 if usable => {
-                self.stage = Stage::Content(current, Encoder::new());
+                self.stage = Stage::Content(current, Body::Data(Encoder::new()));
                 self.outputs.push_back(Output::Content);
             }
             // The server wants a message although nobody is left to get it (RFC 2920 §3.1).
@@ -256,26 +277,88 @@ impl Client {
     }
 
     pub(super) fn content(&mut self, piece: &[u8]) {
-        if let Stage::Content(_, encoder) = &mut self.stage {
-            encoder.encode(piece, &mut self.requests);
-            self.since = self.now;
+        match &mut self.stage {
+            Stage::Content(_, Body::Data(encoder)) => {
+                encoder.encode(piece, &mut self.requests);
+                self.since = self.now;
+            }
+            Stage::Content(_, Body::Chunks(chunks)) => {
+                chunks.add(piece);
+                self.since = self.now;
+                self.send_chunks();
+            }
+            _ => {}
         }
     }
 
     pub(super) fn content_end(&mut self) {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
-            Stage::Content(current, encoder) => {
+            Stage::Content(current, Body::Data(encoder)) => {
                 encoder.finish(&mut self.requests);
-                let replies = match self.config.protocol {
-                    Protocol::Smtp => 1,
-                    Protocol::Lmtp => current.accepted.len(),
-                };
-                self.expected
-                    .extend(std::iter::repeat_n(State::Eod, replies));
-                self.since = self.now;
-                self.stage = Stage::Ending(current);
+                self.ending(current);
+            }
+            mut other => {
+                if let Stage::Content(_, Body::Chunks(chunks)) = &mut other {
+                    chunks.end();
+                    self.since = self.now;
+                }
+                self.stage = other;
+                self.send_chunks();
+            }
+        }
+    }
+
+    /// Sends the chunks that are full: all at once where the server takes it, else one after each reply.
+    fn send_chunks(&mut self) {
+        while self.pipelines() || self.expected.is_empty() {
+            let Stage::Content(_, Body::Chunks(chunks)) = &mut self.stage else {
+                return;
+            };
+            match chunks.write(&mut self.requests) {
+                None => return,
+                Some(false) => self.expected.push_back(State::Bdat),
+                Some(true) => {
+                    let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+                    if let Stage::Content(current, _) = stage {
+                        self.ending(current);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The whole message is said.
+    fn ending(&mut self, current: Box<Current>) {
+        let replies = match self.config.protocol {
+            Protocol::Smtp => 1,
+            Protocol::Lmtp => current.accepted.len(),
+        };
+        self.expected
+            .extend(std::iter::repeat_n(State::Eod, replies));
+        self.since = self.now;
+        self.stage = Stage::Ending(current);
+    }
+
+    /// The reply to a chunk that is not the last.
+    pub(super) fn chunk_reply(&mut self, reply: PeerReply) {
+        let good = match reply.code {
+            200..=299 => true,
+            400.. => false,
+            _ => return self.wrong_reply(&reply),
+        };
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            // What follows of the message would be read in vain; what is sent of it is answered.
+            Stage::Content(mut current, _) | Stage::Ending(mut current) if !good => {
+                current.settle(&Outcome::Reply(reply));
+                self.dirty = true;
+                self.stage = Stage::Draining(current);
             }
             other => self.stage = other,
+        }
+        if !matches!(self.stage, Stage::Draining(_)) {
+            self.send_chunks();
+        } else if self.expected.is_empty() {
+            self.finish();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::body::Body;
 use super::config::{Config, State, TlsMode};
 use super::dialogue::Current;
 use super::event::{Failure, FailureKind, Input, Outcome, Output, PeerReply};
@@ -9,7 +10,6 @@ use super::peer::Peer;
 use super::reply::ReplyReader;
 use crate::Time;
 use crate::address::is_greeting_name;
-use crate::content::Encoder;
 use crate::session::{TransportError, TransportErrorKind};
 
 /// One SMTP or LMTP connection of the sending side. See the [module](super) for how to drive it.
@@ -50,10 +50,11 @@ pub(super) enum Stage {
     /// Commands are sent.
     Envelope(Box<Current>),
     /// The message is being sent.
-    Content(Box<Current>, Encoder),
+    Content(Box<Current>, Body),
     /// The message is sent.
     Ending(Box<Current>),
-    /// The envelope failed but the server awaits a message: an empty one was sent.
+    /// All is decided, and replies are missing: the envelope failed but the server awaited a message, and an empty one was
+    /// sent; or a chunk was refused after others had been sent.
     Draining(Box<Current>),
     /// QUIT is sent.
     Quitting,
@@ -142,7 +143,8 @@ impl Client {
     pub fn deadline(&self) -> Option<Time> {
         let limit = match &self.stage {
             Stage::Idle | Stage::Closed => return None,
-            Stage::Content(..) => self.config.timeouts.block,
+            Stage::Content(_, body) if body.has_room() => self.config.timeouts.block,
+            Stage::Content(..) => self.config.timeouts.get(State::Bdat),
             Stage::Handshake => self.config.timeouts.get(State::StartTls),
             _ => self.config.timeouts.get(*self.expected.front()?),
         };
@@ -186,11 +188,25 @@ impl Client {
     pub fn state(&self) -> &'static str {
         match &self.stage {
             Stage::Handshake => State::StartTls.as_str(),
-            Stage::Content(..) => State::Data.as_str(),
+            Stage::Content(_, Body::Data(_)) => State::Data.as_str(),
+            Stage::Content(_, Body::Chunks(_)) => State::Bdat.as_str(),
             Stage::Idle => "IDLE",
             Stage::Closed => "CLOSED",
             _ => self.expected.front().map_or("IDLE", |state| state.as_str()),
         }
+    }
+
+    /// Whether the next piece of the message makes sense now. If not, the server has to answer first or has refused the
+    /// message; what is given all the same is kept in memory.
+    #[must_use]
+    pub fn wants_content(&self) -> bool {
+        matches!(&self.stage, Stage::Content(_, body) if body.has_room())
+    }
+
+    /// Whether the message is not all given yet, and the server has not refused it.
+    #[must_use]
+    pub fn awaits_content(&self) -> bool {
+        matches!(&self.stage, Stage::Content(..))
     }
 
     /// Whether what is to be written is the message, for a log of the dialogue.
@@ -267,7 +283,8 @@ impl Client {
             State::Eod => self.eod_reply(reply),
             State::Quit => self.close(),
             State::Xclient => self.xclient_reply(reply),
-            State::Bdat | State::Noop => {
+            State::Bdat => self.chunk_reply(reply),
+            State::Noop => {
                 self.protocol_error("reply to a command that was not sent");
             }
         }
@@ -301,7 +318,9 @@ impl Client {
             return;
         }
         let what = match (&self.stage, self.expected.front()) {
-            (Stage::Content(..), _) => "timeout while sending the message".to_owned(),
+            (Stage::Content(_, body), _) if body.has_room() => {
+                "timeout while sending the message".to_owned()
+            }
             (Stage::Handshake, _) => return self.tls_failed("timeout"),
             (_, Some(State::Banner)) => "timeout waiting for the banner".to_owned(),
             (_, Some(state)) => format!("timeout waiting for the reply to {}", state.as_str()),
@@ -314,7 +333,9 @@ impl Client {
     fn gone(&mut self, error: Option<TransportError>) {
         let during = match (&self.stage, self.expected.front()) {
             (Stage::Handshake, _) => return self.tls_failed("connection closed"),
-            (Stage::Content(..), _) => "while sending the message".to_owned(),
+            (Stage::Content(_, body), _) if body.has_room() => {
+                "while sending the message".to_owned()
+            }
             (_, Some(State::Banner)) => "before the banner".to_owned(),
             (_, Some(state)) => format!("before the reply to {}", state.as_str()),
             (_, None) => "while idle".to_owned(),

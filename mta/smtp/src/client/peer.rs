@@ -17,6 +17,8 @@ pub struct Peer {
     pub starttls: bool,
     /// RFC 3030.
     pub chunking: bool,
+    /// RFC 3030 §3, where there is CHUNKING too.
+    pub binarymime: bool,
     /// RFC 8689; only what was announced under TLS counts.
     pub requiretls: bool,
     /// RFC 6710.
@@ -48,6 +50,7 @@ impl Peer {
                 Some("DSN") => peer.dsn = true,
                 Some("STARTTLS") => peer.starttls = true,
                 Some("CHUNKING") => peer.chunking = true,
+                Some("BINARYMIME") => peer.binarymime = true,
                 Some("REQUIRETLS") => peer.requiretls = true,
                 Some("MT-PRIORITY") => peer.mtpriority = true,
                 Some("LIMITS") => peer.limits(words),
@@ -56,6 +59,7 @@ impl Peer {
                 _ => {}
             }
         }
+        peer.binarymime &= peer.chunking;
         peer
     }
 

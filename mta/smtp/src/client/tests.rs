@@ -1,5 +1,6 @@
 //! The client against scripted servers and against our own server machine.
 
+mod chunks;
 mod dialogue;
 mod opening;
 mod relay;
@@ -52,6 +53,8 @@ struct Bench {
     tls_ok: bool,
     /// Transactions are only asked about.
     probe: bool,
+    /// The end of a message is answered for each recipient.
+    lmtp: bool,
 }
 
 impl Bench {
@@ -72,6 +75,7 @@ impl Bench {
             gone: false,
             tls_ok: true,
             probe: false,
+            lmtp: false,
         }
     }
 
@@ -163,6 +167,29 @@ impl Bench {
             let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') else {
                 return;
             };
+            let line = String::from_utf8_lossy(&self.pending[..end]).into_owned();
+            if let Some(chunk) = line.strip_prefix("BDAT ") {
+                let (size, last) = match chunk.trim_end().split_once(' ') {
+                    Some((size, last)) => (size, last == "LAST"),
+                    None => (chunk.trim_end(), false),
+                };
+                let size: usize = size.parse().expect("a size");
+                if self.pending.len() < end + 1 + size {
+                    return;
+                }
+                let bytes: Vec<u8> = self.pending.drain(..end + 1 + size).skip(end + 1).collect();
+                self.content.extend(bytes);
+                self.dialogue.push_str(&format!("{}\n", line.trim_end()));
+                let recipients = self
+                    .dialogue
+                    .rsplit("MAIL")
+                    .next()
+                    .map_or(1, |since| since.matches("RCPT").count());
+                for _ in 0..if last && self.lmtp { recipients } else { 1 } {
+                    self.answer(if last { "EOD" } else { "BDAT" }, "250 2.0.0 queued\r\n");
+                }
+                continue;
+            }
             let line: Vec<u8> = self.pending.drain(..=end).collect();
             let line = String::from_utf8(line).expect("UTF-8");
             let line = line.strip_suffix("\r\n").expect("CRLF").to_owned();
@@ -239,6 +266,7 @@ fn transaction(recipients: &[&str]) -> Transaction {
         eight_bit: false,
         utf8: false,
         dsn: DsnMail::default(),
+        chunking: false,
         demands: Demands::default(),
     }
 }

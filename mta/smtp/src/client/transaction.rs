@@ -22,6 +22,8 @@ pub struct Transaction {
     pub utf8: bool,
     /// RFC 3461.
     pub dsn: DsnMail,
+    /// Send it by BDAT where the server takes that.
+    pub chunking: bool,
     /// What the message demands of whoever takes it.
     pub demands: Demands,
 }
@@ -86,13 +88,20 @@ impl Transaction {
             || self.recipients.iter().any(|rcpt| !rcpt.address.is_ascii())
     }
 
+    /// Whether the message is sent by BDAT.
+    pub(super) fn uses_bdat(&self, peer: &Peer) -> bool {
+        peer.chunking && (self.chunking || self.demands.binary)
+    }
+
     /// The MAIL command.
     pub(super) fn mail(&self, peer: &Peer) -> Result<String, ParamError> {
         let mut params = Params::default();
         if let (Some(_), Some(size)) = (peer.size, self.size) {
             params.set("SIZE", Some(&size.to_string()))?;
         }
-        if self.eight_bit && peer.eightbitmime {
+        if self.demands.binary && peer.binarymime {
+            params.set("BODY", Some("BINARYMIME"))?;
+        } else if self.eight_bit && peer.eightbitmime {
             params.set("BODY", Some("8BITMIME"))?;
         }
         if self.needs_utf8() {
@@ -203,6 +212,7 @@ mod tests {
                 ret: Some(Ret::Hdrs),
                 envid: Some("a=b c".to_owned()),
             },
+            chunking: false,
             demands: Demands::default(),
         }
     }

@@ -1,12 +1,15 @@
-//! Dot-stuffing and line ends of content that leaves after DATA.
+//! Line ends and dot-stuffing of content that leaves after DATA, line ends of what leaves in chunks.
 
 use memchr::memchr2;
 
 /// Writes content so that it cannot be mistaken for its own end.
 ///
-/// CRLF stays; a lone LF becomes CRLF, a lone CR a space; a dot at the start of a line is doubled.
+/// CRLF stays; a lone LF becomes CRLF, a lone CR a space. After DATA a dot at the start of a line is doubled; chunks have
+/// their size, and their dots are left alone (RFC 3030 §2).
 #[derive(Debug, Clone)]
 pub struct Encoder {
+    /// Dots mean something.
+    dots: bool,
     line_start: bool,
     after_cr: bool,
 }
@@ -18,12 +21,22 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// An encoder at the first byte of content.
+    /// An encoder at the first byte of content that leaves after DATA.
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            dots: true,
             line_start: true,
             after_cr: false,
+        }
+    }
+
+    /// An encoder at the first byte of content that leaves in chunks.
+    #[must_use]
+    pub const fn lines() -> Self {
+        Self {
+            dots: false,
+            ..Self::new()
         }
     }
 
@@ -44,7 +57,7 @@ impl Encoder {
         // `start..at` is good content that is not yet copied.
         let (mut start, mut at) = (0, 0);
         loop {
-            if self.line_start && input.get(at) == Some(&b'.') {
+            if self.dots && self.line_start && input.get(at) == Some(&b'.') {
                 out.extend_from_slice(input.get(start..at).unwrap_or_default());
                 out.push(b'.');
                 start = at;
@@ -82,7 +95,7 @@ impl Encoder {
         out.extend_from_slice(input.get(start..).unwrap_or_default());
     }
 
-    /// Ends the content: closes an open line and appends the line of one dot.
+    /// Ends the content: closes an open line, and after DATA appends the line of one dot.
     pub fn finish(self, out: &mut Vec<u8>) {
         if self.after_cr {
             out.push(b' ');
@@ -90,7 +103,9 @@ impl Encoder {
         if self.after_cr || !self.line_start {
             out.extend_from_slice(b"\r\n");
         }
-        out.extend_from_slice(b".\r\n");
+        if self.dots {
+            out.extend_from_slice(b".\r\n");
+        }
     }
 }
 
@@ -125,6 +140,21 @@ mod tests {
             ("a\r\n..\r\n", "a\r\n...\r\n.\r\n"),
         ] {
             let out = encode(&[content.as_bytes()]);
+            assert_eq!(String::from_utf8(out).expect("UTF-8"), wire, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn chunks_have_whole_lines_and_their_own_dots() {
+        for (content, wire) in [
+            ("", ""),
+            (".\r\n..\r\n", ".\r\n..\r\n"),
+            ("a\n.\rb", "a\r\n. b\r\n"),
+            ("a\r", "a \r\n"),
+        ] {
+            let (mut encoder, mut out) = (Encoder::lines(), Vec::new());
+            encoder.encode(content.as_bytes(), &mut out);
+            encoder.finish(&mut out);
             assert_eq!(String::from_utf8(out).expect("UTF-8"), wire, "{content:?}");
         }
     }

@@ -24,7 +24,7 @@ pub(super) enum Act {
 }
 
 /// Decides for a phase: BANNER, EHLO, STARTTLS, MAIL, RCPT, DATA, BODY (the first bytes of the message
-/// were read), EOD, IDLE (a message was taken). The number counts connections from 1.
+/// were read), BDAT (a chunk that is not the last), EOD, IDLE (a message was taken). The number counts connections from 1.
 pub(super) type Script = Rc<dyn Fn(usize, &str) -> Option<Act>>;
 
 /// A message that was taken.
@@ -164,6 +164,7 @@ async fn serve(state: Rc<State>, number: usize, connection: Box<dyn Connection>)
         mail: String::new(),
         rcpt: String::new(),
         accepted: false,
+        chunks: Vec::new(),
     };
     let mut stream: Box<dyn Stream> = Box::new(connection);
     let implicit = session.state.offer == Offer::Implicit;
@@ -197,6 +198,8 @@ struct Session {
     rcpt: String,
     /// The recipient was accepted.
     accepted: bool,
+    /// What came by BDAT.
+    chunks: Vec<u8>,
 }
 
 impl Session {
@@ -270,6 +273,7 @@ impl Session {
                     self.say(&mut stream, "RCPT", "250 2.1.5 ok").await?
                 }
                 "DATA" => self.data(&mut stream).await?,
+                "BDAT" => self.chunk(&mut stream, &line).await?,
                 "RSET" | "NOOP" => self.say(&mut stream, &verb, "250 ok").await?,
                 "QUIT" => {
                     self.say(&mut stream, "QUIT", "221 bye").await?;
@@ -315,6 +319,36 @@ impl Session {
             }
             data.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
         }
+        self.end(stream, data).await
+    }
+
+    async fn chunk(
+        &mut self,
+        stream: &mut BufReader<&mut Box<dyn Stream>>,
+        line: &str,
+    ) -> io::Result<bool> {
+        let mut words = line.split(' ').skip(1);
+        let size: usize = words
+            .next()
+            .and_then(|size| size.parse().ok())
+            .expect("a size");
+        let before = self.chunks.len();
+        self.chunks.resize(before + size, 0);
+        stream.read_exact(&mut self.chunks[before..]).await?;
+        if words.next() == Some("LAST") {
+            let data = std::mem::take(&mut self.chunks);
+            return self.end(stream, data).await;
+        }
+        self.say(stream, "BDAT", "250 2.0.0 go on").await
+    }
+
+    /// The end of a message.
+    async fn end(
+        &self,
+        stream: &mut BufReader<&mut Box<dyn Stream>>,
+        data: Vec<u8>,
+    ) -> io::Result<bool> {
+        let script = self.state.script.borrow().clone();
         // A client that was refused may end with an empty message (RFC 2920 §3.1).
         let taken = self.accepted && script(self.number, "EOD").is_none();
         if taken {

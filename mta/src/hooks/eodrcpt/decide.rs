@@ -247,6 +247,8 @@ impl SessionScripts {
                 eight_bit: false,
                 utf8: false,
                 dsn: DsnMail::default(),
+                // As the transport says.
+                chunking: false,
                 demands,
             };
             let (to, source) = ((&server, target), Arc::new(changed));

@@ -68,6 +68,8 @@ pub struct Client {
     pub timeouts: Vec<(SmtpState, Duration)>,
     /// `connect_timeout`
     pub connect_timeout: Option<Duration>,
+    /// `chunking`: by BDAT where the server takes that.
+    pub chunking: Option<bool>,
     /// `pooling.enabled`
     pub pooling: Option<bool>,
     /// `pooling.timeout`
@@ -259,12 +261,12 @@ pub(super) const TRY: &[OptDecl] = &[
         "chunking",
         "boolean",
         "false",
-        "send with BDAT; not available yet",
+        "send by BDAT where the server announces CHUNKING",
     ),
 ];
 
 /// Options that ask for what the client cannot do yet: set, they are refused.
-const NOT_YET: &[&str] = &["proxyprotocol", "tls_client_cert", "plugin", "chunking"];
+const NOT_YET: &[&str] = &["proxyprotocol", "tls_client_cert", "plugin"];
 
 /// Reads the options of `Try`.
 ///
@@ -398,6 +400,7 @@ pub fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw>
         }
     }
     client.connect_timeout = reader.seconds("connect_timeout")?;
+    client.chunking = reader.boolean("chunking");
     if let Some(dsn) = reader.array("dsn")? {
         plan.dsn = dsn_request("Try", &dsn)?;
         plan.success_is_delivered = match Reader::new("Try", &dsn)

@@ -424,6 +424,8 @@ fn a_message_that_demands_what_the_server_lacks_is_not_sent() {
         ("", false, "", requiretls),
         (offered, false, "", requiretls),
         (offered, true, "", requiretls),
+        ("CHUNKING", true, "a@b.example", binary),
+        ("BINARYMIME", true, "a@b.example", binary),
         (offered, true, "a@b.example", binary),
     ];
     let table: Vec<String> = rows
@@ -438,7 +440,9 @@ fn a_message_that_demands_what_the_server_lacks_is_not_sent() {
     EOD 250 2.0.0 ["queued"] | MAIL FROM:<>
     EOD 250 2.0.0 ["queued"] | MAIL FROM:<>
     EOD 250 2.0.0 ["queued"] | MAIL FROM:<> REQUIRETLS
-    smtp permanent: the message is BINARYMIME, which this connection cannot carry | nothing sent
+    smtp permanent: the message is BINARYMIME, which the server does not take | nothing sent
+    smtp permanent: the message is BINARYMIME, which the server does not take | nothing sent
+    EOD 250 2.0.0 ["queued"] | MAIL FROM:<a@b.example> BODY=BINARYMIME
     "#);
 }
 
