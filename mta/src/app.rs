@@ -80,7 +80,7 @@ pub enum StartError {
     #[error("{0}")]
     Scripts(ScriptErrors),
     /// A certificate or key cannot be used.
-    #[error("the key pair {id} of server {server} cannot be used: {reason}")]
+    #[error("pki.private: the key pair {id} of server {server} cannot be used: {reason}")]
     KeyPair {
         /// Id of the key pair.
         id: String,
@@ -104,8 +104,13 @@ pub enum StartError {
     #[error("{0}")]
     Delivery(#[from] delivery::settings::SettingsError),
     /// The spool cannot be opened.
-    #[error("{0}")]
-    Spool(#[from] angarium_spool::OpenError),
+    #[error("{key}: {error}")]
+    Spool {
+        /// The key that names the folder.
+        key: &'static str,
+        /// Why not.
+        error: angarium_spool::OpenError,
+    },
     /// A socket cannot be opened.
     #[error("{0}")]
     Bind(#[from] BindError),
@@ -118,6 +123,17 @@ pub enum StartError {
     /// The system refused a thread or a runtime.
     #[error("the system refused what the server needs: {0}; raise the limits of the process")]
     System(#[from] std::io::Error),
+}
+
+impl StartError {
+    fn of_spool(error: angarium_spool::OpenError, config: &Config) -> StartError {
+        let tmp = config.startup.spool.tmp.as_path();
+        let key = match &error {
+            angarium_spool::OpenError::Io { path, .. } if path.starts_with(tmp) => "spool.tmp",
+            _ => "spool.path",
+        };
+        StartError::Spool { key, error }
+    }
 }
 
 /// A configuration that has been checked in every part, with its scripts compiled.
@@ -336,7 +352,8 @@ impl App {
             })
         };
         let spool_config = spool_config(&config, observer);
-        let (spool, recovered) = Spool::open(Arc::new(SystemDisk), spool_config, now)?;
+        let opened = Spool::open(Arc::new(SystemDisk), spool_config, now);
+        let (spool, recovered) = opened.map_err(|error| StartError::of_spool(error, &config))?;
         let resolver = Resolver::start(
             resolver::Settings::from_config(&config.running.resolver)?,
             Arc::new(|| SystemClock.monotonic()),
@@ -459,6 +476,7 @@ impl App {
             pool: Arc::clone(&self.pool),
             memory: self.services.memory.clone(),
             caches: self.services.caches.clone(),
+            rates: Arc::clone(&self.services.common.rates),
             resolver: Some(self.resolver.clone()),
             scripts: self.services.counts.clone(),
             metrics: Arc::clone(&self.services.common.metrics),

@@ -121,6 +121,7 @@ impl Rig {
             pool: HeavyPool::inline(),
             memory: SharedMemory::default(),
             caches: Caches::default(),
+            rates: Arc::default(),
             resolver: None,
             scripts: ScriptCounters::default(),
             metrics: Arc::default(),

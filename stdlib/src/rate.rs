@@ -118,7 +118,96 @@ impl Rates {
     }
 }
 
+/// The hits of one entry, for operators.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    /// Its namespace; a long one is the hexadecimal hash that stands for it.
+    pub namespace: Vec<u8>,
+    /// Its name in the namespace, likewise.
+    pub entry: Vec<u8>,
+    /// The hits are for this host alone (`sync` off).
+    pub is_local: bool,
+    /// Hits that are kept, or those of the interval that was asked about.
+    pub hits: u64,
+    /// How long ago the newest hit was.
+    pub age: Duration,
+}
+
+impl Rates {
+    /// The entries that pass `wanted`, in no order. With `interval` only the hits in it count.
+    pub fn list(
+        &self,
+        interval: Option<Duration>,
+        now: Monotonic,
+        wanted: impl Fn(&Counted) -> bool,
+    ) -> Vec<Counted> {
+        let all = self.described(interval, now.0).map(|(_, counted)| counted);
+        all.filter(wanted).collect()
+    }
+
+    /// Forgets the entries that pass `wanted` and says how many they were.
+    pub fn clear(&self, now: Monotonic, wanted: impl Fn(&Counted) -> bool) -> u64 {
+        let all = self.described(None, now.0);
+        let wanted: Vec<Name> = all
+            .filter(|(_, counted)| wanted(counted))
+            .map(|(name, _)| name)
+            .collect();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let cleared = wanted.iter().filter(|name| inner.remove(name));
+        cleared.count() as u64
+    }
+
+    /// Every entry with its name.
+    fn described(
+        &self,
+        interval: Option<Duration>,
+        now: Duration,
+    ) -> impl Iterator<Item = (Name, Counted)> {
+        let counted = self.snapshot(interval, now);
+        counted.into_iter().filter_map(|(name, hits, age)| {
+            let (is_local, namespace, entry) = parts(&name)?;
+            let counted = Counted {
+                namespace,
+                entry,
+                is_local,
+                hits,
+                age,
+            };
+            Some((name, counted))
+        })
+    }
+
+    /// Names, hits and ages, gathered while nobody counts.
+    fn snapshot(&self, interval: Option<Duration>, now: Duration) -> Vec<(Name, u64, Duration)> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = inner.entries.iter().filter_map(|(name, entry)| {
+            let age = now.saturating_sub(*entry.hits.back()?);
+            // What is due is forgotten at the next call.
+            let kept = interval.map_or(entry.interval, |interval| interval.min(entry.interval));
+            let old = entry
+                .hits
+                .partition_point(|hit| now.saturating_sub(*hit) >= kept);
+            let hits = entry.hits.len().saturating_sub(old) as u64;
+            (hits > 0).then(|| (Arc::clone(name), hits, age))
+        });
+        entries.collect()
+    }
+}
+
 impl Inner {
+    /// Removes an entry.
+    fn remove(&mut self, name: &[u8]) -> bool {
+        let Some((key, entry)) = self.entries.remove_entry(name) else {
+            return false;
+        };
+        self.hits = self.hits.saturating_sub(entry.hits.len());
+        if let Some(newest) = entry.hits.back() {
+            self.due
+                .remove(&(newest.saturating_add(entry.interval), key));
+        }
+        true
+    }
+
     /// Forgets some entries whose time has come.
     fn forget(&mut self, now: Duration) {
         for _ in 0..SWEEP {
@@ -233,6 +322,32 @@ fn name(sync: bool, namespace: &[u8], entry: &[u8]) -> Vec<u8> {
     name
 }
 
+/// What shows that a part of a name is a hash.
+const HASHED: &[u8] = b"sha256:";
+
+/// Takes a name apart: whether it is for this host alone, namespace, entry. A hash is shown as such.
+fn parts(name: &[u8]) -> Option<(bool, Vec<u8>, Vec<u8>)> {
+    let (sync, mut rest) = name.split_first()?;
+    let mut take = || -> Option<Vec<u8>> {
+        let (kind, after) = rest.split_first()?;
+        if *kind == 1 {
+            let (hash, after) = after.split_at_checked(32)?;
+            rest = after;
+            let hex = hash
+                .iter()
+                .flat_map(|byte| format!("{byte:02x}").into_bytes());
+            return Some(HASHED.iter().copied().chain(hex).collect());
+        }
+        let (length, after) = after.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (part, after) = after.split_at_checked(length)?;
+        rest = after;
+        Some(part.to_vec())
+    };
+    let (namespace, entry) = (take()?, take()?);
+    Some((*sync == 0, namespace, entry))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +396,45 @@ mod tests {
         assert_eq!(
             (inner.entries.len(), inner.due.len(), inner.hits),
             (1, 1, 1)
+        );
+    }
+
+    #[test]
+    fn operators_see_the_hits_and_forget_them() {
+        let rates = Rates::default();
+        let long = vec![b'x'; 600];
+        for (sync, namespace, entry) in [
+            (true, &b"ns"[..], &b"a"[..]),
+            (false, b"ns", b"b"),
+            (true, b"", &long),
+        ] {
+            let name = name(sync, namespace, entry);
+            rates.rate(&name, 9, MINUTE, at(0));
+            rates.rate(&name, 9, MINUTE, at(10));
+        }
+        let mut list = rates.list(None, at(20), |_| true);
+        list.sort_by(|one, other| {
+            one.namespace
+                .cmp(&other.namespace)
+                .then(one.entry.cmp(&other.entry))
+        });
+        let [hashed, a, b] = &list[..] else {
+            panic!("{list:?}");
+        };
+        assert!(hashed.entry.starts_with(b"sha256:") && hashed.entry.len() == 7 + 64);
+        assert_eq!((&a.entry[..], a.is_local, a.hits), (&b"a"[..], false, 2));
+        assert_eq!((&b.entry[..], b.is_local, b.hits), (&b"b"[..], true, 2));
+        assert_eq!(a.age, Duration::from_secs(10));
+        let recent = rates.list(Some(Duration::from_secs(15)), at(20), |_| true);
+        assert!(recent.iter().all(|counted| counted.hits == 1));
+        assert_eq!(rates.list(None, at(70), |_| true), []);
+        assert_eq!(rates.clear(at(20), |counted| counted.namespace == b"ns"), 2);
+        assert_eq!(rates.list(None, at(20), |_| true).len(), 1);
+        assert_eq!(rates.clear(at(20), |_| true), 1);
+        let inner = rates.inner.lock().expect("no panic");
+        assert_eq!(
+            (inner.entries.len(), inner.due.len(), inner.hits),
+            (0, 0, 0)
         );
     }
 

@@ -647,8 +647,31 @@ fn tables_json_and_requests_are_printed_as_asked() {
         Some(1)
     );
     let folder = bundle.path().to_str().unwrap();
-    let by_folder = run(&["ctl", "-c", folder, "queue", "quota", "q"]);
-    assert!(by_folder.status.success(), "{by_folder:?}");
+    let startup = bundle.path().join("src/config/smtpd.yaml");
+    let app = bundle.path().join("src/config/smtpd-app.yaml");
+    let good = fs::read(&app).unwrap();
+    // What is wrong in the rest of the configuration keeps nobody from asking the server.
+    fs::write(&app, "what: ever").unwrap();
+    for config in [folder, startup.to_str().unwrap()] {
+        let found = run(&["ctl", "-c", config, "queue", "quota", "q"]);
+        assert!(found.status.success(), "{config}: {found:?}");
+    }
+    fs::write(&app, good).unwrap();
+    // Counters that are 0 are shown too, each in a row of its own.
+    let counters = told(&socket, &["process-stats"]);
+    let row = |name: &str| {
+        let mut rows = counters
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.find(|row| row[0] == name).map(|row| row[1].to_owned())
+    };
+    assert_eq!(row("queue.freeze.hold.size").as_deref(), Some("0"));
+    assert_eq!(
+        row("process.version").as_deref(),
+        Some(env!("CARGO_PKG_VERSION"))
+    );
+    assert!(row("delivery_seconds.count").is_some(), "{counters}");
+    assert!(!counters.contains("histograms"), "{counters}");
     let bad = bundle.path().join("bad.yaml");
     fs::write(
         &bad,
@@ -709,4 +732,59 @@ fn wrong_arguments_are_told_without_a_server() {
     let output = ctl(&nobody, &["queue", "list"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot reach a server"));
+}
+
+#[test]
+fn hits_of_rate_are_listed_and_forgotten() {
+    let sink = Sink::start();
+    let (mut bundle, socket) = relay(&sink);
+    bundle.hook(
+        "rcptto",
+        "$to = $arguments[\"address\"][\"localpart\"];\n\
+         if (!rate(\"to\", $to, 2, 3600)) Reject(\"too many\");\n\
+         Accept([\"transportid\" => \"sink\"]);\n",
+    );
+    let server = start(&bundle, &socket);
+    let rejected = |to: &str| {
+        let mut client = Client::connect(server.address).unwrap();
+        client.send("a@example.net", to, CONTENT).unwrap().code >= 500
+    };
+    send(&server, "one@d.example");
+    send(&server, "two@d.example");
+    send(&server, "two@d.example");
+    assert!(rejected("two@d.example"));
+    let rows = |table: &str| -> Vec<Vec<String>> {
+        let rows = table.lines().skip(1);
+        let row = |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect();
+        rows.map(row).collect()
+    };
+    let all = rows(&told(&socket, &["hsl", "rate", "list"]));
+    assert_eq!(all, [["to", "one", "1"], ["to", "two", "2"]]);
+    let many = rows(&told(&socket, &["hsl", "rate", "list", "--count", "2"]));
+    assert_eq!(many, [["to", "two", "2"]]);
+    let none = told(&socket, &["hsl", "rate", "list", "--namespace", "from"]);
+    assert_eq!(rows(&none).len(), 0);
+    let json = asked(&socket, &["hsl", "rate", "list", "--entry", "tw"]);
+    assert_eq!(json["items"][0]["local"], 2);
+    assert_eq!(json["paging"]["total"], 1);
+    assert_eq!(
+        ctl(&socket, &["hsl", "rate", "clear"]).status.code(),
+        Some(1)
+    );
+    let cleared = told(&socket, &["hsl", "rate", "clear", "--entry", "two"]);
+    assert_eq!(cleared, "1 entries forgotten\n");
+    assert!(!rejected("two@d.example"));
+    // What is not there is refused by the server, by name.
+    for (command, what) in [
+        (&["plugin", "command", "x"][..], "plugins"),
+        (&["history", "list"], "past"),
+    ] {
+        let refused = ctl(&socket, command);
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains("Not supported") && error.contains(what),
+            "{error}"
+        );
+    }
 }

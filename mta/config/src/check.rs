@@ -1,6 +1,7 @@
 //! What no schema can say: ids that must differ, ids that must exist, keys that need each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::document::Document;
 use crate::error::Problem;
@@ -122,7 +123,7 @@ impl Checker<'_, '_> {
     /// The startup file by itself.
     pub fn startup(&mut self, startup: &Startup) {
         self.duplicates();
-        let (mut sockets, mut paths) = (BTreeMap::new(), BTreeMap::new());
+        let (mut sockets, mut paths) = (Vec::new(), BTreeMap::new());
         for (index, server) in startup.servers.iter().enumerate() {
             let path = KeyPath::root().key("servers").index(index);
             let listeners = path.key("listeners");
@@ -177,15 +178,25 @@ impl Checker<'_, '_> {
                     self.error(&path.key("path"), Problem::Invalid(text));
                 }
                 let Some(port) = listener.port else { continue };
-                let address = listener.address.map(|address| address.0);
-                if let Some(other) = sockets.insert((port, address), server.id.clone()) {
-                    let text = format!(
-                        "is the port {port} that server {:?} listens on already",
-                        &*other
-                    );
-                    self.error(&path.key("port"), Problem::Invalid(text));
-                }
+                let socket = (port, listener.address.map(|address| address.0));
+                let name = format!("server {:?}", &*server.id);
+                self.socket(&path.key("port"), socket, name, &mut sockets);
             }
+        }
+        let monitor = &startup.monitor.listener;
+        if let Some(port) = monitor.port {
+            let path = KeyPath::root().keys(&["monitor", "listener", "port"]);
+            let socket = (port, monitor.address.map(|address| address.0));
+            self.socket(&path, socket, "the monitor".to_owned(), &mut sockets);
+        }
+        let control = &startup.environment.controlsocket;
+        if let Some(port) = control.port {
+            let path = KeyPath::root().keys(&["environment", "controlsocket", "port"]);
+            let address = control
+                .address
+                .map_or(Ipv4Addr::LOCALHOST.into(), |address| address.0);
+            let name = "the control socket".to_owned();
+            self.socket(&path, (port, Some(address)), name, &mut sockets);
         }
         if startup.spool.path == startup.spool.tmp {
             let path = KeyPath::root().keys(&["spool", "tmp"]);
@@ -202,6 +213,32 @@ impl Checker<'_, '_> {
             let text = "needs `environment.privdrop.user`".to_owned();
             self.error(&path, Problem::Invalid(text));
         }
+    }
+
+    /// A TCP socket, which no other may get in the way of. No address stands for all.
+    fn socket(
+        &mut self,
+        path: &KeyPath,
+        socket: (u16, Option<IpAddr>),
+        name: String,
+        known: &mut Vec<((u16, Option<IpAddr>), String)>,
+    ) {
+        let (port, address) = socket;
+        let meets = |other: Option<IpAddr>| match (address, other) {
+            (Some(one), Some(other)) if one.is_ipv4() == other.is_ipv4() => {
+                one == other || one.is_unspecified() || other.is_unspecified()
+            }
+            (Some(_), Some(_)) => false,
+            _ => true,
+        };
+        let other = known
+            .iter()
+            .find(|((at, other), _)| *at == port && meets(*other));
+        if let Some((_, other)) = other {
+            let text = format!("is the port {port} that {other} listens on already");
+            self.error(path, Problem::Invalid(text));
+        }
+        known.push((socket, name));
     }
 
     /// What only one kind of socket has.
@@ -310,6 +347,9 @@ impl Checker<'_, '_> {
                 );
             }
         }
+        let keyless = startup.pki.private.iter().chain(running);
+        let keyless = keyless.filter(|key| !pairs.contains_key(&key.id));
+        self.loader.keyless = keyless.map(|key| key.id.clone()).collect();
         for (index, key) in running.iter().enumerate() {
             if !pairs.contains_key(&key.id) && key.faults().is_empty() {
                 let path = KeyPath::root().keys(&["pki", "private"]).index(index);
@@ -323,14 +363,17 @@ impl Checker<'_, '_> {
     pub fn pki_reference(&mut self, path: &KeyPath, id: &str, pki: &BTreeMap<Id, KeyPair>) {
         self.key_reference(path, id, pki);
         if pki.get(id).is_some_and(|pair| pair.certificate.is_none()) {
-            let why = format!("the key pair \"{id}\" has no certificate");
+            let why = format!("names the key pair {id:?}, which has no certificate");
             self.error(path, Problem::Invalid(why));
         }
     }
 
     /// A private key that something refers to; a certificate is not asked for.
     pub fn key_reference(&mut self, path: &KeyPath, id: &str, pki: &BTreeMap<Id, KeyPair>) {
-        if !pki.contains_key(id) {
+        if self.loader.keyless.contains(id) {
+            let why = format!("names the key pair {id:?}, which has no private key");
+            self.error(path, Problem::Invalid(why));
+        } else if !pki.contains_key(id) {
             self.unresolved(path, "key pair", id, pki.keys().map(|id| &**id));
         }
     }
@@ -514,7 +557,14 @@ impl Checker<'_, '_> {
             .find(|sockets| sockets.id == server.id);
         match sockets {
             Some(sockets) if sockets.kind != server.kind => {
-                let text = "must be the same as in smtpd.yaml".to_owned();
+                let name = |kind: ServerKind| match kind {
+                    ServerKind::Smtp => "smtp",
+                    ServerKind::Http => "http",
+                    ServerKind::Https => "https",
+                    ServerKind::Plugin => "plugin",
+                };
+                let (there, here) = (name(sockets.kind), name(server.kind));
+                let text = format!("must be `{there}`, as in smtpd.yaml, not `{here}`");
                 self.error(&path.key("type"), Problem::Invalid(text));
             }
             Some(_) => {}

@@ -49,7 +49,7 @@ pub use running::Running;
 pub use schema::{FileKind, json_schema};
 pub use script::{HookType, Script, VirtualFile};
 pub use server::Server;
-pub use source::{FileSource, Listed, MemoryFiles, Source, Tree};
+pub use source::{FileSource, Listed, MemoryFiles, Source, Tree, plain_reason};
 pub use startup::Startup;
 pub use survey::{KeyReport, Survey, survey};
 pub use transport::Transport;

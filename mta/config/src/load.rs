@@ -4,7 +4,7 @@
 //! startup configuration and gives a new [`Running`]; when anything is wrong the old one stays as it
 //! is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::server::{ClientCert, Server};
 use crate::source::{FileSource, Source, Tree, is_absent};
 use crate::startup::{ControlSocket, ControlTls, Startup};
 use crate::tree::{Sources, gather};
-use crate::types::FilePath;
+use crate::types::{FilePath, Id};
 use crate::yaml::{Node, parse};
 
 /// A whole configuration. It never changes and can be shared between threads.
@@ -397,6 +397,8 @@ pub(crate) struct Loader<'a> {
     options: &'a Options,
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<ConfigError>,
+    /// Ids of key pairs that have no private key.
+    pub keyless: BTreeSet<Id>,
     /// A file does not fit its schema, so nothing can be made of it.
     broken: bool,
 }
@@ -408,6 +410,7 @@ impl<'a> Loader<'a> {
             options,
             errors: Vec::new(),
             warnings: Vec::new(),
+            keyless: BTreeSet::new(),
             broken: false,
         }
     }
@@ -673,12 +676,7 @@ pub(crate) fn decode_base64(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The script of a hook entry or of a file of the tree.
-pub(crate) fn script(
-    hook: HookType,
-    id: &crate::types::Id,
-    text: &str,
-    file: Option<&Path>,
-) -> Script {
+pub(crate) fn script(hook: HookType, id: &Id, text: &str, file: Option<&Path>) -> Script {
     let file = match file {
         Some(path) => path.display().to_string(),
         None if HookType::QUEUE.contains(&hook) => format!("hooks/queue/{hook}.hsl"),

@@ -24,9 +24,9 @@ const INTRODUCTION: &str = "\
 
 <!-- Written by `cargo run -p angarium-config --example reference`; do not edit. -->
 
-The server reads three YAML files. `smtpd.yaml` is read once, when it starts; `smtpd-app.yaml` and, if it is \
-there, `smtpd-delivery.yaml` again at every reload, together with all scripts. A reload takes everything or, if \
-anything is wrong, nothing.
+The server reads YAML files. `smtpd.yaml` is read once, when it starts; `smtpd-app.yaml` and, if they are there, \
+`smtpd-policy.yaml`, `smtpd-suspend.yaml` and `smtpd-delivery.yaml` again at every reload, together with all scripts. \
+A reload takes everything or, if anything is wrong, nothing.
 
 - A key that is not in these tables is refused, with its path and what was probably meant. So is a key \
 that asks for what is marked *not available yet*, unless it says what is done anyway. `--ignore-unknown` \

@@ -173,12 +173,22 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// The error for a file that cannot be read.
-pub(crate) fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
-    let reason = match error.kind() {
+/// Why a file or folder cannot be used, in plain words for what operators meet every day.
+#[must_use]
+pub fn plain_reason(error: &io::Error) -> String {
+    match error.kind() {
         io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of the path is no folder".to_owned(),
+        io::ErrorKind::AddrInUse => "another program uses it".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system can only be read".to_owned(),
         _ => error.to_string(),
-    };
+    }
+}
+
+/// The error for a file that cannot be read.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    let reason = plain_reason(error);
     ConfigError::of_file(path.display().to_string(), Problem::Unreadable(reason))
 }

@@ -24,6 +24,8 @@ pub struct Startup {
     pub servers: Vec<Sockets>,
     /// Settings of the script engine.
     pub scripting: StartupScripting,
+    /// Named thread pools, where releases from 6 on have them.
+    pub threads: StartupThreads,
     /// Sizes of the queue's thread pools and of the queue in memory.
     pub queues: StartupQueues,
     /// The queue on disk.
@@ -251,6 +253,14 @@ impl Default for Ffi {
     fn default() -> Self {
         Self::Switch(false)
     }
+}
+
+/// Named thread pools.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartupThreads {
+    /// Pools for scripts. Hooks run on the workers, so there is nothing to size.
+    pub scripts: Vec<ScriptThreads>,
 }
 
 /// A named pool of script threads.

@@ -84,6 +84,7 @@ const TABLE: &[Row] = &[
     key(Startup, "servers[].threads.stacksize", SHARED_WORKERS),
     key(Startup, "servers[].threads.priority", SHARED_WORKERS),
     key(Startup, "scripting.threads", SHARED_WORKERS),
+    key(Startup, "threads", SHARED_WORKERS),
     key(Startup, "scripting.ffi", NotYet("the FFI class")),
     key(Startup, "queues.threads", SHARED_WORKERS),
     key(Startup, "cluster", NotYet("the cluster service")),

@@ -541,7 +541,7 @@ fn key_pairs_are_put_together_from_both_files() {
     );
     let without = errors(&startup, &running);
     assert!(
-        without.contains("the key pair \"tls\" has no certificate"),
+        without.contains("the key pair \"tls\", which has no certificate"),
         "{without}"
     );
     let running = with(
@@ -677,4 +677,52 @@ fn a_reload_takes_the_new_file_or_says_why_not() {
     );
     let refused = reload(&files, &source(), &Options::default(), &config.startup).unwrap_err();
     insta::assert_snapshot!(refused.to_string());
+}
+
+#[test]
+fn one_port_has_one_listener_whatever_it_is_for() {
+    let rows = [
+        (
+            "monitor: {listener: {port: 2525}}\n",
+            "`monitor.listener.port` is the port 2525 that server \"default\" listens on already",
+        ),
+        (
+            "environment: {controlsocket: {port: 2525}}\n",
+            "`environment.controlsocket.port` is the port 2525 that server \"default\" listens on already",
+        ),
+        (
+            "monitor: {listener: {port: 9}}\nenvironment: {controlsocket: {port: 9}}\n",
+            "`environment.controlsocket.port` is the port 9 that the monitor listens on already",
+        ),
+        (
+            "monitor: {listener: {port: 2525, address: 127.0.0.2}}\n",
+            "accepted",
+        ),
+        (
+            "monitor: {listener: {port: 2525, address: '::1'}}\n",
+            "accepted",
+        ),
+    ];
+    for (more, expected) in rows {
+        let said = errors(&with(STARTUP, more), RUNNING);
+        assert!(said.contains(expected), "{more}: {said}");
+    }
+}
+
+#[test]
+fn half_a_key_pair_is_called_so() {
+    let tls = "servers:\n  - id: default\n    tls: {certs: {cert: a}}\n";
+    let running = RUNNING.replace("servers:\n  - id: default\n", tls);
+    let pki = |part: &str| format!("{STARTUP}pki: {{private: [{{id: a, {part}: {{path: x}}}}]}}\n");
+    let said = errors(&pki("certificate"), &running);
+    let expected = "`servers[0].tls.certs.cert` names the key pair \"a\", which has no private key";
+    assert!(said.contains(expected), "{said}");
+    let said = errors(&pki("privatekey"), &running);
+    assert!(said.contains("\"a\", which has no certificate"), "{said}");
+}
+
+#[test]
+fn thread_pools_are_accepted_where_later_releases_have_them() {
+    let pools = "threads: {scripts: [{id: _default, threads: 4}, {id: _queues, threads: 2, maxscripts: 9}]}\n";
+    assert_eq!(errors(&with(STARTUP, pools), RUNNING), "accepted");
 }

@@ -43,8 +43,6 @@ const fn refused(letter: u8, name: &'static str, has_body: bool, why: &'static s
     }
 }
 
-const RATED: &str = "Not supported: this server counts rates in the process";
-
 /// Every command.
 #[rustfmt::skip]
 pub const COMMANDS: &[Command] = &[
@@ -56,8 +54,8 @@ pub const COMMANDS: &[Command] = &[
     works(b'f', "config livestage continue", None, ""),
     works(b'g', "hsl cache list", None, "HSLCacheResponse"),
     works(b'h', "hsl cache clear", Some("HSLCacheClearRequest"), "HSLCacheClearResponse"),
-    refused(b'i', "hsl rate list", true, RATED),
-    refused(b'j', "hsl rate clear", true, RATED),
+    works(b'i', "hsl rate list", Some("HSLRateRequest"), "HSLRateResponse"),
+    works(b'j', "hsl rate clear", Some("HSLRateClearRequest"), "HSLRateClearResponse"),
     works(b'k', "resolver reload", None, ""),
     refused(b'n', "license users", false, "Not supported: there is no licence"),
     works(b'o', "queue suspend reload", None, ""),

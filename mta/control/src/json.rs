@@ -48,10 +48,23 @@ pub fn knows(message: &str) -> bool {
 /// # Errors
 /// The bytes are not that message.
 pub fn to_json(message: &str, bytes: &[u8]) -> Result<Value, JsonError> {
+    written(message, bytes, true)
+}
+
+/// The same with values that are 0, `false` or empty.
+///
+/// # Errors
+/// The bytes are not that message.
+pub fn to_whole_json(message: &str, bytes: &[u8]) -> Result<Value, JsonError> {
+    written(message, bytes, false)
+}
+
+fn written(message: &str, bytes: &[u8], brief: bool) -> Result<Value, JsonError> {
     let wrong = |_| JsonError::Bytes(message.to_owned());
     let dynamic = DynamicMessage::decode(descriptor(message)?, bytes).map_err(wrong)?;
     let options = SerializeOptions::new()
         .stringify_64_bit_integers(false)
+        .skip_default_fields(brief)
         .use_proto_field_name(true);
     Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
 }

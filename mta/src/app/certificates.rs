@@ -1,7 +1,7 @@
 //! Key pairs and the TLS of servers, from the configuration and its files.
 
 use angarium_config::pki::{KeyPair as WrittenPair, KeySource, Material};
-use angarium_config::{Running, Server};
+use angarium_config::{Running, Server, plain_reason};
 use angarium_queue::destination::to_ascii;
 
 use super::{Place, StartError};
@@ -25,18 +25,29 @@ fn read_key(source: &KeySource, place: &Place) -> Result<Vec<u8>, String> {
         KeySource::Path(path) => place
             .files
             .read(path)
-            .map_err(|error| format!("{}: {error}", path.display())),
+            .map_err(|error| format!("{}: {}", path.display(), plain_reason(&error))),
     }
 }
 
 fn key_pair(written: &WrittenPair, place: &Place) -> Result<KeyPair, String> {
-    let certificate = written
+    let source = written
         .certificate
         .as_ref()
         .ok_or("it has no certificate")?;
-    let certificate = read_key(certificate, place)?;
-    let key = read_key(&written.privatekey, place)?;
-    KeyPair::from_pem(&certificate, &key).map_err(|error| error.to_string())
+    let certificate = read_key(source, place).map_err(|why| format!("certificate: {why}"))?;
+    let key = read_key(&written.privatekey, place).map_err(|why| format!("privatekey: {why}"))?;
+    KeyPair::from_pem(&certificate, &key).map_err(|error| {
+        let (certificate, key) = (shown(source), shown(&written.privatekey));
+        format!("{error} (certificate: {certificate}, privatekey: {key})")
+    })
+}
+
+/// Where a part comes from, for messages.
+fn shown(source: &KeySource) -> String {
+    match source {
+        KeySource::Data(_) => "given as data".to_owned(),
+        KeySource::Path(path) => path.display().to_string(),
+    }
 }
 
 /// The TLS of a server, if it has a certificate.

@@ -49,7 +49,7 @@ pub fn init(args: &InitArgs) -> Result<(), Failure> {
 /// `angarium schema`
 #[derive(Debug, clap::Args)]
 pub struct SchemaArgs {
-    /// The file: smtpd.yaml, smtpd-app.yaml or smtpd-delivery.yaml
+    /// The file: smtpd.yaml, smtpd-app.yaml, smtpd-policy.yaml, smtpd-suspend.yaml or smtpd-delivery.yaml
     #[arg(value_name = "FILE")]
     file: String,
 }

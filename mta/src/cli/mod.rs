@@ -4,18 +4,18 @@
 //! |---|---|
 //! | `demo` | `demo` |
 //! | `serve` | `serve` |
-//! | [`bundle`] | `init`, `pack`, `unpack`, `check` |
+//! | [`bundle`] | `init`, `pack` (= `halonconfig`), `unpack`, `check` |
 //! | [`table`] | `functions` |
 //! | [`doc`] | `doc` |
 //! | `try_hook` | `try` |
 //! | `run`, `repl` | `run` (= `hsh`), `repl` |
 //! | [`lint`] | `lint` (= `hsl-lint`) |
 //! | `fmt` | `fmt` |
-//! | [`ctl`] | `ctl` (= `halonctl`) |
+//! | [`ctl`] | `ctl` (= `halonctl`; `halontop` is `ctl top`) |
 //! | `sink`, `load` | a fake destination and a load driver |
 //! | `spool` | `spool check`, `spool export`: the messages of a stopped server |
 //!
-//! Called by the names that other tools know (`hsh`, `hsl-lint`) it is that command.
+//! Called by the names that other tools know (`hsh`, `hsl-lint`, `halonctl`, `halontop`, `halonconfig`) it is that command.
 //! Status 0: it worked; 1: what was asked for failed; 2: the arguments are wrong.
 
 pub mod bundle;
@@ -81,6 +81,7 @@ enum Command {
     /// Write a new bundle, commented, to start from
     Init(bundle::InitArgs),
     /// Put the scripts and settings of a source tree into packed files
+    #[command(visible_alias = "halonconfig")]
     Pack(bundle::PackArgs),
     /// Take packed files apart into a source tree
     Unpack(bundle::UnpackArgs),
@@ -137,6 +138,14 @@ struct Halonctl {
     args: ctl::CtlArgs,
 }
 
+/// Put the scripts and settings of a source tree into packed files, or take these apart
+#[derive(Debug, Parser)]
+#[command(name = "halonconfig", version)]
+struct Halonconfig {
+    #[command(flatten)]
+    args: bundle::PackArgs,
+}
+
 /// Check HSL scripts without running them
 #[derive(Debug, Parser)]
 #[command(name = "hsl-lint")]
@@ -155,6 +164,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         "halonctl" => parse::<Halonctl>(&args)
             .map(|ctl| block_on(ctl::run(ctl.args)))
             .map_err(of_ctl),
+        "halontop" => parse::<Halonctl>(&as_top(&args))
+            .map(|ctl| block_on(ctl::run(ctl.args)))
+            .map_err(of_ctl),
+        "halonconfig" => parse::<Halonconfig>(&args).map(|pack| bundle::pack_command(&pack.args)),
         _ if args
             .get(1)
             .is_some_and(|command| command == "ctl" || command == "halonctl") =>
@@ -165,7 +178,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         _ => parse::<Program>(&args).map(|program| dispatch(program.command)),
     };
     let program = match name.as_str() {
-        name @ ("hsh" | "hsl-lint" | "halonctl") => name,
+        name @ ("hsh" | "hsl-lint" | "halonctl" | "halontop" | "halonconfig") => name,
         _ => "angarium",
     };
     match result {
@@ -173,6 +186,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Err(failure)) => failure.report(program),
         Err(status) => status,
     }
+}
+
+/// `halontop …` is `halonctl top …`.
+fn as_top(args: &[OsString]) -> Vec<OsString> {
+    let mut all = args.to_vec();
+    all.insert(all.len().min(1), "top".into());
+    all
 }
 
 /// Status 2 of `ctl` means that nobody answers; wrong arguments are 1 there.
@@ -253,5 +273,6 @@ mod tests {
         Hsh::command().debug_assert();
         HslLint::command().debug_assert();
         Halonctl::command().debug_assert();
+        Halonconfig::command().debug_assert();
     }
 }

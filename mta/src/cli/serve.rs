@@ -24,13 +24,16 @@ use crate::control::socket::{self, Opened};
 use crate::log::syslog::DEVICE;
 use crate::log::{JsonFile, Log, Several, Severity, Stderr, Syslog, quoted};
 
+/// What is served when nothing is named.
+const USUAL: &str = "/etc/angarium/smtpd.yaml";
+
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// The bundle: a source tree, or its folder src
-    #[arg(conflicts_with = "config", required_unless_present = "config")]
+    #[arg(conflicts_with = "config")]
     dir: Option<PathBuf>,
-    /// A packed configuration: the path of its smtpd.yaml
+    /// A packed configuration: the path of its smtpd.yaml [default: /etc/angarium/smtpd.yaml, if no DIR is given]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Check the configuration, scripts and certificates and do not start
@@ -63,10 +66,12 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
     let source = match (args.dir, args.config) {
         (Some(dir), _) => Source::Tree(dir),
         (None, Some(file)) => Source::Packed(file),
+        (None, None) if Path::new(USUAL).exists() => Source::Packed(USUAL.into()),
         (None, None) => {
-            return Err(Failure::Usage(
-                "name a folder, or a file with -c".to_owned(),
-            ));
+            return Err(Failure::Usage(format!(
+                "name a bundle, or its smtpd.yaml with -c: there is no {USUAL}, which is served without either\n\
+                 hint: `angarium init mail` writes a bundle to start from, `angarium serve mail` serves it"
+            )));
         }
     };
     let options = Options {

@@ -13,6 +13,7 @@ use angarium_runtime::cache::Caches;
 use angarium_runtime::shared::SharedMemory;
 use angarium_spool::Spool;
 use angarium_stdlib::metrics::Metrics;
+use angarium_stdlib::rate::Rates;
 
 use super::convert::read_item_id;
 use super::filter::Filter;
@@ -117,6 +118,8 @@ pub struct Backend {
     pub memory: SharedMemory,
     /// The caches of scripts.
     pub caches: Caches,
+    /// The hits of `rate`.
+    pub rates: Arc<Rates>,
     /// Name resolution; none in tests.
     pub resolver: Option<Resolver>,
     /// Counts of the hooks.
@@ -299,6 +302,12 @@ pub(super) async fn answer(
         b'A' => done(&hsl::delete(memory, &desk.clock, &read(body)?).await?),
         b'g' => done(&hsl::caches(&backend.caches)),
         b'h' => done(&hsl::clear(&backend.caches, &read(body)?)?),
+        b'i' => done(&hsl::rates(&backend.rates, &*desk.clock, &read(body)?)?),
+        b'j' => done(&hsl::clear_rates(
+            &backend.rates,
+            &*desk.clock,
+            &read(body)?,
+        )),
         b'Y' => {
             let wanted: proto::ConfigCheckRequest = read(body)?;
             backend.admin.check(&wanted.config).map(nothing)

@@ -1,4 +1,4 @@
-//! What scripts share: `memory_*` and `cache`.
+//! What scripts share: `memory_*`, `cache` and `rate`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,7 +8,9 @@ use std::time::Duration;
 use angarium_control::proto::{
     HslCacheClearRequest, HslCacheClearResponse, HslCacheResponse, HslMemoryDeleteRequest,
     HslMemoryDeleteResponse, HslMemoryListRequest, HslMemoryListResponse, HslMemoryResponse,
-    HslMemoryStoreRequest, HslMemoryStoreResponse, hsl_cache_response,
+    HslMemoryStoreRequest, HslMemoryStoreResponse, HslRateClearRequest, HslRateClearResponse,
+    HslRateRequest, HslRateResponse, PagingResponse, StringValue, hsl_cache_response,
+    hsl_rate_response,
 };
 use angarium_effects::Clock;
 use angarium_effects::clock::timeout;
@@ -17,6 +19,7 @@ use angarium_runtime::frozen::{Pin, Tree, freeze};
 use angarium_runtime::shared::{ExecutionId, Guard, SharedMemory};
 use angarium_runtime::value::Value;
 use angarium_stdlib::json::{self, Form};
+use angarium_stdlib::rate::{Counted, Rates};
 
 use super::filter::text_test;
 
@@ -125,6 +128,77 @@ pub(super) async fn delete(
     })
 }
 
+/// `hsl rate list`, in the order of namespaces and entries.
+pub(super) fn rates(
+    rates: &Rates,
+    clock: &dyn Clock,
+    wanted: &HslRateRequest,
+) -> Result<HslRateResponse, String> {
+    let least = wanted.conditions.unwrap_or_default();
+    let interval = match least.interval {
+        0.0 => None,
+        seconds => Some(Duration::try_from_secs_f64(seconds).map_err(|_| "Bad interval")?),
+    };
+    let (namespace, entry) = (wanted.namespace.as_ref(), wanted.entry.as_ref());
+    let mut found = rates.list(interval, clock.monotonic(), |counted| {
+        let has = |part: &str| {
+            part.is_empty() || memchr::memmem::find(&counted.entry, part.as_bytes()).is_some()
+        };
+        namespace.is_none_or(|name| name.value.as_bytes() == counted.namespace)
+            && entry.is_none_or(|part| has(&part.value))
+            && counted.hits >= least.count
+    });
+    let total = found.len() as u64;
+    let order = |counted: &Counted| {
+        (
+            counted.namespace.clone(),
+            counted.entry.clone(),
+            counted.is_local,
+        )
+    };
+    found.sort_by_cached_key(order);
+    let paging = wanted.paging.unwrap_or_default();
+    let limit = match paging.limit {
+        0 => PAGE,
+        limit => limit,
+    };
+    let page = found
+        .iter()
+        .skip(usize::try_from(paging.offset).unwrap_or(usize::MAX))
+        .take(usize::try_from(limit).unwrap_or(usize::MAX));
+    let now = clock.unix();
+    Ok(HslRateResponse {
+        items: page
+            .map(|counted| hsl_rate_response::Item {
+                namespace: text(&counted.namespace),
+                entry: text(&counted.entry),
+                local: counted.hits,
+                // There are no other hosts yet.
+                total: counted.hits,
+                last: now.saturating_sub(counted.age).as_secs_f64(),
+                nosync: counted.is_local,
+            })
+            .collect(),
+        paging: Some(PagingResponse { total }),
+    })
+}
+
+/// `hsl rate clear`
+pub(super) fn clear_rates(
+    rates: &Rates,
+    clock: &dyn Clock,
+    wanted: &HslRateClearRequest,
+) -> HslRateClearResponse {
+    let is = |asked: Option<&StringValue>, name: &[u8]| {
+        asked.is_none_or(|asked| asked.value.as_bytes() == name)
+    };
+    let affected = rates.clear(clock.monotonic(), |counted| {
+        is(wanted.namespace.as_ref(), &counted.namespace)
+            && is(wanted.entry.as_ref(), &counted.entry)
+    });
+    HslRateClearResponse { affected }
+}
+
 /// `hsl cache list`
 pub(super) fn caches(caches: &Caches) -> HslCacheResponse {
     let list = caches.list();
@@ -152,9 +226,7 @@ pub(super) fn clear(
     for (place, json) in &wanted.arguments {
         arguments.insert(*place, parsed(json)?);
     }
-    let part = |of: &Option<angarium_control::proto::StringValue>| {
-        of.as_ref().map(|of| of.value.clone().into_bytes())
-    };
+    let part = |of: &Option<StringValue>| of.as_ref().map(|of| of.value.clone().into_bytes());
     let (namespace, function) = (part(&wanted.namespace), part(&wanted.function));
     let affected = caches.remove(namespace.as_deref(), function.as_deref(), &arguments);
     Ok(HslCacheClearResponse { affected })

@@ -4,10 +4,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use angarium_config::FileSource;
 use angarium_config::pki::{KeySource, Material};
 use angarium_config::startup::{ControlSocket, ControlTlsSide};
 use angarium_config::types::Octal;
+use angarium_config::{FileSource, plain_reason};
 use angarium_effects::local::{self, Bound, LocalError, Rights};
 use angarium_effects::system::{BoundTcp, SystemNet};
 use nix::unistd::{Group, User};
@@ -23,7 +23,7 @@ const MODE: u32 = 0o660;
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// The path.
-    #[error("the control socket cannot be opened: {0}")]
+    #[error("environment.controlsocket.path: {}", said(.0))]
     Path(#[from] LocalError),
     /// A user or group that the machine does not have.
     #[error("{keys}.{key} is {name}, and this machine has no such {what}")]
@@ -38,7 +38,7 @@ pub enum SocketError {
         what: &'static str,
     },
     /// The port.
-    #[error("the control socket cannot be opened on {address}: {error}")]
+    #[error("environment.controlsocket.port: cannot listen on {address}: {}", plain_reason(.error))]
     Port {
         /// What was tried.
         address: SocketAddr,
@@ -53,6 +53,26 @@ pub enum SocketError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// What is wrong with the path of a socket, with what to do about it.
+#[must_use]
+pub fn said(error: &LocalError) -> String {
+    let LocalError::System { path, error } = error else {
+        return error.to_string();
+    };
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let folder = folder.display();
+            format!("{shown}: there is no folder {folder}; create it, or choose another path")
+        }
+        io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
+            format!("{shown}: the path of a socket has at most 107 bytes; choose a shorter one")
+        }
+        _ => format!("{shown}: {}", plain_reason(error)),
+    }
 }
 
 /// A control socket that is listened on and that no runtime knows yet.

@@ -120,7 +120,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// A Unix socket.
-    #[error("server {server} cannot listen: {error}")]
+    #[error("server {server} cannot listen: servers[].listeners[].path: {}", crate::control::socket::said(.error))]
     Local {
         /// Id of the server.
         server: String,

@@ -201,17 +201,25 @@ impl Session {
                 });
             });
         }
-        // The machine says nothing while it takes content, so its first word is about the message.
-        if let Some(refused) = self
+        let ended = self
             .refused
-            .take_if(|refused| refused.id != session.transaction.id)
-        {
-            self.tell_message(*refused, None, replies);
-        }
+            .take_if(|refused| refused.id != session.transaction.id);
         let count = replies.len();
         self.wire.push(replies);
         self.machine.written(count);
-        for answered in self.machine.take_answered() {
+        let answered = self.machine.take_answered();
+        if let Some(ended) = ended {
+            // What ended the message bears its id. A client that gave it up itself (RSET) has no answer for it.
+            let mut latest = answered.iter().rev();
+            let answer = latest.find_map(|answered| {
+                let refusal = answered.refusal.as_ref()?;
+                (refusal.transaction == ended.id).then(|| (answered.code, refusal.reason.clone()))
+            });
+            if let Some((code, reason)) = answer {
+                self.tell_message(*ended, None, code, reason);
+            }
+        }
+        for answered in answered {
             self.note(answered);
         }
     }
@@ -278,10 +286,7 @@ impl Session {
     }
 
     /// Tells how a message was answered.
-    fn tell_message(&self, summary: Summary, size: Option<u64>, replies: &[u8]) {
-        let Some((code, reason)) = first_reply(replies) else {
-            return;
-        };
+    fn tell_message(&self, summary: Summary, size: Option<u64>, code: u16, reason: String) {
         let session = self.machine.session();
         self.seat.server.tell(&Event::Message {
             transaction: summary.id,
@@ -476,8 +481,10 @@ impl Session {
         }
         let summary = self.open.take();
         self.input(Input::Verdict(verdict));
-        if let Some(summary) = summary {
-            self.tell_message(*summary, Some(size), self.machine.replies());
+        if let Some(summary) = summary
+            && let Some((code, reason)) = first_reply(self.machine.replies())
+        {
+            self.tell_message(*summary, Some(size), code, reason);
         }
     }
 

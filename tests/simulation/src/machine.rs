@@ -192,6 +192,7 @@ impl Machine {
             pool: HeavyPool::inline(),
             memory: services.memory.clone(),
             caches: services.caches.clone(),
+            rates: Arc::clone(&services.common.rates),
             resolver: None,
             scripts: services.counts.clone(),
             metrics: Arc::clone(&services.common.metrics),

@@ -53,7 +53,7 @@ impl Server {
             "BDAT" => self.bdat(arguments),
             "AUTH" => self.auth(arguments),
             "XCLIENT" => self.xclient(arguments),
-            "EXPN" | "ETRN" | "TURN" | "LHLO" => {
+            "EXPN" | "ETRN" | "TURN" | "ATRN" | "SEND" | "SOML" | "SAML" | "LHLO" => {
                 self.fault(502, (5, 5, 1), "Command not implemented");
             }
             _ if is_foreign(line) => {
@@ -120,5 +120,5 @@ pub(super) fn known_verb(line: &[u8]) -> &'static str {
 /// Words that are answered as commands; in upper case they also name the state of a reply.
 const KNOWN: &[&str] = &[
     "MAIL", "RCPT", "DATA", "EHLO", "QUIT", "RSET", "NOOP", "HELO", "STARTTLS", "AUTH", "VRFY",
-    "HELP", "EXPN", "ETRN", "TURN", "BDAT", "XCLIENT", "LHLO",
+    "HELP", "EXPN", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "BDAT", "XCLIENT", "LHLO",
 ];

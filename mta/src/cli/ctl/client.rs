@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use angarium_config::startup::{ControlSocket, ControlTlsSide};
 use angarium_config::types::HostName;
-use angarium_config::{FileSource, Options, Source};
+use angarium_config::{FileKind, FileSource, Tree};
 use angarium_control::frame::{Answers, FrameError, Kind, VERSION, request};
 use angarium_effects::Net as _;
 use angarium_effects::local::{self, LocalStream};
@@ -21,10 +21,13 @@ use crate::tls::{MutualClient, Side};
 /// Nobody answers: a status of its own, so that scripts can tell.
 const NO_SERVER: u8 = 2;
 
+/// What names the socket where the options do not.
+const HALONCTL: &str = "/etc/angarium/halonctl.yaml";
+
 /// Where a server is.
 #[derive(Debug, Args)]
 pub struct Where {
-    /// The control socket [default: /var/run/angarium/smtpd.ctl]
+    /// The control socket [default: as /etc/angarium/halonctl.yaml says, else /var/run/angarium/smtpd.ctl]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Host of a control socket with a port [default: 127.0.0.1]
@@ -102,15 +105,18 @@ impl Where {
     /// The socket: as told, or as a configuration has it.
     fn socket(&self, files: &dyn FileSource) -> Result<ControlSocket, Failure> {
         if let Some(config) = &self.config {
-            let source = match config.file_name().and_then(|name| name.to_str()) {
-                Some("halonctl.yaml") => return of_halonctl(config, files),
-                Some(name) if name.ends_with(".yaml") || name.ends_with(".yml") => {
-                    Source::Packed(config.clone())
-                }
-                _ => Source::Tree(config.clone()),
-            };
-            let loaded = angarium_config::load(files, &source, &Options::default())?;
-            return Ok(loaded.config.startup.environment.controlsocket.clone());
+            let is_yaml = |end: &std::ffi::OsStr| end == "yaml" || end == "yml";
+            if config.extension().is_some_and(is_yaml) {
+                return of_file(config, base_of(config), files);
+            }
+            let tree = Tree::find(files, config)?;
+            let startup = tree.config(FileKind::Startup.file_name());
+            return of_file(&startup, &tree.root, files);
+        }
+        let told = self.socket.is_some() || self.address.is_some() || self.port.is_some();
+        let usual = Path::new(HALONCTL);
+        if !told && usual.exists() {
+            return of_file(usual, base_of(usual), files);
         }
         Ok(ControlSocket {
             path: self.socket.clone().map(Into::into),
@@ -143,8 +149,18 @@ impl Where {
     }
 }
 
-/// `halonctl.yaml`: `environment.controlsocket`
-fn of_halonctl(path: &Path, files: &dyn FileSource) -> Result<ControlSocket, Failure> {
+/// The folder that relative paths in a file are seen from: that of the bundle for a file of a source tree.
+fn base_of(file: &Path) -> &Path {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    match folder.ends_with("src/config") {
+        true => folder.ancestors().nth(2).unwrap_or(folder),
+        false => folder,
+    }
+}
+
+/// `environment.controlsocket` of `halonctl.yaml` or `smtpd.yaml`. Nothing else in the file is looked at: what is
+/// wrong elsewhere keeps nobody from asking a server that runs.
+fn of_file(path: &Path, base: &Path, files: &dyn FileSource) -> Result<ControlSocket, Failure> {
     let wrong = |what: &str| Failure::Failed(format!("{}: {what}", path.display()));
     let bytes = files
         .read(path)
@@ -160,7 +176,7 @@ fn of_halonctl(path: &Path, files: &dyn FileSource) -> Result<ControlSocket, Fai
     if socket.path.is_some() && socket.port.is_some() {
         return Err(wrong("environment.controlsocket has both path and port"));
     }
-    socket.resolve_paths(path.parent().unwrap_or(Path::new("")));
+    socket.resolve_paths(base);
     Ok(socket)
 }
 
@@ -219,7 +235,18 @@ impl Client {
         }
         let refused = |error: io::Error| {
             let reason = failure::reason(&error);
-            no_server(&format!("cannot reach a server at {}: {reason}", self.way))
+            let usual = matches!(&self.way, Way::Path(path) if path == Path::new(socket::DEFAULT));
+            let hint = match usual {
+                true => {
+                    "\nhint: a server with another socket (environment.controlsocket.path) is found with `-c BUNDLE` \
+                     or `--socket PATH`"
+                }
+                false => "",
+            };
+            no_server(&format!(
+                "cannot reach a server at {}: {reason}{hint}",
+                self.way
+            ))
         };
         let mut stream = self.way.open().await.map_err(refused)?;
         stream.write_all(&VERSION).await.map_err(refused)?;

@@ -37,8 +37,11 @@ pub(super) enum Livestage {
 #[derive(Debug, Args)]
 pub(super) struct Start {
     /// Folder of a bundle, or a packed smtpd-app.yaml
-    #[arg(value_name = "DIR|FILE")]
-    bundle: PathBuf,
+    #[arg(value_name = "DIR|FILE", required_unless_present = "file")]
+    bundle: Option<PathBuf>,
+    /// The same, as an option
+    #[arg(long, value_name = "DIR|FILE", conflicts_with = "bundle")]
+    file: Option<PathBuf>,
     /// Name of the stage
     #[arg(long, value_name = "ID")]
     id: String,
@@ -62,7 +65,8 @@ pub(super) struct Start {
 pub(super) async fn run(ctl: &mut Ctl, command: Livestage) -> Result<(), Failure> {
     match command {
         Livestage::Start(args) => {
-            let config = packed(&args.bundle)?;
+            let bundle = args.bundle.or(args.file).unwrap_or_default();
+            let config = packed(&bundle)?;
             let wanted = ConfigGreenDeployRequest {
                 id: args.id,
                 conditions: Some(ConfigGreenConditions {

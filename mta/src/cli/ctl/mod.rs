@@ -102,6 +102,42 @@ enum What {
         #[command(subcommand)]
         command: trace::Trace,
     },
+    /// Native plugins (not available yet)
+    Plugin {
+        #[command(subcommand)]
+        command: Plugin,
+    },
+    /// Past messages (not available yet)
+    History {
+        #[command(subcommand)]
+        command: History,
+    },
+    /// There is no licence to show
+    #[command(hide = true)]
+    License {
+        #[arg(hide = true, num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+}
+
+/// `ctl plugin …`
+#[derive(Debug, Subcommand)]
+enum Plugin {
+    /// Have a plugin carry out a command of its own
+    Command {
+        /// Name of the plugin
+        id: String,
+        /// What it is given
+        #[arg(value_name = "ARGUMENT")]
+        arguments: Vec<String>,
+    },
+}
+
+/// `ctl history …`
+#[derive(Debug, Subcommand)]
+enum History {
+    /// List past messages
+    List,
 }
 
 /// A connection, and how to show what comes back.
@@ -149,7 +185,10 @@ impl Ctl {
         }
         let name = Command::of(letter).and_then(|command| command.request);
         let value = match (name, body) {
-            (Some(name), Some(body)) => json::to_json(name, body).map_err(failed)?,
+            // A command that is refused has no message yet.
+            (Some(name), Some(body)) if !name.is_empty() => {
+                json::to_json(name, body).map_err(failed)?
+            }
             _ => serde_json::json!({}),
         };
         print(&format!("{value:#}\n"))
@@ -189,6 +228,9 @@ pub async fn run(args: CtlArgs) -> Result<(), Failure> {
 }
 
 async fn carry_out(args: CtlArgs) -> Result<(), Failure> {
+    if matches!(args.command, What::License { .. }) {
+        return print("There is no licence: the program is free.\n");
+    }
     let mut ctl = Ctl {
         client: Client::new(&args.options.place, &SystemFiles)?,
         json: args.options.json,
@@ -204,6 +246,10 @@ async fn carry_out(args: CtlArgs) -> Result<(), Failure> {
         What::Top(args) => top::run(&mut ctl, &args).await,
         What::Resolver { command } => server::resolver(&mut ctl, command).await,
         What::Trace { command } => trace::run(&mut ctl, command).await,
+        // The server says that it cannot.
+        What::Plugin { .. } => ctl.tell(b'M', Some(&())).await,
+        What::History { .. } => ctl.tell(b'Z', Some(&())).await,
+        What::License { .. } => Ok(()),
     }
 }
 

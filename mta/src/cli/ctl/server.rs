@@ -1,9 +1,12 @@
 //! `ctl config`, `hsl`, `process-stats` and `resolver`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use angarium_config::FileSource as _;
+use angarium_control::proto::process_stats_response::Metric;
 use angarium_control::proto::{self, ProcessStatsResponse, StringMatch, string_match};
+use angarium_control::{Message as _, json};
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -44,6 +47,49 @@ pub(super) enum Hsl {
     Cache {
         #[command(subcommand)]
         command: Cache,
+    },
+    /// Hits that rate() counts
+    Rate {
+        #[command(subcommand)]
+        command: Rate,
+    },
+}
+
+/// `ctl hsl rate …`
+#[derive(Debug, Subcommand)]
+pub(super) enum Rate {
+    /// List the entries that have hits
+    List {
+        /// Only in this namespace
+        #[arg(long)]
+        namespace: Option<String>,
+        /// Only entries with this text
+        #[arg(long)]
+        entry: Option<String>,
+        /// Only entries with so many hits or more
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        count: u64,
+        /// Count the hits of so many seconds; 0: all that are kept
+        #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+        interval: f64,
+        /// Leave out so many
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        offset: u64,
+        /// Show at most so many
+        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+        limit: u64,
+    },
+    /// Forget hits
+    Clear {
+        /// Only in this namespace
+        #[arg(long)]
+        namespace: Option<String>,
+        /// Only of this entry
+        #[arg(long)]
+        entry: Option<String>,
+        /// Forget all: needed when neither is given
+        #[arg(long, conflicts_with_all = ["namespace", "entry"])]
+        all: bool,
     },
 }
 
@@ -152,6 +198,57 @@ pub(super) async fn hsl(ctl: &mut Ctl, command: Hsl) -> Result<(), Failure> {
     match command {
         Hsl::Memory { command } => memory(ctl, command).await,
         Hsl::Cache { command } => cache(ctl, command).await,
+        Hsl::Rate { command } => rate(ctl, command).await,
+    }
+}
+
+async fn rate(ctl: &mut Ctl, command: Rate) -> Result<(), Failure> {
+    match command {
+        Rate::List {
+            namespace,
+            entry,
+            count,
+            interval,
+            offset,
+            limit,
+        } => {
+            let wanted = proto::HslRateRequest {
+                namespace: namespace.and_then(value),
+                entry: entry.and_then(value),
+                paging: Some(proto::PagingRequest { offset, limit }),
+                conditions: Some(proto::hsl_rate_request::Condition { count, interval }),
+            };
+            let answer = ctl.ask::<proto::HslRateResponse>(b'i', Some(&wanted));
+            let Some(answer) = answer.await? else {
+                return Ok(());
+            };
+            let mut table = Table::new(["namespace", "entry", "hits", "newest"]).right([2]);
+            for item in answer.items {
+                let newest = Duration::try_from_secs_f64(item.last).map(crate::log::stamp);
+                let newest = newest.unwrap_or_default();
+                table.row([item.namespace, item.entry, item.total.to_string(), newest]);
+            }
+            table.print()
+        }
+        Rate::Clear {
+            namespace,
+            entry,
+            all,
+        } => {
+            if namespace.is_none() && entry.is_none() && !all {
+                let text = "say what is meant: --namespace, --entry or --all";
+                return Err(Failure::Usage(text.to_owned()));
+            }
+            let wanted = proto::HslRateClearRequest {
+                namespace: namespace.and_then(value),
+                entry: entry.and_then(value),
+            };
+            let answer = ctl.ask::<proto::HslRateClearResponse>(b'j', Some(&wanted));
+            match answer.await? {
+                Some(answer) => print(&format!("{} entries forgotten\n", answer.affected)),
+                None => Ok(()),
+            }
+        }
     }
 }
 
@@ -317,18 +414,44 @@ pub(super) async fn resolver(ctl: &mut Ctl, command: Resolver) -> Result<(), Fai
 }
 
 pub(super) async fn process_stats(ctl: &mut Ctl, openmetrics: bool) -> Result<(), Failure> {
-    use angarium_control::Message as _;
     let answer = ctl.ask::<ProcessStatsResponse>(b'q', NONE).await?;
     let Some(answer) = answer else { return Ok(()) };
     if openmetrics {
         return print(&openmetrics::page(&answer));
     }
-    // What is 0 is not in the message: the table has what happens.
-    let bytes = answer.encode_to_vec();
-    let json = angarium_control::json::to_json("ProcessStatsResponse", &bytes);
     let mut table = Table::new(["counter", "value"]).right([1]);
+    let (metrics, histograms) = (answer.metrics.clone(), answer.histograms.clone());
+    let counters = ProcessStatsResponse {
+        metrics: Vec::new(),
+        histograms: Vec::new(),
+        ..answer
+    };
+    let json = json::to_whole_json("ProcessStatsResponse", &counters.encode_to_vec());
     rows(&mut table, "", &json.map_err(super::failed)?);
+    for metric in histograms.iter().chain(&metrics) {
+        metric_rows(&mut table, metric);
+    }
     table.print()
+}
+
+/// The values of a metric: those of a histogram are how many there were and their sum.
+fn metric_rows(table: &mut Table, metric: &Metric) {
+    for sample in &metric.samples {
+        let labels = sample.labels.iter();
+        let labels: Vec<String> = labels
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let name = match labels.is_empty() {
+            true => metric.name.clone(),
+            false => format!("{}{{{}}}", metric.name, labels.join(",")),
+        };
+        if metric.r#type == "histogram" {
+            table.row([format!("{name}.count"), sample.count.to_string()]);
+            table.row([format!("{name}.sum"), format!("{:.3}", sample.sum)]);
+        } else {
+            table.row([name, sample.value.to_string()]);
+        }
+    }
 }
 
 /// One row for each value, named by its path. The message has few levels.
@@ -338,6 +461,11 @@ fn rows(table: &mut Table, path: &str, value: &Value) {
         _ => format!("{path}.{name}"),
     };
     match value {
+        Value::Object(map) if path == "process.version" => {
+            let part = |name: &str| map.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let version = ["major", "minor", "patch"].map(|name| part(name).to_string());
+            table.row([path, &version.join(".")]);
+        }
         Value::Object(map) => {
             for (name, value) in map {
                 rows(table, &below(name), value);
@@ -345,11 +473,18 @@ fn rows(table: &mut Table, path: &str, value: &Value) {
         }
         Value::Array(list) => {
             for (place, value) in list.iter().enumerate() {
-                let name = value.get("serverid").and_then(Value::as_str);
+                let name = ["serverid", "id"]
+                    .iter()
+                    .find_map(|key| value.get(*key)?.as_str());
                 let name = name.map_or_else(|| place.to_string(), str::to_owned);
                 rows(table, &below(&name), value);
             }
         }
+        // The lists are named by these already.
+        Value::String(_)
+            if [".serverid", ".id", ".threadid"]
+                .iter()
+                .any(|end| path.ends_with(end)) => {}
         Value::String(text) => table.row([path, text]),
         Value::Number(number) if path == "process.runtime" => {
             table.row([path, &span(number.as_f64().unwrap_or(0.0))]);

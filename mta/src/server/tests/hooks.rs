@@ -229,6 +229,65 @@ fn failures_of_the_store_are_temporary_and_the_session_goes_on() {
 }
 
 #[test]
+fn a_message_in_chunks_is_told_of_once_with_the_answer_that_ended_it() {
+    let store = Arc::new(MemoryStore::default());
+    let mut settings = settings(&store);
+    let smtp = Arc::make_mut(&mut settings.smtp);
+    smtp.extensions.chunking = true;
+    smtp.limits.size = 100;
+    simulate(settings, async |bench| {
+        let mut client = bench.connect().await;
+        client.greet().await;
+        let begin = "MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nBDAT 3\r\nabc";
+        // The refusal of the second chunk comes in the same breath as the answer to the first.
+        client
+            .send(&format!(
+                "{begin}BDAT 200 LAST\r\n{}NOOP\r\n",
+                "x".repeat(200)
+            ))
+            .await;
+        for reply in [
+            "250 2.1.0",
+            "250 2.1.5",
+            "250 2.0.0 Ok, chunk",
+            "552",
+            "250",
+        ] {
+            client.expect(reply).await;
+        }
+        // What the client gives up itself has no result.
+        client.send(&format!("{begin}RSET\r\n")).await;
+        for reply in [
+            "250 2.1.0",
+            "250 2.1.5",
+            "250 2.0.0 Ok, chunk",
+            "250 2.0.0 Ok",
+        ] {
+            client.expect(reply).await;
+        }
+        let events = bench.events.lock().expect("the lock");
+        let lines: Vec<(&str, String)> = events
+            .iter()
+            .filter(|event| matches!(event, Event::Message { .. } | Event::Refused { .. }))
+            .map(|event| (event.id(), event.to_string()))
+            .collect();
+        let [(refused, refusal), (message, result)] = &lines[..] else {
+            panic!("{lines:?}");
+        };
+        let (refused, refusal, message, result) = match result.starts_with("message") {
+            true => (refused, refusal, message, result),
+            false => (message, result, refused, refusal),
+        };
+        assert_eq!(refused, message);
+        assert!(
+            refusal.starts_with("refuse command=BDAT code=552"),
+            "{refusal}"
+        );
+        assert!(result.contains("action=REJECT code=552"), "{result}");
+    });
+}
+
+#[test]
 fn the_clients_name_is_looked_up_and_waited_for_no_longer_than_five_seconds() {
     let store = Arc::new(MemoryStore::default());
     let mut settings = settings(&store);
