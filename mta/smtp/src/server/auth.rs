@@ -114,16 +114,16 @@ impl Server {
                 Some((username, password)) => self.auth_credentials(mechanism, username, password),
                 None => self.fault(501, (5, 5, 2), "Malformed PLAIN message"),
             },
-            Step::LoginUser => match String::from_utf8(response) {
-                Ok(username) => {
+            Step::LoginUser => match login_text(response) {
+                Some(username) => {
                     let step = Step::LoginPassword { username };
                     self.challenge(Exchange { mechanism, step }, b"Password:");
                 }
-                Err(_) => self.fault(501, (5, 5, 2), "The user name is not UTF-8"),
+                None => self.fault(501, (5, 5, 2), "The user name is not UTF-8 without NUL"),
             },
-            Step::LoginPassword { username } => match String::from_utf8(response) {
-                Ok(password) => self.auth_credentials(mechanism, username, password),
-                Err(_) => self.fault(501, (5, 5, 2), "The password is not UTF-8"),
+            Step::LoginPassword { username } => match login_text(response) {
+                Some(password) => self.auth_credentials(mechanism, username, password),
+                None => self.fault(501, (5, 5, 2), "The password is not UTF-8 without NUL"),
             },
             Step::Hook { state } => {
                 let step = Step::Hook { state };
@@ -211,6 +211,13 @@ impl Server {
         self.send(Reply::line(334, None, STANDARD.encode(challenge)), false);
         self.state = State::Auth(exchange);
     }
+}
+
+/// A user name or password of LOGIN. NUL, which PLAIN (RFC 4616) has between them, is part of neither.
+fn login_text(response: Vec<u8>) -> Option<String> {
+    String::from_utf8(response)
+        .ok()
+        .filter(|text| !text.contains('\0'))
 }
 
 /// `[authzid] NUL authcid NUL passwd`; the authorization identity is not used.

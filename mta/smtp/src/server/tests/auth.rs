@@ -127,7 +127,15 @@ fn whatever_is_no_acceptance_lets_nobody_in() {
         (&["AUTH PLAIN a b c"], "501 5.5.2 Invalid base64 data"),
         (
             &["AUTH LOGIN", "/w=="],
-            "501 5.5.2 The user name is not UTF-8",
+            "501 5.5.2 The user name is not UTF-8 without NUL",
+        ),
+        (
+            &["AUTH LOGIN", "YQBi"],
+            "501 5.5.2 The user name is not UTF-8 without NUL",
+        ),
+        (
+            &["AUTH LOGIN dXNlcg==", "c2VjcmV0AA=="],
+            "501 5.5.2 The password is not UTF-8 without NUL",
         ),
         (
             &["AUTH"],
