@@ -280,14 +280,22 @@ impl Searcher {
                 return Ok(self.offload(cx));
             }
             let rest = self.subject.len().saturating_sub(self.start);
-            cx.charge(usize::try_from(self.pattern.fuel(rest)).unwrap_or(usize::MAX));
             if self.pattern.is_heavy(self.subject.len()) {
+                cx.charge(self.pattern.fuel(rest, rest));
                 return Ok(self.offload(cx));
             }
-            match self
-                .pattern
-                .captures_at(self.subject.as_bytes(), self.start, &mut self.captures)
-            {
+            let search =
+                self.pattern
+                    .captures_at(self.subject.as_bytes(), self.start, &mut self.captures);
+            let passed = match search {
+                Search::Match(()) => {
+                    let found = self.captures.get(0);
+                    found.map_or(rest, |found| found.end.saturating_sub(self.start))
+                }
+                Search::NoMatch | Search::LimitExceeded(_) => rest,
+            };
+            cx.charge(self.pattern.fuel(passed, rest));
+            match search {
                 Search::LimitExceeded(_) => return Ok(self.offload(cx)),
                 search => search,
             }
@@ -350,7 +358,7 @@ impl Searcher {
     }
 
     /// The array that `pcre_match` gives.
-    fn match_array(&self) -> Array {
+    fn match_array(&self) -> Value {
         match_array(&self.pattern, self.subject.as_bytes(), &self.captures)
     }
 }
@@ -368,16 +376,16 @@ fn pattern_of(cx: &mut Cx<'_>, value: &Value) -> Result<Arc<Pattern>, Throw> {
 }
 
 /// The array that `pcre_match` gives.
-fn match_array(pattern: &Pattern, subject: &[u8], captures: &Captures) -> Array {
+fn match_array(pattern: &Pattern, subject: &[u8], captures: &Captures) -> Value {
     let group = |index| captures.bytes(index, subject).unwrap_or_default();
     if pattern.names().next().is_some() {
-        return by_group(pattern, |index| Value::bytes(group(index)));
+        return by_group(pattern, |index| Value::bytes(group(index))).into();
     }
     let mut list = Vec::with_capacity(pattern.groups());
     for index in 0..pattern.groups() {
         Value::push_bytes(&mut list, group(index));
     }
-    Array::from_list(list)
+    Array::from_list(list).into()
 }
 
 /// An array with an entry for each group, a named one first under its name.
@@ -401,16 +409,16 @@ fn pcre_match(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let subject = args.bytes(1);
     let mut given_up = pattern.is_heavy(subject.len());
     if !given_up {
-        cx.charge(usize::try_from(pattern.fuel(subject.len())).unwrap_or(usize::MAX));
+        cx.charge(pattern.fuel(subject.len(), subject.len()));
         let mut captures = SPARE.take();
         let found = match pattern.captures_at(subject, 0, &mut captures) {
             Search::Match(()) => Some(match_array(&pattern, subject, &captures)),
-            Search::NoMatch => Some(Array::new()),
+            Search::NoMatch => Some(Array::new().into()),
             Search::LimitExceeded(_) => None,
         };
         SPARE.set(captures);
         match found {
-            Some(array) => return Ok(Heavy::Done(array.into())),
+            Some(value) => return Ok(Heavy::Done(value)),
             None => given_up = true,
         }
     }
@@ -425,7 +433,7 @@ struct Match(Searcher);
 impl Task for Match {
     fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
         Ok(match self.0.find(cx)? {
-            Found::Match => Step::Done(self.0.match_array().into()),
+            Found::Match => Step::Done(self.0.match_array()),
             Found::NoMatch => Step::Done(Array::new().into()),
             Found::Wait(future) => Step::Await(future),
         })
@@ -546,7 +554,7 @@ impl Task for Replace {
             self.copy_to_match();
             match &self.with {
                 With::Function(function) => {
-                    let arguments = smallvec![self.searcher.match_array().into()];
+                    let arguments = smallvec![self.searcher.match_array()];
                     return Ok(Step::Call(Rc::clone(function), arguments));
                 }
                 With::Template(template) => {

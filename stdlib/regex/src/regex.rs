@@ -173,13 +173,14 @@ impl Regex {
         }
     }
 
-    /// Units of fuel, of the order of one instruction of a virtual machine, that a search in a
-    /// subject of this length is worth.
-    pub fn fuel(&self, subject_len: usize) -> u64 {
-        let length = u64::try_from(subject_len).unwrap_or(u64::MAX);
+    /// Units of fuel, of the order of one instruction of a virtual machine, that a search is worth
+    /// that passed over so many bytes, up to the end of its match, of so many that there were. Before
+    /// it settles on a match an engine may look further, at all of them in the worst case, and do so
+    /// again with the next search.
+    pub fn fuel(&self, passed: usize, bytes: usize) -> usize {
         match &self.engine {
-            Engine::Automaton(_) => 8 + length / 8,
-            Engine::Backtracker(_) => 32 + length,
+            Engine::Automaton(_) => 8 + passed / 8 + bytes / 64,
+            Engine::Backtracker(_) => 32 + passed + bytes / 8,
         }
     }
 
