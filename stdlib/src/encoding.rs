@@ -116,46 +116,42 @@ fn base32_decode(bytes: &[u8]) -> Vec<u8> {
 
 fn url_encode(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let is_plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    const PLAIN: [bool; 256] = {
+        let mut plain = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let is = byte as u8;
+            plain[byte] = is.is_ascii_alphanumeric() || matches!(is, b'-' | b'.' | b'_' | b'~');
+            byte += 1;
+        }
+        plain
+    };
     out.reserve(bytes.len() + bytes.len() / 4);
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
-        let (plain, special) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        let Some((byte, after)) = special.split_first() else {
-            break;
-        };
-        let digit = |nibble: u8| DIGITS[usize::from(nibble & 15)];
-        out.extend_from_slice(&[b'%', digit(byte >> 4), digit(*byte)]);
-        rest = after;
+    for byte in bytes {
+        if PLAIN[usize::from(*byte)] {
+            out.push(*byte);
+        } else {
+            let digit = |nibble: u8| DIGITS[usize::from(nibble & 15)];
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(*byte)]);
+        }
     }
-    out.extend_from_slice(rest);
 }
 
 fn url_decode(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len());
     let mut rest = bytes;
-    while let Some(at) = memchr::memchr(b'%', rest) {
-        let (plain, escape) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        let byte = match escape {
-            [_, high, low, ..] => hex_value(*high).zip(hex_value(*low)),
-            _ => None,
-        };
-        let taken = match byte {
-            Some((high, low)) => {
-                out.push(high << 4 | low);
-                3
-            }
-            None => {
-                out.push(b'%');
-                1
-            }
-        };
-        rest = &escape[taken..];
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte == b'%'
+            && let [high, low, after @ ..] = after
+            && let Some((high, low)) = hex_value(*high).zip(hex_value(*low))
+        {
+            out.push(high << 4 | low);
+            rest = after;
+        } else {
+            out.push(*byte);
+        }
     }
-    out.extend_from_slice(rest);
 }
 
 /// The value of a hexadecimal digit in either case.

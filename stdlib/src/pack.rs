@@ -116,39 +116,33 @@ impl Number {
     }
 
     fn write(self, number: f64, out: &mut Vec<u8>) {
-        let integer = modulo_32_bits(number);
-        let in_order = |big: bool, mut bytes: [u8; 8], size: usize, out: &mut Vec<u8>| {
-            let bytes = bytes.get_mut(..size).unwrap_or_default();
-            if big {
-                bytes.reverse();
-            }
-            out.extend_from_slice(bytes);
-        };
-        let little = u64::from(integer).to_le_bytes();
+        let long = modulo_32_bits(number);
+        let short = long as u16;
         match self {
-            Number::Byte { .. } => in_order(false, little, 1, out),
-            Number::Short { big } => in_order(big, little, 2, out),
-            Number::Long { big } => in_order(big, little, 4, out),
-            Number::Double { big } => in_order(big, number.to_le_bytes(), 8, out),
+            Number::Byte { .. } => out.push(long as u8),
+            Number::Short { big: true } => out.extend_from_slice(&short.to_be_bytes()),
+            Number::Short { big: false } => out.extend_from_slice(&short.to_le_bytes()),
+            Number::Long { big: true } => out.extend_from_slice(&long.to_be_bytes()),
+            Number::Long { big: false } => out.extend_from_slice(&long.to_le_bytes()),
+            Number::Double { big: true } => out.extend_from_slice(&number.to_be_bytes()),
+            Number::Double { big: false } => out.extend_from_slice(&number.to_le_bytes()),
         }
     }
 
-    /// The number of exactly [`Number::size`] bytes.
+    /// The number at the beginning of `bytes`, which has at least [`Number::size`] of them.
     fn read(self, bytes: &[u8]) -> f64 {
-        let mut little = [0; 8];
-        for (to, from) in little.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        if let Number::Short { big: true }
-        | Number::Long { big: true }
-        | Number::Double { big: true } = self
-        {
-            little.get_mut(..bytes.len()).unwrap_or_default().reverse();
+        fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+            bytes.first_chunk().copied().unwrap_or([0; N])
         }
         match self {
-            Number::Byte { signed: true } => f64::from(i8::from_le_bytes([little[0]])),
-            Number::Double { .. } => f64::from_le_bytes(little),
-            _ => u64::from_le_bytes(little) as f64,
+            Number::Byte { signed: true } => i8::from_le_bytes(first(bytes)).into(),
+            Number::Byte { signed: false } => u8::from_le_bytes(first(bytes)).into(),
+            Number::Short { big: true } => u16::from_be_bytes(first(bytes)).into(),
+            Number::Short { big: false } => u16::from_le_bytes(first(bytes)).into(),
+            Number::Long { big: true } => u32::from_be_bytes(first(bytes)).into(),
+            Number::Long { big: false } => u32::from_le_bytes(first(bytes)).into(),
+            Number::Double { big: true } => f64::from_be_bytes(first(bytes)),
+            Number::Double { big: false } => f64::from_le_bytes(first(bytes)),
         }
     }
 }
@@ -156,8 +150,9 @@ impl Number {
 /// A number without its fraction, modulo 2^32, of which 2^16 and 2^8 are parts. What is not finite is an integer as
 /// everywhere: 0, or the largest one.
 fn modulo_32_bits(number: f64) -> u32 {
-    if number.is_finite() {
-        number.trunc().rem_euclid(4_294_967_296.0) as u32
+    const I64_END: f64 = 9_223_372_036_854_775_808.0;
+    if number.is_finite() && number.abs() >= I64_END {
+        number.rem_euclid(4_294_967_296.0) as u32
     } else {
         number as i64 as u32
     }
