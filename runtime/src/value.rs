@@ -113,14 +113,15 @@ impl Value {
         Value::String(Str::new(bytes))
     }
 
-    /// Adds a string value with a copy of `bytes` to a list, where it is put together.
+    /// Adds a string value with a copy of `bytes` to a list. What is pushed is made on the stack and would be waited for there
+    /// (see `inline`); what a list is extended by is made in its place.
     #[inline]
     pub fn push_bytes(list: &mut Vec<Value>, bytes: &[u8]) {
         match inline::of(bytes) {
-            Some(words) => {
+            Some(words) => list.extend((0..1).map(|_| {
                 let string = Str::Inline(bytes.len() as u8, inline::bytes(words));
-                list.push(Value::String(string));
-            }
+                Value::String(string)
+            })),
             None => list.push(Value::bytes(bytes)),
         }
     }
