@@ -18,6 +18,8 @@ use angarium_stdlib::mailer::{Deliver, MailService, Mailer, Order};
 use angarium_stdlib::network::NoNames;
 use angarium_stdlib::regexp;
 use angarium_stdlib::smtp::SmtpService;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use super::failure::Failure;
 use crate::delivery;
@@ -115,6 +117,8 @@ impl Services {
             drop(over);
             result
         };
+        // Polled when something has woken it, not with every slice of the script.
+        let serving = FuturesUnordered::from_iter([serving]).collect::<()>();
         futures_util::future::join(work, serving).await.0
     }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use angarium_effects::LocalFuture;
 use angarium_effects::clock::timeout;
 use angarium_lang::{FileId, Rejected, Source, SourceMap};
 use angarium_runtime::exception::Place;
@@ -13,6 +14,8 @@ use angarium_runtime::host::Output;
 use angarium_runtime::vm::trace::Trace;
 use angarium_runtime::{Ended, Execution, Limits, Unit};
 use angarium_stdlib::regexp;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use super::debug::{Editor, Told};
 use super::failure::Failure;
@@ -299,11 +302,20 @@ fn execute(script: &Script, files: ScriptFiles, args: &Args) -> Result<(), Failu
             editor.ready().await;
         }
         let mut execution = Execution::new(&unit, host, Vec::new(), limits(args));
+        // Polled when something has woken them, not with every slice of the script.
+        let mut interruptions = FuturesUnordered::<LocalFuture<'_, &'static str>>::new();
+        interruptions.push(Box::pin(async {
+            let _ = tokio::signal::ctrl_c().await;
+            INTERRUPTED
+        }));
+        interruptions.push(Box::pin(async {
+            // Why is said by the flush below.
+            echo.broken().await;
+            "output"
+        }));
         let ended = tokio::select! {
             ended = services.with_background(execution.drive()) => ended,
-            _ = tokio::signal::ctrl_c() => Err(Ended::Limit(INTERRUPTED)),
-            // Why is said by the flush below.
-            () = echo.broken() => Err(Ended::Limit("output")),
+            Some(interruption) = interruptions.next() => Err(Ended::Limit(interruption)),
         };
         if let Some((_, over, serving)) = serving {
             drop(over);

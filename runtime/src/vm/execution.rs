@@ -16,15 +16,9 @@ use crate::host::Host;
 use crate::memory::{self, Account};
 use crate::native::{Job, LocalFuture, Outcome, Throw, Thrown};
 use crate::value::Value;
-use crate::vm::fiber::{Fiber, FrameKind, hold};
+use crate::vm::fiber::{Fiber, FrameKind, SLICE_TIME, hold};
 use crate::vm::trace::Trace;
 use crate::vm::unit::Unit;
-
-/// Most fuel between two turns of the executor: about a tenth of a millisecond of plain instructions.
-const SLICE: i64 = 8192;
-/// Most time between two turns of the executor: not all fuel burns at one speed, and an executor looks at sockets and timers
-/// only once in some sixty turns.
-const SLICE_TIME: Duration = Duration::from_micros(50);
 
 /// Most turns of others that a slice which took too long is made up for with: some two tenths of a second.
 const MOST_TURNS: u32 = 4096;
@@ -238,8 +232,7 @@ impl Execution {
         // Whoever is young makes few values, and has other things to do.
         graveyard::free_orphans(if self.age > YOUNG { PIECE } else { PIECE / 8 });
         let exit = self.enter(|fiber| {
-            fiber.slice = SLICE;
-            fiber.slice_end = fiber.host.clock.monotonic() + SLICE_TIME;
+            fiber.begin_slice();
             fiber.unpark();
             if graveyard::go_on() {
                 return Exit::Slice;

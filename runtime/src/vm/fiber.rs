@@ -31,6 +31,11 @@ pub const MAX_DEPTH: usize = 512;
 /// Fuel between two looks at the budgets.
 const QUANTUM: i64 = 256;
 
+/// Time between two turns of the executor. An executor looks at sockets and timers only once in some sixty turns.
+pub(crate) const SLICE_TIME: Duration = Duration::from_micros(50);
+/// Fuel between two turns of the executor where the clock stands still, as it does in a simulation while a script runs.
+const SLICE: i64 = 8192;
+
 /// What a frame is. As wide as the fields beside it: a frame is copied in words, and a narrower one in a word that
 /// was just written would hold the processor up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +89,10 @@ pub struct Fiber {
     held: Held,
     /// Fuel until the next look at the budgets; below zero it is a debt.
     pub(crate) quantum: i64,
-    /// Fuel until the executor gets its turn.
-    pub(crate) slice: i64,
-    /// When the executor gets its turn at the latest.
+    /// Fuel of the slice that is left; see [`Fiber::begin_slice`].
+    slice: i64,
+    slice_begin: Monotonic,
+    /// When the executor gets its turn.
     pub(crate) slice_end: Monotonic,
     /// Fuel left altogether, `quantum` not included.
     pub(crate) left: i64,
@@ -165,6 +171,7 @@ impl Fiber {
             held: Held::default(),
             quantum: 0,
             slice: 0,
+            slice_begin: Monotonic(Duration::ZERO),
             slice_end: Monotonic(Duration::ZERO),
             left: i64::MAX,
             granted: 0,
@@ -367,17 +374,31 @@ impl Fiber {
         self.quantum = grant;
         self.slice = self.slice.saturating_sub(grant + debt);
         // Asking for the time costs as much as some instructions: once in four quanta, and after work that took many.
-        let look = debt > QUANTUM || self.slice & (3 * QUANTUM) == 0;
+        let look = debt > QUANTUM || self.slice & (3 * QUANTUM) == 0 || self.slice <= 0;
         Ok(
-            if self.slice <= 0
-                || look && self.host.clock.monotonic() >= self.slice_end
-                || crate::graveyard::is_waiting()
-            {
+            if look && self.is_slice_over() || crate::graveyard::is_waiting() {
                 Tick::Yield
             } else {
                 Tick::Go
             },
         )
+    }
+
+    /// Begins a slice: what runs between two turns of the executor.
+    pub(crate) fn begin_slice(&mut self) {
+        self.slice = SLICE;
+        self.slice_begin = self.host.clock.monotonic();
+        self.slice_end = self.slice_begin + SLICE_TIME;
+    }
+
+    /// Whether the slice is over by the clock; by its fuel where the clock stands still.
+    fn is_slice_over(&mut self) -> bool {
+        let now = self.host.clock.monotonic();
+        let over = now >= self.slice_end || self.slice <= 0 && now == self.slice_begin;
+        if self.slice <= 0 {
+            self.slice = SLICE;
+        }
+        over
     }
 
     /// Fuel used so far.
