@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
 use angarium_config::types::Id;
-use angarium_config::{HookType, Running, Script, Startup};
+use angarium_config::{HookType, Running, Startup};
 use angarium_effects::{Dns, Net};
 use angarium_lang::modules::Loader;
 use angarium_lang::{Diagnostic, Source};
@@ -170,7 +170,7 @@ impl Scripts {
         let (mut units, mut errors, mut warnings) = (BTreeMap::new(), Vec::new(), Vec::new());
         let mut per_recipient = BTreeMap::new();
         let contexts = running.scripts.iter().flat_map(|(key, script)| {
-            let contexts = contexts(running, script);
+            let contexts = contexts(running, key.0, &key.1);
             contexts
                 .into_iter()
                 .map(move |context| (key, script, context))
@@ -308,13 +308,13 @@ const EODRCPT: &str = "eodrcpt";
 
 /// The contexts in which a script is run: an eod hook in both of its own if one server runs it once for a message and
 /// another one for each recipient.
-fn contexts(running: &Running, script: &Script) -> Vec<&'static str> {
-    if script.hook != HookType::Eod {
-        return vec![script.hook.name()];
+pub fn contexts(running: &Running, hook: HookType, id: &Id) -> Vec<&'static str> {
+    if hook != HookType::Eod {
+        return vec![hook.name()];
     }
     let servers = running.servers.values();
     let mut each: Vec<bool> = servers
-        .filter(|server| server.phases.eod.hook.as_ref() == Some(&script.id))
+        .filter(|server| server.phases.eod.hook.as_ref() == Some(id))
         .map(|server| server.phases.eod.perrecipient)
         .collect();
     each.sort_unstable();

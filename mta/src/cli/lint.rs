@@ -9,7 +9,8 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use angarium_config::{Config, HookType, Options, Script, Source as ConfigSource, load};
+use angarium_config::types::Id;
+use angarium_config::{Config, HookType, Options, Running, Script, Source as ConfigSource, load};
 use angarium_lang::modules::Loader;
 use angarium_lang::{Diagnostic, Severity, Source, SourceMap};
 use angarium_runtime::Unit;
@@ -21,7 +22,7 @@ use super::files::{self, SystemFiles};
 use super::run::syntax_errors;
 use super::terminal::{self, print};
 use crate::bundle_loader::{ScriptFiles, SystemRoot};
-use crate::scripts::{Root, Scripts, library};
+use crate::scripts::{Root, Scripts, contexts, library_of};
 
 /// `angarium lint`, `hsl-lint`
 #[derive(Debug, clap::Args)]
@@ -74,10 +75,17 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut failed = false;
     for path in &args.files {
-        let findings = check_file(args, path)?;
-        for found in &findings.diagnostics {
-            failed |= args.warnings || found.is_error();
-            print(&line(found, &findings.sources))?;
+        let mut told = Vec::new();
+        for findings in check_file(args, path)? {
+            for found in &findings.diagnostics {
+                failed |= args.warnings || found.is_error();
+                let line = line(found, &findings.sources);
+                // A script that runs in two contexts is wrong once.
+                if !told.contains(&line) {
+                    print(&line)?;
+                    told.push(line);
+                }
+            }
         }
     }
     if failed {
@@ -104,23 +112,28 @@ fn line(found: &Diagnostic, sources: &SourceMap) -> String {
     format!("{place}{}: {}{rest}", found.severity, found.message)
 }
 
-fn check_file(args: &Args, path: &Path) -> Result<Findings, Failure> {
+fn check_file(args: &Args, path: &Path) -> Result<Vec<Findings>, Failure> {
     let text = files::read(path).map_err(unusable)?;
     let name = path.display().to_string();
     if args.syntax_only {
         let (diagnostics, sources) = syntax_errors(&name, &text);
-        return Ok(Findings {
+        return Ok(vec![Findings {
             diagnostics,
             sources,
-        });
+        }]);
     }
     let bundle = BundleFolder::of(path);
-    let phase = match &args.phase {
-        Some(phase) => phase.as_str(),
-        None => bundle
-            .as_ref()
-            .and_then(|bundle| bundle.phase)
-            .unwrap_or_default(),
+    let settings = match &bundle {
+        Some(bundle) => Settings::of(&bundle.root),
+        None => Settings::default(),
+    };
+    let phases = match (&args.phase, &bundle) {
+        (Some(phase), _) => vec![phase.as_str()],
+        (None, Some(bundle)) => match &bundle.hook {
+            Some((hook, id)) => settings.contexts(*hook, id.as_ref()),
+            None => vec![""],
+        },
+        (None, None) => vec![""],
     };
     let mut roots = Vec::new();
     let mut below = None;
@@ -145,7 +158,41 @@ fn check_file(args: &Args, path: &Path) -> Result<Findings, Failure> {
         path: below.as_deref().unwrap_or_default(),
         text: &text,
     };
-    check(source, phase, &ScriptFiles::new(None, roots))
+    let loader = ScriptFiles::new(None, roots);
+    let phases = phases.into_iter();
+    phases
+        .map(|phase| check(source, phase, settings.compat(), &loader))
+        .collect()
+}
+
+/// What the configuration of a bundle says about its scripts. One that cannot be loaded says nothing: its own mistakes
+/// are not those of a script.
+#[derive(Default)]
+struct Settings(Option<Arc<Running>>);
+
+impl Settings {
+    /// Those of the source tree in a folder.
+    fn of(root: &Path) -> Settings {
+        let options = Options {
+            ignore_unknown: true,
+            set: Vec::new(),
+        };
+        let loaded = load(&SystemFiles, &ConfigSource::Tree(root.to_owned()), &options);
+        Settings(loaded.ok().map(|loaded| loaded.config.running))
+    }
+
+    /// In which contexts a script runs.
+    fn contexts(&self, hook: HookType, id: Option<&Id>) -> Vec<&'static str> {
+        match (&self.0, id) {
+            (Some(running), Some(id)) => contexts(running, hook, id),
+            _ => vec![hook.name()],
+        }
+    }
+
+    /// The release whose spellings the scripts may use.
+    fn compat(&self) -> u8 {
+        self.0.as_ref().map_or(6, |running| running.compat)
+    }
 }
 
 /// The source tree that a script lies in.
@@ -154,8 +201,8 @@ struct BundleFolder {
     files: PathBuf,
     /// The folder that holds `src`.
     root: PathBuf,
-    /// The hook that the script's folder stands for.
-    phase: Option<&'static str>,
+    /// The hook that the script's folder stands for, and its id there.
+    hook: Option<(HookType, Option<Id>)>,
 }
 
 impl BundleFolder {
@@ -176,10 +223,10 @@ impl BundleFolder {
             word => word,
         };
         let in_hooks = top.file_name().is_some_and(|name| name == "hooks");
-        let phase = word
-            .filter(|_| in_hooks)
-            .and_then(HookType::by_name)
-            .map(HookType::name);
+        let hook = word.filter(|_| in_hooks).and_then(HookType::by_name);
+        let below: PathBuf = below.iter().skip(1).collect();
+        let id = below.with_extension("");
+        let id = id.to_str().and_then(|id| id.parse().ok());
         let root = match src.parent() {
             Some(parent) if src.ends_with("src") => parent,
             _ => src,
@@ -187,17 +234,22 @@ impl BundleFolder {
         Some(BundleFolder {
             files: src.join("files"),
             root: root.to_owned(),
-            phase,
+            hook: hook.map(|hook| (hook, id)),
         })
     }
 }
 
-/// Compiles a script for a phase (empty for none) and says everything that there is to say.
+/// Compiles a script for a phase (empty for none) in the spellings of a release, and says everything that there is to say.
 ///
 /// # Errors
 /// When there is no such phase.
-fn check(source: Source<'_>, phase: &str, loader: &dyn Loader) -> Result<Findings, Failure> {
-    let library = library();
+fn check(
+    source: Source<'_>,
+    phase: &str,
+    compat: u8,
+    loader: &dyn Loader,
+) -> Result<Findings, Failure> {
+    let library = library_of(compat);
     let context = if phase.is_empty() { "core" } else { phase };
     let Some(names) = library.context(context) else {
         return Err(Failure::Usage(no_phase(phase, &library)));
@@ -276,14 +328,17 @@ pub fn check_hooks(dir: &Path, scripts: &[Script]) -> Result<(), Failure> {
     ];
     let loader = ScriptFiles::new(None, roots.to_vec());
     let mut report = String::new();
+    let settings = Settings::of(dir);
     for script in scripts {
-        match check(source_of(script), script.hook.name(), &loader) {
-            Ok(findings) => {
-                let errors = findings.diagnostics.iter().filter(|found| found.is_error());
-                report.extend(errors.map(|error| error.render(&findings.sources)));
+        for context in settings.contexts(script.hook, Some(&script.id)) {
+            match check(source_of(script), context, settings.compat(), &loader) {
+                Ok(findings) => {
+                    let errors = findings.diagnostics.iter().filter(|found| found.is_error());
+                    report.extend(errors.map(|error| error.render(&findings.sources)));
+                }
+                // Writing to a string cannot fail.
+                Err(failure) => writeln!(report, "{}: {failure}", script.file).unwrap_or_default(),
             }
-            // Writing to a string cannot fail.
-            Err(failure) => writeln!(report, "{}: {failure}", script.file).unwrap_or_default(),
         }
     }
     if report.is_empty() {
@@ -331,15 +386,19 @@ pub fn survey_scripts(source: &ConfigSource) -> Result<ScriptSurvey, Failure> {
     };
     for script in running.scripts.values() {
         survey.count += 1;
-        let found = match check(source_of(script), script.hook.name(), &loader) {
-            Ok(findings) => findings
-                .diagnostics
-                .iter()
-                .filter(|found| found.severity == Severity::Error)
-                .map(|error| error.headline(&findings.sources))
-                .collect(),
-            Err(failure) => vec![format!("{}: {failure}", script.file)],
-        };
+        let mut found = Vec::new();
+        for context in contexts(running, script.hook, &script.id) {
+            match check(source_of(script), context, running.compat, &loader) {
+                Ok(findings) => found.extend(
+                    findings
+                        .diagnostics
+                        .iter()
+                        .filter(|found| found.severity == Severity::Error)
+                        .map(|error| error.headline(&findings.sources)),
+                ),
+                Err(failure) => found.push(format!("{}: {failure}", script.file)),
+            }
+        }
         let word = if found.is_empty() {
             "compiles"
         } else {

@@ -5,6 +5,7 @@
 
 mod assign;
 mod dialogue;
+mod each;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -26,6 +27,7 @@ use angarium_runtime::host::{Host, Pool};
 use angarium_runtime::shared::SharedMemory;
 use angarium_runtime::value::Value;
 use angarium_smtp::address::{Mailbox, ReversePath};
+use angarium_smtp::server::Hook;
 use angarium_smtp::verdict::Verdict;
 use uuid::Uuid;
 
@@ -36,10 +38,11 @@ use super::terminal::print;
 use super::{bundle, lint};
 use crate::bundle_loader::SystemRoot;
 use crate::counts::ScriptCounters;
+use crate::hooks::eodrcpt::TlsOf;
 use crate::hooks::options::TransportIds;
 use crate::hooks::queue::{Delivered, Metadata, Predelivery};
 use crate::hooks::steering::Door;
-use crate::hooks::{eod, queue_variables, variables};
+use crate::hooks::{compat, eod, queue_variables, variables};
 use crate::log::{Log, Severity};
 use crate::pool::HeavyPool;
 use crate::scripts::{Finished, Root, Run, Scripts, Services};
@@ -51,7 +54,7 @@ use dialogue::{Ask, Dialogue};
 /// `angarium try`
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// connect, proxy, helo, auth, mailfrom, rcptto, eod, disconnect, predelivery or postdelivery
+    /// connect, proxy, helo, auth, mailfrom, rcptto, eod, eodrcpt, disconnect, predelivery or postdelivery
     #[arg(value_name = "HOOK")]
     hook: String,
     /// Folder of the bundle, or a packed smtpd.yaml
@@ -76,7 +79,9 @@ const MESSAGE: &[u8] =
 /// # Errors
 /// When the bundle is wrong, when there is no such hook, or when the script fails.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let hook = HookType::by_name(&args.hook).ok_or_else(|| {
+    let each = args.hook == each::CONTEXT;
+    let named = HookType::by_name(&args.hook).or_else(|| each.then_some(HookType::Eod));
+    let hook = named.ok_or_else(|| {
         let all = HookType::SESSION.into_iter().chain(HookType::QUEUE);
         let names: Vec<&str> = all.map(HookType::name).collect();
         Failure::Usage(format!(
@@ -90,7 +95,6 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             "the hook {hook} is not available yet"
         )));
     }
-    let assignments = Assignments::parse(hook, &args.set)?;
     let mail = match &args.mail {
         Some(path) => files::read(path)?,
         None => MESSAGE.to_vec(),
@@ -99,20 +103,38 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let config = load(&SystemFiles, &source, &Options::default())?.config;
     lint::check_config(&config)?;
     let trial = Trial::new(config)?;
+    let set = |context| Assignments::parse(hook, context, trial.compat(), &args.set);
     match hook {
         HookType::PreDelivery | HookType::PostDelivery => {
-            trial.queue_hook(hook, &assignments, &mail).await
+            trial.queue_hook(hook, &set(hook.name())?, &mail).await
         }
         _ => {
-            let server = trial.server(hook, args.server.as_deref())?;
-            trial.session_hook(hook, server, &assignments, &mail).await
+            let server = trial.server(hook, each, args.server.as_deref())?;
+            match hook == HookType::Eod && server.phases.eod.perrecipient {
+                true => trial.each(server, &set(each::CONTEXT)?, &mail).await,
+                false => {
+                    let set = set(hook.name())?;
+                    trial.session_hook(hook, server, &set, &mail).await
+                }
+            }
         }
     }
 }
 
 /// Hears what the script does.
 #[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
+struct Heard(Mutex<Story>);
+
+#[derive(Default)]
+struct Story {
+    /// What was printed and logged.
+    lines: Vec<String>,
+    /// Whether an error is among it.
+    failed: bool,
+    /// Where the last run ended, and the fuel of all.
+    decided: Option<String>,
+    fuel: u64,
+}
 
 impl Log for Heard {
     fn line(&self, severity: Severity, _id: &str, body: &str) {
@@ -121,12 +143,20 @@ impl Log for Heard {
             Severity::Error => "error",
             _ => "log",
         };
-        self.lines().push(format!("{what:<9}{body}\n"));
+        let mut story = self.story();
+        story.failed |= severity == Severity::Error;
+        story.lines.push(format!("{what:<9}{body}\n"));
+    }
+
+    fn hook(&self, _hook: HookType, _id: &str, decided: Option<&str>, fuel: u64) {
+        let mut story = self.story();
+        story.decided = decided.map(str::to_owned);
+        story.fuel = story.fuel.saturating_add(fuel);
     }
 }
 
 impl Heard {
-    fn lines(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+    fn story(&self) -> std::sync::MutexGuard<'_, Story> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -173,10 +203,17 @@ impl Trial {
         })
     }
 
-    /// The server that takes the session.
-    fn server(&self, hook: HookType, wanted: Option<&str>) -> Result<&Server, Failure> {
+    /// The release whose spellings the scripts may use.
+    fn compat(&self) -> u8 {
+        self.config.running.compat
+    }
+
+    /// The server that takes the session; with `each` one whose eod hook runs for each recipient.
+    fn server(&self, hook: HookType, each: bool, wanted: Option<&str>) -> Result<&Server, Failure> {
         let servers = &self.config.running.servers;
-        let has = |server: &&Server| !server.hook_ids(hook).is_empty();
+        let has = |server: &&Server| {
+            !server.hook_ids(hook).is_empty() && (!each || server.phases.eod.perrecipient)
+        };
         match wanted {
             Some(wanted) => {
                 let found = servers
@@ -189,9 +226,14 @@ impl Trial {
             None => servers.values().find(has),
         }
         .ok_or_else(|| {
-            Failure::Failed(format!(
-                "no server of the bundle has a {hook} hook: bind one with `phases.{hook}.hook`"
-            ))
+            Failure::Failed(match each {
+                true => "no server of the bundle runs its eod hook for each recipient: \
+                    `phases.eod.perrecipient: true` says so"
+                    .to_owned(),
+                false => format!(
+                    "no server of the bundle has a {hook} hook: bind one with `phases.{hook}.hook`"
+                ),
+            })
         })
     }
 
@@ -237,16 +279,25 @@ impl Trial {
         )?;
         let ask = dialogue.reach()?;
         let mut current = None;
+        let mut older = None;
         let (unit, mut variables, message) = match ask {
             Ask::Phase {
-                variables, domain, ..
+                mut variables,
+                domain,
+                hook: asked,
+                session,
             } => {
                 let script = self.config.running.session_hook(server, hook, &domain);
+                if let Some(asked) = asked.filter(|_| self.compat() == 5) {
+                    variables.extend(compat::session_variables(&session, &asked));
+                    older = Some(Rc::new(compat::Setters::for_hook(&asked)));
+                }
                 (self.unit(script, hook)?, variables, None)
             }
             Ask::Eod { session, mail } => {
                 let script = self.config.running.session_hook(server, hook, "");
                 let unit = self.unit(script, hook)?;
+                let length = mail.len() as u64;
                 let source = Arc::new(mail);
                 let transports = Rc::new(self.scripts.transports());
                 let message =
@@ -256,7 +307,7 @@ impl Trial {
                 let message = Rc::new(message);
                 let began = Some(SystemClock.unix().as_secs_f64());
                 let value = eod::mail_value(unit.library(), &message);
-                let variables = vec![
+                let mut variables = vec![
                     (
                         "arguments",
                         variables::Map::default().with("mail", value).into(),
@@ -264,6 +315,10 @@ impl Trial {
                     ("connection", variables::connection(&session, true)),
                     ("transaction", variables::transaction(&session, began)),
                 ];
+                if self.compat() == 5 {
+                    let asked = Hook::Eod { size: length };
+                    variables.extend(compat::session_variables(&session, &asked));
+                }
                 current = eod::current_mail(unit.library(), &message, &session);
                 (unit, variables, Some(message))
             }
@@ -277,6 +332,13 @@ impl Trial {
             if let Some(current) = current {
                 host.extend(Rc::new(current));
             }
+            if let Some(setters) = &older {
+                host.extend(Rc::clone(setters));
+                host.extend(Rc::new(TlsOf {
+                    info: None,
+                    tlsrpt: None,
+                }));
+            }
         };
         let finished = self.run(unit, hook, variables, extend).await;
         let failed = finished.result.is_err();
@@ -288,16 +350,11 @@ impl Trial {
                 .unwrap_or(Verdict::End),
             Err(_) => Verdict::Error,
         };
-        let word = match &verdict {
-            Verdict::Accept(_) => "Accept",
-            Verdict::Reject(_) => "Reject",
-            Verdict::Defer(_) => "Defer",
-            Verdict::Reply { .. } => "Reply",
-            Verdict::Pass { .. } => "Pass",
-            Verdict::Error => "the script failed",
-            _ => "the script just ended",
+        let mut text = shown(word(&verdict), finished.decided.as_deref());
+        let verdict = match &older {
+            Some(setters) => setters.applied(verdict),
+            None => verdict,
         };
-        let mut text = self.verdict(word, &finished);
         let commits = eod::commits(&verdict);
         if hook != HookType::Disconnect {
             for line in dialogue.answer(verdict).lines() {
@@ -307,7 +364,7 @@ impl Trial {
         for queued in message.iter().flat_map(|message| message.take_queued()) {
             text.push_str(&show_queued(&queued, commits));
         }
-        self.finish(text, &finished, failed)
+        self.finish(text, failed)
     }
 
     async fn queue_hook(
@@ -375,11 +432,11 @@ impl Trial {
             Ok(None) => "the script just ended".to_owned(),
             Ok(Some(verdict)) => queue_word(&**verdict),
         };
-        let mut text = self.verdict(&word, &finished);
+        let mut text = shown(&word, finished.decided.as_deref());
         if metadata.changed.get() {
             text.push_str(&format!("{:<9}{:?}\n", "metadata", metadata.pairs.borrow()));
         }
-        self.finish(text, &finished, failed)
+        self.finish(text, failed)
     }
 
     /// The transport of the message: as set, or the bundle's first one.
@@ -420,22 +477,35 @@ impl Trial {
         Ok(item)
     }
 
-    fn verdict(&self, word: &str, finished: &Finished) -> String {
-        let place = finished
-            .decided
-            .as_ref()
-            .map_or_else(String::new, |place| format!(" at {place}"));
-        format!("{:<9}{word}{place}\n", "verdict")
-    }
-
-    fn finish(&self, mut text: String, finished: &Finished, failed: bool) -> Result<(), Failure> {
-        text.push_str(&self.heard.lines().concat());
-        text.push_str(&format!("{:<9}{}\n", "fuel", finished.fuel));
+    /// Prints what came of it, with what the script did besides.
+    fn finish(&self, mut text: String, failed: bool) -> Result<(), Failure> {
+        let story = self.heard.story();
+        text.push_str(&story.lines.concat());
+        text.push_str(&format!("{:<9}{}\n", "fuel", story.fuel));
         print(&text)?;
         if failed {
             return Err(Failure::Status(1));
         }
         Ok(())
+    }
+}
+
+/// The line of a verdict, with the place where it was given.
+fn shown(verdict: &str, decided: Option<&str>) -> String {
+    let place = decided.map_or_else(String::new, |place| format!(" at {place}"));
+    format!("{:<9}{verdict}{place}\n", "verdict")
+}
+
+/// A verdict of a session's hook in a word.
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accept(_) => "Accept",
+        Verdict::Reject(_) => "Reject",
+        Verdict::Defer(_) => "Defer",
+        Verdict::Reply { .. } => "Reply",
+        Verdict::Pass { .. } => "Pass",
+        Verdict::Error => "the script failed",
+        _ => "the script just ended",
     }
 }
 
@@ -461,29 +531,50 @@ fn attempt(assignments: &Assignments) -> Result<Attempt, Failure> {
     })
 }
 
+/// A recipient's copy.
+struct Shown<'a> {
+    number: u64,
+    sender: String,
+    recipient: String,
+    transport: &'a str,
+    hold: bool,
+    delay: Duration,
+    /// The size of the changed message.
+    changed: Option<u64>,
+}
+
+impl Shown<'_> {
+    fn line(&self, commits: bool) -> String {
+        let word = if commits { "queued" } else { "dropped" };
+        let mut text = format!(
+            "{word:<9}{} from <{}> to <{}> by transport {}",
+            self.number, self.sender, self.recipient, self.transport
+        );
+        if self.hold {
+            text.push_str(", on hold");
+        }
+        if !self.delay.is_zero() {
+            text.push_str(&format!(", after {} s", self.delay.as_secs_f64()));
+        }
+        if let Some(size) = self.changed {
+            text.push_str(&format!(", changed to {size} bytes"));
+        }
+        text.push('\n');
+        text
+    }
+}
+
 fn show_queued(queued: &eod::Queued, commits: bool) -> String {
-    let mut text = format!(
-        "{:<9}{} from <{}> to <{}> by transport {}",
-        if commits { "queued" } else { "dropped" },
-        queued.number,
-        queued.wish.sender,
-        queued.wish.recipient,
-        queued.wish.transport_id
-    );
-    if queued.wish.hold {
-        text.push_str(", on hold");
-    }
-    if !queued.wish.delay.is_zero() {
-        text.push_str(&format!(", after {} s", queued.wish.delay.as_secs_f64()));
-    }
-    if !queued.edits.is_empty() {
-        text.push_str(&format!(
-            ", changed to {} bytes",
-            queued.edits.modified_size()
-        ));
-    }
-    text.push('\n');
-    text
+    let shown = Shown {
+        number: queued.number,
+        sender: queued.wish.sender.to_string(),
+        recipient: queued.wish.recipient.to_string(),
+        transport: &queued.wish.transport_id,
+        hold: queued.wish.hold,
+        delay: queued.wish.delay,
+        changed: (!queued.edits.is_empty()).then(|| queued.edits.modified_size()),
+    };
+    shown.line(commits)
 }
 
 /// A verdict of the queue's hooks in words.

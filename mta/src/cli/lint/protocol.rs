@@ -46,7 +46,7 @@ pub(super) fn answer() -> Result<(), Failure> {
         path: "",
         text: request.script.as_bytes(),
     };
-    let findings = check(source, &request.phase, &ScriptFiles::new(None, roots))?;
+    let findings = check(source, &request.phase, 6, &ScriptFiles::new(None, roots))?;
     match findings.error() {
         None => Ok(()),
         Some(error) => {

@@ -38,19 +38,40 @@ const SPOKEN: &[&str] = &[
     "message.transportid",
 ];
 
+/// The flat names of what the client says.
+const FLAT: &[(&str, &str)] = &[
+    ("sender", "message.sender"),
+    ("recipient", "message.recipient"),
+    ("senderip", "connection.remoteip"),
+    ("senderport", "connection.remoteport"),
+    ("serverip", "connection.localip"),
+    ("serverport", "connection.localport"),
+    ("senderhelo", "connection.helo.host"),
+    ("senderhelotype", "connection.helo.verb"),
+];
+
+/// The context of an eod hook that runs for each recipient.
+const EACH: &str = "eodrcpt";
+
 /// All `--set` of a command.
 pub(super) struct Assignments(Vec<(String, String, Value)>);
 
 impl Assignments {
-    /// Checks that `hook` has the variables and that the values are of their types.
+    /// Checks that `hook` has the variables in the context that it runs in, with the spellings of a release, and that the
+    /// values are of their types.
     ///
     /// # Errors
     /// The first one that is wrong, with what would be right.
-    pub fn parse(hook: HookType, given: &[String]) -> Result<Assignments, Failure> {
-        let library = crate::scripts::library();
+    pub fn parse(
+        hook: HookType,
+        context: &str,
+        compat: u8,
+        given: &[String],
+    ) -> Result<Assignments, Failure> {
+        let library = crate::scripts::library_of(compat);
         let declared: Vec<&VarDecl> = library
             .contexts()
-            .filter(|context| context.name == hook.name())
+            .filter(|known| known.name == context)
             .flat_map(|context| context.variables)
             .collect();
         let mut assignments = Vec::new();
@@ -67,6 +88,16 @@ impl Assignments {
                 .ok_or_else(|| unknown(&declared, hook, path))?;
             let value = value(types, written)
                 .ok_or_else(|| Failure::Usage(format!("`{path}` is a {types}, not `{written}`")))?;
+            let path = match FLAT.iter().find(|(flat, _)| *flat == path) {
+                Some((_, spoken)) => spoken,
+                None if context == EACH && path == "transportid" => "message.transportid",
+                None => path,
+            };
+            if context == EACH && !SPOKEN.contains(&path) {
+                return Err(Failure::Usage(format!(
+                    "`{path}` cannot be set for a hook that runs for each recipient: only what the client says can"
+                )));
+            }
             assignments.push((path.to_owned(), written.to_owned(), value));
         }
         Ok(Assignments(assignments))
@@ -243,7 +274,7 @@ mod tests {
 
     fn parse(hook: HookType, texts: &[&str]) -> Result<Assignments, Failure> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-        Assignments::parse(hook, &texts)
+        Assignments::parse(hook, hook.name(), 6, &texts)
     }
 
     #[test]
@@ -262,6 +293,27 @@ mod tests {
         let shown = |at: usize| String::from_utf8(dump(&variables[at].1)).unwrap();
         assert_eq!(shown(0), r#"["priority"=>5,"auth"=>["username"=>"joe"]]"#);
         assert_eq!(shown(1), r#"["a"=>[0=>1]]"#);
+    }
+
+    #[test]
+    fn flat_names_mean_what_the_client_says() {
+        let texts = |texts: &[&str]| -> Vec<String> {
+            texts.iter().map(|text| (*text).to_owned()).collect()
+        };
+        let each = |given: &[&str]| Assignments::parse(HookType::Eod, EACH, 6, &texts(given));
+        let set = each(&["recipient=a@example.com", "transportid=out"]).unwrap();
+        assert_eq!(set.recipient().unwrap().to_string(), "a@example.com");
+        assert_eq!(set.text("message.transportid"), Some("out"));
+        assert!(each(&["tlsstarted=true"]).is_err());
+        let rcptto = |compat| {
+            let given = texts(&["senderip=192.0.2.1"]);
+            Assignments::parse(HookType::RcptTo, "rcptto", compat, &given)
+        };
+        assert_eq!(
+            rcptto(5).unwrap().text("connection.remoteip"),
+            Some("192.0.2.1")
+        );
+        assert!(rcptto(6).is_err());
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub(super) enum Ask {
         variables: Vec<(&'static str, Value)>,
         /// The recipient's domain in rcptto.
         domain: String,
+        /// What it asks for; none where the connection has ended.
+        hook: Option<Hook>,
+        /// The session as it is then.
+        session: Box<Session>,
     },
     /// The end of the message.
     Eod {
@@ -53,7 +57,7 @@ pub(super) enum Ask {
 
 impl Dialogue {
     /// A session with `server` in which only `hook` runs. For eod `transport` is that of the recipient, unless the
-    /// server has a default.
+    /// server has a default and nothing else was set.
     pub fn new(
         hook: HookType,
         server: &ServerConfig,
@@ -77,7 +81,8 @@ impl Dialogue {
             auth.tls_only = false;
         }
         // The rcptto hook that would choose a transport does not run before eod.
-        if hook == HookType::Eod && config.transport_id.is_empty() {
+        let chosen = set.text("message.transportid").is_some();
+        if hook == HookType::Eod && (chosen || config.transport_id.is_empty()) {
             config.transport_id = transport.to_owned();
         }
         // Without its rcptto hook a server would turn clients from outside away before eod.
@@ -169,10 +174,13 @@ impl Dialogue {
                     Output::Hook(hook) => {
                         let call = PhaseCall::of(self.server.session(), &hook);
                         if let Some(call) = call.filter(|call| call.hook == self.hook) {
+                            let (variables, domain) = (call.variables, call.domain.to_owned());
                             self.clear();
                             return Ok(Ask::Phase {
-                                variables: call.variables,
-                                domain: call.domain.to_owned(),
+                                variables,
+                                domain,
+                                hook: Some(hook),
+                                session: Box::new(self.server.session().clone()),
                             });
                         }
                         self.server.handle(NOW, Input::Verdict(Verdict::NoHook));
@@ -232,6 +240,8 @@ impl Dialogue {
                 ("transaction", Array::new().into()),
             ],
             domain: String::new(),
+            hook: None,
+            session: Box::new(session.clone()),
         }
     }
 
