@@ -6,6 +6,7 @@
 
 mod certificates;
 mod held;
+mod kept;
 mod reload;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,6 +32,7 @@ use angarium_stdlib::metrics::{Declaration, Kinds};
 use self::certificates::{key_pairs, server_tls};
 pub use self::held::Held;
 use self::held::{HeldNet, unix_socket};
+use self::kept::{Contents, Recorder};
 use crate::bundle_loader::SystemRoot;
 use crate::control::{self, Part, Process};
 use crate::counts::ScriptCounters;
@@ -142,6 +144,8 @@ pub struct Prepared {
     held: Held,
     config: Config,
     scripts: Arc<Scripts>,
+    /// The files that it was read from.
+    kept: Contents,
     health: Arc<Health>,
     /// What looks like a mistake, ready to be shown.
     pub warnings: Vec<String>,
@@ -152,8 +156,10 @@ pub struct Prepared {
 /// # Errors
 /// All that is wrong with the configuration, or else with the scripts.
 pub fn prepare(place: Place) -> Result<Prepared, StartError> {
-    let loaded = angarium_config::load(&*place.files, &place.source, &place.options)
+    let recorder = Recorder::new(&*place.files);
+    let loaded = angarium_config::load(&recorder, &place.source, &place.options)
         .map_err(StartError::Config)?;
+    let kept = recorder.contents();
     let mut warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     let config = loaded.config;
     let (scripts, script_warnings) = compile(&config, &place, None)?;
@@ -178,6 +184,7 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
         held: Held::default(),
         config,
         scripts,
+        kept,
         health: Arc::default(),
         warnings,
     })
@@ -292,6 +299,8 @@ fn serve_background(background: &Arc<Background>, workers: &Workers) {
 pub struct App {
     place: Place,
     config: Mutex<Config>,
+    /// The files of the configuration in force.
+    kept: Mutex<Contents>,
     servers: Vec<Arc<VirtualServer>>,
     acceptor: Mutex<Option<Acceptor>>,
     addresses: Vec<(String, SocketAddr)>,
@@ -322,6 +331,7 @@ impl App {
             held,
             config,
             scripts,
+            kept,
             health,
             ..
         } = prepared;
@@ -437,6 +447,7 @@ impl App {
             health,
             place,
             config: Mutex::new(config),
+            kept: Mutex::new(kept),
             servers,
             acceptor: Mutex::new(Some(acceptor)),
             addresses,

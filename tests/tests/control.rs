@@ -788,3 +788,88 @@ fn hits_of_rate_are_listed_and_forgotten() {
         );
     }
 }
+
+#[test]
+fn local_records_take_the_place_of_dns_and_are_read_again() {
+    let sink = Sink::start();
+    let (mut bundle, socket) = relay(&sink);
+    bundle.running["transportgroups"][0]["transports"][0]["connection"] =
+        json!({ "port": sink.port() });
+    let local = |preference: u8| {
+        json!({ "local": [
+            { "name": "d.example", "type": "MX", "data": format!("{preference} mx.d.example"), "ttl": 60 },
+            { "name": "mx.d.example", "type": "A", "data": "127.0.0.1" },
+        ] })
+    };
+    bundle.running["resolver"] = local(10);
+    bundle.save();
+    let server = start(&bundle, &socket);
+    assert_eq!(
+        told(&socket, &["resolver", "query", "D.example", "MX"]),
+        "10 mx.d.example.\n"
+    );
+    send(&server, "a@d.example");
+    assert!(sink.wait_for(1, SOON));
+    bundle.running["resolver"] = local(20);
+    bundle.save();
+    told(&socket, &["resolver", "reload"]);
+    assert_eq!(
+        told(&socket, &["resolver", "query", "d.example", "MX"]),
+        "20 mx.d.example.\n"
+    );
+    bundle.running["resolver"] =
+        json!({ "local": [{ "name": "d.example", "type": "MX", "data": "mx" }] });
+    bundle.save();
+    let refused = ctl(&socket, &["resolver", "reload"]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(error.contains("resolver.local[0].data"), "{error}");
+}
+
+#[test]
+fn files_of_the_queue_are_read_again_one_by_one() {
+    let sink = Sink::start();
+    let (bundle, socket) = relay(&sink);
+    let server = start(&bundle, &socket);
+    let status = |arguments: &[&str]| {
+        let output = ctl(&socket, arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), error)
+    };
+    // Somebody is at work on two files; the third is read all the same.
+    let app = fs::read_to_string(bundle.path().join("src/config/smtpd-app.yaml")).unwrap();
+    bundle.write("src/config/smtpd-app.yaml", "half: a file");
+    bundle.write("src/config/smtpd-suspend.yaml", "suspends: [{tagg: x}]");
+    let policy = json!({ "version": "6.0", "policies": [{ "fields": ["remotemx"], "default": { "tag": "new", "concurrency": 1 } }] });
+    write(&bundle, "smtpd-policy.yaml", &policy);
+    let (good, error) = status(&["queue", "policy", "reload"]);
+    assert!(good, "{error}");
+    let matched = told(
+        &socket,
+        &["queue", "policy", "match", "--remotemx", "a.example"],
+    );
+    assert!(matched.contains("new"), "{matched}");
+    let (good, error) = status(&["queue", "suspend", "reload"]);
+    assert!(
+        !good && error.contains("smtpd-suspend.yaml") && error.contains("tagg"),
+        "{error}"
+    );
+    let (good, error) = status(&["config", "reload"]);
+    assert!(!good && error.contains("smtpd-app.yaml"), "{error}");
+    // A file that was not there counts from the moment on that it is read.
+    bundle.write("src/config/smtpd-app.yaml", &app);
+    let suspend = json!({ "version": "6.0", "suspends": [{ "recipientdomain": "d.example", "tag": "night" }] });
+    write(&bundle, "smtpd-suspend.yaml", &suspend);
+    let (good, error) = status(&["queue", "delivery", "reload"]);
+    assert!(good, "{error}");
+    assert!(!told(&socket, &["queue", "suspend", "list"]).contains("night"));
+    told(&socket, &["queue", "suspend", "reload"]);
+    assert!(told(&socket, &["queue", "suspend", "list"]).contains("night"));
+    // The policy that was read before is still in force.
+    told(&socket, &["queue", "delivery", "reload"]);
+    let matched = told(
+        &socket,
+        &["queue", "policy", "match", "--remotemx", "a.example"],
+    );
+    assert!(matched.contains("new"), "{matched}");
+    drop(server);
+}

@@ -100,8 +100,6 @@ const TABLE: &[Row] = &[
     value(Running, "servers[].type", "plugin", PLUGINS, LeaveOutEntry),
     // smtpd-app.yaml: the rest
     key(Running, "addresses[].proxyprotocol", OUTBOUND_PROXY),
-    key(Running, "resolver.servers[].trusted", DANE),
-    key(Running, "resolver.local", NotYet("local DNS records")),
     key(Running, "plugins", PLUGINS),
     // smtpd-app.yaml: groups and transports
     key(

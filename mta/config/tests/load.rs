@@ -263,9 +263,7 @@ history: {path: /h}
     let running = with(&running, "  compat: 5\nplugins: [{id: sink}]\n").replace(
         "resolver:\n",
         "queues: {lists: {remotemx: {big: [a]}}, grouping: {default: remotemx}, pooling: {policy: grouping}}
-resolver:
-  local: [{name: a, type: A, data: 192.0.2.1}]
-  servers: [{address: 192.0.2.1, trusted: true}]\n",
+resolver:\n",
     );
     insta::assert_snapshot!(errors(&startup, &running));
 }

@@ -12,6 +12,7 @@ use angarium_effects::Clock as _;
 use angarium_effects::system::SystemClock;
 
 use super::certificates::server_tls;
+use super::kept::{Kept, Recorder};
 use super::{
     App, Parts, StartError, compile, delivery_settings, metrics, queue_scripts, server_settings,
 };
@@ -29,7 +30,9 @@ impl App {
     /// # Errors
     /// What is wrong; the server goes on as it was.
     pub async fn reload(&self) -> Result<Vec<String>, StartError> {
-        let (new, mut warnings) = self.read_again(&*self.place.files)?;
+        let recorder = Recorder::new(&*self.place.files);
+        let (new, mut warnings) = self.read_again(&recorder)?;
+        let kept = recorder.contents();
         let (scripts, script_warnings) = compile(&new, &self.place, None)?;
         warnings.extend(script_warnings);
         // Everything that can fail comes before the first thing that takes effect.
@@ -46,6 +49,7 @@ impl App {
         });
         self.configure_queue(Live { settings, hooks }).await;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
         Ok(warnings)
     }
 
@@ -87,7 +91,8 @@ impl App {
         Ok((Config { startup, running }, warnings))
     }
 
-    /// Reads one file of the queue again, or the settings of the resolver; the rest stays as it is.
+    /// Reads one file of the queue again, or the settings of the resolver; the rest stays as it is, and what is
+    /// wrong in other files meanwhile does not matter.
     ///
     /// # Errors
     /// What is wrong; the server goes on as it was.
@@ -95,7 +100,17 @@ impl App {
         if part == Part::All {
             return self.reload().await;
         }
-        let (new, warnings) = self.read_again(&*self.place.files)?;
+        let kept = self.kept.lock();
+        let kept = kept.unwrap_or_else(PoisonError::into_inner).clone();
+        let fresh = self.file_of(part);
+        let files = Kept {
+            files: &*self.place.files,
+            kept: &kept,
+            fresh: &fresh,
+        };
+        let recorder = Recorder::new(&files);
+        let (new, warnings) = self.read_again(&recorder)?;
+        let read = recorder.contents();
         let mut config = self.config();
         let mut running = (*config.running).clone();
         let mut setup = (*running.policies).clone();
@@ -121,7 +136,27 @@ impl App {
             self.configure_queue(Live { settings, hooks }).await;
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        // Of smtpd-app.yaml only the resolver's settings are in force: it stays as it was taken.
+        if part != Part::Resolver {
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        }
         Ok(warnings)
+    }
+
+    /// The name of the file that a part is in.
+    fn file_of(&self, part: Part) -> OsString {
+        let startup = self.config().startup;
+        let environment = &startup.environment;
+        let path = match (&self.place.source, part) {
+            // A source tree always has its own.
+            (Source::Tree(_), _) => None,
+            (_, Part::Policies) => environment.policyconf.as_ref(),
+            (_, Part::Suspends) => environment.suspendconf.as_ref(),
+            (_, Part::Delivery) => environment.deliveryconf.as_ref(),
+            (_, Part::All | Part::Resolver) => environment.appconf.as_ref(),
+        };
+        let name = path.and_then(|path| path.file_name());
+        name.unwrap_or(part.file().as_ref()).to_owned()
     }
 
     /// Checks another text of the running configuration as a reload would.

@@ -98,6 +98,10 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
     // the user who writes them.
     let control = socket::open(&environment.controlsocket, &*files);
     let control = control.map_err(|error| Failure::Failed(error.to_string()))?;
+    let (control, without) = match control {
+        Ok(opened) => (Some(opened), None),
+        Err(reason) => (None, Some(reason)),
+    };
     if let Some(user) = &environment.privdrop.user
         && !privileges::is(user)
     {
@@ -133,9 +137,15 @@ pub fn serve(args: ServeArgs) -> Result<(), Failure> {
         if let Some(monitor) = &monitor {
             monitor.watch(app.backend());
         }
-        if control.is_none() {
-            let line = format!("control socket=none path={}", socket::DEFAULT);
-            log.line(Severity::Info, "", &line);
+        if let Some(reason) = without {
+            let reason = quoted(&format!(
+                "{reason}; environment.controlsocket.path sets another"
+            ));
+            log.line(
+                Severity::Notice,
+                "",
+                &format!("control socket=none reason={reason}"),
+            );
         }
         log.line(
             Severity::Notice,

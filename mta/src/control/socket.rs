@@ -163,17 +163,20 @@ pub fn path(config: &ControlSocket) -> PathBuf {
         .map_or_else(|| PathBuf::from(DEFAULT), |path| path.to_path_buf())
 }
 
-/// Opens the socket. Without a path in the configuration it is opened at [`DEFAULT`] where that folder
-/// is; none: there is no such folder, or another server has the default.
+/// Opens the socket. Without a path in the configuration it is opened at [`DEFAULT`] if that can be; the inner
+/// error is why not: there is no such folder, say, or another server has the default.
 ///
 /// # Errors
 /// What is wrong with the path, its rights or their owners.
-pub fn open(config: &ControlSocket, files: &dyn FileSource) -> Result<Option<Opened>, SocketError> {
+pub fn open(
+    config: &ControlSocket,
+    files: &dyn FileSource,
+) -> Result<Result<Opened, String>, SocketError> {
     if let Some(address) = address(config) {
         let tls = server_tls(config, files)?;
         let bound = SystemNet::bind(address, None);
         let bound = bound.map_err(|error| SocketError::Port { address, error })?;
-        return Ok(Some(Opened::Tcp(bound, tls)));
+        return Ok(Ok(Opened::Tcp(bound, tls)));
     }
     let path = path(config);
     let bound = local::listen(
@@ -186,8 +189,8 @@ pub fn open(config: &ControlSocket, files: &dyn FileSource) -> Result<Option<Ope
         )?,
     );
     match bound {
-        Ok(bound) => Ok(Some(bound.into())),
-        Err(_) if config.path.is_none() => Ok(None),
+        Ok(bound) => Ok(Ok(bound.into())),
+        Err(error) if config.path.is_none() => Ok(Err(said(&error))),
         Err(error) => Err(error.into()),
     }
 }
@@ -237,7 +240,7 @@ mod tests {
     use angarium_config::types::FilePath;
 
     fn open(config: &ControlSocket) -> Result<Option<Opened>, SocketError> {
-        super::open(config, &MemoryFiles::default())
+        super::open(config, &MemoryFiles::default()).map(Result::ok)
     }
 
     fn config(path: &Path) -> ControlSocket {
@@ -271,9 +274,11 @@ mod tests {
     async fn a_path_that_was_asked_for_has_to_work() {
         let wanted = config(Path::new("/nonexistent/folder/smtpd.ctl"));
         let error = open(&wanted).unwrap_err().to_string();
-        assert!(
-            error.starts_with("the control socket cannot be opened: /nonexistent"),
-            "{error}"
-        );
+        let expected =
+            "environment.controlsocket.path: /nonexistent/folder/smtpd.ctl: there is no folder";
+        assert!(error.starts_with(expected), "{error}");
+        let long = Path::new("/tmp").join("x".repeat(120));
+        let error = open(&config(&long)).unwrap_err().to_string();
+        assert!(error.contains("at most 107 bytes"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! Records of the configuration (`resolver.local`).
 
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use angarium_config::running::{LocalRecord, RecordType as ConfigType};
 use angarium_effects::{DnsAnswer, DnsError, Record, RecordData, RecordType};
@@ -68,6 +69,7 @@ impl LocalRecords {
         for hop in 0..ALIASES {
             let Some(records) = self.0.get(name) else {
                 return match hop {
+                    _ if is_loopback(name) => Found::Answer(loopback(kind)),
                     0 => Found::Unknown,
                     _ => Found::Alias(name.to_owned()),
                 };
@@ -94,6 +96,23 @@ impl LocalRecords {
         }
         Found::Answer(Err(DnsError::ServFail))
     }
+}
+
+/// RFC 6761 §6.3: this machine, whatever the servers that are asked would say.
+fn is_loopback(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+fn loopback(kind: RecordType) -> Result<DnsAnswer, DnsError> {
+    let data = match kind {
+        RecordType::A => RecordData::A(Ipv4Addr::LOCALHOST),
+        RecordType::Aaaa => RecordData::Aaaa(Ipv6Addr::LOCALHOST),
+        _ => return Err(DnsError::NoData),
+    };
+    Ok(DnsAnswer {
+        records: vec![Record { ttl: TTL, data }],
+        authenticated: false,
+    })
 }
 
 fn mnemonic(kind: ConfigType) -> &'static str {
@@ -200,6 +219,25 @@ mod tests {
             Found::Answer(Ok(answer)) => answer.records.into_iter().map(|r| r.data).collect(),
             _ => Vec::new(),
         }
+    }
+
+    #[test]
+    fn localhost_is_this_machine_unless_a_record_says_otherwise() {
+        let none = LocalRecords::default();
+        let four = [RecordData::A(Ipv4Addr::LOCALHOST)];
+        assert_eq!(data(&none, "localhost", RecordType::A), four);
+        assert_eq!(data(&none, "a.localhost", RecordType::A), four);
+        let six = [RecordData::Aaaa(Ipv6Addr::LOCALHOST)];
+        assert_eq!(data(&none, "localhost", RecordType::Aaaa), six);
+        let answer = none.answer("localhost", RecordType::Mx);
+        assert!(matches!(answer, Found::Answer(Err(DnsError::NoData))));
+        assert!(matches!(
+            none.answer("nolocalhost", RecordType::A),
+            Found::Unknown
+        ));
+        let own = table(&[("localhost", ConfigType::A, "192.0.2.1")]).expect("records");
+        let told = [RecordData::A(Ipv4Addr::new(192, 0, 2, 1))];
+        assert_eq!(data(&own, "localhost", RecordType::A), told);
     }
 
     #[test]
