@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::array::View;
 use crate::dump::write_dump_while;
 pub use crate::dump::{dump, dump_short, write_dump, write_quoted};
+use crate::number_text::NumberText;
 use crate::object::Function;
 use crate::pieces::{LARGE_BYTES, LARGE_ENTRIES, PIECE_BYTES};
 use crate::string::{MAX_STRING, Str};
@@ -45,6 +46,9 @@ pub fn parse_number(text: &[u8]) -> Option<f64> {
     if text.len() > 1024 {
         crate::memory::owe(text.len() / 16);
     }
+    if text.len() > LONG {
+        return NumberText::default().go_on(text, usize::MAX).flatten();
+    }
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -52,7 +56,7 @@ pub fn parse_number(text: &[u8]) -> Option<f64> {
     };
     let sign = if negative { -1.0 } else { 1.0 };
     if let [b'0', b'x', hex @ ..] = digits {
-        if hex.is_empty() || run(hex, u8::is_ascii_hexdigit) < hex.len() {
+        if hex.is_empty() || !hex.iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
         return Some(sign * parse_hex(hex));
@@ -60,91 +64,19 @@ pub fn parse_number(text: &[u8]) -> Option<f64> {
     if !is_decimal(digits) {
         return None;
     }
-    let short;
-    let digits = if digits.len() > LONG {
-        short = shortened(digits)?;
-        &short
-    } else {
-        digits
-    };
     // Rust reads every such text as the nearest double, "5." and ".5" included.
     let number: f64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     Some(sign * number)
 }
 
-/// Texts of numbers that are longer are shortened before they are read.
+/// Longer texts are read by [`NumberText`].
 const LONG: usize = 2048;
-
-/// How many bytes at the start of `text` are of a kind; many are looked at at once.
-fn run(text: &[u8], is: impl Fn(&u8) -> bool) -> usize {
-    let chunks = text.chunks_exact(64);
-    let whole = chunks.take_while(|chunk| chunk.iter().fold(true, |all, byte| all & is(byte)));
-    let at = whole.count() * 64;
-    let rest = text.get(at..).unwrap_or_default();
-    at + rest.iter().take_while(|byte| is(byte)).count()
-}
-
-/// A decimal number of the same value with fewer digits. No digit behind the 800th changes the nearest double, but that any of
-/// them is not 0 may break a tie.
-fn shortened(text: &[u8]) -> Option<Vec<u8>> {
-    const KEPT: usize = 800;
-    let (whole, rest) = text.split_at(run(text, u8::is_ascii_digit));
-    let rest = rest.strip_prefix(b".").unwrap_or(rest);
-    let (fraction, exponent) = rest.split_at(run(rest, u8::is_ascii_digit));
-    let zeros = |digits: &[u8]| run(digits, |digit| *digit == b'0');
-    let (_, whole) = whole.split_at(zeros(whole));
-    let mut point = i64::try_from(whole.len()).ok()?;
-    let mut fraction = fraction;
-    if whole.is_empty() {
-        let (none, some) = fraction.split_at(zeros(fraction));
-        point = -i64::try_from(none.len()).ok()?;
-        fraction = some;
-    }
-    let mut digits = Vec::with_capacity(KEPT + 64);
-    let mut cut = false;
-    for part in [whole, fraction] {
-        let (head, tail) = part.split_at(part.len().min(KEPT - digits.len()));
-        digits.extend_from_slice(head);
-        cut |= zeros(tail) < tail.len();
-    }
-    if cut {
-        digits.push(b'1');
-    }
-    if digits.is_empty() {
-        return Some(b"0".to_vec());
-    }
-    // What has so many digits is infinite or nothing anyway.
-    let exponent = match exponent {
-        [] => 0,
-        [_, b'-', digits @ ..] => -small(digits),
-        [_, b'+', digits @ ..] | [_, digits @ ..] => small(digits),
-    };
-    let exponent = point - i64::try_from(digits.len()).ok()? + exponent;
-    digits.push(b'e');
-    digits.extend_from_slice(exponent.to_string().as_bytes());
-    Some(digits)
-}
-
-/// A whole number, no greater than a few times all that matters.
-fn small(digits: &[u8]) -> i64 {
-    const MOST: i64 = 1 << 40;
-    let significant = digits.get(run(digits, |digit| *digit == b'0')..);
-    let significant = significant.unwrap_or_default();
-    if significant.len() > 12 {
-        return MOST;
-    }
-    significant
-        .iter()
-        .fold(0_i64, |sum, digit| sum * 10 + i64::from(digit - b'0'))
-        .min(MOST)
-}
 
 /// `digits (. digits?)? | . digits`, then an optional exponent.
 fn is_decimal(text: &[u8]) -> bool {
-    let skip = |at: usize| match text.get(at..) {
-        Some(rest) if rest.len() > LONG => at + run(rest, u8::is_ascii_digit),
-        Some(rest) => at + rest.iter().take_while(|byte| byte.is_ascii_digit()).count(),
-        None => at,
+    let skip = |at: usize| {
+        let rest = text.get(at..).unwrap_or_default();
+        at + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
     };
     let whole = skip(0);
     let mut at = whole;

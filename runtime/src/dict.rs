@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 
 use crate::array::{Key, KeyRef, mix};
 use crate::inline;
+use crate::memory;
 use crate::string::Str;
 use crate::value::Value;
 
@@ -21,6 +22,8 @@ pub(crate) struct Dict {
     /// The place of each key, when there are more than [`FEW`] places.
     index: Option<Box<HashTable<u32>>>,
     gaps: u32,
+    /// The place of the first entry that is no gap: entries are often taken out from the front.
+    first: u32,
 }
 
 #[inline]
@@ -156,21 +159,57 @@ impl Dict {
         {
             place.remove();
         }
-        if at + 1 == self.entries.len() {
+        self.gaps += 1;
+        let is_gap = |entry: Option<&(Key, Value)>| matches!(entry, Some((Key::Gap, _)));
+        while is_gap(self.entries.last()) {
             self.entries.pop();
-        } else {
-            self.gaps += 1;
+            self.gaps -= 1;
         }
-        if self.gaps as usize > self.entries.len() / 2 {
+        while is_gap(self.entries.get(self.first as usize)) {
+            self.first += 1;
+        }
+        if self.is_sparse() {
             self.close_gaps();
         }
         Some(value)
     }
 
+    /// Whether there are more gaps than entries.
+    fn is_sparse(&self) -> bool {
+        self.gaps as usize > self.entries.len() / 2
+    }
+
+    /// Whether one gap more makes the others move.
+    #[inline]
+    pub fn is_almost_sparse(&self) -> bool {
+        self.gaps as usize + 1 > self.entries.len() / 2
+    }
+
+    /// The first entry at or behind a place that is no gap, and its place.
+    #[inline]
+    pub fn entry_from(&self, place: usize) -> Option<(usize, &(Key, Value))> {
+        let place = place.max(self.first as usize);
+        let entry = self.entries.get(place)?;
+        if matches!(entry.0, Key::Gap) {
+            self.behind_gaps(place)
+        } else {
+            Some((place, entry))
+        }
+    }
+
+    #[cold]
+    fn behind_gaps(&self, place: usize) -> Option<(usize, &(Key, Value))> {
+        let rest = self.entries.get(place..)?;
+        let gaps = rest.iter().take_while(|(key, _)| matches!(key, Key::Gap));
+        let gaps = gaps.count();
+        memory::owe(gaps / 16);
+        Some((place + gaps, rest.get(gaps)?))
+    }
+
     /// All entries, gaps included; none are left.
     pub fn take(&mut self) -> Vec<(Key, Value)> {
         self.index = None;
-        self.gaps = 0;
+        (self.gaps, self.first) = (0, 0);
         std::mem::take(&mut self.entries)
     }
 
@@ -188,7 +227,7 @@ impl Dict {
             }
         }
         self.index = None;
-        self.gaps = 0;
+        (self.gaps, self.first) = (0, 0);
     }
 
     /// Whether there is no room for one more.
@@ -217,7 +256,7 @@ impl Dict {
 
     fn close_gaps(&mut self) {
         self.entries.retain(|(key, _)| !matches!(key, Key::Gap));
-        self.gaps = 0;
+        (self.gaps, self.first) = (0, 0);
         if self.index.is_some() {
             self.reindex();
         }

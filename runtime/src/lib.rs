@@ -32,6 +32,7 @@ pub mod library;
 pub mod map_set;
 pub mod memory;
 pub mod native;
+mod number_text;
 pub mod object;
 pub mod pieces;
 pub mod regex;

@@ -22,7 +22,7 @@ use crate::library::Library;
 use crate::memory;
 use crate::native::{Args, ClassDecl, ClassId, Cx, FnDecl, Outcome, Throw};
 use crate::object::{NativeIterator, NativeObject, Object};
-use crate::pieces::{LARGE_ENTRIES, PIECE_ENTRIES};
+use crate::pieces::{LARGE_ENTRIES, PIECE_ENTRIES, PIECE_KEYS, Pieces};
 use crate::string::{Str, hash_bytes};
 use crate::value::{Kind, Value};
 use crate::words::Words;
@@ -450,25 +450,22 @@ impl Table {
         Ok(entries)
     }
 
-    /// The keys, as the table has them now.
-    fn snapshot(&self) -> Vec<Value> {
-        match &*self.state.borrow() {
+    /// Adds up to `most` keys to `keys`, which has those before them.
+    fn add_keys(&self, keys: &mut Vec<Value>, most: usize) {
+        let places = keys.len()..self.len().min(keys.len() + most);
+        let key_at = |at: usize| match &*self.state.borrow() {
             State::Local(Entries::Strings(entries)) => {
-                entries.keys().cloned().map(Value::String).collect()
+                entries.get_index(at).map(|(key, _)| key.clone().into())
             }
-            State::Local(Entries::Words(entries)) => entries
-                .keys()
-                .map(|word| word_value(word, self.keys))
-                .collect(),
-            State::Shared(table, _) => {
-                let keys = table.index.iter();
-                keys.map(|key| match key {
-                    SharedKey::String(bytes) => Value::bytes(bytes),
-                    SharedKey::Word(word) => word_value(*word, self.keys),
-                })
-                .collect()
+            State::Local(Entries::Words(entries)) => {
+                entries.key(at).map(|word| word_value(word, self.keys))
             }
-        }
+            State::Shared(table, _) => table.index.get_index(at).map(|key| match key {
+                SharedKey::String(bytes) => Value::bytes(bytes),
+                SharedKey::Word(word) => word_value(*word, self.keys),
+            }),
+        };
+        keys.extend(places.filter_map(key_at));
     }
 }
 
@@ -525,7 +522,35 @@ impl NativeObject for TableObject {
     }
 
     fn iterate(&self) -> Option<Rc<dyn NativeIterator>> {
-        Some(walk(&self.0))
+        let mut keys = Vec::new();
+        self.0.add_keys(&mut keys, usize::MAX);
+        Some(walk(&self.0, keys))
+    }
+}
+
+impl TableObject {
+    /// Whether the keys are so many that an iteration notes them in pieces.
+    pub(crate) fn is_large(&self) -> bool {
+        self.0.len() > LARGE_ENTRIES
+    }
+
+    /// An Iterator over the entries, whose keys are noted in pieces.
+    ///
+    /// # Errors
+    /// When there is no memory for the keys.
+    pub(crate) fn iterator(&self, cx: &mut Cx<'_>) -> Result<impl Pieces, Throw> {
+        let (table, count) = (Rc::clone(&self.0), self.0.len());
+        cx.fits_entries(count)?;
+        let mut keys = Vec::with_capacity(count);
+        Ok(move |cx: &mut Cx<'_>| {
+            cx.charge(PIECE_ENTRIES / 4);
+            table.add_keys(&mut keys, PIECE_ENTRIES / 4);
+            if keys.len() < count {
+                return Ok(None);
+            }
+            let walk = walk(&table, std::mem::take(&mut keys));
+            Ok(Some(Iteration::value(walk, cx.library)))
+        })
     }
 }
 
@@ -618,29 +643,39 @@ impl SharedTable {
 /// Walks the keys that were there at its start; those deleted meanwhile are skipped.
 struct Walk {
     table: Rc<Table>,
-    keys: RefCell<std::vec::IntoIter<Value>>,
+    /// A list, which is counted and freed as one.
+    keys: Array,
+    next: Cell<usize>,
 }
 
-fn walk(table: &Rc<Table>) -> Rc<dyn NativeIterator> {
-    let keys = RefCell::new(table.snapshot().into_iter());
+fn walk(table: &Rc<Table>, keys: Vec<Value>) -> Rc<dyn NativeIterator> {
     Rc::new(Walk {
         table: Rc::clone(table),
-        keys,
+        keys: Array::from_list(keys),
+        next: Cell::new(0),
     })
 }
 
 impl NativeIterator for Walk {
     fn next(&self) -> Option<(Value, Value)> {
-        let mut keys = self.keys.borrow_mut();
         let set = self.table.values == Values::Nothing;
-        keys.find_map(|value| {
-            let key = Key::of(&value, self.table.keys)?;
+        let begin = self.next.get();
+        let rest = self.keys.as_list()?.get(begin..)?;
+        let mut looked = 0;
+        let found = rest.iter().find_map(|value| {
+            looked += 1;
+            let key = Key::of(value, self.table.keys)?;
             if set {
                 return self.table.has(key).then(|| (value.clone(), value.clone()));
             }
             let found = self.table.get(key)?;
             Some((value.clone(), found))
-        })
+        });
+        self.next.set(begin + looked);
+        if looked > 64 {
+            memory::owe(looked);
+        }
+        found
     }
 
     fn keyed(&self) -> bool {
@@ -724,8 +759,8 @@ impl Table {
         let mut rest = Some(old.into_entries());
         Throw::pieces(move |cx: &mut Cx<'_>| {
             if let Some(entries) = &mut rest {
-                cx.charge(PIECE_ENTRIES);
-                for _ in 0..PIECE_ENTRIES {
+                cx.charge(PIECE_KEYS);
+                for _ in 0..PIECE_KEYS {
                     let Some((key, value)) = entries.next() else {
                         rest = None;
                         let new = std::mem::replace(&mut new, Entries::new(table.keys));

@@ -3,7 +3,8 @@
 //! A copy of a hundred megabytes takes a tenth of a second, most of which goes into fresh memory; an executor that waits
 //! for it serves nobody else. So what an instruction or a built-in does to a value of more than [`LARGE_BYTES`] or
 //! [`LARGE_ENTRIES`] is a closure that does about [`PIECE_BYTES`] or [`PIECE_ENTRIES`] at a time, charges for it, and is
-//! called until it gives a value. A built-in leaves it to the VM with [`Throw::pieces`].
+//! called until it gives a value. A built-in leaves it to the VM with [`Throw::pieces`]. After each piece the VM looks at the time,
+//! so that pieces can be short: how long one takes is known only roughly before.
 //!
 //! Instructions whose result is no register of their own are done again when the work is done, and find its result with
 //! [`prepared`]: by what was done, and to which values.
@@ -16,26 +17,30 @@ use crate::array::{Array, Key, View};
 use crate::dump::{Dumped, Dumper};
 use crate::graveyard;
 use crate::native::{Cx, Input, Step, Task, Throw};
+use crate::number_text::NumberText;
 use crate::string::Str;
 use crate::value::Value;
 
-/// Texts up to this size are worked on at once: some tenths of a millisecond.
-pub const LARGE_BYTES: usize = 1 << 20;
-/// Arrays up to this length are worked on at once.
-pub const LARGE_ENTRIES: usize = 1 << 15;
-/// Bytes of a piece.
-pub const PIECE_BYTES: usize = 1 << 18;
-/// Bytes of a part of a text that is being made. The allocator takes larger blocks from the system one by one, and gives them
-/// back so.
-const PART_BYTES: usize = 1 << 16;
+/// Texts up to this size are worked on at once. Fresh memory can take four nanoseconds a byte, because the system gives it page by
+/// page: that is a quarter of a millisecond.
+pub const LARGE_BYTES: usize = 1 << 16;
+/// Arrays up to this length are worked on at once, for the same reason.
+pub const LARGE_ENTRIES: usize = 1 << 12;
+/// Bytes of a piece that is written.
+pub const PIECE_BYTES: usize = 1 << 14;
+/// Bytes of a piece that is only read.
+pub const PIECE_READ: usize = 1 << 18;
+/// Bytes of a part of a text that is being made. The allocator takes much larger blocks from the system one by one, and gives
+/// them back so.
+const PART_BYTES: usize = 1 << 15;
 /// Entries of a piece.
-pub const PIECE_ENTRIES: usize = 1 << 12;
+pub const PIECE_ENTRIES: usize = 1 << 10;
 /// The same of entries that go to places all over a table: each may be the first in fresh memory.
-pub const PIECE_KEYS: usize = 1 << 10;
+pub const PIECE_KEYS: usize = 1 << 7;
 
 /// Units of fuel that a piece of freezing may take: an array that holds another one is one unit, and takes as long as several
 /// entries of a list.
-pub const PIECE_FREEZING: usize = 1 << 10;
+pub const PIECE_FREEZING: usize = 1 << 9;
 
 /// Work in pieces: called until it gives a value.
 pub trait Pieces: FnMut(&mut Cx<'_>) -> Result<Option<Value>, Throw> + 'static {}
@@ -85,6 +90,12 @@ pub(crate) enum Work {
     Remove,
     /// Whether two values are equal.
     Equal,
+    /// An iterator over a Map or Set.
+    Walk,
+    /// The number that a text spells; none when it is no number.
+    Number,
+    /// The order of two texts as bytes: a number below, at or above 0.
+    Order,
 }
 
 /// The result of work for an instruction, and what it was done to.
@@ -128,7 +139,7 @@ pub(crate) fn prepared(cx: &Cx<'_>, work: Work, operands: &[&Value]) -> Option<V
                 .zip(operands)
                 .all(|(a, b)| same(a, b))
     })?;
-    if matches!(work, Work::Text | Work::Equal) {
+    if matches!(work, Work::Text | Work::Equal | Work::Number) {
         return all.get(at).map(|prepared| prepared.result.clone());
     }
     Some(all.swap_remove(at).result)
@@ -219,7 +230,7 @@ impl LongText {
     fn close(&mut self) {
         self.length += self.part.len();
         // The next one is long too, and a buffer that grows would be moved again and again into fresh memory.
-        let next = Vec::with_capacity(PART_BYTES + PART_BYTES / 4);
+        let next = Vec::with_capacity(2 * PART_BYTES);
         self.parts.push(std::mem::replace(&mut self.part, next));
     }
 
@@ -288,6 +299,15 @@ impl LongList {
         self.part.push(value);
     }
 
+    /// Adds a text.
+    #[inline]
+    pub fn push_bytes(&mut self, bytes: &[u8]) {
+        if self.part.len() == PIECE_ENTRIES {
+            self.close();
+        }
+        Value::push_bytes(&mut self.part, bytes);
+    }
+
     fn close(&mut self) {
         self.length += self.part.len();
         let next = Vec::with_capacity(PIECE_ENTRIES);
@@ -296,9 +316,16 @@ impl LongList {
 
     /// Puts the parts together, a piece at a time, backwards if the values were added so; the list when it is whole.
     pub fn finish(&mut self, backwards: bool, cx: &mut Cx<'_>) -> Option<Value> {
+        if self.parts.is_empty() {
+            let mut list = std::mem::take(&mut self.part);
+            if backwards {
+                list.reverse();
+            }
+            return Some(Array::from_list(list).into());
+        }
         if self.whole.is_none() {
-            self.close();
-            self.part = Vec::new();
+            self.length += self.part.len();
+            self.parts.push(std::mem::take(&mut self.part));
             if backwards {
                 self.parts.reverse();
             }
@@ -369,6 +396,31 @@ pub fn repeat(text: &Str, count: usize) -> impl Pieces {
     }
 }
 
+/// The number that a text spells, none when it is no number.
+pub fn number_of(text: Str) -> impl Pieces {
+    let mut reader = NumberText::default();
+    move |cx: &mut Cx<'_>| {
+        cx.charge(PIECE_READ / 16);
+        Ok(reader.go_on(text.as_bytes(), PIECE_READ).map(Value::from))
+    }
+}
+
+/// The order of two texts as bytes: a number below, at or above 0.
+pub(crate) fn order_of(a: Str, b: Str) -> impl Pieces {
+    let mut at = 0;
+    move |cx: &mut Cx<'_>| {
+        cx.charge(PIECE_READ / 64);
+        let [x, y] = [&a, &b].map(|text| {
+            let rest = text.as_bytes().get(at..).unwrap_or_default();
+            rest.get(..PIECE_READ).unwrap_or(rest)
+        });
+        let order = x.cmp(y);
+        at += PIECE_READ;
+        let is_end = at >= a.len().max(b.len());
+        Ok((is_end || order.is_ne()).then(|| Value::from(f64::from(order as i8))))
+    }
+}
+
 /// The string conversion of a value, in pieces.
 pub fn text_of(value: &Value) -> impl Pieces {
     text(Dumper::new(value), Vec::new())
@@ -385,7 +437,7 @@ pub(crate) fn text(mut dumper: Dumper, out: Vec<u8>) -> impl Pieces {
         }
         text.step(cx)?;
         let (before, start) = (text.length, text.part.len());
-        dumped = dumper.write(&mut text.part, PIECE_BYTES, |len| {
+        dumped = dumper.write(&mut text.part, start + PIECE_BYTES, |len| {
             cx.fits_growing(before + len)
         });
         // What was only looked at counts too, so that the time is looked at.

@@ -53,6 +53,20 @@ struct State {
 /// Most bytes that all values may take together: what scripts store stays until they remove it.
 const MAX_BYTES: usize = 1 << 30;
 
+/// Longest key of a value and name of a barrier: the table copies and compares them.
+const MAX_KEY: usize = 1 << 16;
+
+/// Whether the store takes `key`.
+///
+/// # Errors
+/// An Exception when it is longer than 64 KiB.
+pub fn check_key(key: &[u8]) -> Result<(), Throw> {
+    if key.len() > MAX_KEY {
+        return Err(Throw::error("a key of shared memory has at most 64 KiB"));
+    }
+    Ok(())
+}
+
 /// Why a value was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {

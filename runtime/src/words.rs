@@ -170,6 +170,11 @@ impl Words {
         self.entries.iter().map(|(word, _)| *word)
     }
 
+    /// The key at a place.
+    pub fn key(&self, at: usize) -> Option<u64> {
+        self.entries.get(at).map(|(word, _)| *word)
+    }
+
     pub fn values(&self) -> impl Iterator<Item = &Value> {
         self.entries.iter().map(|(_, value)| value)
     }

@@ -74,6 +74,13 @@ const SCRIPTS: &[&str] = &[
     r#"$a = [1] * 100000; $a[0:0] = [2] * 100000; $a[200000:] = ["end"]; $a[:1] = []; return [length($a), $a[0], $a[99998], $a[99999], $a[-1:][0]] == [200000, 2, 2, 1, "end"];"#,
     r#"$a = [1, 2, 3] * 50000; $b = $a; unset($b[0:3]); unset($b[-1:]); $c = $a; unset($c[::2]); return [length($a), length($b), isset($b[2]), $b[3], length($c), isset($c[0]), isset($c[1])] == [150000, 149996, false, 1, 75000, false, true];"#,
     r#"[$first, ...$rest] = [1, 2] * 50000; return [$first, length($rest), $rest[0]] == [1, 99999, 2];"#,
+    // Long texts as numbers, and in order.
+    r#"$s = "0" * 300000 . "12"; return [$s == 12, $s != 12, $s < 13, 11 < $s, $s > 12, $s - 2, $s / 4, $s ** 2, $s % 5, -$s, $s & 8, $s << 1, ~$s, $s < "13", $s < "x", $s * "2"] == [true, false, true, true, false, 10, 3, 144, 2, -12, 8, 24, -13, true, true, 24];"#,
+    r#"$a = "x" * 300000; $b = $a . "y"; return [$a < $b, $b < $a, $a <= ("x" * 300000), $b > "x", $a < 1, $a == 0, $a >= none, $a - 1] == [true, false, true, true, true, true, true, -1];"#,
+    r#"$a = "1" * 100000; $l = ["k" => $a]; $l["k"] -= 1; $n = 0; while ($a > 5 and $n < 3) $n += 1; return [$l["k"] > 10 ** 308, $n, $a == $l["k"], ("0." . "0" * 100000 . "1") == 0] == [true, 3, true, true];"#,
+    // Taken out and put in: gaps are closed, and the next number is found.
+    r#"$a = []; for ($i = 0; $i < 10000; $i += 1) $a["k$i"] = $i; for ($i = 0; $i < 9999; $i += 1) unset($a["k$i"]); $b = $a; $a[] = 1; return [$a, $b] == [["k9999" => 9999, 0 => 1], ["k9999" => 9999]];"#,
+    r#"$a = ["x" => 1]; for ($i = 0; $i < 10000; $i += 1) $a[$i * 2] = 1; unset($a[19998]); $a[] = 2; $a[] = 3; unset($a[19998]); $a["z"] = 4; $a[] = 5; return [$a[19997], isset($a[19998]), $a[19999] ?? none] == [2, true, none];"#,
     // Comparisons: as values and in conditions.
     r#"$a = "ab" * 2000000; $b = "ab" * 1999999 . "ab"; $c = "ab" * 1999999 . "aX"; if ($a == $c) return 1; if (!($a === $b)) return 2; return $a == $b and $a !== $c;"#,
     r#"$a = ["x" * 2000000, "k" => [1] * 50000]; $b = ["x" * 2000000, "k" => [1] * 50000]; if ($a != $b) return 1; $c = $b; $c["k"][49999] = 2; return $a === $b and $a != $c and !($a === $c);"#,

@@ -433,8 +433,27 @@ impl<'a> Records<'a> {
 /// What is wrong with a text that is too much for the budget.
 const OUT_OF_MEMORY: &str = "out of memory";
 
+/// About how many values a text of records can give: each has all the columns that the first one names.
+fn cells(text: &[u8], args: &Args<'_>) -> usize {
+    let options = args.options(1);
+    if !options.boolean("header", true) {
+        return 0;
+    }
+    let delimiter = options.string("delimiter");
+    let delimiter = delimiter.and_then(|text| text.as_bytes().first().copied());
+    let lines = memchr::memchr_iter(b'\n', text).count() + 1;
+    let first = memchr::memchr(b'\n', text).and_then(|end| text.get(..end));
+    let delimiters = memchr::memchr_iter(delimiter.unwrap_or(b','), first.unwrap_or_default());
+    lines.saturating_mul(delimiters.count() + 1)
+}
+
 fn csv_decode(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
-    let size = args.bytes(0).len();
+    let text = args.bytes(0);
+    let size = if text.len() <= heavy::INLINE_BYTES {
+        text.len().max(cells(text, &args) * 8)
+    } else {
+        text.len()
+    };
     heavy::run(cx, size, args.values, move |values| {
         let text = values.first().and_then(Value::as_bytes).unwrap_or(b"");
         let options = values.get(1).and_then(Value::as_array);

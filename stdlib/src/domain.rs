@@ -10,7 +10,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "Gives the public suffix of a domain by the Public Suffix List, in lower case: the part below which anybody can \
          register names. None when no rule of the list is about it.",
         |cx, args| {
-            cx.charge(args.bytes(0).len() / 16);
+            cx.charge(args.bytes(0).len().min(MAX_TEXT) / 16);
             Ok(text(args.bytes(0)).and_then(public_suffix).into())
         },
     )
@@ -21,7 +21,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "Gives the form of a domain name that the DNS knows, in lower case, its labels beyond ASCII encoded. None for a name \
          that is not allowed, for a label of more than 63 and a name of more than 253 bytes.",
         |cx, args| {
-            cx.charge(args.bytes(0).len());
+            cx.charge(args.bytes(0).len().min(MAX_TEXT));
             Ok(text(args.bytes(0)).and_then(encode).into())
         },
     )
@@ -30,7 +30,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "idna_decode(domain: string): string|none",
         "Gives the form of a domain name that people read, in lower case and UTF-8. None for a name that is not allowed.",
         |cx, args| {
-            cx.charge(args.bytes(0).len());
+            cx.charge(args.bytes(0).len().min(MAX_TEXT));
             Ok(text(args.bytes(0)).and_then(decode).into())
         },
     )
@@ -41,9 +41,10 @@ pub const FUNCTIONS: &[FnDecl] = &[
 const MAX_TEXT: usize = 2048;
 
 fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes)
-        .ok()
-        .filter(|text| text.len() <= MAX_TEXT)
+    if bytes.len() > MAX_TEXT {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()
 }
 
 /// The public suffix of a domain, in lower case, by a rule that the list has for its top-level domain.

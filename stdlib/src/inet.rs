@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use angarium_runtime::native::{Args, Cx, FnDecl, Outcome};
 use angarium_runtime::value::Value;
 
+use crate::string::is_large;
+
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
     FnDecl::plain(
@@ -43,13 +45,14 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "inet_reverse(ip: string, zone?: string): string|none",
         "Gives the name under which an address is looked up: its parts in reverse order below `zone`, or below \
          in-addr.arpa or ip6.arpa. With an empty `zone` it is the parts alone. Gives none for text that is no address and for a \
-         zone with control characters.",
+         zone with control characters or of more than 64 KiB.",
         inet_reverse,
     )
     .example(r#"inet_reverse("12.34.56.78", "example.com") // "78.56.34.12.example.com""#),
 ];
 
-fn domain_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+fn domain_includes(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    cx.charge(args.bytes(1).len() / 64);
     let name = |index: usize| {
         let bytes = args.bytes(index);
         bytes.strip_suffix(b".").unwrap_or(bytes)
@@ -78,8 +81,18 @@ fn includes(subdomain: &[u8], domain: &[u8]) -> bool {
     is_head && tail.eq_ignore_ascii_case(domain)
 }
 
-fn address(text: &[u8]) -> Option<IpAddr> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+/// Longer texts are neither addresses nor networks.
+const MAX_TEXT: usize = 1024;
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    if bytes.len() > MAX_TEXT {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    text(bytes)?.parse().ok()
 }
 
 fn from_bytes(bytes: &[u8]) -> Option<IpAddr> {
@@ -100,8 +113,8 @@ fn number(address: IpAddr) -> (u128, u32) {
 }
 
 /// First and last address of a network, and the bits of its family.
-fn network(text: &[u8]) -> Option<(u128, u128, u32)> {
-    let text = std::str::from_utf8(text).ok()?;
+fn network(bytes: &[u8]) -> Option<(u128, u128, u32)> {
+    let text = text(bytes)?;
     if let Some((first, last)) = text.split_once('-') {
         let ((first, bits), (last, last_bits)) = (
             number(first.trim().parse().ok()?),
@@ -139,8 +152,11 @@ fn inet_includes(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn inet_reverse(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    cx.reserve(args.bytes(1).len())?;
     let zone = args.has(1).then(|| args.bytes(1));
+    if zone.is_some_and(is_large) {
+        return Ok(Value::None);
+    }
+    cx.reserve(args.bytes(1).len())?;
     Ok(reverse(args.bytes(0), zone).map_or(Value::None, Value::from))
 }
 

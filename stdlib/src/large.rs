@@ -2,6 +2,8 @@
 //!
 //! A built-in looks at the size of what it was given and leaves the work to a closure of this file when it is large.
 
+mod search;
+
 use angarium_runtime::array::{Array, Key};
 use angarium_runtime::convert::{Comparison, loose_equal_counted, write_number};
 use angarium_runtime::native::{Cx, Throw};
@@ -10,7 +12,8 @@ use angarium_runtime::pieces::{
 };
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
-use memchr::memmem::{Finder, FinderRev};
+
+use search::{Search, Seen};
 
 /// The bytes of `text` from `start` to `end`.
 pub(crate) fn slice(text: Str, start: usize, end: usize) -> impl Pieces {
@@ -21,6 +24,98 @@ pub(crate) fn slice(text: Str, start: usize, end: usize) -> impl Pieces {
         out.extend_from_slice(text.as_bytes().get(at..next).unwrap_or_default());
         cx.charge(PIECE_BYTES / 64);
         Ok((next >= end).then(|| std::mem::take(&mut out).into()))
+    }
+}
+
+/// A value that is made at once, or in pieces.
+pub(crate) enum Made {
+    /// Here it is.
+    Now(Value),
+    /// It is long.
+    Later(Box<dyn Pieces>),
+}
+
+/// The bytes of `text` from `start` to `end`, which is `text` itself when that is all.
+///
+/// # Errors
+/// When there is no memory for a copy.
+pub(crate) fn part(text: &Str, start: usize, end: usize, cx: &Cx<'_>) -> Result<Made, Throw> {
+    if start == 0 && end == text.len() {
+        return Ok(Made::Now(Value::String(text.clone())));
+    }
+    if end.saturating_sub(start) > PIECE_BYTES {
+        cx.fits(end - start)?;
+        let slice = slice(text.clone(), start, end);
+        return Ok(Made::Later(Box::new(slice)));
+    }
+    let bytes = text.as_bytes().get(start..end).unwrap_or_default();
+    Ok(Made::Now(Value::bytes(bytes)))
+}
+
+/// `text` without the bytes of `white` at its left and at its right end.
+pub(crate) fn strip(text: Str, white: Str, left: bool, right: bool) -> impl Pieces {
+    let (mut left, mut right) = (left, right);
+    let (mut start, mut end) = (0, text.len());
+    let mut members = [false; 256];
+    let mut known = 0;
+    let mut copying: Option<Box<dyn Pieces>> = None;
+    move |cx: &mut Cx<'_>| {
+        if let Some(work) = &mut copying {
+            return work(cx);
+        }
+        if known < white.len() {
+            let piece = white
+                .as_bytes()
+                .get(known..white.len().min(known + PIECE_BYTES));
+            let piece = piece.unwrap_or_default();
+            cx.charge(piece.len() / 64);
+            piece
+                .iter()
+                .for_each(|byte| members[usize::from(*byte)] = true);
+            known += piece.len();
+            return Ok(None);
+        }
+        let bytes = text.as_bytes();
+        let is_other = |byte: &u8| !members[usize::from(*byte)];
+        if left {
+            let piece = bytes.get(start..end.min(start + PIECE_BYTES));
+            let piece = piece.unwrap_or_default();
+            cx.charge(piece.len() / 64);
+            let others = piece.iter().position(is_other);
+            start += others.unwrap_or(piece.len());
+            left = others.is_none() && start < end;
+        } else if right {
+            let piece = bytes.get(start.max(end.saturating_sub(PIECE_BYTES))..end);
+            let piece = piece.unwrap_or_default();
+            cx.charge(piece.len() / 64);
+            let last = piece.iter().rposition(is_other);
+            end -= piece.len() - last.map_or(0, |at| at + 1);
+            right = last.is_none() && start < end;
+        } else {
+            match part(&text, start, end, cx)? {
+                Made::Now(value) => return Ok(Some(value)),
+                Made::Later(work) => copying = Some(work),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What `code` makes of `text`, which it reads in chunks, each for itself.
+pub(crate) fn coded(text: Str, code: fn(&[u8]) -> Vec<u8>) -> impl Pieces {
+    let mut out = LongText::default();
+    let mut at = 0;
+    move |cx: &mut Cx<'_>| {
+        let bytes = text.as_bytes();
+        if at >= bytes.len() {
+            return Ok(out.finish(cx));
+        }
+        let end = bytes.len().min(at + PIECE_BYTES / 4);
+        let coded = code(bytes.get(at..end).unwrap_or_default());
+        cx.append(&mut out.part, &coded)?;
+        out.step(cx)?;
+        at = end;
+        Ok(None)
     }
 }
 
@@ -37,128 +132,98 @@ pub(crate) fn mapped(text: Str, change: fn(&mut [u8])) -> impl Pieces {
     }
 }
 
-/// What is searched for in long texts.
-enum Needle {
-    Byte(u8),
-    Text(Box<Finder<'static>>),
-}
-
-impl Needle {
-    fn new(text: &[u8]) -> Needle {
-        match text {
-            [byte] => Needle::Byte(*byte),
-            text => Needle::Text(Box::new(Finder::new(text).into_owned())),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Needle::Byte(_) => 1,
-            Needle::Text(finder) => finder.needle().len(),
-        }
-    }
-
-    #[inline]
-    fn find(&self, text: &[u8]) -> Option<usize> {
-        match self {
-            Needle::Byte(byte) => memchr::memchr(*byte, text),
-            Needle::Text(finder) => finder.find(text),
-        }
-    }
-
-    /// How often it is found, and where the last place ends.
-    fn count(&self, text: &[u8]) -> (usize, usize) {
-        match self {
-            Needle::Byte(byte) => (memchr::memchr_iter(*byte, text).count(), 0),
-            Needle::Text(finder) => finder
-                .find_iter(text)
-                .fold((0, 0), |(count, _), at| (count + 1, at + self.len())),
-        }
-    }
-}
-
 /// `subject` with `new` for every occurrence of `search`, which is not empty. They are counted first, so that the text has the
 /// right size at once.
 pub(crate) fn replace(search: &Str, new: Str, subject: Str) -> impl Pieces {
-    let needle = Needle::new(search.as_bytes());
+    let mut search = Search::forward(search);
     let (mut at, mut count) = (0, 0_usize);
-    let mut out: Option<Vec<u8>> = None;
-    // How much of `new` is written at the place that was found last.
-    let mut written = new.len();
+    let mut replacing: Option<Replacing> = None;
     move |cx: &mut Cx<'_>| {
         let bytes = subject.as_bytes();
-        // An occurrence may go on in the next piece.
-        let end = bytes.len().min(at + PIECE_BYTES + needle.len() - 1);
-        let Some(out) = &mut out else {
-            let (more, last) = needle.count(bytes.get(at..end).unwrap_or_default());
-            cx.charge(PIECE_BYTES / 64 + more);
-            count += more;
-            at = end.min(at + PIECE_BYTES.max(last));
-            if at < bytes.len() {
-                return Ok(None);
-            }
-            if count == 0 {
-                return Ok(Some(Value::String(subject.clone())));
-            }
-            let kept = bytes.len().saturating_sub(count * needle.len());
-            let total = kept.saturating_add(count.saturating_mul(new.len()));
-            cx.fits(total)?;
-            out = Some(Vec::with_capacity(total));
-            at = 0;
-            return Ok(None);
-        };
-        let before = out.len();
-        let enough = before + PIECE_BYTES;
-        let mut copied = at;
-        loop {
-            if let Some(rest) = new.as_bytes().get(written..)
-                && !rest.is_empty()
-            {
-                let piece = rest.get(..PIECE_BYTES).unwrap_or(rest);
-                out.extend_from_slice(piece);
-                written += piece.len();
-            }
-            if out.len() >= enough {
-                break;
-            }
-            let rest = bytes.get(copied..end).unwrap_or_default();
-            let Some(offset) = needle.find(rest) else {
-                // What is left of the piece, up to where the next one begins.
-                let next = if end == bytes.len() {
-                    end
-                } else {
-                    copied.max(at + PIECE_BYTES)
-                };
-                out.extend_from_slice(bytes.get(copied..next).unwrap_or_default());
-                copied = next;
-                break;
-            };
-            out.extend_from_slice(rest.get(..offset).unwrap_or_default());
-            copied += offset + needle.len();
-            written = 0;
+        if let Some(replacing) = &mut replacing {
+            let whole = replacing.go_on(&mut search, new.as_bytes(), bytes, cx);
+            return Ok(whole.then(|| std::mem::take(&mut replacing.out).into()));
         }
-        cx.charge((out.len() - before + (copied - at)) / 64 + 1);
-        at = copied;
-        let whole = at >= bytes.len() && written >= new.len();
-        Ok(whole.then(|| std::mem::take(out).into()))
+        let (more, next) = search.count(bytes, at, cx);
+        (at, count) = (next, count + more);
+        if at < bytes.len() {
+            return Ok(None);
+        }
+        if count == 0 {
+            return Ok(Some(Value::String(subject.clone())));
+        }
+        let kept = bytes.len().saturating_sub(count * search.len());
+        let total = kept.saturating_add(count.saturating_mul(new.len()));
+        cx.fits(total)?;
+        replacing = Some(Replacing {
+            out: Vec::with_capacity(total),
+            ..Replacing::default()
+        });
+        Ok(None)
+    }
+}
+
+/// A text that is made from another one by replacing.
+#[derive(Default)]
+struct Replacing {
+    out: Vec<u8>,
+    /// How much of the subject is in `out`, replaced or not.
+    copied: usize,
+    /// Up to where nothing is found in the subject, and whether something is found there.
+    clear: usize,
+    found: bool,
+    /// How much of the new text is written there.
+    written: usize,
+}
+
+impl Replacing {
+    /// Does a piece of it; whether the text is whole.
+    fn go_on(&mut self, search: &mut Search, new: &[u8], subject: &[u8], cx: &mut Cx<'_>) -> bool {
+        let mut room = PIECE_BYTES;
+        let mut places = PIECE_ENTRIES;
+        while self.copied < subject.len() && room > 0 && places > 0 && !cx.is_due() {
+            if self.copied < self.clear {
+                let end = self.clear.min(self.copied + room);
+                let piece = subject.get(self.copied..end).unwrap_or_default();
+                self.out.extend_from_slice(piece);
+                room -= piece.len();
+                self.copied = end;
+            } else if self.found {
+                let rest = new.get(self.written..).unwrap_or_default();
+                let piece = rest.get(..room).unwrap_or(rest);
+                self.out.extend_from_slice(piece);
+                room -= piece.len();
+                self.written += piece.len();
+                if self.written == new.len() {
+                    places -= 1;
+                    self.copied += search.len();
+                    (self.clear, self.found, self.written) = (self.copied, false, 0);
+                }
+            } else {
+                match search.look(subject, self.clear, subject.len(), cx) {
+                    Seen::Here(place) => (self.clear, self.found) = (place, true),
+                    Seen::Clear(place) => self.clear = place,
+                }
+            }
+        }
+        cx.charge((PIECE_BYTES - room) / 64);
+        self.copied >= subject.len()
     }
 }
 
 /// The position of `search` in `text` from `at` on, or -1.
 pub(crate) fn find(text: Str, search: &Str, at: usize) -> impl Pieces {
-    let finder = Finder::new(search.as_bytes()).into_owned();
+    let mut search = Search::forward(search);
     let mut at = at;
     move |cx: &mut Cx<'_>| {
-        let bytes = text.as_bytes();
-        let end = bytes
-            .len()
-            .min(at + 4 * PIECE_BYTES + finder.needle().len());
-        cx.charge((end - at.min(end)) / 64);
-        Ok(match finder.find(bytes.get(at..end).unwrap_or_default()) {
-            Some(offset) => Some(Value::from(at + offset)),
-            None if end == bytes.len() => Some(Value::from(-1.0)),
-            None => {
-                at += 4 * PIECE_BYTES;
+        if search.len() == 0 {
+            return Ok(Some(Value::from(at)));
+        }
+        Ok(match search.look(text.as_bytes(), at, text.len(), cx) {
+            Seen::Here(place) => Some(Value::from(place)),
+            Seen::Clear(place) if place >= text.len() => Some(Value::from(-1.0)),
+            Seen::Clear(place) => {
+                at = place;
                 None
             }
         })
@@ -167,102 +232,104 @@ pub(crate) fn find(text: Str, search: &Str, at: usize) -> impl Pieces {
 
 /// The last position of `search` in the first `end` bytes of `text`, or -1.
 pub(crate) fn rfind(text: Str, search: &Str, end: usize) -> impl Pieces {
-    let finder = FinderRev::new(search.as_bytes()).into_owned();
+    let mut search = Search::backward(search);
     let mut end = end;
     move |cx: &mut Cx<'_>| {
-        let bytes = text.as_bytes();
-        let start = end.saturating_sub(4 * PIECE_BYTES + finder.needle().len());
-        cx.charge((end - start) / 64);
-        Ok(
-            match finder.rfind(bytes.get(start..end).unwrap_or_default()) {
-                Some(offset) => Some(Value::from(start + offset)),
-                None if start == 0 => Some(Value::from(-1.0)),
-                None => {
-                    end -= 4 * PIECE_BYTES;
-                    None
-                }
-            },
-        )
+        if search.len() == 0 {
+            return Ok(Some(Value::from(end)));
+        }
+        Ok(match search.look(text.as_bytes(), 0, end, cx) {
+            Seen::Here(place) => Some(Value::from(place)),
+            Seen::Clear(0) => Some(Value::from(-1.0)),
+            Seen::Clear(place) => {
+                end = place;
+                None
+            }
+        })
     }
 }
 
 /// `str_split`: the parts of `text` between the occurrences of `delimiter`, `most` at most; `backwards` counts them from the
 /// end.
 pub(crate) fn split(text: Str, delimiter: &Str, most: usize, backwards: bool) -> impl Pieces {
-    let forward = Needle::new(delimiter.as_bytes());
-    let backward = FinderRev::new(delimiter.as_bytes()).into_owned();
+    let mut most = most;
+    let mut search = if backwards {
+        Search::backward(delimiter)
+    } else {
+        Search::forward(delimiter)
+    };
     let mut parts = LongList::default();
     // What is not split yet.
     let (mut start, mut end) = (0, text.len());
-    // How far the first or last part is known to have no delimiter.
-    let mut searched = 0;
+    // Up to where the first part, or from where on the last one is known to have no delimiter.
+    let mut clear = if backwards { end } else { start };
+    // A long part that is being copied.
+    let mut copying: Option<Box<dyn Pieces>> = None;
     move |cx: &mut Cx<'_>| {
-        let (bytes, needle) = (text.as_bytes(), forward.len());
+        let (bytes, needle) = (text.as_bytes(), search.len());
+        if let Some(work) = &mut copying {
+            if let Some(value) = work(cx)? {
+                parts.push(value);
+                copying = None;
+            }
+            return Ok(None);
+        }
         if start == usize::MAX {
             return Ok(parts.finish(backwards, cx));
         }
         for _ in 0..PIECE_ENTRIES {
-            if start == usize::MAX {
-                break;
-            }
-            let rest = bytes.get(start..end).unwrap_or_default();
-            if parts.len() + 1 >= most || (needle == 0 && rest.len() <= 1) {
-                parts.push(Value::bytes(rest));
+            let left = end - start;
+            let found = if parts.len() + 1 >= most || (needle == 0 && left <= 1) {
+                let all = (start, end);
                 start = usize::MAX;
-                break;
-            }
-            if needle == 0 {
-                let at = if backwards { rest.len() - 1 } else { 0 };
-                parts.push(Value::bytes(rest.get(at..=at).unwrap_or_default()));
-                if backwards {
-                    end -= 1;
-                } else {
-                    start += 1;
+                Some(all)
+            } else if needle == 0 && backwards {
+                end -= 1;
+                Some((end, end + 1))
+            } else if needle == 0 {
+                start += 1;
+                Some((start - 1, start))
+            } else if backwards {
+                match search.look(bytes, start, clear, cx) {
+                    Seen::Here(place) => {
+                        let part = (place + needle, end);
+                        (end, clear) = (place, place);
+                        Some(part)
+                    }
+                    Seen::Clear(place) => {
+                        clear = place;
+                        None
+                    }
                 }
-                continue;
-            }
-            // A window of the rest, from where the search has got.
-            let width = PIECE_BYTES + needle;
-            let found = if backwards {
-                let to = rest.len().saturating_sub(searched);
-                let from = to.saturating_sub(width);
-                backward
-                    .rfind(rest.get(from..to).unwrap_or_default())
-                    .map(|offset| from + offset)
             } else {
-                let to = rest.len().min(searched + width);
-                forward
-                    .find(rest.get(searched..to).unwrap_or_default())
-                    .map(|offset| searched + offset)
+                match search.look(bytes, clear, end, cx) {
+                    Seen::Here(place) => {
+                        let part = (start, place);
+                        (start, clear) = (place + needle, place + needle);
+                        Some(part)
+                    }
+                    Seen::Clear(place) => {
+                        clear = place;
+                        None
+                    }
+                }
             };
             match found {
-                Some(at) => {
-                    let (head, tail) = rest.split_at(at);
-                    let tail = tail.get(needle..).unwrap_or_default();
-                    let part = if backwards { tail } else { head };
-                    cx.charge(part.len() / 32);
-                    parts.push(Value::bytes(part));
-                    if backwards {
-                        end = start + at;
-                    } else {
-                        start += at + needle;
+                // No more are looked for: what is left is one part.
+                None if clear == if backwards { start } else { end } => most = 0,
+                None => {}
+                Some((from, to)) => match part(&text, from, to, cx)? {
+                    Made::Now(value) => {
+                        cx.charge(1 + (to - from).min(PIECE_BYTES) / 8);
+                        parts.push(value);
                     }
-                    searched = 0;
-                }
-                None if searched + width >= rest.len() => {
-                    parts.push(Value::bytes(rest));
-                    start = usize::MAX;
-                }
-                None => {
-                    searched += PIECE_BYTES;
-                    cx.charge(PIECE_BYTES / 64);
-                }
+                    Made::Later(work) => copying = Some(work),
+                },
             }
-            if cx.is_due() {
+            if start == usize::MAX || copying.is_some() || cx.is_due() {
                 break;
             }
         }
-        cx.charge(PIECE_ENTRIES);
         cx.fits_entries(parts.len().saturating_mul(2))?;
         Ok(None)
     }
@@ -272,18 +339,32 @@ pub(crate) fn split(text: Str, delimiter: &Str, most: usize, backwards: bool) ->
 pub(crate) fn chunk(text: Str, first: usize, length: usize) -> impl Pieces {
     let mut parts = Array::with_capacity(text.len() / length + 1);
     let mut at = 0;
+    // A long part that is being copied.
+    let mut copying: Option<Box<dyn Pieces>> = None;
     move |cx: &mut Cx<'_>| {
-        let bytes = text.as_bytes();
+        if let Some(work) = &mut copying {
+            if let Some(value) = work(cx)? {
+                parts.push(value);
+                copying = None;
+            }
+            return Ok(None);
+        }
         for _ in 0..PIECE_ENTRIES {
-            if at >= bytes.len() {
+            if at >= text.len() {
                 return Ok(Some(std::mem::take(&mut parts).into()));
             }
             let width = if at == 0 { first } else { length };
-            let next = bytes.len().min(at.saturating_add(width));
-            let part = bytes.get(at..next).unwrap_or_default();
-            cx.charge(1 + part.len() / 32);
-            parts.push(Value::bytes(part));
+            let next = text.len().min(at.saturating_add(width));
+            let made = part(&text, at, next, cx)?;
+            cx.charge(1 + (next - at).min(PIECE_BYTES) / 8);
             at = next;
+            match made {
+                Made::Now(value) => parts.push(value),
+                Made::Later(work) => {
+                    copying = Some(work);
+                    break;
+                }
+            }
             if cx.is_due() {
                 break;
             }
@@ -299,12 +380,14 @@ pub(crate) fn join(array: Value, separator: Str) -> impl Pieces {
     // The text of the value that is being written, and how far.
     let mut text: Option<Box<dyn Pieces>> = None;
     let mut writing: Option<(Str, usize)> = None;
-    let mut first = true;
+    // Whether the separator before the next value is written, or none is needed.
+    let mut separated = true;
     move |cx: &mut Cx<'_>| {
         if whole {
             return Ok(out.finish(cx));
         }
-        while !cx.is_due() {
+        let start = out.len();
+        while !cx.is_due() && out.len() - start < PIECE_BYTES {
             out.step(cx)?;
             if let Some((part, at)) = &mut writing {
                 let end = part.len().min(*at + PIECE_BYTES);
@@ -328,11 +411,15 @@ pub(crate) fn join(array: Value, separator: Str) -> impl Pieces {
                 whole = true;
                 return Ok(None);
             };
-            if !std::mem::take(&mut first) {
+            if !std::mem::replace(&mut separated, true) {
+                if separator.len() > PIECE_BYTES {
+                    writing = Some((separator.clone(), 0));
+                    continue;
+                }
                 cx.append(&mut out.part, separator.as_bytes())?;
             }
             cx.charge(1);
-            position = next;
+            (position, separated) = (next, false);
             match value {
                 Value::Number(number) => write_number(&mut out.part, number),
                 Value::String(part) if part.len() <= PIECE_BYTES => {

@@ -96,12 +96,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "explode(delimiter: string, string: string, limit?: number = 0): array",
         "Splits like str_split, with the delimiter first.",
         |cx, args| {
-            let limit = args.integer(2, 0);
-            if string::is_large(args.bytes(1)) {
-                let (text, delimiter) = (string::text(&args, 1), string::text(&args, 0));
-                return Err(string::split_large(&text, &delimiter, limit));
-            }
-            string::split(cx, args.bytes(1), args.bytes(0), limit)
+            string::split(cx, args.get(1), args.get(0), args.integer(2, 0))
         },
     )
     .legacy()

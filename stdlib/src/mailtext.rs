@@ -39,7 +39,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
          envelope_address_parse(\"a@[192.0.2.1]\")[\"domain\"] // \"[192.0.2.1]\"\n\
          envelope_address_parse(\"postmaster\") // none",
     ),
-    FnDecl::plain(
+    FnDecl::heavy(
         "envelope_localpart_escape(localpart: string): string",
         "Writes a local part as it stands before the `@` of an envelope address: in quotes unless it is made of atoms and \
          dots. One with control characters, which no address can hold, raises an Exception.",
@@ -116,14 +116,18 @@ fn envelope_address_parse(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     })
 }
 
-fn envelope_localpart_escape(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    cx.reserve(args.bytes(0).len().saturating_mul(2))?;
-    match envelope::escape_localpart(args.bytes(0)) {
-        Some(escaped) => Ok(escaped.into()),
-        None => Err(Throw::error(
-            "envelope_localpart_escape: an address cannot hold control characters",
-        )),
-    }
+fn envelope_localpart_escape(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
+    let size = args.bytes(0).len();
+    heavy::fits(size.saturating_mul(2))?;
+    heavy::run(cx, size, args.values, |values| {
+        let localpart = values.first().and_then(Value::as_bytes).unwrap_or(b"");
+        match envelope::escape_localpart(localpart) {
+            Some(escaped) => Ok(escaped.into()),
+            None => Err(Failure::Error(
+                "envelope_localpart_escape: an address cannot hold control characters".to_owned(),
+            )),
+        }
+    })
 }
 
 fn record<const N: usize>(entries: [(&str, Value); N]) -> Value {

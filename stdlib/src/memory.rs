@@ -7,7 +7,7 @@ use angarium_runtime::frozen::{Freezer, Pin, Tree, freeze};
 use angarium_runtime::native::{Args, Cx, FnDecl, Input, Step, Task, Throw};
 use angarium_runtime::object::Function;
 use angarium_runtime::pieces::PIECE_FREEZING;
-use angarium_runtime::shared::{Guard, SharedMemory};
+use angarium_runtime::shared::{self, Guard, SharedMemory};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use smallvec::{SmallVec, smallvec};
@@ -74,7 +74,8 @@ pub const FUNCTIONS: &[FnDecl] = &[
     .example(r#"memory_fetch("doc-missing", function ($k) { return "no " . $k; }) // "no doc-missing""#),
     FnDecl::task(
         "memory_store(key: string, value: any, callback?: function): boolean",
-        "Stores a value. When the key existed, calls `callback(key, oldvalue)` first and returns true.",
+        "Stores a value. When the key existed, calls `callback(key, oldvalue)` first and returns true. A key has at most 64 KiB, \
+         in all functions of shared memory.",
         |cx, mut args| {
             let callback = callback(args.take(2));
             let value = args.take(1);
@@ -153,6 +154,7 @@ fn start(
     let Value::String(key) = args.take(0) else {
         return Err(Throw::error("a key is needed"));
     };
+    shared::check_key(key.as_bytes())?;
     let memory = memory_of(cx)?;
     Ok(Box::new(Access {
         memory,

@@ -22,11 +22,14 @@ use angarium_runtime::native::{
     Args, ClassDecl, ClassId, Cx, FnDecl, LocalFuture, Outcome, PlainFn, Throw,
 };
 use angarium_runtime::object::{NativeObject, Object};
+use angarium_runtime::pieces::{PIECE_BYTES, Pieces};
+use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 
 use crate::dkim::{self, Signable};
 use crate::file::SourceData;
 use crate::mailer::{self, Content, Order, QUEUEOPTS, SERVER, SharedSource};
+use crate::string::{self, is_large};
 use crate::{file, pooled};
 
 /// Bytes in memory that are copied in the script's loop; more go to the pool.
@@ -117,8 +120,11 @@ pub const MAIL_MESSAGE: ClassDecl = ClassDecl {
             "Reads a message from a text, whatever its line ends.",
             |cx, args| {
                 let text = args.bytes(0);
-                cx.charge(text.len() / 64);
-                cx.reserve(text.len())?;
+                cx.fits(text.len())?;
+                if is_large(text) {
+                    return Err(Throw::pieces(read_long(string::text(&args, 0))));
+                }
+                cx.charge(text.len() / 32);
                 Ok(message(&Arc::from(text), cx.library))
             },
         )
@@ -163,13 +169,17 @@ impl Mail {
     /// # Errors
     /// Its header cannot be read.
     pub fn new(source: SharedSource, held: usize) -> io::Result<Mail> {
+        Ok(Mail::of(Message::new(source)?, held))
+    }
+
+    fn of(message: Message<SharedSource>, held: usize) -> Mail {
         let mail = Mail {
-            message: RefCell::new(Message::new(source)?),
+            message: RefCell::new(message),
             held,
             charged: Cell::new(0),
         };
         mail.account();
-        Ok(mail)
+        mail
     }
 
     /// The message.
@@ -339,18 +349,51 @@ struct MailText {
 impl MailText {
     fn object(&self) -> Value {
         // Memory can always be read.
-        let Ok(mail) = Mail::new(Arc::clone(&self.source), self.held) else {
+        let Ok(message) = Message::new(Arc::clone(&self.source)) else {
             return Value::None;
         };
-        Value::Object(Object::new(
-            self.class,
-            PartObject {
-                mail: Rc::new(mail),
-                part: PartId::ROOT,
-                whole: self.class,
-                storable: true,
-            },
-        ))
+        stored(message, self.held, self.class)
+    }
+}
+
+/// The object of a message in memory.
+fn stored(message: Message<SharedSource>, held: usize, class: ClassId) -> Value {
+    Value::Object(Object::new(
+        class,
+        PartObject {
+            mail: Rc::new(Mail::of(message, held)),
+            part: PartId::ROOT,
+            whole: class,
+            storable: true,
+        },
+    ))
+}
+
+/// The message of a long text: it is copied in pieces, and its header is read on the pool.
+fn read_long(text: Str) -> impl Pieces {
+    let mut copy = Vec::with_capacity(text.len());
+    let made: Rc<Cell<Option<Value>>> = Rc::default();
+    move |cx: &mut Cx<'_>| {
+        if let Some(value) = made.take() {
+            return Ok(Some(value));
+        }
+        let end = text.len().min(copy.len() + PIECE_BYTES);
+        let piece = text.as_bytes().get(copy.len()..end).unwrap_or_default();
+        cx.charge(piece.len() / 32);
+        copy.extend_from_slice(piece);
+        if end < text.len() {
+            return Ok(None);
+        }
+        let source: SharedSource = Arc::new(std::mem::take(&mut copy));
+        let (made, held) = (Rc::clone(&made), text.len());
+        let read = move || Message::new(source);
+        Err(pooled::later(read, move |cx, message| {
+            let class = class(cx.library, "MailMessage");
+            made.set(Some(
+                message.map_or(Value::None, |message| stored(message, held, class)),
+            ));
+            Ok(Value::None)
+        }))
     }
 }
 

@@ -238,7 +238,8 @@ fn packed(mut format: &[u8], args: &[Value], out: &mut Vec<u8>) -> Option<()> {
 
 fn unpack(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     let offset = args.integer(2, 0);
-    let size = args.bytes(0).len() + args.bytes(1).len();
+    // Each byte may be a value.
+    let size = (args.bytes(0).len() + args.bytes(1).len()).saturating_mul(8);
     heavy::run(cx, size, &args.values[..2], move |values| {
         let bytes = |index: usize| values.get(index).and_then(Value::as_bytes).unwrap_or(b"");
         let data = usize::try_from(offset)

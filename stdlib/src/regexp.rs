@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use angarium_regex::{
-    Captures, Modifiers, Outcome as Search, PatternCache, PatternError, RecentPatterns,
+    Captures, Expansion, Modifiers, Outcome as Search, PatternCache, PatternError, RecentPatterns,
     Regex as Pattern,
 };
 use angarium_runtime::array::{Array, Key};
@@ -15,11 +15,14 @@ use angarium_runtime::native::{
     Args, ClassDecl, Cx, FnDecl, Heavy, Input, Job, LocalFuture, Outcome, Step, Task, Throw, begin,
 };
 use angarium_runtime::object::Function;
-use angarium_runtime::pieces::LongText;
+use angarium_runtime::pieces::{LARGE_BYTES, LongList, LongText, PIECE_BYTES, Pieces};
 use angarium_runtime::regex::Regex;
 use angarium_runtime::string::{Str, hash_bytes};
 use angarium_runtime::value::Value;
 use smallvec::smallvec;
+
+use crate::large::{self, Made};
+use crate::string;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
@@ -36,7 +39,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
          under its number and name. Without a match the array is empty.",
         |cx, args| {
             let searcher = Searcher::new(cx, &args, 0, 1)?;
-            begin(MatchAll { searcher, groups: Vec::new() }, cx)
+            begin(MatchAll::new(searcher), cx)
         },
     )
     .example("pcre_match_all(\"[0-9]+\", \"1 and 22\") // [0=>[0=>\"1\",1=>\"22\"]]"),
@@ -44,8 +47,14 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "pcre_quote(string: string): string",
         "Puts a backslash before each character that means something in a pattern.",
         |cx, args| {
-            cx.reserve(args.bytes(0).len().saturating_mul(2))?;
-            Ok(angarium_regex::quote(args.bytes(0)).into())
+            let bytes = args.bytes(0);
+            cx.fits(bytes.len().saturating_mul(2))?;
+            if string::is_large(bytes) {
+                let quoted = large::coded(string::text(&args, 0), angarium_regex::quote);
+                return Err(Throw::pieces(quoted));
+            }
+            cx.charge(bytes.len() / 16);
+            Ok(angarium_regex::quote(bytes).into())
         },
     )
     .example("pcre_quote(\"a.b\") // ''a\\.b''"),
@@ -72,7 +81,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
             };
             let limit = usize::try_from(args.integer(3, 0)).ok().filter(|limit| *limit > 0);
             let left = limit.unwrap_or(usize::MAX);
-            begin(Replace { searcher, with, left, out: LongText::default(), whole: false, copied: 0 }, cx)
+            begin(Replace::new(searcher, with, left), cx)
         },
     )
     .example(
@@ -216,8 +225,9 @@ struct Searcher {
     subject: Str,
     start: usize,
     captures: Captures,
-    /// The subject as the pool's threads hold it, copied once.
-    shared: Option<Arc<[u8]>>,
+    /// The subject as the pool's threads hold it, copied once, in pieces.
+    shared: Option<Arc<Vec<u8>>>,
+    copy: Vec<u8>,
     /// Where the pool leaves its answer; made when it is asked.
     slot: Option<Slot>,
     waiting: bool,
@@ -232,6 +242,8 @@ enum Found {
     NoMatch,
     /// Resume when this is done.
     Wait(LocalFuture<Outcome>),
+    /// Resume after the others.
+    Later,
 }
 
 thread_local! {
@@ -259,6 +271,7 @@ impl Searcher {
             start: 0,
             captures: SPARE.take(),
             shared: None,
+            copy: Vec::new(),
             slot: None,
             waiting: false,
             given_up: false,
@@ -274,27 +287,20 @@ impl Searcher {
                 return Err(Throw::error("the search was interrupted"));
             };
             self.captures = captures;
+            cx.charge(self.price(&search));
             search
         } else {
             if std::mem::take(&mut self.given_up) {
                 return Ok(self.offload(cx));
             }
-            let rest = self.subject.len().saturating_sub(self.start);
             if self.pattern.is_heavy(self.subject.len()) {
-                cx.charge(self.pattern.fuel(rest, rest));
                 return Ok(self.offload(cx));
             }
-            let search =
-                self.pattern
-                    .captures_at(self.subject.as_bytes(), self.start, &mut self.captures);
-            let passed = match search {
-                Search::Match(()) => {
-                    let found = self.captures.get(0);
-                    found.map_or(rest, |found| found.end.saturating_sub(self.start))
-                }
-                Search::NoMatch | Search::LimitExceeded(_) => rest,
-            };
-            cx.charge(self.pattern.fuel(passed, rest));
+            let subject = self.subject.as_bytes();
+            let search = self
+                .pattern
+                .captures_at(subject, self.start, &mut self.captures);
+            cx.charge(self.price(&search));
             match search {
                 Search::LimitExceeded(_) => return Ok(self.offload(cx)),
                 search => search,
@@ -305,6 +311,17 @@ impl Searcher {
             Search::NoMatch => Ok(Found::NoMatch),
             Search::LimitExceeded(_) => Err(Throw::error("regex backtrack limit")),
         }
+    }
+
+    /// What a search is charged for: what it passed over, and a little of what is left.
+    fn price(&self, search: &Search) -> usize {
+        let rest = self.subject.len().saturating_sub(self.start);
+        let passed = match search {
+            Search::Match(()) => self.captures.get(0).map(|found| found.end),
+            Search::NoMatch | Search::LimitExceeded(_) => None,
+        };
+        let passed = passed.map_or(rest, |end| end.saturating_sub(self.start));
+        self.pattern.fuel(passed, rest)
     }
 
     /// Moves on behind the match; false at the end of the subject.
@@ -323,10 +340,20 @@ impl Searcher {
     }
 
     fn offload(&mut self, cx: &mut Cx<'_>) -> Found {
-        let subject = Arc::clone(
-            self.shared
-                .get_or_insert_with(|| self.subject.as_bytes().into()),
-        );
+        let Some(shared) = &self.shared else {
+            let (at, bytes) = (self.copy.len(), self.subject.as_bytes());
+            let end = bytes.len().min(at + PIECE_BYTES);
+            let piece = bytes.get(at..end).unwrap_or_default();
+            cx.charge(piece.len() / 64);
+            self.copy.reserve_exact(bytes.len() - at);
+            self.copy.extend_from_slice(piece);
+            if end == bytes.len() {
+                self.shared = Some(Arc::new(std::mem::take(&mut self.copy)));
+            }
+            self.given_up = true;
+            return Found::Later;
+        };
+        let subject = Arc::clone(shared);
         let (pattern, slot, start) = (
             Arc::clone(&self.pattern),
             Arc::clone(self.slot.get_or_insert_default()),
@@ -357,6 +384,11 @@ impl Searcher {
             .unwrap_or_default()
     }
 
+    /// Whether the groups of the match are long together.
+    fn has_long_groups(&self) -> bool {
+        are_long(&self.pattern, self.subject.len(), &self.captures)
+    }
+
     /// The array that `pcre_match` gives.
     fn match_array(&self) -> Value {
         match_array(&self.pattern, self.subject.as_bytes(), &self.captures)
@@ -372,6 +404,58 @@ fn pattern_of(cx: &mut Cx<'_>, value: &Value) -> Result<Arc<Pattern>, Throw> {
             .map(|compiled| Arc::clone(&compiled.pattern))
             .ok_or_else(|| Throw::error("a Regex or string is needed")),
         text => cached(cx, text.as_str().unwrap_or(&Str::EMPTY)),
+    }
+}
+
+/// Whether the groups of a match are long together: they may lie in each other.
+fn are_long(pattern: &Pattern, subject_len: usize, captures: &Captures) -> bool {
+    let groups = pattern.groups();
+    if subject_len.saturating_mul(groups) <= LARGE_BYTES {
+        return false;
+    }
+    let lengths = (0..groups).filter_map(|index| captures.get(index).map(|group| group.len()));
+    lengths.fold(0, usize::saturating_add) > LARGE_BYTES
+}
+
+/// The texts of the groups of a match, made in pieces.
+#[derive(Default)]
+struct Groups {
+    texts: Vec<Value>,
+    /// A long one that is being copied.
+    copying: Option<Box<dyn Pieces>>,
+}
+
+impl Groups {
+    /// Makes a piece of them; whether there are no more.
+    fn go_on(&mut self, searcher: &Searcher, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+        if let Some(work) = &mut self.copying {
+            if let Some(text) = work(cx)? {
+                self.texts.push(text);
+                self.copying = None;
+            }
+            return Ok(false);
+        }
+        let index = self.texts.len();
+        if index >= searcher.pattern.groups() {
+            return Ok(true);
+        }
+        cx.charge(1);
+        let group = searcher.captures.get(index).unwrap_or(0..0);
+        match large::part(&searcher.subject, group.start, group.end, cx)? {
+            Made::Now(text) => self.texts.push(text),
+            Made::Later(work) => self.copying = Some(work),
+        }
+        Ok(false)
+    }
+
+    /// The array that `pcre_match` gives.
+    fn array(&mut self, pattern: &Pattern) -> Array {
+        by_group(pattern, |index| {
+            self.texts
+                .get_mut(index)
+                .map(Value::take)
+                .unwrap_or_default()
+        })
     }
 }
 
@@ -412,6 +496,12 @@ fn pcre_match(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
         cx.charge(pattern.fuel(subject.len(), subject.len()));
         let mut captures = SPARE.take();
         let found = match pattern.captures_at(subject, 0, &mut captures) {
+            Search::Match(()) if are_long(&pattern, subject.len(), &captures) => {
+                let mut searcher = Searcher::new(cx, &args, 0, 1)?;
+                searcher.captures = captures;
+                let groups = Some(Groups::default());
+                return begin(Match { searcher, groups }, cx);
+            }
             Search::Match(()) => Some(match_array(&pattern, subject, &captures)),
             Search::NoMatch => Some(Array::new().into()),
             Search::LimitExceeded(_) => None,
@@ -424,18 +514,35 @@ fn pcre_match(cx: &mut Cx<'_>, args: Args<'_>) -> Result<Heavy, Throw> {
     }
     let mut searcher = Searcher::new(cx, &args, 0, 1)?;
     searcher.given_up = given_up;
-    begin(Match(searcher), cx)
+    let groups = None;
+    begin(Match { searcher, groups }, cx)
 }
 
-/// A match that is looked for on the pool.
-struct Match(Searcher);
+/// A match that is looked for on the pool, or whose groups are long.
+struct Match {
+    searcher: Searcher,
+    /// The groups of the match, when it is found.
+    groups: Option<Groups>,
+}
 
 impl Task for Match {
     fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
-        Ok(match self.0.find(cx)? {
-            Found::Match => Step::Done(self.0.match_array()),
+        if let Some(groups) = &mut self.groups {
+            return Ok(if groups.go_on(&self.searcher, cx)? {
+                Step::Done(groups.array(&self.searcher.pattern).into())
+            } else {
+                Step::Again
+            });
+        }
+        Ok(match self.searcher.find(cx)? {
+            Found::Match if self.searcher.has_long_groups() => {
+                self.groups = Some(Groups::default());
+                Step::Again
+            }
+            Found::Match => Step::Done(self.searcher.match_array()),
             Found::NoMatch => Step::Done(Array::new().into()),
             Found::Wait(future) => Step::Await(future),
+            Found::Later => Step::Again,
         })
     }
 }
@@ -443,43 +550,93 @@ impl Task for Match {
 struct MatchAll {
     searcher: Searcher,
     /// The texts of each group, match by match; empty before the first match.
-    groups: Vec<Vec<Value>>,
+    groups: Vec<LongList>,
+    /// The groups of a match that are long.
+    long: Option<Groups>,
+    /// The lists of the groups that are put together, when there are no more matches.
+    lists: Option<Vec<Value>>,
+}
+
+impl MatchAll {
+    fn new(searcher: Searcher) -> MatchAll {
+        MatchAll {
+            searcher,
+            groups: Vec::new(),
+            long: None,
+            lists: None,
+        }
+    }
+
+    /// Adds the groups of a match; whether they are all there.
+    fn add(&mut self, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+        let groups = self.searcher.pattern.groups();
+        self.groups.resize_with(groups, LongList::default);
+        if self.long.is_none() && self.searcher.has_long_groups() {
+            self.long = Some(Groups::default());
+        }
+        match &mut self.long {
+            Some(long) => {
+                if !long.go_on(&self.searcher, cx)? {
+                    return Ok(false);
+                }
+                for (texts, text) in self.groups.iter_mut().zip(&mut long.texts) {
+                    texts.push(text.take());
+                }
+                self.long = None;
+            }
+            None => {
+                for (index, texts) in self.groups.iter_mut().enumerate() {
+                    texts.push_bytes(self.searcher.group(index));
+                }
+            }
+        }
+        let count = self.groups.first().map_or(0, LongList::len);
+        cx.charge(self.groups.len());
+        if count.is_power_of_two() {
+            cx.fits_entries(count.saturating_mul(2 * self.groups.len()))?;
+        }
+        Ok(true)
+    }
+
+    /// Puts the lists together, a piece at a time; the array when it is whole.
+    fn finish(&mut self, cx: &mut Cx<'_>) -> Option<Array> {
+        if self.groups.is_empty() {
+            return Some(Array::new());
+        }
+        let lists = self.lists.get_or_insert_default();
+        while let Some(group) = self.groups.get_mut(lists.len()) {
+            lists.push(group.finish(false, cx)?);
+        }
+        Some(by_group(&self.searcher.pattern, |index| {
+            lists.get_mut(index).map(Value::take).unwrap_or_default()
+        }))
+    }
 }
 
 impl Task for MatchAll {
     fn resume(&mut self, cx: &mut Cx<'_>, _: Input) -> Result<Step, Throw> {
-        loop {
-            match self.searcher.find(cx)? {
+        while self.lists.is_none() {
+            let found = if self.long.is_some() {
+                Found::Match
+            } else {
+                self.searcher.find(cx)?
+            };
+            let more = match found {
                 Found::Wait(future) => return Ok(Step::Await(future)),
-                Found::Match => {
-                    let groups = self.searcher.pattern.groups();
-                    self.groups.resize_with(groups, Vec::new);
-                    for (index, texts) in self.groups.iter_mut().enumerate() {
-                        Value::push_bytes(texts, self.searcher.group(index));
-                    }
-                    let count = self.groups.first().map_or(0, Vec::len);
-                    cx.charge(self.groups.len());
-                    if count.is_power_of_two() {
-                        cx.fits_entries(count.saturating_mul(2 * self.groups.len()))?;
-                    }
-                    if self.searcher.advance() {
-                        if cx.is_due() {
-                            return Ok(Step::Again);
-                        }
-                        continue;
-                    }
-                }
-                Found::NoMatch => {}
+                Found::Later => return Ok(Step::Again),
+                Found::NoMatch => false,
+                Found::Match if !self.add(cx)? => return Ok(Step::Again),
+                Found::Match => self.searcher.advance(),
+            };
+            if !more {
+                break;
             }
-            if self.groups.first().is_none_or(Vec::is_empty) {
-                return Ok(Step::Done(Array::new().into()));
+            if cx.is_due() {
+                return Ok(Step::Again);
             }
-            let groups = &mut self.groups;
-            let all = by_group(&self.searcher.pattern, |index| {
-                Array::from_list(std::mem::take(&mut groups[index])).into()
-            });
-            return Ok(Step::Done(all.into()));
         }
+        let all = self.finish(cx);
+        Ok(all.map_or(Step::Again, |all| Step::Done(all.into())))
     }
 }
 
@@ -488,94 +645,172 @@ enum With {
     Function(Rc<Function>),
 }
 
+/// What comes next of a replacement.
+enum Stage {
+    /// The next match is looked for.
+    Search,
+    /// What lies before the match is in the result; the place of the match is replaced.
+    Place,
+    /// The groups for the function are long, and being made.
+    Groups(Groups),
+    /// The function was called that tells what stands there.
+    Answer,
+    /// The place of the match is replaced.
+    Replaced,
+    /// There are no more matches.
+    Rest,
+    /// All is written.
+    Written,
+}
+
 struct Replace {
     searcher: Searcher,
     with: With,
     left: usize,
     out: LongText,
-    /// Whether only the parts of `out` are still to be put together.
-    whole: bool,
+    stage: Stage,
+    /// A long text that is appended before anything else is done: from where, and up to where.
+    appending: Option<(Str, usize, usize)>,
+    /// How far the template is written at the place of the match.
+    expansion: Expansion,
     /// How much of the subject is in `out`, replaced or not.
     copied: usize,
 }
 
 impl Replace {
-    /// Appends what lies before the match; the place of the match is replaced next.
-    fn copy_to_match(&mut self) {
-        if let Some(found) = self.searcher.captures.get(0) {
-            let start = found.start.max(self.copied);
+    fn new(searcher: Searcher, with: With, left: usize) -> Replace {
+        Replace {
+            searcher,
+            with,
+            left,
+            out: LongText::default(),
+            stage: Stage::Search,
+            appending: None,
+            expansion: Expansion::default(),
+            copied: 0,
+        }
+    }
+
+    /// Appends the subject up to `end`.
+    fn copy_to(&mut self, end: usize) {
+        let subject = &self.searcher.subject;
+        if end.saturating_sub(self.copied) > PIECE_BYTES {
+            self.appending = Some((subject.clone(), self.copied, end));
+        } else {
             if self.out.is_empty() {
-                self.out
-                    .part
-                    .reserve(self.searcher.subject.len().min(1 << 16));
+                self.out.part.reserve(subject.len().min(PIECE_BYTES));
             }
-            self.out
-                .part
-                .extend_from_slice(&self.searcher.subject.as_bytes()[self.copied..start]);
-            self.copied = found.end.max(start);
+            let bytes = subject.as_bytes().get(self.copied..end);
+            self.out.part.extend_from_slice(bytes.unwrap_or_default());
         }
+        self.copied = end;
     }
 
-    fn next(&mut self, cx: &mut Cx<'_>) -> Result<bool, Throw> {
-        self.left -= 1;
-        self.out.step(cx)?;
-        Ok(self.left > 0 && self.searcher.advance())
-    }
-
-    fn done(&mut self, cx: &mut Cx<'_>) -> Step {
-        if !std::mem::replace(&mut self.whole, true) {
-            if self.copied == 0 && self.out.is_empty() {
-                return Step::Done(Value::String(self.searcher.subject.clone()));
+    /// Does what comes next, up to what only others can do.
+    fn step(&mut self, cx: &mut Cx<'_>) -> Result<Option<Step>, Throw> {
+        match &mut self.stage {
+            Stage::Search => match self.searcher.find(cx)? {
+                Found::Wait(future) => return Ok(Some(Step::Await(future))),
+                Found::Later => return Ok(Some(Step::Again)),
+                Found::NoMatch => self.stage = Stage::Rest,
+                Found::Match => {
+                    if let Some(found) = self.searcher.captures.get(0) {
+                        self.copy_to(found.start.max(self.copied));
+                        self.copied = found.end.max(self.copied);
+                    }
+                    self.stage = Stage::Place;
+                }
+            },
+            Stage::Place => match &self.with {
+                With::Function(_) if self.searcher.has_long_groups() => {
+                    self.stage = Stage::Groups(Groups::default());
+                }
+                With::Function(function) => {
+                    self.stage = Stage::Answer;
+                    let arguments = smallvec![self.searcher.match_array()];
+                    return Ok(Some(Step::Call(Rc::clone(function), arguments)));
+                }
+                With::Template(template) => {
+                    let mut room = PIECE_BYTES;
+                    let whole = self.expansion.write(
+                        template.as_bytes(),
+                        self.searcher.subject.as_bytes(),
+                        &self.searcher.captures,
+                        &mut self.out.part,
+                        &mut room,
+                    );
+                    cx.charge((PIECE_BYTES - room) / 64);
+                    self.out.step(cx)?;
+                    if whole {
+                        self.expansion = Expansion::default();
+                        self.stage = Stage::Replaced;
+                    }
+                }
+            },
+            Stage::Groups(groups) => {
+                if !groups.go_on(&self.searcher, cx)? {
+                    return Ok(Some(Step::Again));
+                }
+                let array = groups.array(&self.searcher.pattern);
+                self.stage = Stage::Answer;
+                if let With::Function(function) = &self.with {
+                    let arguments = smallvec![array.into()];
+                    return Ok(Some(Step::Call(Rc::clone(function), arguments)));
+                }
             }
-            let rest = self.searcher.subject.as_bytes().get(self.copied..);
-            self.out.part.extend_from_slice(rest.unwrap_or_default());
+            Stage::Answer => return Err(Throw::error("the function gave no answer")),
+            Stage::Replaced => {
+                self.left -= 1;
+                self.out.step(cx)?;
+                self.stage = if self.left > 0 && self.searcher.advance() {
+                    Stage::Search
+                } else {
+                    Stage::Rest
+                };
+            }
+            Stage::Rest => {
+                let subject = &self.searcher.subject;
+                if self.copied == 0 && self.out.is_empty() {
+                    return Ok(Some(Step::Done(Value::String(subject.clone()))));
+                }
+                self.copy_to(subject.len());
+                self.stage = Stage::Written;
+            }
+            Stage::Written => {
+                return Ok(Some(self.out.finish(cx).map_or(Step::Again, Step::Done)));
+            }
         }
-        self.out.finish(cx).map_or(Step::Again, Step::Done)
+        Ok(None)
     }
 }
 
 impl Task for Replace {
     fn resume(&mut self, cx: &mut Cx<'_>, input: Input) -> Result<Step, Throw> {
-        if self.whole {
-            return Ok(self.done(cx));
-        }
-        if let (Input::Value(answer), false) = (input, self.searcher.waiting) {
-            cx.write_str(&mut self.out.part, &answer)?;
-            if !self.next(cx)? {
-                return Ok(self.done(cx));
+        if let (Input::Value(answer), Stage::Answer) = (input, &self.stage) {
+            self.stage = Stage::Replaced;
+            match answer {
+                Value::String(text) if text.len() > PIECE_BYTES => {
+                    let end = text.len();
+                    self.appending = Some((text, 0, end));
+                }
+                other => cx.write_str(&mut self.out.part, &other)?,
             }
         }
+        let start = self.out.len();
         loop {
-            match self.searcher.find(cx)? {
-                Found::Wait(future) => return Ok(Step::Await(future)),
-                Found::NoMatch => return Ok(self.done(cx)),
-                Found::Match => {}
-            }
-            self.copy_to_match();
-            match &self.with {
-                With::Function(function) => {
-                    let arguments = smallvec![self.searcher.match_array()];
-                    return Ok(Step::Call(Rc::clone(function), arguments));
+            if let Some((text, at, end)) = &mut self.appending {
+                let next = (*at + PIECE_BYTES).min(*end);
+                let piece = text.as_bytes().get(*at..next).unwrap_or_default();
+                cx.append(&mut self.out.part, piece)?;
+                self.out.step(cx)?;
+                *at = next;
+                if next == *end {
+                    self.appending = None;
                 }
-                With::Template(template) => {
-                    let subject = self.searcher.subject.as_bytes();
-                    let captures = &self.searcher.captures;
-                    let more = angarium_regex::expanded_len(template.as_bytes(), subject, captures);
-                    cx.fits(self.out.len().saturating_add(more))?;
-                    // Fresh memory takes longer than its bytes.
-                    cx.charge(more / 16);
-                    angarium_regex::expand(
-                        template.as_bytes(),
-                        subject,
-                        captures,
-                        &mut self.out.part,
-                    );
-                }
+            } else if let Some(step) = self.step(cx)? {
+                return Ok(step);
             }
-            if !self.next(cx)? {
-                return Ok(self.done(cx));
-            }
-            if cx.is_due() {
+            if cx.is_due() || self.out.len() - start > PIECE_BYTES {
                 return Ok(Step::Again);
             }
         }

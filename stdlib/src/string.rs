@@ -2,7 +2,7 @@
 
 use angarium_runtime::array::Array;
 use angarium_runtime::native::{Args, Cx, FnDecl, Outcome, Throw};
-use angarium_runtime::pieces::{self, LARGE_BYTES};
+use angarium_runtime::pieces::{self, LARGE_BYTES, LARGE_ENTRIES};
 use angarium_runtime::string::Str;
 use angarium_runtime::value::Value;
 use memchr::memmem;
@@ -153,18 +153,24 @@ fn str_replace(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 const SHORT_RESULT: usize = 128;
 
 fn str_split(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let limit = args.integer(2, 0);
-    if is_large(args.bytes(0)) {
-        return Err(split_large(&text(&args, 0), &text(&args, 1), limit));
-    }
-    split(cx, args.bytes(0), args.bytes(1), limit)
+    split(cx, args.get(0), args.get(1), args.integer(2, 0))
 }
 
 /// `str_split` and, with swapped arguments, `explode`.
-pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64) -> Outcome {
+pub(crate) fn split(cx: &mut Cx<'_>, string: &Value, delimiter: &Value, limit: i64) -> Outcome {
+    let most = match usize::try_from(limit.unsigned_abs()) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(most) => most,
+    };
+    let (bytes, cut) = (string.as_bytes(), delimiter.as_bytes());
+    let (bytes, cut) = (bytes.unwrap_or_default(), cut.unwrap_or_default());
+    if is_large(bytes) {
+        let text = |value: &Value| value.as_str().cloned().unwrap_or_default();
+        let parts = large::split(text(string), &text(delimiter), most, limit < 0);
+        return Err(Throw::pieces(parts));
+    }
+    let (string, delimiter) = (bytes, cut);
     cx.charge(string.len() / 64);
-    let most = usize::try_from(limit.unsigned_abs()).unwrap_or(usize::MAX);
-    let most = if most == 0 { usize::MAX } else { most };
     if string.is_empty() {
         return Ok(Array::from_list(vec![Value::bytes(b"")]).into());
     }
@@ -224,7 +230,8 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
         add(cx, &string[start..])?;
     } else {
         let mut end = string.len();
-        for (count, at) in memmem::rfind_iter(string, delimiter).enumerate() {
+        let found = (delimiter.len() <= end).then(|| memmem::rfind_iter(string, delimiter));
+        for (count, at) in found.into_iter().flatten().enumerate() {
             if count + 1 >= most {
                 break;
             }
@@ -235,16 +242,6 @@ pub(crate) fn split(cx: &mut Cx<'_>, string: &[u8], delimiter: &[u8], limit: i64
         parts.reverse();
     }
     Ok(Array::from_list(parts).into())
-}
-
-/// As [`split`] for a long string.
-#[cold]
-pub(crate) fn split_large(string: &Str, delimiter: &Str, limit: i64) -> Throw {
-    let most = match usize::try_from(limit.unsigned_abs()) {
-        Ok(0) | Err(_) => usize::MAX,
-        Ok(most) => most,
-    };
-    Throw::pieces(large::split(string.clone(), delimiter, most, limit < 0))
 }
 
 /// Up to this length a text is searched from first byte to first byte: preparing a better search takes longer.
@@ -291,13 +288,15 @@ fn each_occurrence(text: &[u8], needle: &[u8], mut found: impl FnMut(usize)) {
                 }
             });
         }
+        // What is longer need not be prepared for a search.
+        _ if needle.len() > text.len() => {}
         _ => memmem::find_iter(text, needle).for_each(found),
     }
 }
 
 /// Where `needle`, which is not empty, is found in `text`, from left to right without overlap.
 fn places<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    let short = text.len() <= SHORT;
+    let short = text.len() <= SHORT || needle.len() > text.len();
     let finder = (!short).then(|| memmem::find_iter(text, needle));
     let mut finder = finder.into_iter().flatten();
     let mut start = 0;
@@ -383,6 +382,7 @@ fn str_rfind(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     cx.charge(head.len() / 64);
     let found = match substring {
         [byte] => memchr::memrchr(*byte, head),
+        _ if substring.len() > head.len() => None,
         _ => memmem::rfind(head, substring),
     };
     Ok(match found {
@@ -455,6 +455,15 @@ fn str_slice(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 fn strip(cx: &mut Cx<'_>, mut args: Args<'_>, left: bool, right: bool) -> Outcome {
     let string = args.bytes(0);
     cx.charge(string.len() / 64);
+    if is_large(string) || args.has(1) && is_large(args.bytes(1)) {
+        let white = if args.has(1) {
+            text(&args, 1)
+        } else {
+            Str::from(" \t\r\n")
+        };
+        let stripped = large::strip(text(&args, 0), white, left, right);
+        return Err(Throw::pieces(stripped));
+    }
     let (start, end) = if args.has(1) {
         let mut member = [false; 256];
         for byte in args.bytes(1) {
@@ -467,9 +476,6 @@ fn strip(cx: &mut Cx<'_>, mut args: Args<'_>, left: bool, right: bool) -> Outcom
     };
     Ok(if start == 0 && end == string.len() {
         args.take(0)
-    } else if end - start > LARGE_BYTES {
-        cx.fits(end - start)?;
-        return Err(Throw::pieces(large::slice(text(&args, 0), start, end)));
     } else {
         Value::bytes(&string[start..end])
     })
@@ -499,7 +505,7 @@ fn str_chunk(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     if length == 0 || first == 0 {
         return Err(Throw::error("str_chunk: length must be at least 1"));
     }
-    if is_large(string) {
+    if is_large(string) || string.len() / length > LARGE_ENTRIES {
         cx.fits_entries(string.len() / length + 1)?;
         return Err(Throw::pieces(large::chunk(text(&args, 0), first, length)));
     }

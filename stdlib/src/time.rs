@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use angarium_runtime::native::{Args, Cx, FnDecl, LocalFuture, Outcome, Throw, opt};
+use angarium_runtime::pieces::LARGE_BYTES;
 use angarium_runtime::value::Value;
 
 use crate::calendar::{self, Zone};
+use crate::string::is_large;
 
 const LOCAL: angarium_runtime::native::OptDecl = opt(
     "local",
@@ -40,7 +42,7 @@ pub const FUNCTIONS: &[FnDecl] = &[
         "strptime(datestring: string, format: string, options?: array): number|none",
         "Reads a time by the directives of strftime. White space in the format matches any white space, names are \
          read in any case, `%z` wins over the option. Missing date fields are today's, missing time fields 0; what \
-         follows the match is ignored. Gives none when the text does not match.",
+         follows the match is ignored. Gives none when the text does not match; a format of more than 64 KiB matches nothing.",
         strptime,
     )
     .options(&[LOCAL])
@@ -119,12 +121,13 @@ fn strftime(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 fn strptime(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
     let now = cx.host.clock.unix().as_secs() as i64;
     let zone_now = zone(cx, &args, now);
-    cx.charge((args.bytes(0).len() + args.bytes(1).len()) / 16);
-    let Some(civil) = calendar::parse(
-        args.bytes(0),
-        args.bytes(1),
-        now + i64::from(zone_now.offset),
-    ) else {
+    let (text, format) = (args.bytes(0), args.bytes(1));
+    if is_large(format) {
+        return Ok(Value::None);
+    }
+    let text = text.get(..LARGE_BYTES).unwrap_or(text);
+    cx.charge((text.len() + format.len()) / 16);
+    let Some(civil) = calendar::parse(text, format, now + i64::from(zone_now.offset)) else {
         return Ok(Value::None);
     };
     let seconds = match civil {
@@ -151,7 +154,7 @@ pub(crate) fn parse_duration(text: &[u8]) -> Option<f64> {
     let mut total = 0.0;
     let mut seen = [false; 4];
     let mut rest = text;
-    if rest.is_empty() {
+    if rest.is_empty() || is_large(rest) {
         return None;
     }
     while !rest.is_empty() {

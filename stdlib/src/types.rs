@@ -5,6 +5,8 @@ use angarium_runtime::native::{Args, Cx, FnDecl, Outcome, Throw};
 use angarium_runtime::pieces;
 use angarium_runtime::value::{Kind, Value};
 
+use crate::string::{is_large, text};
+
 /// The functions of this family.
 pub const FUNCTIONS: &[FnDecl] = &[
     FnDecl::construct("array(...args: any): array", "Makes an array; the same as `[...]`, keys with `=>` included.")
@@ -73,6 +75,13 @@ fn boolean(_: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn number(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
+    if is_large(args.bytes(0)) {
+        let mut number = pieces::number_of(text(&args, 0));
+        return Err(Throw::pieces(move |cx: &mut Cx<'_>| {
+            let number = number(cx)?;
+            Ok(number.map(|number| convert::to_number(&number).into()))
+        }));
+    }
     cx.charge(args.bytes(0).len() / 16);
     Ok(Value::Number(convert::to_number(args.get(0))))
 }

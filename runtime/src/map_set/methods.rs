@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 
-use super::{Entries, Iteration, Key, State, Table, TableObject, Values, walk};
+use super::{Entries, Iteration, Key, State, Table, TableObject, Values};
 use crate::array::KeyHash;
 use crate::library::Library;
 use crate::memory;
 use crate::native::{Args, ClassDecl, ClassId, Cx, FnDecl, Outcome, PlainFn, Throw};
-use crate::object::Object;
+use crate::object::{NativeObject as _, Object};
 use crate::string::Str;
 use crate::value::{Kind, Value};
 use crate::vm::add_values;
@@ -318,7 +318,13 @@ fn table_clear(_cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn table_iterator(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let table = table(&args)?;
-    cx.reserve_entries(table.len())?;
-    Ok(Iteration::value(walk(table), cx.library))
+    let object = args.this.and_then(|object| object.as_table());
+    let object = object.ok_or_else(|| Throw::error("method called on a wrong object"))?;
+    if object.is_large() {
+        return Err(Throw::pieces(object.iterator(cx)?));
+    }
+    cx.reserve_entries(object.0.len())?;
+    Ok(object
+        .iterate()
+        .map_or(Value::None, |source| Iteration::value(source, cx.library)))
 }

@@ -8,7 +8,7 @@ use crate::convert::to_str;
 use crate::frozen::{Freezer, Pin};
 use crate::native::{Cx, Throw};
 use crate::pieces::{PIECE_FREEZING, Piecewise};
-use crate::shared::SharedMemory;
+use crate::shared::{SharedMemory, check_key};
 use crate::value::Value;
 use crate::vm::call::Called;
 use crate::vm::execution::Exit;
@@ -28,6 +28,7 @@ impl Fiber {
             Value::String(name) => name.clone(),
             other => crate::vm::ops::text(other, &mut self.cx())?,
         };
+        check_key(name.as_bytes())?;
         let execution = self.host.execution;
         if let Some(guard) = memory.try_lock(name.as_bytes(), execution) {
             self.acquired.replace(Some(guard));

@@ -1,7 +1,6 @@
 //! Calls: of functions of the script, of built-ins of every kind, and back from built-ins into the script.
 
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 
@@ -10,13 +9,11 @@ use angarium_lang::bytecode::Proto;
 
 use crate::array::Array;
 use crate::cell::VarCell;
-use crate::host::{Matched, StopOnDrop};
 use crate::instance::{Caller, Hint, Hints, Instance};
 use crate::library::Class;
 use crate::native::{Args, Cx, Heavy, Imp, Input, NativeFn, Step, Task, Throw, Thrown};
 use crate::object::{Function, Object};
 use crate::pieces::Pieces;
-use crate::regex::Regex;
 use crate::string::Str;
 use crate::value::Value;
 use crate::vm::execution::Exit;
@@ -633,7 +630,14 @@ impl Fiber {
                         }
                     }
                 }
-                Step::Again => input = Input::Start,
+                Step::Again => {
+                    input = Input::Start;
+                    // Pieces cost less fuel than a slice has, and some take longer than others.
+                    if self.host.clock.monotonic() >= self.slice_end {
+                        self.pending = Some(input);
+                        return Ok(Called::exit(Exit::Slice));
+                    }
+                }
                 Step::CallRest(function, args, rest) => {
                     match self.call_with_rest(&function, args, rest, base + 1, base)? {
                         Called::Value(value) => input = Input::Value(value),
@@ -681,70 +685,6 @@ impl Fiber {
                 Called::Exit(exit) => Ok(Some(exit)),
                 Called::Value(_) | Called::Frame => Ok(None),
             },
-        }
-    }
-
-    /// `subject =~ pattern`
-    pub(crate) fn matches(
-        &mut self,
-        subject: &Value,
-        pattern: &Value,
-        wanted: bool,
-        result: usize,
-    ) -> Result<Called, Throw> {
-        let subject = match subject {
-            Value::String(subject) => subject.clone(),
-            other => crate::vm::ops::text(other, &mut self.cx())?,
-        };
-        let regex = pattern
-            .as_object()
-            .and_then(|object| object.downcast::<Regex>());
-        let compiled = match (regex, pattern) {
-            (Some(regex), _) => Arc::clone(&regex.compiled),
-            (None, Value::String(text)) => {
-                self.host
-                    .regex
-                    .compile_text(text.as_bytes())
-                    .map_err(|(message, at)| {
-                        Throw::error(format!("bad regular expression: {message} at byte {at}"))
-                    })?
-            }
-            (None, other) => {
-                let kind = other.kind().name();
-                return Err(Throw::error(format!("=~: expected a pattern, got {kind}")));
-            }
-        };
-        // A pattern that was compiled for this is owed for.
-        self.quantum = self.quantum.saturating_sub(crate::memory::take_owed());
-        self.cx().charge(subject.len() / 16);
-        match compiled.is_match(subject.as_bytes()) {
-            Matched::Yes => Ok(Called::Value(Value::Boolean(wanted))),
-            Matched::No => Ok(Called::Value(Value::Boolean(!wanted))),
-            Matched::Limit => {
-                // Once more with the large limit, on the pool, with the script suspended.
-                let subject = subject.as_bytes().to_vec();
-                let stop = StopOnDrop::default();
-                let mut go_on = stop.go_on();
-                let tell = Arc::new(OnceLock::new());
-                let answer = Arc::clone(&tell);
-                let run = self.host.pool.run(Box::new(move || {
-                    let _ = tell.set(compiled.is_match_heavy(&subject, &mut go_on));
-                    Box::new(|_| Ok(Value::None))
-                }));
-                self.waiting = Some(result);
-                Ok(Called::exit(Exit::Wait(Box::pin(async move {
-                    let _stop = stop;
-                    let _finish = run.await;
-                    match answer.get() {
-                        Some(Matched::Yes) => Ok(Value::Boolean(wanted)),
-                        Some(Matched::No) => Ok(Value::Boolean(!wanted)),
-                        Some(Matched::Limit) => {
-                            Err(Throw::error("regular expression: match limit exceeded"))
-                        }
-                        None => Err(Throw::error("the search was interrupted")),
-                    }
-                }))))
-            }
         }
     }
 }

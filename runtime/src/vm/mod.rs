@@ -19,6 +19,7 @@ pub mod execution;
 pub mod fiber;
 mod generators;
 mod interp;
+mod matching;
 pub(crate) mod notes;
 mod ops;
 mod registers;

@@ -30,4 +30,4 @@ pub use cache::{PatternCache, RecentPatterns};
 pub use captures::Captures;
 pub use modifiers::{Modifiers, parse_source};
 pub use regex::{Outcome, PatternError, Regex, Stage};
-pub use replace::{expand, expanded_len, quote};
+pub use replace::{Expansion, expand, quote};

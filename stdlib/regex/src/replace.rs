@@ -8,39 +8,61 @@ use crate::captures::Captures;
 /// 1 followed by `2`. A leading zero counts as a digit. A group that took no part gives nothing. A
 /// `$` that no such number follows stays.
 pub fn expand(template: &[u8], subject: &[u8], captures: &Captures, out: &mut Vec<u8>) {
-    pieces(template, subject, captures, |piece| {
-        out.extend_from_slice(piece)
-    });
+    let mut room = usize::MAX;
+    Expansion::default().write(template, subject, captures, out, &mut room);
 }
 
-/// How many bytes [`expand`] would append: a template may name a long group many times.
-pub fn expanded_len(template: &[u8], subject: &[u8], captures: &Captures) -> usize {
-    let mut length = 0_usize;
-    pieces(template, subject, captures, |piece| {
-        length = length.saturating_add(piece.len());
-    });
-    length
+/// How far a template is expanded: it may be long, or name a long group many times.
+#[derive(Debug, Default)]
+pub struct Expansion {
+    /// What of the template is expanded.
+    at: usize,
+    /// How much of the group that stands there is written.
+    written: usize,
 }
 
-/// Calls `take` with the pieces of an expanded template in order.
-fn pieces(template: &[u8], subject: &[u8], captures: &Captures, mut take: impl FnMut(&[u8])) {
-    let mut rest = template;
-    while let Some(dollar) = memchr::memchr(b'$', rest) {
-        let (before, after) = rest.split_at(dollar);
-        take(before);
-        let after = after.get(1..).unwrap_or_default();
-        match reference(after, captures.len()) {
-            Some((group, digits)) => {
-                take(captures.bytes(group, subject).unwrap_or_default());
-                rest = after.get(digits..).unwrap_or_default();
+impl Expansion {
+    /// Goes on with what [`expand`] does, as long as there is `room`; whether that was all. What is
+    /// written takes its bytes off the room, and a little at least.
+    pub fn write(
+        &mut self,
+        template: &[u8],
+        subject: &[u8],
+        captures: &Captures,
+        out: &mut Vec<u8>,
+        room: &mut usize,
+    ) -> bool {
+        const LEAST: usize = 16;
+        loop {
+            let rest = template.get(self.at..).unwrap_or_default();
+            if rest.is_empty() || *room == 0 {
+                return rest.is_empty();
             }
-            None => {
-                take(b"$");
-                rest = after;
+            let before = rest.get(..*room).unwrap_or(rest);
+            let before = memchr::memchr(b'$', before).map_or(before, |dollar| &before[..dollar]);
+            out.extend_from_slice(before);
+            *room -= before.len();
+            self.at += before.len();
+            let Some(after) = rest.get(before.len() + 1..).filter(|_| *room > 0) else {
+                continue;
+            };
+            let (text, length) = match reference(after, captures.len()) {
+                Some((group, digits)) => {
+                    let text = captures.bytes(group, subject).unwrap_or_default();
+                    (text.get(self.written..).unwrap_or_default(), 1 + digits)
+                }
+                None => (&b"$"[..], 1),
+            };
+            let piece = text.get(..*room).unwrap_or(text);
+            out.extend_from_slice(piece);
+            *room = room.saturating_sub(piece.len().max(LEAST));
+            if piece.len() == text.len() {
+                (self.at, self.written) = (self.at + length, 0);
+            } else {
+                self.written += piece.len();
             }
         }
     }
-    take(rest);
 }
 
 /// The group that the digits at the start of `text` name, and how many digits that takes.
@@ -86,8 +108,13 @@ mod tests {
         assert_eq!(outcome, Outcome::Match(()));
         let mut out = Vec::new();
         expand(template.as_bytes(), subject.as_bytes(), &captures, &mut out);
-        let length = expanded_len(template.as_bytes(), subject.as_bytes(), &captures);
-        assert_eq!(length, out.len());
+        let (mut pieces, mut expansion) = (Vec::new(), Expansion::default());
+        let write = |expansion: &mut Expansion, pieces: &mut Vec<u8>| {
+            let (template, subject) = (template.as_bytes(), subject.as_bytes());
+            expansion.write(template, subject, &captures, pieces, &mut 2)
+        };
+        while !write(&mut expansion, &mut pieces) {}
+        assert_eq!(pieces, out);
         String::from_utf8(out).expect("text")
     }
 

@@ -3,7 +3,8 @@
 //! `cargo run --release -p angarium-sandbox --example beside [NAME [ROUNDS]]` runs each script of the sandbox's list again and again
 //! for three times a second, with the limits that a server has by default, while a hook begins every few milliseconds. It prints
 //! the median, the 99th percentile and the worst time of the hooks, in milliseconds, and how often the script was started. Time
-//! that other programs took from the thread is left out.
+//! that other programs took from the thread is left out. A NAME that ends with `.hsl` is a file: that script is measured, and how
+//! it ended is printed.
 //!
 //! What the machine does besides counts less in the columns behind them, which are processor time of the thread. `p99 cpu` is that
 //! of the hooks again, from a millisecond before they were due. `step` is the longest step of the script, in the quietest of the
@@ -101,6 +102,8 @@ struct Turns {
     /// The longest step of a turn, and what it did.
     longest: Cell<Duration>,
     did: RefCell<String>,
+    /// What the script ended with, if not well.
+    ended: RefCell<Option<String>>,
 }
 
 impl Turns {
@@ -160,9 +163,10 @@ async fn run(unit: &Arc<Unit>, pool: &Arc<Heavy>, turns: &Turns) {
     host.extend(Rc::new(Caches::default()));
     let mut execution = Execution::new(unit, Rc::new(host), Vec::new(), LIMITS);
     let watch = |execution: &Execution| turns.look(|| execution.last_step());
-    let _ = turns
+    let outcome = turns
         .count("between slices", execution.drive_watched(watch))
         .await;
+    *turns.ended.borrow_mut() = outcome.err().map(|ended| ended.to_string());
     turns.count("the end", execution.close()).await;
 }
 
@@ -258,6 +262,8 @@ async fn beside(
 
 fn main() {
     let only = std::env::args().nth(1);
+    let file = only.as_deref().filter(|name| name.ends_with(".hsl"));
+    let file = file.map(|name| (name, std::fs::read_to_string(name).unwrap()));
     let count = std::env::args().nth(2);
     let count = count.map_or(ROUNDS, |text| text.parse().unwrap());
     let pool = Heavy::start();
@@ -277,11 +283,10 @@ fn main() {
         let scripts = RUNAWAYS
             .iter()
             .map(|runaway| (runaway.name, Some(runaway.text)));
-        for (name, text) in std::iter::once(alone).chain(scripts) {
-            if only
-                .as_ref()
-                .is_some_and(|only| !name.contains(only.as_str()))
-            {
+        let wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only));
+        let file = file.iter().map(|(name, text)| (*name, Some(text.as_str())));
+        for (name, text) in std::iter::once(alone).chain(scripts).chain(file) {
+            if !wanted(name) {
                 continue;
             }
             let mut times = Times::default();
@@ -290,6 +295,9 @@ fn main() {
             for _ in 0..count {
                 let turns = Rc::new(Turns::default());
                 starts += beside(text, &hook, &pool, &turns, &mut times).await;
+                if let (true, Some(ended)) = (name.ends_with(".hsl"), turns.ended.take()) {
+                    println!("{ended}");
+                }
                 rounds.push((turns.longest.get(), turns.p99(), turns.did.take()));
             }
             let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;

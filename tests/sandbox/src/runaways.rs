@@ -177,6 +177,36 @@ pub const RUNAWAYS: &[Runaway] = &[
         "return str_chunk(str_repeat(\"x\", 20000000), 1);",
     ),
     runaway(
+        "a search for a text that is nearly as long and nearly there",
+        &[FUEL, MEMORY],
+        "$t = str_repeat(\"a\", 10000000); $n = str_repeat(\"a\", 5000000) . \"b\"; forever { str_find($t, $n); str_rfind($t, \"b\" . $n); }",
+    ),
+    runaway(
+        "a long text replaced and split by a text that is nearly there",
+        &[FUEL, MEMORY],
+        "$t = str_repeat(\"a\", 10000000); $n = str_repeat(\"a\", 5000000) . \"b\"; forever { str_replace($n, \"\", $t); str_split($t, $n); str_split($t, $n, -2); }",
+    ),
+    runaway(
+        "white space stripped off both ends",
+        &[FUEL, MEMORY],
+        "$s = str_repeat(\" \", 10000000); forever { str_strip($s); str_lstrip(\"x$s\"); str_rstrip($s . \"x\"); }",
+    ),
+    runaway(
+        "a long string quoted for a pattern",
+        &[FUEL, MEMORY],
+        "$s = str_repeat(\".\", 10000000); forever pcre_quote($s);",
+    ),
+    runaway(
+        "texts that are just not long",
+        &[FUEL],
+        "$s = str_repeat(\"x\", 65000); forever { $t = $s . $s; $u = \"$s$s$s$s$s$s$s\"; $a = str_repeat($s, 15); $b = str_slice($a, 1); $c = str_upper($b); }",
+    ),
+    runaway(
+        "times, addresses and names of megabytes",
+        &[FUEL, MEMORY],
+        "$s = str_repeat(\"1\", 10000000); $f = str_repeat(\"%Y \", 3000000); forever { strptime($s, \"%Y\"); strptime($s, $f); strpduration($s); inet_includes($s, $s); inet_reverse(\"192.0.2.1\", $s); idna_encode($s); domain_publicsuffix($s); envelope_localpart_escape(\"a b\" . $s); envelope_address_parse($s); }",
+    ),
+    runaway(
         "array_join of the same long string",
         &[MEMORY, STRING],
         "$s = str_repeat(\"x\", 1000000); $a = []; for ($i = 0; $i < 10000; $i += 1) $a[] = $s; return array_join($a, $s);",
@@ -276,6 +306,26 @@ pub const RUNAWAYS: &[Runaway] = &[
         "removal from the front",
         &[FUEL],
         "forever { $a = array_range(0, 50000); foreach ($a as $x) { unset($a[0:1]); } }",
+    ),
+    runaway(
+        "an array emptied key by key",
+        &[FUEL, MEMORY],
+        "forever { $a = []; for ($i = 0; $i < 500000; $i += 1) $a[\"k$i\"] = $i; for ($i = 0; $i < 500000; $i += 1) unset($a[\"k$i\"]); }",
+    ),
+    runaway(
+        "a queue in an array",
+        &[FUEL, MEMORY],
+        "$a = []; for ($i = 0; $i < 500000; $i += 1) $a[\"k$i\"] = $i; forever { foreach ($a as $k => $v) break; unset($a[$k]); $a[$k] = $v; }",
+    ),
+    runaway(
+        "the highest number removed and counted on",
+        &[FUEL, MEMORY],
+        "$a = [\"x\" => 1]; for ($i = 0; $i < 500000; $i += 1) $a[$i * 2] = 1; for ($h = 2000000; ; $h += 100) { $a[$h] = 1; unset($a[$h]); $a[] = 1; }",
+    ),
+    runaway(
+        "arrays that are just not long",
+        &[FUEL, MEMORY],
+        "$a = []; for ($i = 0; $i < 4000; $i += 1) $a[\"k$i\"] = $i; forever { array_reverse($a); array_shuffle($a); array_keys($a); $b = [...$a, ...$a]; $a == $b; $c = $a + $a; $a[1:]; array_join($a, \",\"); }",
     ),
     runaway(
         "two arrays that double, compared",
@@ -426,6 +476,11 @@ pub const RUNAWAYS: &[Runaway] = &[
         "$m = Map(\"string\", \"any\"); for ($i = 0; $i < 50000; $i += 1) $m->set(\"k\".$i, $i); forever { foreach ($m as $k => $v) { break; } $a = [...$m]; }",
     ),
     runaway(
+        "a long Map walked while it changes",
+        &[FUEL, MEMORY],
+        "$m = Map(\"number\", \"any\"); for ($i = 0; $i < 300000; $i += 1) $m->set($i, $i); forever { foreach ($m as $k => $v) { $m->delete($k); $m->set($k, $v); break; } $m->entries()->next(); }",
+    ),
+    runaway(
         "Maps in Maps without end",
         &[MEMORY, FUEL],
         "$m = Map(\"string\", \"any\"); forever { $n = Map(\"string\", \"any\"); $n->set(\"a\", $m); $m = $n; }",
@@ -433,8 +488,16 @@ pub const RUNAWAYS: &[Runaway] = &[
     // Shared memory and caches.
     runaway(
         "shared memory that grows",
-        &[MEMORY, "Uncaught exception: shared memory is full"],
+        &[FUEL, MEMORY, "Uncaught exception: shared memory is full"],
         "for ($i = 0; ; $i += 1) memory_store(\"k\".$i, str_repeat(\"x\", 100000));",
+    ),
+    runaway(
+        "a name of megabytes in shared memory",
+        &[
+            "Uncaught exception: a key of shared memory has at most 64 KiB",
+            MEMORY,
+        ],
+        "$s = str_repeat(\"x\", 10000000); forever { try { barrier $s . \"y\" {} } catch ($e) {} memory_store($s . \"z\", 1); }",
     ),
     runaway(
         "a stored list of one long string",
@@ -511,6 +574,21 @@ pub const RUNAWAYS: &[Runaway] = &[
         "return pcre_match_all(\"()()()()()()()()()\", str_repeat(\"x\", 3000000));",
     ),
     runaway(
+        "groups that are the whole subject each",
+        &[FUEL, MEMORY],
+        "$s = str_repeat(\"x\", 1000000); forever { pcre_match(\"((((((((((x*))))))))))\", $s); pcre_match_all(\"((((((((((x*))))))))))\", $s); pcre_replace(\"((((((((((x*))))))))))\", function ($m) { return \"\"; }, $s); }",
+    ),
+    runaway(
+        "a long subject for the pool, again and again",
+        &[FUEL, MEMORY],
+        "$s = str_repeat(\"a\", 5000000); forever { $s =~ \"^(?:a|b)*?c\"; }",
+    ),
+    runaway(
+        "a function for every match that throws",
+        &[FUEL, MEMORY],
+        "$s = str_repeat(\"a\", 1000000); forever { try { pcre_replace(\"a\", function ($m) { throw \"x\"; }, $s); } catch ($e) {} }",
+    ),
+    runaway(
         "patterns compiled without end",
         &[FUEL, MEMORY],
         "for ($i = 0; ; $i += 1) \"x\" =~ (\"[a-z]{1,\" . ($i % 900 + 1) . \"}x\" . $i);",
@@ -545,6 +623,31 @@ pub const RUNAWAYS: &[Runaway] = &[
         "json_decode of many numbers",
         &[FUEL, MEMORY, ARRAY],
         "return json_decode(\"[\" . str_repeat(\"1,\", 8000000) . \"1]\");",
+    ),
+    runaway(
+        "a table of many columns and short rows",
+        &[MEMORY, FUEL],
+        "return csv_decode(array_join(array_range(0, 10000), \",\") . str_repeat(\"\\n1\", 6000));",
+    ),
+    runaway(
+        "bytes unpacked and packed again and again",
+        &[FUEL, MEMORY],
+        "$s = str_repeat(\"x\", 60000); forever { unpack(\"C*\", $s); unpack(str_repeat(\"a0\", 30000), $s); pack(str_repeat(\"x100\", 200)); }",
+    ),
+    runaway(
+        "a long message read again and again",
+        &[FUEL, MEMORY],
+        "$s = str_repeat(\"A: b\\r\\n\", 1000000) . \"\\r\\nbody\"; forever MailMessage::String($s);",
+    ),
+    runaway(
+        "json_decode of the same key and of many brackets",
+        &[FUEL, MEMORY],
+        "$s = \"{\" . str_repeat(\"\\\"a\\\":1,\", 9000) . \"\\\"b\\\":[\" . str_repeat(\"[],\", 3000) . \"1]}\"; forever json_encode(json_decode($s));",
+    ),
+    runaway(
+        "yaml that names itself again and again",
+        &["", "Uncaught exception", MEMORY],
+        "$y = \"a: &a [x,x,x,x,x,x,x,x,x,x]\\n\"; $p = \"a\"; foreach ([\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\"] as $n) { $y .= \"$n: &$n [*$p,*$p,*$p,*$p,*$p,*$p,*$p,*$p,*$p,*$p]\\n\"; $p = $n; } return length(string(yaml_decode($y)));",
     ),
     runaway(
         "base64 of a string that grows",

@@ -2,7 +2,7 @@
 
 use angarium_lang::bytecode::PathOp;
 
-use super::{difference, format, room, unsupported, writable};
+use super::{difference, format, is_long_text, number, room, unsupported, writable};
 use crate::array::{Array, Key};
 use crate::convert::{exact_u32, to_int32, to_number};
 use crate::native::{Cx, Throw};
@@ -17,6 +17,18 @@ pub(in crate::vm) fn update(
     right: &Value,
     cx: &mut Cx<'_>,
 ) -> Result<(), Throw> {
+    if (is_long_text(slot) || is_long_text(right)) && reads_numbers(op, slot, right) {
+        let mut read = |value: &Value| -> Result<Value, Throw> {
+            match value {
+                Value::String(_) => Ok(Value::Number(to_number(&number(value, cx)?))),
+                other => Ok(other.clone()),
+            }
+        };
+        let (mut left, right) = (read(slot)?, read(right)?);
+        update(&mut left, op, &right, cx)?;
+        *slot = left;
+        return Ok(());
+    }
     let result = match op {
         PathOp::Add => return add(slot, right, cx),
         PathOp::Concat => return concat(slot, right, cx),
@@ -56,6 +68,20 @@ pub(in crate::vm) fn update(
     };
     *slot = Value::Number(result);
     Ok(())
+}
+
+/// Whether texts are read as numbers by an operator.
+#[cold]
+fn reads_numbers(op: PathOp, left: &Value, right: &Value) -> bool {
+    let texts = matches!((left, right), (Value::String(_), Value::String(_)));
+    match op {
+        PathOp::Add | PathOp::Concat => false,
+        PathOp::Mul => texts,
+        PathOp::Sub | PathOp::Div | PathOp::Rem | PathOp::Pow => {
+            texts || is_number(left) || is_number(right)
+        }
+        _ => true,
+    }
 }
 
 /// `a % b` with the sign of `a` (C's `fmod`); integers go through the machine's remainder, which is exact too.

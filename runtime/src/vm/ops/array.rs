@@ -6,11 +6,12 @@ use smallvec::SmallVec;
 
 use super::{element, room, writable};
 use crate::array::{Array, Key, View};
-use crate::library::Library;
 use crate::map_set::Iteration;
 use crate::native::{Cx, Throw};
 use crate::object::NativeIterator;
-use crate::pieces::{self, Keys, LARGE_ENTRIES, LongArray, PIECE_ENTRIES, PIECE_KEYS, Pieces};
+use crate::pieces::{
+    self, Keys, LARGE_ENTRIES, LongArray, PIECE_ENTRIES, PIECE_KEYS, Pieces, Work,
+};
 use crate::value::Value;
 
 /// Appends the values of registers to an array and leaves them undefined.
@@ -73,7 +74,7 @@ pub(in crate::vm) fn spread(
         }
         return Ok(());
     }
-    let Some(iterator) = native_iterator(from) else {
+    let Some(iterator) = native_iterator(from, cx)? else {
         return Err(Throw::error(format!(
             "a {} cannot be spread",
             from.kind().name()
@@ -175,24 +176,53 @@ pub(in crate::vm) fn append(
     Ok(())
 }
 
-fn native_iterator(value: &Value) -> Option<Rc<dyn NativeIterator>> {
-    let object = value.as_object()?;
-    match object.downcast::<Iteration>() {
-        Some(iteration) => Some(Rc::clone(&iteration.source)),
-        None => object.iterate(),
+/// The source of an iterator, or of what can be iterated.
+fn native_iterator(
+    value: &Value,
+    cx: &mut Cx<'_>,
+) -> Result<Option<Rc<dyn NativeIterator>>, Throw> {
+    let source = |value: &Value| {
+        let iteration = value.as_object()?.downcast::<Iteration>()?;
+        Some(Rc::clone(&iteration.source))
+    };
+    let Some(object) = value.as_object() else {
+        return Ok(None);
+    };
+    if let Some(source) = source(value) {
+        return Ok(Some(source));
+    }
+    match large_table(value, cx)? {
+        Some(iterator) => Ok(source(&iterator)),
+        None => Ok(object.iterate()),
     }
 }
 
+/// An Iterator over a large Map or Set, whose keys are noted in pieces; the instruction is done again then.
+fn large_table(value: &Value, cx: &mut Cx<'_>) -> Result<Option<Value>, Throw> {
+    let table = value.as_object().and_then(|object| object.as_table());
+    let Some(table) = table.filter(|table| table.is_large()) else {
+        return Ok(None);
+    };
+    if let Some(iterator) = pieces::prepared(cx, Work::Walk, &[value]) {
+        return Ok(Some(iterator));
+    }
+    let iterator = table.iterator(cx)?;
+    Err(pieces::prepare(Work::Walk, &[value], iterator))
+}
+
 /// What `foreach` keeps of its subject: the array itself, or an iterator object.
-pub(in crate::vm) fn iterable(subject: &Value, library: &Library) -> Result<Value, Throw> {
+pub(in crate::vm) fn iterable(subject: &Value, cx: &mut Cx<'_>) -> Result<Value, Throw> {
     match subject {
         Value::Array(_) => return Ok(subject.clone()),
         Value::Object(object) => {
             if object.downcast::<Iteration>().is_some() || object.as_generator().is_some() {
                 return Ok(subject.clone());
             }
+            if let Some(iterator) = large_table(subject, cx)? {
+                return Ok(iterator);
+            }
             if let Some(source) = object.iterate() {
-                return Ok(Iteration::value(source, library));
+                return Ok(Iteration::value(source, cx.library));
             }
         }
         _ => {}

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::unsupported;
+use super::{is_long_text, number, unsupported};
 use crate::convert;
 use crate::convert::Comparison;
 use crate::native::{Cx, Throw};
@@ -30,18 +30,50 @@ pub(in crate::vm) fn order(
     order: Order,
     cx: &mut Cx<'_>,
 ) -> Result<bool, Throw> {
+    if is_long_text(a) || is_long_text(b) {
+        return order_long(a, b, order, cx);
+    }
     // Long texts are read whole, to see whether they are numbers.
     for value in [a, b] {
         cx.charge(value.as_bytes().map_or(0, <[u8]>::len) / 64);
     }
     let ordering = convert::compare(a, b).map_err(|_| unsupported())?;
-    Ok(match (order, ordering) {
-        (_, None) => false,
-        (Order::Less, Some(ordering)) => ordering == Ordering::Less,
-        (Order::LessEq, Some(ordering)) => ordering != Ordering::Greater,
-        (Order::Greater, Some(ordering)) => ordering == Ordering::Greater,
-        (Order::GreaterEq, Some(ordering)) => ordering != Ordering::Less,
-    })
+    Ok(order.holds(ordering))
+}
+
+impl Order {
+    fn holds(self, ordering: Option<Ordering>) -> bool {
+        match (self, ordering) {
+            (_, None) => false,
+            (Order::Less, Some(ordering)) => ordering == Ordering::Less,
+            (Order::LessEq, Some(ordering)) => ordering != Ordering::Greater,
+            (Order::Greater, Some(ordering)) => ordering == Ordering::Greater,
+            (Order::GreaterEq, Some(ordering)) => ordering != Ordering::Less,
+        }
+    }
+}
+
+/// As [`order`] where a text is long: it is read and compared in pieces.
+fn order_long(a: &Value, b: &Value, order: Order, cx: &mut Cx<'_>) -> Result<bool, Throw> {
+    let (x, y) = (number(a, cx)?, number(b, cx)?);
+    // A text that is short is read here, to see whether it is a number.
+    let is_number = |value: &Value| match value {
+        Value::String(text) => convert::parse_number(text.as_bytes()).is_some(),
+        value => !value.is_none(),
+    };
+    let (Value::String(s), Value::String(t)) = (a, b) else {
+        let ordering = convert::compare(&x, &y).map_err(|_| unsupported())?;
+        return Ok(order.holds(ordering));
+    };
+    if is_number(&x) && is_number(&y) {
+        let (x, y) = (convert::to_number(&x), convert::to_number(&y));
+        return Ok(order.holds(x.partial_cmp(&y)));
+    }
+    if let Some(Value::Number(ordering)) = pieces::prepared(cx, Work::Order, &[a, b]) {
+        return Ok(order.holds(ordering.partial_cmp(&0.0)));
+    }
+    let ordering = pieces::order_of(s.clone(), t.clone());
+    Err(pieces::prepare(Work::Order, &[a, b], ordering))
 }
 
 /// `a == b`
@@ -52,6 +84,9 @@ pub(in crate::vm) fn loose(a: &Value, b: &Value, cx: &mut Cx<'_>) -> Result<bool
         (Value::String(x), Value::String(y)) if are_quick(x, y) => Ok(x == y),
         (Value::String(_), Value::String(_)) | (Value::Array(_), Value::Array(_)) => {
             strictly(a, b, cx)
+        }
+        (Value::Number(n), text) | (text, Value::Number(n)) if is_long_text(text) => {
+            Ok(convert::to_number(&number(text, cx)?) == *n)
         }
         _ => {
             let mut work = 0;

@@ -196,6 +196,18 @@ impl Range {
             && usize::try_from(at).is_ok_and(|at| at < self.count)
     }
 
+    /// What is left of it without the first `done` positions.
+    fn behind(self, done: usize) -> Range {
+        let ahead = i64::try_from(done)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(self.step);
+        Range {
+            start: self.start.saturating_add(ahead),
+            step: self.step,
+            count: self.count.saturating_sub(done),
+        }
+    }
+
     /// The positions in the order of the slice.
     pub(in crate::vm) fn positions(self) -> impl Iterator<Item = usize> {
         (0..self.count as i64).map(move |at| {
@@ -285,7 +297,7 @@ fn picked_bytes(text: Str, range: Range) -> impl Pieces {
             out.extend_from_slice(bytes.get(start + done..start + end).unwrap_or_default());
             cx.charge((end - done) / 64);
         } else {
-            let positions = range.positions().skip(done).take((end - done) / 8 + 1);
+            let positions = range.behind(done).positions().take((end - done) / 8 + 1);
             out.extend(positions.filter_map(|at| bytes.get(at)));
             cx.charge((end - done) / 64);
         }
@@ -316,7 +328,7 @@ fn picked_range(array: Value, range: Range) -> impl Pieces {
         let mut whole = false;
         if let Some(list) = view.as_list() {
             let done = picked.len();
-            let positions = range.positions().skip(done).take(PIECE_ENTRIES);
+            let positions = range.behind(done).positions().take(PIECE_ENTRIES);
             picked.extend(positions.filter_map(|at| list.get(at).cloned()));
             cx.charge(PIECE_ENTRIES);
             whole = picked.len() == done;

@@ -118,7 +118,7 @@ impl Formatting {
     /// Does a piece of it; whether the text is whole.
     fn go_on(&mut self, template: &[u8], cx: &mut Cx<'_>) -> Result<bool, Throw> {
         let start = self.out.len();
-        let part = template.len().min(self.at + LARGE_BYTES);
+        let part = template.len().min(self.at + PIECE_BYTES);
         while self.out.len() - start < PIECE_BYTES {
             if let Some(part) = self.long.front_mut() {
                 let before = self.out.part.len();

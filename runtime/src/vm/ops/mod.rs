@@ -10,10 +10,10 @@ pub(super) mod path;
 
 use std::rc::Rc;
 
-use crate::array::{Array, MAX_ENTRIES};
+use crate::array::{Array, MAX_ENTRIES, View};
 use crate::dump::{Dumped, Dumper};
 use crate::native::{Cx, Throw};
-use crate::pieces::{self, LARGE_ENTRIES, Work};
+use crate::pieces::{self, LARGE_BYTES, LARGE_ENTRIES, Work};
 use crate::string::Str;
 use crate::value::{ArrayRef, Value};
 
@@ -70,6 +70,18 @@ pub(super) fn keyed(value: &mut Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
     copy_large(value, Work::Keyed, len + len / 8, cx)
 }
 
+/// Closes the gaps of a large array, of which there are many, if there is memory for it.
+pub(super) fn without_gaps(value: &mut Value, cx: &mut Cx<'_>) -> Result<(), Throw> {
+    let sparse = match value.as_array() {
+        Some(View::Local(array)) if array.is_sparse_and_large() => array.len(),
+        _ => return Ok(()),
+    };
+    if cx.fits_entries(sparse * 3).is_err() {
+        return Ok(());
+    }
+    copy_large(value, Work::Copy, sparse, cx)
+}
+
 /// Makes a long array one that only its holder sees and that has room for `capacity` entries, in pieces.
 #[cold]
 fn copy_large(
@@ -85,6 +97,27 @@ fn copy_large(
     cx.fits_entries(capacity)?;
     let copy = pieces::copy(value, capacity, work == Work::Keyed);
     Err(pieces::prepare(work, &[value], copy))
+}
+
+/// Whether a value is a text that takes long to be read as a number.
+#[inline]
+pub(in crate::vm) fn is_long_text(value: &Value) -> bool {
+    matches!(value, Value::String(Str::Heap(..) | Str::Frozen(..)) if value.as_bytes().is_some_and(|text| text.len() > LARGE_BYTES))
+}
+
+/// A value for arithmetic: of a long text the number that it spells, none when it is no number.
+pub(in crate::vm) fn number(value: &Value, cx: &mut Cx<'_>) -> Result<Value, Throw> {
+    let Value::String(text) = value else {
+        return Ok(value.clone());
+    };
+    if !is_long_text(value) {
+        return Ok(value.clone());
+    }
+    if let Some(number) = pieces::prepared(cx, Work::Number, &[value]) {
+        return Ok(number);
+    }
+    let number = pieces::number_of(text.clone());
+    Err(pieces::prepare(Work::Number, &[value], number))
 }
 
 /// The string conversion of `value`, within the limit of strings and the budgets.

@@ -6,7 +6,7 @@ use angarium_lang::bytecode::{PathOp, Step};
 use smallvec::SmallVec;
 
 use super::element::Range;
-use super::{arith, extensible, keyed, room, writable};
+use super::{arith, extensible, keyed, room, without_gaps, writable};
 use crate::array::{Array, Key, KeyRef, View};
 use crate::cell::VarCell;
 use crate::instance::{Caller, Hints, Instance};
@@ -602,7 +602,15 @@ fn unset_slice_large(base: &mut Value, range: Range, cx: &mut Cx<'_>) -> Result<
     let len = base.as_array().map_or(0, |view| view.len());
     cx.fits_entries(len - range.count.min(len))?;
     let old = base.clone();
-    let mut result = Array::new();
+    // What is left of a list is one when its end goes.
+    let is_end = range.step == 1 && range.contains(len.saturating_sub(1));
+    let is_list = old.as_array().is_some_and(View::is_packed) && is_end;
+    let mut result = if is_list {
+        Array::new()
+    } else {
+        Array::keyed()
+    };
+    result.reserve(len - range.count.min(len));
     let (mut position, mut seen) = (0, 0);
     let removed = move |cx: &mut Cx<'_>| {
         let behind = pieces::walk(&old, position, cx, |key, value| {
@@ -634,6 +642,7 @@ fn unset_last(current: &mut Value, last: &Resolved, cx: &mut Cx<'_>) -> Result<b
             if len > LARGE_ENTRIES && !last && current.as_array().is_some_and(View::is_packed) {
                 keyed(current, cx)?;
             }
+            without_gaps(current, cx)?;
             Ok(writable(current, cx)?
                 .and_then(|array| array.remove(key))
                 .is_some())

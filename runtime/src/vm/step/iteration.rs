@@ -18,7 +18,8 @@ impl Fiber {
         let above = here.base + usize::from(here.proto.registers);
         match instr.op {
             Op::Iterate => {
-                let source = array::iterable(&regs[r(instr.b)], &self.library)?;
+                let subject = regs[r(instr.b)].clone();
+                let source = array::iterable(&subject, cx!(self))?;
                 set(&mut regs[r(instr.a)], source);
                 put(&mut regs[r(instr.a.saturating_add(1))], 0.0);
             }

@@ -10,10 +10,9 @@ use crate::native::{Cx, Throw};
 use crate::pieces::{self, LARGE_BYTES};
 use crate::string::Str;
 use crate::value::Value;
-use crate::vm::call::Called;
 use crate::vm::fiber::Fiber;
 use crate::vm::ops::compare::{self, Order};
-use crate::vm::ops::{arith, text};
+use crate::vm::ops::{arith, is_long_text, number, text};
 use crate::vm::registers::{Registers, holds, put, put_bool, r, set, take, window};
 
 /// The operator of an arithmetic instruction.
@@ -51,13 +50,13 @@ fn binary(
     Ok(())
 }
 
-/// As [`to_number`]; a long text is charged for.
+/// As [`to_number`]; a long text is read in pieces.
 #[inline]
-fn number_of(value: &Value, cx: &mut Cx<'_>) -> f64 {
-    if let Value::String(text) = value {
-        cx.charge(text.len() / 16);
+fn number_of(value: &Value, cx: &mut Cx<'_>) -> Result<f64, Throw> {
+    if is_long_text(value) {
+        return Ok(to_number(&number(value, cx)?));
     }
-    to_number(value)
+    Ok(to_number(value))
 }
 
 /// a := the c strings of b, b+1 … joined
@@ -202,11 +201,11 @@ impl Fiber {
                 binary(regs, usual, &right, cx)?;
             }
             Op::Neg => {
-                let number = 0.0 - number_of(&regs[r(instr.b)], cx);
+                let number = 0.0 - number_of(&regs[r(instr.b)], cx)?;
                 put(&mut regs[r(instr.a)], number);
             }
             Op::Number => {
-                let number = number_of(&regs[r(instr.b)], cx);
+                let number = number_of(&regs[r(instr.b)], cx)?;
                 put(&mut regs[r(instr.a)], number);
             }
             Op::Not => {
@@ -218,15 +217,15 @@ impl Fiber {
                 put_bool(&mut regs[r(instr.a)], value);
             }
             Op::BitNot => {
-                let number = !convert::to_int32(number_of(&regs[r(instr.b)], cx));
+                let number = !convert::to_int32(number_of(&regs[r(instr.b)], cx)?);
                 put(&mut regs[r(instr.a)], f64::from(number));
             }
             Op::Inc => {
-                let number = number_of(&regs[r(instr.a)], cx) + 1.0;
+                let number = number_of(&regs[r(instr.a)], cx)? + 1.0;
                 put(&mut regs[r(instr.a)], number);
             }
             Op::Dec => {
-                let number = number_of(&regs[r(instr.a)], cx) - 1.0;
+                let number = number_of(&regs[r(instr.a)], cx)? - 1.0;
                 put(&mut regs[r(instr.a)], number);
             }
             Op::Concat => concat(regs, instr, cx)?,
@@ -265,17 +264,9 @@ impl Fiber {
             Op::Match | Op::NoMatch => {
                 let wanted = instr.op == Op::Match;
                 let (subject, pattern) = (regs[r(instr.b)].clone(), regs[r(instr.c)].clone());
-                let result = here.base + r(instr.a);
-                let called = self.matches(&subject, &pattern, wanted, result)?;
-                return Ok(match called {
-                    Called::Value(value) => {
-                        let regs = window(&mut self.stack, here.base);
-                        set(&mut regs[r(instr.a)], value);
-                        Next::Go
-                    }
-                    Called::Frame => Next::Frame,
-                    Called::Exit(exit) => Next::Exit(exit),
-                });
+                let matched = self.matches(&subject, &pattern, wanted)?;
+                let regs = window(&mut self.stack, here.base);
+                put_bool(&mut regs[r(instr.a)], matched);
             }
             _ => {
                 // A handle of its own: the register may be the one that is changed.
