@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use angarium_queue::destination::to_ascii;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::pki::Material;
 use crate::script::HookType;
@@ -240,7 +241,34 @@ pub struct DomainHooks {
     /// Id of the hook for domains that are not listed.
     pub id: Option<Id>,
     /// Domain, or `*.domain` for everything below it, to the id of its hook. The most exact entry wins.
+    #[serde(deserialize_with = "by_domain")]
     pub recipientdomains: BTreeMap<String, Id>,
+}
+
+/// The table as it is looked up: each domain in the one form that stands for all its spellings.
+fn by_domain<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Id>, D::Error> {
+    let written = BTreeMap::<String, Id>::deserialize(from)?;
+    let mut table = BTreeMap::new();
+    for (domain, id) in written {
+        if table.insert(spelled(&domain), id).is_some() {
+            let text = format!("`{domain}` has two entries");
+            return Err(serde::de::Error::custom(text));
+        }
+    }
+    Ok(table)
+}
+
+/// A domain in lower case, with the A-labels of DNS: a client may send either form.
+fn spelled(domain: &str) -> String {
+    let (below, name) = match domain.strip_prefix("*.") {
+        Some(name) => ("*.", name),
+        None => ("", domain),
+    };
+    match to_ascii(name.as_bytes()) {
+        Some(name) => format!("{below}{name}"),
+        // Address literals are none.
+        None => domain.to_lowercase(),
+    }
 }
 
 impl RcptHook {
@@ -251,23 +279,13 @@ impl RcptHook {
             Self::One(id) => return Some(id),
             Self::ByDomain(hooks) => hooks,
         };
-        let find = |wanted: &str| {
-            let entry = hooks
-                .recipientdomains
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(wanted));
-            entry.map(|(_, id)| id)
-        };
-        let parents = domain
-            .match_indices('.')
-            .map(|(dot, _)| domain.get(dot..).unwrap_or_default());
-        find(domain)
-            .or_else(|| {
-                parents
-                    .into_iter()
-                    .find_map(|parent| find(&format!("*{parent}")))
-            })
-            .or(hooks.id.as_ref())
+        let domain = spelled(domain);
+        let mut parents = domain.match_indices('.').filter_map(|(dot, _)| {
+            let parent = domain.get(dot..)?;
+            hooks.recipientdomains.get(&format!("*{parent}"))
+        });
+        let exact = hooks.recipientdomains.get(&domain);
+        exact.or_else(|| parents.next()).or(hooks.id.as_ref())
     }
 }
 
@@ -582,14 +600,13 @@ mod tests {
             ("example.com", "exact"),
             ("*.example.com", "below"),
             ("*.b.example.com", "nearest"),
+            ("bücher.example", "books"),
+            ("*.xn--bcher-kva.example", "underneath"),
+            ("[192.0.2.1]", "literal"),
         ];
-        let hook = RcptHook::ByDomain(DomainHooks {
-            id: Some(id("rest")),
-            recipientdomains: table
-                .iter()
-                .map(|(domain, hook)| ((*domain).to_owned(), id(hook)))
-                .collect(),
-        });
+        let domains: BTreeMap<&str, &str> = table.into_iter().collect();
+        let written = serde_json::json!({ "id": "rest", "recipientdomains": domains });
+        let hook: RcptHook = serde_json::from_value(written).unwrap();
         let rows = [
             ("Example.COM", "exact"),
             ("a.example.com", "below"),
@@ -598,9 +615,15 @@ mod tests {
             ("b.example.com", "below"),
             ("notexample.com", "rest"),
             ("", "rest"),
+            ("BÜcher.example", "books"),
+            ("XN--bcher-kva.Example", "books"),
+            ("a.bücher.example", "underneath"),
+            ("[192.0.2.1]", "literal"),
         ];
         for (domain, expected) in rows {
             assert_eq!(hook.for_domain(domain), Some(&id(expected)), "{domain}");
         }
+        let twice = serde_json::json!({ "recipientdomains": { "a.test": "x", "A.test": "y" } });
+        assert!(serde_json::from_value::<RcptHook>(twice).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! Whole sessions: over sockets with the system's clock, and in memory with a clock that the test moves.
 
 mod bundle;
+mod carry;
 mod compat;
 mod descriptors;
 mod eodrcpt;

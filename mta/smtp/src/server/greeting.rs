@@ -24,7 +24,8 @@ impl Server {
             self.session.connection.remote_ip = ip;
         }
         if let Some(ptr) = accept.remote_ptr {
-            self.session.connection.remote_ptr = Some(ptr);
+            // An empty one says that there is none.
+            self.session.connection.remote_ptr = Some(ptr).filter(|ptr| !ptr.is_empty());
         }
         let banner = format!("{} ESMTP", self.config.hostname);
         let reply = compose(Phase::Connect, Function::Accept, accept.reply, Some(banner));
@@ -69,8 +70,12 @@ impl Server {
         let Some(accept) = self.refusal(Phase::Helo, verdict, false) else {
             return;
         };
-        let lines = match accept.extensions {
-            Some(lines) if verb != HeloVerb::Helo => lines,
+        let lines: Vec<Vec<u8>> = match accept.extensions {
+            // A line without a word would be no line of a greeting (RFC 5321 §4.1.1.1).
+            Some(lines) if verb != HeloVerb::Helo => {
+                let words = |line: &Vec<u8>| !line.trim_ascii().is_empty();
+                lines.into_iter().filter(words).collect()
+            }
             _ => extensions.into_iter().map(String::into_bytes).collect(),
         };
         self.session.extensions = in_force(&lines, self.offered());
