@@ -169,7 +169,7 @@ pub fn prepare(place: Place) -> Result<Prepared, StartError> {
         server_tls(server, &config.running, &place)?;
     }
     resolver::Settings::from_config(&config.running.resolver)?;
-    delivery_settings(&config, &hostname(), &*place.files)?;
+    delivery_settings(&config, &hostname(), &place)?;
     control::socket::server_tls(&config.startup.environment.controlsocket, &*place.files)?;
     for listener in config
         .startup
@@ -376,7 +376,7 @@ impl App {
         serve_background(&background, &workers);
         let stages = Arc::new(Stages::default());
         let live = Arc::new(Live {
-            settings: delivery_settings(&config, &hostname, &*place.files)?,
+            settings: delivery_settings(&config, &hostname, &place)?,
             hooks: Arc::new(StagedScripts {
                 scripts: queue_scripts(&scripts, &services, &spool),
                 stages: Arc::clone(&stages),
@@ -711,12 +711,13 @@ fn server_settings(server: &Server, parts: &Parts<'_>) -> Result<Settings, Start
 fn delivery_settings(
     config: &Config,
     hostname: &str,
-    files: &dyn FileSource,
+    place: &Place,
 ) -> Result<delivery::Settings, delivery::settings::SettingsError> {
-    let sockets = own_sockets(config);
-    let keys = PrivateKeys::load(&config.running, files);
-    let mut settings = delivery::Settings::from_config(&config.running, hostname, sockets)?
-        .sign_with(&config.running, &keys)?;
+    let (running, sockets) = (&config.running, own_sockets(config));
+    let keys = key_pairs(running, place);
+    let signing = PrivateKeys::load(running, &*place.files);
+    let mut settings = delivery::Settings::from_config(running, &keys, hostname, sockets)?
+        .sign_with(running, &signing)?;
     let messages = config.startup.queues.maxmessages;
     settings.limits.messages = usize::try_from(messages).unwrap_or(usize::MAX);
     Ok(settings)

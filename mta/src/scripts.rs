@@ -286,6 +286,12 @@ impl Scripts {
         &self.running
     }
 
+    /// The key pairs of the configuration.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// The source addresses of the configuration.
     #[must_use]
     pub fn addresses(&self) -> &AddressBook {
@@ -558,7 +564,7 @@ impl Scripts {
         host.extend(Rc::new(SmtpService(Rc::new(Prober {
             effects: effects.clone(),
             hostname: Arc::clone(&services.hostname),
-            running: Some(Arc::clone(&self.running)),
+            scripts: Some(Arc::clone(self)),
             board: services.door.switchboard(),
         }))));
         if let Some(steering) = services.door.steering(Arc::clone(&services.log), run.id) {

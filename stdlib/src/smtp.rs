@@ -559,6 +559,30 @@ pub fn xclient(function: &str, options: &Value) -> Result<Vec<(String, String)>,
     attributes(&reader)
 }
 
+/// The option `tls_client_cert` of `function`: our own certificate.
+///
+/// # Errors
+/// An Exception for an id that is unknown and for a pair that cannot be used.
+pub fn certificate(
+    function: &str,
+    options: &Value,
+    names: &dyn Names,
+) -> Result<Option<Arc<CertifiedKey>>, Throw> {
+    tls::certificate(function, &Options::of(options), names)
+}
+
+/// The option `proxyprotocol` of `function`: a proxy that connects in our place.
+///
+/// # Errors
+/// An Exception for what is no address.
+pub fn proxy_server(function: &str, options: &Value) -> Result<Option<SocketAddr>, Throw> {
+    let reader = Reader {
+        function,
+        value: options,
+    };
+    proxy(&reader)
+}
+
 fn attributes(reader: &Reader<'_>) -> Result<Vec<(String, String)>, Throw> {
     let Some(given) = reader.get("xclient") else {
         return Ok(Vec::new());
@@ -608,6 +632,9 @@ fn proxy(reader: &Reader<'_>) -> Result<Option<SocketAddr>, Throw> {
     };
     let array = given.as_array();
     let array = array.ok_or_else(|| reader.expected("proxyprotocol", "array", &given))?;
+    if array.is_empty() {
+        return Ok(None);
+    }
     let server = array.get_str("server").unwrap_or_default();
     let address = to_str(&server).to_text().parse();
     let address =

@@ -74,7 +74,6 @@ use Status::{Ignored, NotYet};
 const SHARED_WORKERS: Status = Ignored("hooks and queue run on the shared workers");
 const DANE: Status = NotYet("DANE");
 const PLUGINS: Status = NotYet("native plugins");
-const OUTBOUND_PROXY: Status = NotYet("the PROXY protocol for outbound connections");
 
 /// The first row that fits counts.
 const TABLE: &[Row] = &[
@@ -99,14 +98,8 @@ const TABLE: &[Row] = &[
     // smtpd-app.yaml: servers
     value(Running, "servers[].type", "plugin", PLUGINS, LeaveOutEntry),
     // smtpd-app.yaml: the rest
-    key(Running, "addresses[].proxyprotocol", OUTBOUND_PROXY),
     key(Running, "plugins", PLUGINS),
     // smtpd-app.yaml: groups and transports
-    key(
-        Running,
-        "transports[].connection.proxyprotocol",
-        OUTBOUND_PROXY,
-    ),
     value(
         Running,
         "transports[].session.tls.mode",
@@ -134,16 +127,6 @@ const TABLE: &[Row] = &[
         "dane_fallback_require_verify",
         DANE,
         Instead("require_verify"),
-    ),
-    key(
-        Running,
-        "transports[].session.tls.clientcert",
-        NotYet("certificates shown to peers"),
-    ),
-    key(
-        Running,
-        "transports[].session.sasl.mechanism",
-        NotYet("a choice of how to log in at the peer"),
     ),
     // smtpd-delivery.yaml
     value(
@@ -174,7 +157,6 @@ const TABLE: &[Row] = &[
         DANE,
         Instead("require_verify"),
     ),
-    key(Delivery, "delivery.settings.proxyprotocol", OUTBOUND_PROXY),
 ];
 
 /// Says what becomes of the key with the path pattern `pattern` (as [`crate::path::KeyPath::pattern`]

@@ -291,7 +291,21 @@ pub struct Sasl {
     /// Password.
     pub password: Option<String>,
     /// Mechanism. Absent: the strongest that the peer announces.
-    pub mechanism: Option<String>,
+    pub mechanism: Option<Mechanism>,
+}
+
+/// A way to log in at the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Mechanism {
+    /// The password is proved and not sent (RFC 2195).
+    #[serde(rename = "CRAM-MD5")]
+    CramMd5,
+    /// Name and password at once (RFC 4616).
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// Name and password one after the other.
+    #[serde(rename = "LOGIN")]
+    Login,
 }
 
 /// Seconds to wait for the reply in each state of a delivery (RFC 5321 §4.5.3.2).

@@ -193,7 +193,6 @@ delivery:
   default:
     tls: {mode: dane_require, protocols: TLSv1.3, ciphers: HIGH}
     retry: {count: 3}
-    proxyprotocol: {server: 192.0.2.1, port: 1}
 "
     ));
 }

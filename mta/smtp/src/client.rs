@@ -48,7 +48,9 @@ mod reply;
 mod tests;
 mod transaction;
 
-pub use config::{Config, Credentials, Protocol, State, Timeouts, TlsMode, UnknownState};
+pub use config::{
+    Config, Credentials, Mechanism, Protocol, State, Timeouts, TlsMode, UnknownState,
+};
 pub use event::{Failure, FailureKind, Input, Outcome, Output, PeerReply};
 pub use machine::Client;
 pub use peer::Peer;

@@ -37,7 +37,7 @@ impl App {
         warnings.extend(script_warnings);
         // Everything that can fail comes before the first thing that takes effect.
         let resolver = resolver::Settings::from_config(&new.running.resolver)?;
-        let settings = delivery_settings(&new, &self.hostname, &*self.place.files)?;
+        let settings = delivery_settings(&new, &self.hostname, &self.place)?;
         for (server, settings) in self.settings_of_servers(&new, &scripts, None)? {
             server.reload(settings);
         }
@@ -131,7 +131,7 @@ impl App {
         running.policies = Arc::new(setup);
         config.running = Arc::new(running);
         if part != Part::Resolver {
-            let settings = delivery_settings(&config, &self.hostname, &*self.place.files)?;
+            let settings = delivery_settings(&config, &self.hostname, &self.place)?;
             let hooks = Arc::clone(&self.live().hooks);
             self.configure_queue(Live { settings, hooks }).await;
         }
@@ -167,7 +167,7 @@ impl App {
             server_tls(server, &new.running, &self.place)?;
         }
         resolver::Settings::from_config(&new.running.resolver)?;
-        delivery_settings(&new, &self.hostname, &*self.place.files)?;
+        delivery_settings(&new, &self.hostname, &self.place)?;
         Ok(())
     }
 

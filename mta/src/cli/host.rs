@@ -94,7 +94,7 @@ impl Services {
         host.extend(Rc::new(SmtpService(Rc::new(Prober {
             effects,
             hostname: hostname().into(),
-            running: None,
+            scripts: None,
             board: Switchboard::default(),
         }))));
         Rc::new(host)

@@ -36,6 +36,7 @@ use angarium_smtp::param::Params;
 
 use super::content::{ContentError, Outgoing, Stored};
 use super::desk::Desk;
+use super::dial::dial;
 use super::idle::Reservation;
 use super::link::{CLOSED, Handshake, Link, TlsPeer};
 use super::plan::ClientPlan;
@@ -376,28 +377,37 @@ impl Run<'_> {
                 tap.event(&text());
             }
         };
-        tell(&|| format!("connecting to {} at {to}", candidate.mx));
+        let proxy = self.plan.proxy.as_ref();
+        tell(&|| {
+            let by = proxy.map(|proxy| format!(" by {proxy}"));
+            let by = by.unwrap_or_default();
+            format!("connecting to {} at {to}{by}", candidate.mx)
+        });
         let connected = tokio::select! {
             biased;
-            () = entry.lever.pulled() => Err(io::Error::other(CLOSED)),
-            connected = self.worker.effects.net.connect(to, &how) => connected,
+            () = entry.lever.pulled() => Err((to.to_string(), io::Error::other(CLOSED))),
+            connected = dial(&self.worker.effects, to, &how, proxy) => connected,
         };
         let connection = match connected {
             Ok(connection) => connection,
-            Err(error) => {
+            Err((place, error)) => {
                 tell(&|| plain(&error));
-                let message = format!("connecting to {to}: {}", plain(&error));
+                let message = format!("connecting to {place}: {}", plain(&error));
                 return Err(Refused::error(ErrorKind::Network, message, about));
             }
         };
         if let Ok(local) = connection.local_addr() {
             tell(&|| format!("connected from {local}"));
             entry.bound(local);
-            about.localip = Some(local.ip());
+            // A proxy was told the source, if there is one.
+            about.localip = about
+                .localip
+                .filter(|_| proxy.is_some())
+                .or(Some(local.ip()));
         }
         let host = candidate.mx.to_str();
         let host = host.trim_end_matches('.');
-        let name = self.plan.server_name(host);
+        let name = self.plan.tls.server_name(host);
         let tls = match self.desk.tls(self.settings, &self.plan.tls, mode, host) {
             Ok(tls) => tls,
             Err(error) => {

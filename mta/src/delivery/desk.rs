@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use angarium_queue::item::ItemId;
 use angarium_stdlib::tls::TlsError;
-use rustls::RootCertStore;
 
 use super::attempt::Wishes;
 use super::idle::IdleConnections;
-use super::settings::{Settings, Sni, TlsSettings};
+use super::settings::Settings;
+use super::tls_settings::TlsSettings;
 use super::{Core, Live};
-use crate::hooks::queue::TlsMode;
-use crate::tls::{Check, ClientTls, Finding, system_roots};
+use crate::hooks::queue::{Sni, TlsMode};
+use crate::tls::{ClientTls, Finding};
 use crate::worker::Worker;
 
 /// One per worker.
@@ -24,7 +24,8 @@ pub(super) struct Desk {
     bound: RefCell<HashMap<ItemId, Bound>>,
     /// Connections that wait for another message.
     pub idle: Rc<IdleConnections>,
-    tls: RefCell<HashMap<(bool, bool, bool), ClientTls>>,
+    /// TLS that most transports have, which resumes sessions: with SNI, and without.
+    tls: RefCell<HashMap<bool, ClientTls>>,
 }
 
 /// What stays with an item from predelivery to postdelivery.
@@ -66,62 +67,19 @@ impl Desk {
         mode: TlsMode,
         host: &str,
     ) -> Result<Option<(ClientTls, Finding)>, TlsError> {
-        let enforce = match mode {
-            TlsMode::Disabled => return Ok(None),
-            TlsMode::Optional | TlsMode::Require => {
-                return Ok(Some((self.unchecked(tls)?, Finding::default())));
-            }
-            TlsMode::OptionalVerify => false,
-            TlsMode::RequireVerify => true,
-        };
-        checked(settings, tls, enforce, host).map(Some)
-    }
-
-    fn unchecked(&self, tls: &TlsSettings) -> Result<ClientTls, TlsError> {
-        let sni = tls.sni != Sni::Off;
-        let key = (tls.versions.tls12, tls.versions.tls13, sni);
-        let usual = tls.ciphers.is_none();
-        if let Some(tls) = self.tls.borrow().get(&key).filter(|_| usual) {
-            return Ok(tls.clone());
+        let authorities = settings.authorities.as_ref();
+        let unchecked = matches!(mode, TlsMode::Optional | TlsMode::Require);
+        if !unchecked || !tls.is_usual() {
+            return tls.with(mode, host, authorities, false);
         }
-        let check = Check {
-            roots: None,
-            names: Vec::new(),
-            enforce: false,
-        };
-        let (config, _) = tls.options().checked(sni, &check)?;
-        let made = ClientTls::from_config(config);
-        if usual {
-            self.tls.borrow_mut().insert(key, made.clone());
+        let sni = tls.sni != Sni::Off;
+        if let Some(tls) = self.tls.borrow().get(&sni) {
+            return Ok(Some((tls.clone(), Finding::default())));
+        }
+        let made = tls.with(mode, host, authorities, false)?;
+        if let Some((tls, _)) = &made {
+            self.tls.borrow_mut().insert(sni, tls.clone());
         }
         Ok(made)
     }
-}
-
-/// TLS that looks at the certificate of this host; with `enforce` a bad one breaks the handshake.
-///
-/// # Errors
-/// What is asked for cannot be had.
-pub(super) fn checked(
-    settings: &Settings,
-    tls: &TlsSettings,
-    enforce: bool,
-    host: &str,
-) -> Result<(ClientTls, Finding), TlsError> {
-    let names = match (&tls.verify_names[..], tls.verify_host) {
-        ([], true) => vec![host.to_owned()],
-        (names, _) => names.to_vec(),
-    };
-    let roots = match &settings.authorities {
-        _ if !tls.default_ca => Arc::new(RootCertStore::empty()),
-        Some(roots) => Arc::clone(roots),
-        None => system_roots(),
-    };
-    let check = Check {
-        roots: Some(roots),
-        names,
-        enforce,
-    };
-    let (config, finding) = tls.options().checked(tls.sni != Sni::Off, &check)?;
-    Ok((ClientTls::from_config(config), finding))
 }

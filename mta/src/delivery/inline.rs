@@ -220,7 +220,8 @@ impl Sending<'_> {
         entry.carry(None);
         let entry = around.board.connections.enter(entry);
         let tap = around.board.tap(&about.id, candidate, about.localip);
-        let dialled = self.server.dial(&*effects.net, candidate, about.localip);
+        let proxies = &self.settings.proxies;
+        let dialled = self.server.dial(effects, candidate, source, proxies);
         let connection = match dialled.await {
             Ok(connection) => connection,
             Err((place, error)) => {
@@ -231,21 +232,21 @@ impl Sending<'_> {
         if let Ok(local) = connection.local_addr() {
             entry.bound(local);
             // Behind a proxy the source is the one that was asked for.
-            if self.server.proxy.is_none() {
+            if self.server.proxy(source, proxies).is_none() {
                 about.localip = Some(local.ip());
             }
         }
         let host = candidate.mx.to_str();
         let host = host.trim_end_matches('.');
         let authorities = self.settings.authorities.as_ref();
-        let tls = match self.server.tls(mode, host, authorities) {
+        let tls = match client.tls.with(mode, host, authorities, true) {
             Ok(tls) => tls,
             Err(error) => return Err(refused(ErrorKind::Config, error.to_string(), about)),
         };
         let found = || tls.as_ref().and_then(|(_, finding)| finding.failure());
         let peer = tls.as_ref().map(|(tls, _)| TlsPeer {
             tls,
-            name: self.server.server_name(host),
+            name: client.tls.server_name(host),
             address: candidate.ip,
         });
         let config = self.server.config(mode, helo);

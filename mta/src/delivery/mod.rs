@@ -19,7 +19,8 @@
 //! | `attempt`, `link`, `plan`, `resolve` | one attempt: its settings, destination, connection |
 //! | `desk`, `idle` | what a worker keeps: `$context`, idle connections |
 //! | [`inline`] | messages that scripts send at once |
-//! | [`server`], `proxy_header` | servers that scripts name |
+//! | [`server`] | servers that scripts name |
+//! | [`dial`], `proxy_header`, [`tls_settings`] | how a connection is opened, and its TLS |
 //! | [`content`] | where an item's message lies, and how it is read |
 //! | [`bounce`] | notifications |
 //! | [`trace`] | a live view of what is said |
@@ -43,6 +44,7 @@ mod attempt;
 pub mod bounce;
 pub mod content;
 mod desk;
+pub mod dial;
 pub mod gate;
 pub mod handle;
 pub mod hooks;
@@ -62,6 +64,7 @@ pub mod service;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+pub mod tls_settings;
 pub mod trace;
 
 use std::sync::Arc;

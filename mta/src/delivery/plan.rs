@@ -1,6 +1,7 @@
 //! What the client does in one attempt: the transport's settings, over them those of the delivery
 //! file for this destination, over these what `Try` says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use angarium_config::delivery::DeliveryPooling;
@@ -10,11 +11,12 @@ use angarium_smtp::client::{Config, Protocol, State, TlsMode as MachineTls};
 
 use super::Core;
 use super::attempt::{Task, requires_tls};
+use super::dial::Proxy;
 use super::idle::{Offer, Reservation};
 use super::jobs::fnv1a;
-use super::settings::{PoolPolicy, Settings, Sni, TlsSettings, ciphers, tls_mode};
+use super::settings::{PoolPolicy, Settings, ciphers, protocols, tls_mode};
+use super::tls_settings::TlsSettings;
 use crate::hooks::queue::{Client, TlsMode};
-use crate::tls::Versions;
 
 /// The client's plan for an attempt.
 pub(super) struct ClientPlan {
@@ -23,6 +25,8 @@ pub(super) struct ClientPlan {
     pub connect_timeout: Duration,
     /// The source address need not be this machine's.
     pub nonlocal: bool,
+    /// Who opens the connection, if not we ourselves.
+    pub proxy: Option<Proxy>,
     /// The message is sent by BDAT where the peer takes that.
     pub chunking: bool,
     /// None: the connection is not kept.
@@ -47,12 +51,10 @@ impl ClientPlan {
         let by_destination = destination.tls.mode.and_then(|mode| tls_mode(mode).ok());
         tls.mode = script.tls.or(by_destination).unwrap_or(tls.mode);
         tls.sni = script.tls_sni.clone().unwrap_or(tls.sni);
-        if let Some(protocols) = &script.tls_protocols
-            && let Ok(protocols) = protocols.parse()
-        {
-            tls.versions = Versions::from(&protocols);
-        } else if let Some(protocols) = &destination.tls.protocols {
-            tls.versions = Versions::from(protocols);
+        if let Some(list) = &script.tls_protocols {
+            tls.protocols = Some(list.clone());
+        } else if let Some(list) = &destination.tls.protocols {
+            tls.protocols = protocols(list);
         }
         if let Some(list) = &script.tls_ciphers {
             tls.ciphers = Some(list.clone());
@@ -62,6 +64,9 @@ impl ClientPlan {
         tls.verify_host = script.tls_verify_host.unwrap_or(tls.verify_host);
         if !script.tls_verify_name.is_empty() {
             tls.verify_names.clone_from(&script.tls_verify_name);
+        }
+        if let Some(own) = &script.tls_client_cert {
+            tls.certificate = Some(Arc::clone(own));
         }
         tls.default_ca = script.tls_default_ca.unwrap_or(tls.default_ca);
         if requires_tls(&task.item) && !task.item.sender.is_null() {
@@ -100,7 +105,12 @@ impl ClientPlan {
             pipelining: transport.pipelining,
             timeouts,
         };
-        let pool_key = pool_key(settings, task, &config, &tls);
+        let of_destination = destination.proxyprotocol.as_ref().map(Proxy::from);
+        let proxy = (script.proxy.clone())
+            .or(of_destination)
+            .or_else(|| settings.proxies.of_source(source).cloned())
+            .or_else(|| transport.proxy.clone());
+        let pool_key = pool_key(settings, task, (&config, &tls, proxy.as_ref()));
         ClientPlan {
             pooling: pooling(&destination.pooling, script),
             connect_timeout: script
@@ -112,17 +122,10 @@ impl ClientPlan {
                 .chunking
                 .or(destination.chunking)
                 .unwrap_or(transport.chunking),
+            proxy,
             config,
             tls,
             pool_key,
-        }
-    }
-
-    /// The name that the peer is asked for by SNI.
-    pub(super) fn server_name<'a>(&'a self, host: &'a str) -> &'a str {
-        match &self.tls.sni {
-            Sni::Name(name) => name,
-            Sni::Host | Sni::Off => host,
         }
     }
 }
@@ -183,14 +186,22 @@ fn destination(settings: &Settings, task: &Task) -> PoolDestination {
     }
 }
 
-fn pool_key(settings: &Settings, task: &Task, config: &Config, tls: &TlsSettings) -> PoolKey {
+fn pool_key(
+    settings: &Settings,
+    task: &Task,
+    (config, tls, proxy): (&Config, &TlsSettings, Option<&Proxy>),
+) -> PoolKey {
     let candidate = &task.candidate;
     let user = config.auth.as_ref().map(|auth| auth.username.as_str());
     // A certificate that was checked for one host proves nothing for another.
     let host = tls.verify_host.then_some(&candidate.mx);
     let session = format!(
-        "{:?} {} {tls:?} {host:?} {user:?} {:?}",
-        config.protocol, config.helo, config.xclient
+        "{:?} {} {} {} {host:?} {user:?} {:?} {proxy:?}",
+        config.protocol,
+        config.helo,
+        config.pipelining,
+        tls.fingerprint(),
+        config.xclient
     );
     PoolKey {
         destination: destination(settings, task),

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use angarium_config::Running;
 use angarium_effects::LocalFuture;
 use angarium_effects::random::uuid_text;
 use angarium_queue::destination::{Candidate, Request, Resolution, Target};
 use angarium_queue::item::ItemId;
 use angarium_queue::text::Text;
+use angarium_queue::transport::SourceIp;
 use angarium_smtp::address::{AddressError, Mailbox, ReversePath};
 use angarium_smtp::client as smtp;
 use angarium_smtp::client::{Outcome, Rcpt, State, Transaction};
@@ -26,9 +26,10 @@ use super::Switchboard;
 use super::link::{Handshake, Link, NotReady, TlsPeer};
 use super::resolve::resolve;
 use super::server::Server;
-use super::settings::client_side;
+use super::settings::{Proxies, client_side};
 use crate::connections::Outbound;
 use crate::hooks::queue::TlsMode;
+use crate::scripts::Scripts;
 use crate::worker::Effects;
 
 /// Candidates that are asked at most.
@@ -41,7 +42,7 @@ pub struct Prober {
     /// The name to greet with.
     pub hostname: Arc<str>,
     /// Whose transports may be named; none: there are none.
-    pub running: Option<Arc<Running>>,
+    pub scripts: Option<Arc<Scripts>>,
     /// Where its connections are listed.
     pub board: Switchboard,
 }
@@ -56,7 +57,10 @@ impl Lookup for Prober {
     fn ask(&self, question: Question) -> Result<LocalFuture<'static, Answer>, String> {
         let mut server = match question.server {
             Asked::Transport(id) => self.transport(&id)?,
-            Asked::Options(options) => Server::of_options(*options, &Arc::default(), None)?,
+            Asked::Options(options) => {
+                let source = self.source(options.source_id.as_deref());
+                Server::of_options(*options, &Arc::default(), source)?
+            }
         };
         let (task, domain) = match question.about {
             About::Recipient { sender, recipient } => match transaction(&sender, &recipient)? {
@@ -73,7 +77,11 @@ impl Lookup for Prober {
                 }
             },
             About::User { username, password } => {
-                server.client.auth = Some(smtp::Credentials { username, password });
+                server.client.auth = Some(smtp::Credentials {
+                    username,
+                    password,
+                    mechanism: None,
+                });
                 (Task::User, None)
             }
         };
@@ -85,15 +93,25 @@ impl Lookup for Prober {
             board: self.board.clone(),
             server,
             task,
+            proxies: match &self.scripts {
+                Some(scripts) => Proxies::of(scripts.running()),
+                None => Proxies::default(),
+            },
         };
         Ok(Box::pin(async move { run.run(target).await }))
     }
 }
 
 impl Prober {
+    /// The address with this id.
+    fn source(&self, id: Option<&str>) -> Option<SourceIp> {
+        self.scripts.as_ref()?.addresses().get(id?).cloned()
+    }
+
     fn transport(&self, id: &str) -> Result<Server, String> {
         let unknown = || format!("unknown transport \"{id}\"");
-        let running = self.running.as_ref().ok_or_else(unknown)?;
+        let scripts = self.scripts.as_ref().ok_or_else(unknown)?;
+        let running = scripts.running();
         let (_, written) = running
             .transports
             .iter()
@@ -103,7 +121,7 @@ impl Prober {
             .get(&Text::from(id))
             .cloned()
             .ok_or_else(unknown)?;
-        let client = client_side(written).map_err(|error| error.to_string())?;
+        let client = client_side(written, scripts.keys()).map_err(|error| error.to_string())?;
         Ok(Server::of_transport(&transport, client))
     }
 }
@@ -184,6 +202,7 @@ struct Run {
     board: Switchboard,
     server: Server,
     task: Task,
+    proxies: Proxies,
 }
 
 impl Run {
@@ -226,8 +245,7 @@ impl Run {
             .and_then(|source| source.helo.as_ref().map(ToString::to_string))
             .or_else(|| client.helo.clone())
             .unwrap_or_else(|| self.hostname.to_string());
-        let source = source.map(|source| source.address);
-        let dialled = server.dial(&*self.effects.net, candidate, source);
+        let dialled = server.dial(&self.effects, candidate, source, &self.proxies);
         let connection = match dialled.await {
             Ok(connection) => connection,
             Err((place, error)) => {
@@ -236,13 +254,13 @@ impl Run {
         };
         let host = candidate.mx.to_str();
         let host = host.trim_end_matches('.');
-        let tls = match server.tls(mode, host, None) {
+        let tls = match client.tls.with(mode, host, None, true) {
             Ok(tls) => tls,
             Err(why) => return Tried::Answer(failed(why.to_string())),
         };
         let peer = tls.as_ref().map(|(tls, _)| TlsPeer {
             tls,
-            name: server.server_name(host),
+            name: client.tls.server_name(host),
             address: candidate.ip,
         });
         let config = server.config(mode, helo);
@@ -255,6 +273,7 @@ impl Run {
         let name = (to, candidate.mx.clone());
         let began = self.effects.clock.monotonic();
         let known = Text::from(uuid_text(&self.effects.random.uuid()));
+        let source = source.map(|source| source.address);
         let tap = self.board.tap(&known, candidate, source);
         let outbound = Outbound::new(known, name, source, id, began);
         // It carries no mail.

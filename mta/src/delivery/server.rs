@@ -1,25 +1,23 @@
 //! A server as a script names it, for `send()`, `smtp_lookup_rcpt` and `smtp_lookup_auth` (stdlib.md, group SERVER).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use angarium_effects::Connection;
 use angarium_effects::net::Connect;
-use angarium_effects::{Connection, Net};
 use angarium_queue::destination::{Candidate, Families, OwnHosts, Target};
 use angarium_queue::text::Text;
 use angarium_queue::transport::{SourceIp, Sources, Transport};
 use angarium_smtp::client as smtp;
 use angarium_smtp::client::{State, Timeouts};
 use angarium_stdlib::smtp::{Destination, ServerOptions, Sni as WishedSni, TlsMode as WishedMode};
-use angarium_stdlib::tls::TlsOptions;
-use rustls::RootCertStore;
-use tokio::io::AsyncWriteExt as _;
 
-use super::proxy_header;
-use super::settings::{ClientSettings, Sni, TlsSettings};
-use crate::hooks::queue::TlsMode;
-use crate::tls::{Check, ClientTls, Finding};
+use super::dial::{Proxy, dial};
+use super::settings::{ClientSettings, Proxies};
+use super::tls_settings::TlsSettings;
+use crate::hooks::queue::{Sni, TlsMode};
+use crate::worker::Effects;
 
 /// Where to go, and how.
 #[derive(Clone)]
@@ -41,10 +39,8 @@ pub struct Server {
     pub nonlocal: bool,
     /// The client's settings.
     pub client: ClientSettings,
-    /// TLS beyond them.
-    tls: TlsOptions,
-    /// Connect to this proxy, which is told of source and destination.
-    pub proxy: Option<SocketAddr>,
+    /// The proxy that the options name; that of the source address and that of a transport come after it.
+    proxy: Option<Proxy>,
 }
 
 #[derive(Clone)]
@@ -73,7 +69,6 @@ impl Server {
             own: Arc::default(),
             sources: transport.sources.clone(),
             nonlocal: client.nonlocal,
-            tls: client.tls.options(),
             proxy: None,
             client,
         }
@@ -127,13 +122,7 @@ impl Server {
             own,
             sources,
             nonlocal: options.nonlocal,
-            tls: TlsOptions {
-                protocols: options.protocols,
-                ciphers: options.ciphers,
-                certificate: options.certificate,
-                ..TlsOptions::default()
-            },
-            proxy: options.proxy,
+            proxy: options.proxy.map(Proxy::from),
             client: ClientSettings {
                 lmtp: options.lmtp,
                 helo: options.helo,
@@ -153,11 +142,16 @@ impl Server {
                     verify_host: options.verify_host,
                     verify_names: options.verify_names,
                     default_ca: options.default_ca,
+                    protocols: options.protocols,
+                    ciphers: options.ciphers,
+                    certificate: options.certificate,
                     ..TlsSettings::default()
                 },
-                auth: options
-                    .auth
-                    .map(|(username, password)| smtp::Credentials { username, password }),
+                auth: options.auth.map(|(username, password)| smtp::Credentials {
+                    username,
+                    password,
+                    mechanism: None,
+                }),
                 xclient: options.xclient,
                 chunking: options.chunking,
                 timeouts,
@@ -177,81 +171,37 @@ impl Server {
         }
     }
 
-    /// Connects to a candidate, or has the proxy do so.
+    /// Connects to a candidate from `source`; one of `proxies` may be that of the source.
     ///
     /// # Errors
     /// What the system says of it, after the name of the place.
     pub(super) async fn dial(
         &self,
-        net: &dyn Net,
+        effects: &Effects,
         candidate: &Candidate,
-        source: Option<IpAddr>,
-    ) -> Result<Box<dyn Connection>, (SocketAddr, io::Error)> {
+        source: Option<&SourceIp>,
+        proxies: &Proxies,
+    ) -> Result<Box<dyn Connection>, (String, io::Error)> {
         let to = SocketAddr::new(candidate.ip, candidate.port);
-        let mut how = Connect {
-            source,
+        let how = Connect {
+            source: source.map(|source| source.address),
             nonlocal: self.nonlocal,
             timeout: Some(self.client.connect_timeout),
         };
-        let Some(proxy) = self.proxy else {
-            return net.connect(to, &how).await.map_err(|error| (to, error));
-        };
-        // The source is the proxy's to take.
-        how.source = None;
-        let failed = |error| (proxy, error);
-        let mut connection = net.connect(proxy, &how).await.map_err(failed)?;
-        let from = match source {
-            Some(source) => Some(SocketAddr::new(source, 0)),
-            None => connection.local_addr().ok(),
-        };
-        let header = proxy_header::version_2(from, to);
-        connection.write_all(&header).await.map_err(failed)?;
-        connection.flush().await.map_err(failed)?;
-        Ok(connection)
+        dial(effects, to, &how, self.proxy(source, proxies)).await
     }
 
-    /// TLS in this mode with a host, if it comes to that; and where it is noted what is wrong with its certificate.
-    /// `authorities` are trusted instead of the system's. A certificate that has to be good and is not ends the handshake.
-    ///
-    /// # Errors
-    /// What is asked for cannot be had.
-    pub(super) fn tls(
-        &self,
-        mode: TlsMode,
-        host: &str,
-        authorities: Option<&Arc<RootCertStore>>,
-    ) -> Result<Option<(ClientTls, Finding)>, angarium_stdlib::tls::TlsError> {
-        let wished = &self.client.tls;
-        let mut check = Check {
-            roots: None,
-            names: Vec::new(),
-            enforce: true,
-        };
-        match mode {
-            TlsMode::Disabled => return Ok(None),
-            TlsMode::Optional | TlsMode::Require => {}
-            TlsMode::OptionalVerify | TlsMode::RequireVerify => {
-                check.roots = Some(match authorities {
-                    _ if !wished.default_ca => Arc::new(RootCertStore::empty()),
-                    Some(authorities) => Arc::clone(authorities),
-                    None => crate::tls::system_roots(),
-                });
-                check.names = match (&wished.verify_names[..], wished.verify_host) {
-                    ([], true) => vec![host.to_owned()],
-                    (names, _) => names.to_vec(),
-                };
-            }
-        }
-        let (config, finding) = self.tls.checked(wished.sni != Sni::Off, &check)?;
-        Ok(Some((ClientTls::from_config(config), finding)))
-    }
-
-    /// The name that a host is asked for by SNI.
-    pub(super) fn server_name<'a>(&'a self, host: &'a str) -> &'a str {
-        match &self.client.tls.sni {
-            Sni::Name(name) => name,
-            Sni::Host | Sni::Off => host,
-        }
+    /// Who opens the connection from a source, if not we ourselves.
+    pub(super) fn proxy<'a>(
+        &'a self,
+        source: Option<&SourceIp>,
+        proxies: &'a Proxies,
+    ) -> Option<&'a Proxy> {
+        let of_source = || proxies.of_source(source);
+        let of_transport = || self.client.proxy.as_ref();
+        (self.proxy.as_ref())
+            .or_else(of_source)
+            .or_else(of_transport)
     }
 
     /// Settings of the client machine.

@@ -11,7 +11,7 @@ use angarium_config::delivery::{Delivery, DeliverySettings};
 use angarium_config::grouping::Groupings;
 use angarium_config::running::PoolingPolicy;
 use angarium_config::transport::{self as config, Sni as ConfigSni};
-use angarium_config::types::TlsCiphers;
+use angarium_config::types::{Id, TlsCiphers, TlsProtocols};
 use angarium_mail::dsn::{ExtraHeader, ExtraHeaderError};
 use angarium_queue::destination::{Candidate, OwnHosts};
 use angarium_queue::dsn::Signer;
@@ -20,17 +20,17 @@ use angarium_queue::policy::{Policies, PolicyError, Setup};
 use angarium_queue::scheduler::Limits;
 use angarium_queue::text::Text;
 use angarium_queue::transport::{SourceIp, Transports};
-use angarium_smtp::client::{Credentials, State, Timeouts};
+use angarium_smtp::client::{Credentials, Mechanism, State, Timeouts};
 
 use angarium_stdlib::smtp::xclient_attributes;
-use angarium_stdlib::tls::TlsOptions;
 use rustls::RootCertStore;
 
 use super::attempt::Wishes;
-pub use crate::hooks::queue::Sni;
-use crate::hooks::queue::TlsMode;
+use super::dial::Proxy;
+use super::tls_settings::TlsSettings;
+use crate::hooks::queue::{Sni, TlsMode};
+use crate::scripts::Keys;
 use crate::signing::PrivateKeys;
-use crate::tls::Versions;
 
 /// The settings of delivery. They never change; a reload makes new ones.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Settings {
     pub transports: Transports,
     /// What the client knows of them.
     pub clients: BTreeMap<Text, Arc<ClientSettings>>,
+    /// `addresses[].proxyprotocol`, by the ids of addresses.
+    pub proxies: Proxies,
     /// How notifications about their messages look.
     pub dsn: BTreeMap<Text, Arc<DsnSettings>>,
     /// Names and sockets that are ourselves.
@@ -61,6 +63,28 @@ pub struct Settings {
     pub pool_policy: PoolPolicy,
     /// The certificate authorities; none: the system's.
     pub authorities: Option<Arc<RootCertStore>>,
+}
+
+/// The proxies through which connections from an address go, by its id.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies(Arc<BTreeMap<Text, Proxy>>);
+
+impl Proxies {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn of(running: &Running) -> Proxies {
+        let with_proxy = running.addresses.iter().filter_map(|(id, address)| {
+            let proxy = address.proxyprotocol.as_ref()?;
+            Some((Text::from(id.to_string()), Proxy::from(proxy)))
+        });
+        Proxies(Arc::new(with_proxy.collect()))
+    }
+
+    /// That of an address.
+    #[must_use]
+    pub fn of_source(&self, source: Option<&SourceIp>) -> Option<&Proxy> {
+        self.0.get(source?.id.as_ref()?)
+    }
 }
 
 /// By what an idle connection is found again.
@@ -98,62 +122,8 @@ pub struct ClientSettings {
     pub connect_timeout: Duration,
     /// `connection.sourceip.nonlocal`
     pub nonlocal: bool,
-}
-
-/// TLS towards the peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// Whether it is used.
-    pub mode: TlsMode,
-    /// From the first byte.
-    pub implicit: bool,
-    /// The name for SNI.
-    pub sni: Sni,
-    /// The versions.
-    pub versions: Versions,
-    /// The ciphers, as a list of OpenSSL's; none: all that exist here.
-    pub ciphers: Option<String>,
-    /// In the verifying modes: the certificate must be for the host connected to.
-    pub verify_host: bool,
-    /// In the verifying modes: the certificate must be for one of these names.
-    pub verify_names: Vec<String>,
-    /// The system's certificate authorities are trusted.
-    pub default_ca: bool,
-}
-
-impl TlsSettings {
-    /// Versions and ciphers as the library's TLS takes them.
-    #[must_use]
-    pub fn options(&self) -> TlsOptions {
-        let versions = self.versions;
-        let names = [("TLSv1.2", versions.tls12), ("TLSv1.3", versions.tls13)];
-        let names = names.into_iter().filter(|(_, wanted)| *wanted);
-        let names: Vec<&str> = names.map(|(name, _)| name).collect();
-        TlsOptions {
-            // A list of none is a list: it leaves no version.
-            protocols: Some(match names.is_empty() {
-                true => "!TLSv1.2,!TLSv1.3".to_owned(),
-                false => names.join(","),
-            }),
-            ciphers: self.ciphers.clone(),
-            ..TlsOptions::default()
-        }
-    }
-}
-
-impl Default for TlsSettings {
-    fn default() -> Self {
-        TlsSettings {
-            mode: TlsMode::Disabled,
-            implicit: false,
-            sni: Sni::Off,
-            versions: Versions::default(),
-            ciphers: None,
-            verify_host: false,
-            verify_names: Vec::new(),
-            default_ca: true,
-        }
-    }
+    /// `connection.proxyprotocol`
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for ClientSettings {
@@ -169,6 +139,7 @@ impl Default for ClientSettings {
             timeouts: Timeouts::default(),
             connect_timeout: Duration::from_secs(30),
             nonlocal: false,
+            proxy: None,
         }
     }
 }
@@ -202,6 +173,18 @@ pub enum SettingsError {
     TlsMode {
         /// The transport.
         transport: String,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate of ours that cannot be shown.
+    #[error(
+        "transports[{transport}].session.tls.clientcert: the key pair \"{id}\" cannot be used: {reason}"
+    )]
+    Certificate {
+        /// The transport.
+        transport: String,
+        /// The key pair.
+        id: String,
         /// Why.
         reason: String,
     },
@@ -247,6 +230,7 @@ impl Default for Settings {
             postmaster: None,
             transports: Transports::new(),
             clients: BTreeMap::new(),
+            proxies: Proxies::default(),
             dsn: BTreeMap::new(),
             own: Arc::new(OwnHosts::default()),
             limits: Limits::default(),
@@ -261,13 +245,14 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings that a configuration gives. `sockets` are those on which mail is taken, for the
+    /// The settings that a configuration with these key pairs gives. `sockets` are those on which mail is taken, for the
     /// guard against loops; `hostname` is the system's, or the one configured for it.
     ///
     /// # Errors
     /// A setting that cannot be carried out.
     pub fn from_config(
         running: &Running,
+        keys: &Keys,
         hostname: &str,
         sockets: Vec<(IpAddr, u16)>,
     ) -> Result<Settings, SettingsError> {
@@ -302,6 +287,7 @@ impl Settings {
                 PoolingPolicy::RemoteIp => PoolPolicy::RemoteIp,
             },
             transports: crate::settings::transports(running),
+            proxies: Proxies::of(running),
             ..Settings::default()
         };
         for written in running.delivery.all() {
@@ -311,7 +297,7 @@ impl Settings {
         }
         for (id, transport) in &running.transports {
             let key = Text::from(id.to_string());
-            let client = client_side(transport)?;
+            let client = client_side(transport, keys)?;
             settings.clients.insert(key.clone(), Arc::new(client));
             settings.dsn.insert(key, Arc::new(dsn_side(transport)?));
         }
@@ -379,7 +365,10 @@ fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, SettingsError> {
+pub(super) fn client_side(
+    from: &config::Transport,
+    keys: &Keys,
+) -> Result<ClientSettings, SettingsError> {
     let session = &from.session;
     let tls = &session.tls;
     let mode = tls_mode(tls.mode).map_err(|reason| SettingsError::TlsMode {
@@ -389,7 +378,23 @@ pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, Se
     let auth = session.sasl.username.as_ref().map(|username| Credentials {
         username: username.clone(),
         password: session.sasl.password.clone().unwrap_or_default(),
+        mechanism: session.sasl.mechanism.map(|mechanism| match mechanism {
+            config::Mechanism::CramMd5 => Mechanism::CramMd5,
+            config::Mechanism::Plain => Mechanism::Plain,
+            config::Mechanism::Login => Mechanism::Login,
+        }),
     });
+    let certificate = |id: &Id| {
+        let unusable = |reason| SettingsError::Certificate {
+            transport: from.id.to_string(),
+            id: id.to_string(),
+            reason,
+        };
+        match keys.get(id) {
+            Some(pair) => pair.clone().map_err(unusable),
+            None => Err(unusable("there is no such key pair".to_owned())),
+        }
+    };
     let attributes = session.xclient.iter();
     let attributes = attributes.map(|(name, value)| (name.clone(), value.to_string()));
     let xclient = xclient_attributes(attributes).map_err(|reason| SettingsError::Xclient {
@@ -407,11 +412,12 @@ pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, Se
                 ConfigSni::Switch(true) => Sni::Host,
                 ConfigSni::Name(name) => Sni::Name(name.to_string()),
             },
-            versions: Versions::from(&tls.protocols),
+            protocols: protocols(&tls.protocols),
             ciphers: ciphers(&tls.ciphers),
             verify_host: tls.verifyhost,
             verify_names: tls.verifynames.clone(),
             default_ca: tls.defaultca,
+            certificate: tls.clientcert.as_ref().map(certificate).transpose()?,
         },
         auth,
         xclient,
@@ -420,6 +426,7 @@ pub(super) fn client_side(from: &config::Transport) -> Result<ClientSettings, Se
         timeouts: timeouts(&session.timeout),
         connect_timeout: *from.connection.timeout,
         nonlocal: from.connection.sourceip.nonlocal,
+        proxy: from.connection.proxyprotocol.as_ref().map(Proxy::from),
     })
 }
 
@@ -442,6 +449,11 @@ pub(super) fn tls_mode(mode: config::TlsMode) -> Result<TlsMode, String> {
 pub(super) fn ciphers(list: &TlsCiphers) -> Option<String> {
     let chosen = list.suites();
     (!TlsCiphers::all().eq(chosen.iter().copied())).then(|| chosen.join(":"))
+}
+
+/// A list of versions; none when it is all that exist.
+pub(super) fn protocols(list: &TlsProtocols) -> Option<String> {
+    (!(list.tls12 && list.tls13)).then(|| list.to_string())
 }
 
 fn timeouts(from: &config::StateTimeouts) -> Timeouts {
@@ -518,7 +530,7 @@ mod tests {
             "retry": { "count": 3, "intervals": [ { "interval": 5, "notify": true } ] },
             "dsn": { "transport": "out", "headers": ["X-A: b"] }
         }));
-        let client = client_side(&from).expect("settings");
+        let client = client_side(&from, &Keys::new()).expect("settings");
         assert!(client.lmtp);
         assert_eq!(client.tls.mode, TlsMode::Require);
         assert_eq!(client.tls.sni, Sni::Host);
@@ -533,7 +545,7 @@ mod tests {
         let from = transport(serde_json::json!({
             "id": "out", "session": { "tls": { "mode": "dane" } }
         }));
-        let error = client_side(&from).expect_err("refused");
+        let error = client_side(&from, &Keys::new()).expect_err("refused");
         assert_eq!(
             error.to_string(),
             "transports[out].session.tls.mode: DANE is not available yet"

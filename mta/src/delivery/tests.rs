@@ -14,6 +14,7 @@ mod inline;
 mod notices;
 mod policies;
 mod pooling;
+mod proxies;
 mod rolled_up;
 mod sending;
 mod session;
@@ -51,7 +52,8 @@ use tokio::task::{JoinHandle, LocalSet};
 use uuid::Uuid;
 
 use super::service::serve;
-use super::settings::{ClientSettings, DsnSettings, TlsSettings};
+use super::settings::{ClientSettings, DsnSettings};
+use super::tls_settings::TlsSettings;
 use super::*;
 use crate::hooks::delivery::QueueScripts;
 use crate::hooks::outbox::Outbox;

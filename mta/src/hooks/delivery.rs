@@ -279,7 +279,9 @@ impl QueueHooks for QueueScripts {
             let verdict = match finished.result {
                 Ok(None) if set.is_some() => {
                     let options = set.map(|set| set.with_options(&Value::None));
-                    match read_try(&options.unwrap_or_default(), Some(self.scripts.addresses())) {
+                    let options = options.unwrap_or_default();
+                    let (book, names) = (self.scripts.addresses(), self.scripts.names());
+                    match read_try(&options, Some(book), &*names) {
                         Ok(attempt) => Ok(Predelivery::Try(Box::new(attempt))),
                         Err(thrown) => Err(format!("{:?}", thrown.into_inner())),
                     }

@@ -260,7 +260,8 @@ impl Admin for Nobody {
 fn live(bundle: &Bundle, services: &Services, spool: &Spool) -> Result<Arc<Live>, String> {
     let sockets: Vec<(IpAddr, u16)> = vec![(MACHINE.ip(), MACHINE.port())];
     let running = &bundle.config.running;
-    let settings = delivery::Settings::from_config(running, HOSTNAME, sockets);
+    let settings =
+        delivery::Settings::from_config(running, bundle.scripts.keys(), HOSTNAME, sockets);
     let mut settings = settings.map_err(|error| error.to_string())?;
     let most = bundle.config.startup.queues.maxmessages;
     settings.limits.messages = usize::try_from(most).unwrap_or(usize::MAX);

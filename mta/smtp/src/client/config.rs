@@ -64,6 +64,34 @@ pub struct Credentials {
     pub username: String,
     /// Password.
     pub password: String,
+    /// The way; none: the best that the server announces.
+    pub mechanism: Option<Mechanism>,
+}
+
+/// A SASL mechanism (RFC 4422); the first that the server announces is the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// RFC 2195: the password is not sent.
+    CramMd5,
+    /// RFC 4616.
+    Plain,
+    /// The older way of PLAIN.
+    Login,
+}
+
+impl Mechanism {
+    /// All, the best first.
+    pub(super) const ALL: [Self; 3] = [Self::CramMd5, Self::Plain, Self::Login];
+
+    /// The name that servers announce.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CramMd5 => "CRAM-MD5",
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+        }
+    }
 }
 
 impl std::fmt::Debug for Credentials {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 
-use super::config::{Protocol, State, TlsMode};
+use super::config::{Mechanism, Protocol, State, TlsMode};
 use super::event::{Failure, FailureKind, Outcome, Output, PeerReply};
 use super::machine::{Client, Stage};
 use super::peer::Peer;
@@ -132,18 +132,28 @@ impl Client {
     }
 
     fn start_auth(&mut self) {
-        let offers = |name: &str| self.peer.auth.iter().any(|mechanism| mechanism == name);
-        if offers("CRAM-MD5") {
-            self.command("AUTH CRAM-MD5", State::AuthCramMd5);
-        } else if offers("PLAIN") {
-            let line = format!("AUTH PLAIN {}", self.plain_response());
-            self.command(&line, State::AuthPlain);
-        } else if offers("LOGIN") {
-            self.command("AUTH LOGIN", State::AuthLogin);
-        } else {
-            let failure =
-                Failure::temporary(FailureKind::Smtp, "no known AUTH mechanism is offered");
-            self.fail(Outcome::Error(failure));
+        let offers =
+            |mechanism: &Mechanism| self.peer.auth.iter().any(|name| name == mechanism.as_str());
+        let wanted = self.config.auth.as_ref().and_then(|auth| auth.mechanism);
+        let chosen = match wanted {
+            Some(mechanism) => Some(mechanism).filter(offers),
+            None => Mechanism::ALL.into_iter().find(offers),
+        };
+        match chosen {
+            Some(Mechanism::CramMd5) => self.command("AUTH CRAM-MD5", State::AuthCramMd5),
+            Some(Mechanism::Plain) => {
+                let line = format!("AUTH PLAIN {}", self.plain_response());
+                self.command(&line, State::AuthPlain);
+            }
+            Some(Mechanism::Login) => self.command("AUTH LOGIN", State::AuthLogin),
+            None => {
+                let message = match wanted {
+                    Some(mechanism) => format!("AUTH {} is not offered", mechanism.as_str()),
+                    None => "no known AUTH mechanism is offered".to_owned(),
+                };
+                let failure = Failure::temporary(FailureKind::Smtp, message);
+                self.fail(Outcome::Error(failure));
+            }
         }
     }
 

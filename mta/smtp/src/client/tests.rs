@@ -308,5 +308,6 @@ fn auth() -> Option<Credentials> {
     Some(Credentials {
         username: "user".to_owned(),
         password: "secret".to_owned(),
+        mechanism: None,
     })
 }

@@ -3,7 +3,8 @@
 use angarium_config::{MemoryFiles, Options, Source, load};
 
 use super::*;
-use crate::scripts::NoRoot;
+use crate::scripts::{Keys, NoRoot};
+use crate::tls::KeyPair;
 
 /// A transport group with one transport that delivers by MX to a port.
 pub(super) fn transports(port: u16, more: &str) -> String {
@@ -19,6 +20,22 @@ transportgroups:
     )
 }
 
+/// The key pairs of a configuration, which has them as text.
+fn pairs(running: &angarium_config::Running) -> Keys {
+    use angarium_config::pki::KeySource;
+    let text = |source: &KeySource| match source {
+        KeySource::Data(text) => text.clone(),
+        KeySource::Path(path) => panic!("{}", path.display()),
+    };
+    let pairs = running.pki.iter().map(|(id, written)| {
+        let certificate = written.certificate.as_ref().map(text).unwrap_or_default();
+        let pair = KeyPair::from_pem(certificate.as_bytes(), text(&written.privatekey).as_bytes());
+        let pair = pair.map_err(|error| error.to_string());
+        (id.clone(), pair.map(|pair| pair.certified()))
+    });
+    pairs.collect()
+}
+
 impl Setup {
     /// The settings and scripts of a bundle: files below `config/` and `hooks/queue/`.
     pub(super) fn bundle(files: &[(&str, &str)]) -> Setup {
@@ -30,7 +47,9 @@ impl Setup {
         let config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
         let compiled = Scripts::compile(&config.startup, &config.running, Arc::new(NoRoot));
         let (scripts, _) = compiled.unwrap_or_else(|errors| panic!("{errors}"));
-        let settings = Settings::from_config(&config.running, "mta.test", Vec::new());
+        let scripts = scripts.with_keys(pairs(&config.running));
+        let keys = pairs(&config.running);
+        let settings = Settings::from_config(&config.running, &keys, "mta.test", Vec::new());
         let setup = Setup {
             settings: settings.expect("settings"),
             scripts: Some(Arc::new(scripts)),

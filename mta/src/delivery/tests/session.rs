@@ -60,6 +60,108 @@ if ($message["recipient"] == "own@a.test") Try(["saslusername" => "", "xclient" 
 }
 
 #[test]
+fn a_transport_says_how_it_logs_in() {
+    for (mechanism, said) in [
+        ("", "AUTH CRAM-MD5"),
+        (", mechanism: PLAIN", "AUTH PLAIN AHVzZXIAc2VjcmV0"),
+        (", mechanism: LOGIN", "AUTH LOGIN"),
+        (", mechanism: CRAM-MD5", "AUTH CRAM-MD5"),
+    ] {
+        run(|dir| async move {
+            let offers = |_, phase: &str| match phase {
+                "EHLO" => Some(Act::Say("250-sink.test\r\n250 AUTH LOGIN PLAIN CRAM-MD5")),
+                "OTHER" => Some(Act::Say("535 no")),
+                _ => None,
+            };
+            let sink = Sink::start(local(1, 0), Offer::Nothing, script(offers));
+            let app = with_session(
+                sink.port(),
+                &format!("{{sasl: {{username: user, password: secret{mechanism}}}}}"),
+            );
+            let setup = Setup::bundle(&[("config/smtpd-app.yaml", &app)]).domains(&["a.test"]);
+            let mut rig = setup.start(dir.path());
+            rig.submit("b@a.test", MESSAGE, Change::None).await;
+            has(&rig.only().await, &["code=535"]);
+            assert_eq!(sink.commands()[1], said, "{mechanism}");
+            rig.stop().await;
+        });
+    }
+}
+
+#[test]
+fn a_transport_and_a_script_show_certificates_of_ours() {
+    let own = |name: &str| crate::tls::self_signed(&[name]).expect("a pair");
+    let (one, two) = (own("one.test"), own("two.test"));
+    let der = |pair: &crate::tls::SelfSigned| {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject as _;
+        let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes());
+        der.expect("a certificate").to_vec()
+    };
+    let pair = |id: &str, pair: &crate::tls::SelfSigned| {
+        let (key, certificate) = (&pair.key, &pair.certificate);
+        format!(
+            "  - {{id: {id}, privatekey: {{data: {key:?}}}, certificate: {{data: {certificate:?}}}}}\n"
+        )
+    };
+    let pki = format!(
+        "pki:\n private:\n{}{}",
+        pair("one", &one),
+        pair("two", &two)
+    );
+    let before = r#"
+if ($message["recipient"] == "two@a.test") Try(["tls_client_cert" => "two"]);
+if ($message["recipient"] == "sent@a.test") {
+    $server = ["host" => "127.0.0.1", "port" => PORT, "tls" => "require", "tls_client_cert" => "two"];
+    MIME()->setBody("x")->send("", ["sent@a.test"], $server);
+    MIME()->setBody("x")->send("", ["sent@a.test"], "out");
+    Delete();
+}
+if ($message["recipient"] == "none@a.test") {
+    try { Try(["tls_client_cert" => "none"]); } catch ($e) { echo "refused: " . $e->message(); }
+    Delete();
+}
+"#;
+    run(|dir| async move {
+        let sink = Sink::start(local(1, 0), Offer::Asking, script(|_, _| None));
+        let before = before.replace("PORT", &sink.port().to_string());
+        let session = "{tls: {mode: require, clientcert: one}}";
+        let app = with_session(sink.port(), session) + &pki;
+        // Sessions with another certificate are no sessions to share.
+        let delivery = "version: '6.0'\ndelivery: {default: {pooling: {enabled: true}}}\n";
+        let mut rig = Setup::bundle(&[
+            ("config/smtpd-app.yaml", &app),
+            ("config/smtpd-delivery.yaml", delivery),
+            ("hooks/queue/predelivery.hsl", &before),
+        ])
+        .domains(&["a.test"])
+        .start(dir.path());
+        for (count, name) in ["one", "two", "one", "sent", "none"].iter().enumerate() {
+            let to = format!("{name}@a.test");
+            rig.submit(&to, MESSAGE, Change::None).await;
+            rig.deliveries(count + 1).await;
+        }
+        let received = sink.received();
+        let shown = received.into_iter().map(|mail| {
+            let session = mail.session.expect("TLS");
+            session.peer_cert.expect("a certificate").chain.remove(0)
+        });
+        let (one, two) = (der(&one), der(&two));
+        let names: Vec<&str> = shown
+            .map(|shown| match () {
+                () if shown == one => "one",
+                () if shown == two => "two",
+                () => "another",
+            })
+            .collect();
+        assert_eq!(names, ["one", "two", "one", "two", "one"]);
+        let refused = "refused: Try: tls_client_cert: there is no key pair \"none\"";
+        assert_eq!(rig.lines(refused).len(), 1);
+        rig.stop().await;
+    });
+}
+
+#[test]
 fn a_transport_speaks_lmtp() {
     run(|dir| async move {
         let sink = Sink::accepting();
@@ -212,7 +314,12 @@ fn an_attribute_that_cannot_be_sent_is_refused_when_the_configuration_is_read() 
         .collect();
         let loaded = load(&files, &Source::Tree("/b".into()), &Options::default());
         let config = loaded.unwrap_or_else(|errors| panic!("{errors}")).config;
-        let refused = Settings::from_config(&config.running, "mta.test", Vec::new());
+        let refused = Settings::from_config(
+            &config.running,
+            &crate::scripts::Keys::new(),
+            "mta.test",
+            Vec::new(),
+        );
         assert_eq!(
             refused.err().map(|error| error.to_string()),
             Some(format!("transports[out].session.xclient: {why}"))

@@ -5,12 +5,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use angarium_config::server::ClientCert;
 use angarium_effects::system::SystemNet;
 use angarium_effects::{Connection, Net};
 use angarium_smtp::session::TlsInfo;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use crate::tls::{KeyPair, ServerTls, Versions, self_signed};
+use crate::tls::{ClientCerts, KeyPair, ServerOptions, ServerTls, self_signed};
 
 /// What the sink does instead of accepting.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,8 @@ pub(super) struct Received {
 pub(super) enum Offer {
     Nothing,
     SelfSigned,
+    /// With a certificate of the client's, if it has one.
+    Asking,
     /// TLS from the first byte.
     Implicit,
     /// STARTTLS is offered, and the handshake is answered with garbage.
@@ -75,7 +78,14 @@ impl Sink {
         let address = listener.local_addr().expect("an address");
         let made = self_signed(&["sink.test"]).expect("a pair");
         let pair = KeyPair::from_pem(made.certificate.as_bytes(), made.key.as_bytes());
-        let tls = ServerTls::new(&pair.expect("a pair"), [], Versions::default()).expect("TLS");
+        let options = ServerOptions {
+            clients: (offer == Offer::Asking).then_some(ClientCerts {
+                from: ClientCert::Switch(true),
+                authorities: None,
+            }),
+            ..ServerOptions::default()
+        };
+        let tls = ServerTls::with(&pair.expect("a pair"), [], &options).expect("TLS");
         let sink = Sink(Rc::new(State {
             address,
             script: RefCell::new(script),

@@ -14,7 +14,10 @@ use angarium_runtime::convert::{to_number, to_str};
 use angarium_runtime::native::{OptDecl, Throw, opt};
 use angarium_runtime::value::Value;
 use angarium_smtp::client::Credentials;
+use angarium_stdlib::network::Names;
+use rustls::sign::CertifiedKey;
 
+use crate::delivery::dial::Proxy;
 use crate::hooks::envelope;
 use crate::hooks::options::{Reader, dsn_request};
 
@@ -68,6 +71,10 @@ pub struct Client {
     pub timeouts: Vec<(SmtpState, Duration)>,
     /// `connect_timeout`
     pub connect_timeout: Option<Duration>,
+    /// `tls_client_cert`
+    pub tls_client_cert: Option<Arc<CertifiedKey>>,
+    /// `proxyprotocol`
+    pub proxy: Option<Proxy>,
     /// `chunking`: by BDAT where the server takes that.
     pub chunking: Option<bool>,
     /// `pooling.enabled`
@@ -165,7 +172,7 @@ pub(in crate::hooks) const TLS: [OptDecl; 8] = [
         "tls_client_cert",
         "string|array",
         "",
-        "client certificate; not available yet",
+        "id of a key pair, or an array of x509, privatekey and chain",
     ),
 ];
 
@@ -209,7 +216,7 @@ pub(super) const TRY: &[OptDecl] = &[
         "proxyprotocol",
         "array",
         "",
-        "connect through a PROXY relay; not available yet",
+        "server and port of a proxy that connects, and is told from where and where to (PROXY protocol)",
     ),
     opt("saslusername", "string", "", "log in with this name"),
     opt("saslpassword", "string", "", "and this password"),
@@ -265,22 +272,18 @@ pub(super) const TRY: &[OptDecl] = &[
     ),
 ];
 
-/// Options that ask for what the client cannot do yet: set, they are refused.
-const NOT_YET: &[&str] = &["proxyprotocol", "tls_client_cert", "plugin"];
-
 /// Reads the options of `Try`.
 ///
 /// # Errors
-/// An Exception for values that cannot be, and for what the client cannot do yet.
-pub fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw> {
+/// An Exception for values that cannot be, and for a delivery plugin, of which there are none yet.
+pub fn read_try(
+    value: &Value,
+    book: Option<&AddressBook>,
+    names: &dyn Names,
+) -> Result<Try, Throw> {
     let reader = Reader::new("Try", value);
-    for name in NOT_YET {
-        if reader
-            .get(name)
-            .is_some_and(|value| angarium_runtime::convert::truthy(&value))
-        {
-            return Err(reader.refuse(name, "not available yet"));
-        }
+    if reader.boolean("plugin") == Some(true) {
+        return Err(reader.refuse("plugin", "not available yet"));
     }
     let string =
         |name: &str| Ok::<_, Throw>(reader.text(name)?.map(|text| text.to_str().into_owned()));
@@ -359,9 +362,13 @@ pub fn read_try(value: &Value, book: Option<&AddressBook>) -> Result<Try, Throw>
     client.tls_default_ca = reader.boolean("tls_default_ca");
     client.tls_protocols = string("tls_protocols")?;
     client.tls_ciphers = string("tls_ciphers")?;
+    client.tls_client_cert = angarium_stdlib::smtp::certificate("Try", value, names)?;
+    let proxy = angarium_stdlib::smtp::proxy_server("Try", value)?;
+    client.proxy = proxy.map(Proxy::from);
     client.auth = string("saslusername")?.map(|username| Credentials {
         username,
         password: String::new(),
+        mechanism: None,
     });
     if let (Some(auth), Some(password)) = (&mut client.auth, string("saslpassword")?) {
         auth.password = password;
@@ -506,11 +513,13 @@ fn source(
 
 #[cfg(test)]
 mod tests {
+    use angarium_stdlib::network::NoNames;
+
     use super::*;
     use crate::hooks::variables::Map;
 
     fn read(options: Map) -> Result<Client, Throw> {
-        read_try(&options.into(), None).map(|read| read.client)
+        read_try(&options.into(), None, &NoNames).map(|read| read.client)
     }
 
     #[test]

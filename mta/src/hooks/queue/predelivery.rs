@@ -4,6 +4,7 @@ use angarium_queue::dsn::DsnOptions;
 use angarium_queue::retry::Again;
 use angarium_queue::text::Text;
 use angarium_runtime::native::{ContextDecl, FnDecl, Throw, VarDecl, opt};
+use angarium_stdlib::network::{Network, NoNames};
 
 use super::attempt::{AddressBook, TRY, Try, read_try};
 use super::metadata::{GET_METADATA, SET_METADATA};
@@ -45,10 +46,14 @@ pub static PREDELIVERY: ContextDecl = ContextDecl {
                 let setters = cx.host.extension::<QueueSetters>();
                 let merged = setters.map(|setters| setters.with_options(args.get(0)));
                 let options = merged.as_ref().unwrap_or(args.get(0));
-                Err(match read_try(options, book.as_deref()) {
-                    Ok(attempt) => Throw::end(Predelivery::Try(Box::new(attempt))),
-                    Err(error) => error,
-                })
+                let network = cx.host.extension::<Network>();
+                let names = network.as_ref().map(|network| &*network.names);
+                Err(
+                    match read_try(options, book.as_deref(), names.unwrap_or(&NoNames)) {
+                        Ok(attempt) => Throw::end(Predelivery::Try(Box::new(attempt))),
+                        Err(error) => error,
+                    },
+                )
             },
         )
         .options(TRY),

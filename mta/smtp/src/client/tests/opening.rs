@@ -50,6 +50,7 @@ fn cram_md5_is_taken_first_and_signs_the_challenge() {
         auth: Some(Credentials {
             username: "tim".to_owned(),
             password: "tanstaaftanstaaf".to_owned(),
+            mechanism: None,
         }),
         ..plain()
     });
@@ -63,6 +64,36 @@ fn cram_md5_is_taken_first_and_signs_the_challenge() {
     bench.replies = vec![("AUTH CRAM-MD5", "334 !")];
     bench.done.clear();
     assert_snapshot!(bench.run(), @"failed: protocol temporary: AUTH challenge is no base64");
+}
+
+#[test]
+fn a_mechanism_that_is_asked_for_is_used_or_nothing_is() {
+    for (mechanism, announce, expected) in [
+        (
+            Mechanism::Plain,
+            "AUTH CRAM-MD5 PLAIN",
+            "AUTH PLAIN AHVzZXIAc2VjcmV0",
+        ),
+        (Mechanism::Login, "AUTH PLAIN LOGIN", "AUTH LOGIN"),
+        (Mechanism::CramMd5, "AUTH PLAIN LOGIN", "QUIT"),
+    ] {
+        let auth = auth().map(|auth| Credentials {
+            mechanism: Some(mechanism),
+            ..auth
+        });
+        let mut bench = Bench::new(Config { auth, ..plain() });
+        bench.announce = announce;
+        bench.replies = vec![("AUTH LOGIN", "535 no"), ("AUTH PLAIN", "535 no")];
+        let result = bench.run();
+        if expected == "QUIT" {
+            assert_eq!(
+                result,
+                "failed: smtp temporary: AUTH CRAM-MD5 is not offered"
+            );
+        } else {
+            assert_eq!(bench.dialogue.lines().nth(1), Some(expected));
+        }
+    }
 }
 
 #[test]
