@@ -104,6 +104,21 @@ impl Kind {
             Kind::Resource => "resource",
         }
     }
+
+    /// A value of this kind, at the beginning of a sentence.
+    #[must_use]
+    pub fn with_article(self) -> &'static str {
+        match self {
+            Kind::None => "none",
+            Kind::Boolean => "a boolean",
+            Kind::Number => "a number",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Function => "a function",
+            Kind::Object => "an object",
+            Kind::Resource => "a resource",
+        }
+    }
 }
 
 impl Value {

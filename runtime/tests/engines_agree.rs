@@ -12,8 +12,14 @@ mod support;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::Duration;
 
-use angarium_runtime::Limits;
+use angarium_effects::VirtualClock;
+use angarium_lang::modules::NoFiles;
+use angarium_runtime::convert::dump;
+use angarium_runtime::vm::session::SessionError;
+use angarium_runtime::{Limits, Session};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -423,6 +429,9 @@ impl Writer {
     }
 }
 
+/// Stands before the statements that a session is given one by one.
+const NEXT: &str = "// next\n";
+
 /// With `places`, lines and columns of exceptions are printed. The program stands in a function when it is `inside`.
 fn text(program: &[Statement], plain: bool, places: bool, inside: bool) -> String {
     let place = if places {
@@ -461,12 +470,14 @@ $a = 1; $b = [1, [2, 3], \"x\"]; $c = \"text\"; $d = [\"key\" => [\"12\" => 5]];
             .push_str("$share = function () closure ($a, $b, $c, $d) { return $a; };\n");
     }
     for statement in program {
+        writer.text.push_str(NEXT);
         writer.text.push_str("try {\n");
         writer.statement(statement);
         writer
             .text
             .push_str(&format!("}} catch ($e) {{ if (type($e) == \"object\") echo $e->message(){place}; else echo $e; }}\n"));
     }
+    writer.text.push_str(NEXT);
     // What is thrown here nobody catches.
     if let Some(last) = program.last() {
         writer.statement(last);
@@ -486,9 +497,41 @@ fn limited(ran: &support::Ran) -> bool {
 /// The result without the place where it was thrown.
 fn without_place(result: Result<String, String>) -> Result<String, String> {
     result.map_err(|error| {
-        let words = error.split(" in main.hsl").next();
+        let words = error.split(" in main.hsl").next().unwrap_or_default();
+        let words = words.split(" on line ").next();
         words.unwrap_or_default().to_owned()
     })
+}
+
+/// What a session prints that is given the statements one by one, and what it answers to the last ones; none when one of them
+/// used up the budget.
+fn in_a_session(text: &str, limits: Limits) -> Option<(Vec<String>, String)> {
+    let lines = Rc::new(support::Lines::default());
+    let host = support::host(&lines, &VirtualClock::new(Duration::from_secs(1)));
+    let mut session = Session::new(&support::library(), "core", host, limits);
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.unwrap();
+    let mut last = String::new();
+    for piece in text.split(NEXT) {
+        let answer = runtime.block_on(session.eval(piece.as_bytes(), &NoFiles));
+        last = match answer {
+            Ok(evaluated) => String::from_utf8_lossy(&dump(&evaluated.value)).into_owned(),
+            Err(SessionError::Ended(ended)) => {
+                let text = ended.to_string();
+                if !text.starts_with("Uncaught") {
+                    return None;
+                }
+                text
+            }
+            Err(SessionError::Rejected(rejected)) => rejected.render(),
+            Err(SessionError::Link(error)) => error.render(),
+        };
+    }
+    let lines = lines.0.borrow();
+    let lines = lines
+        .iter()
+        .map(|line| String::from_utf8_lossy(line).into_owned());
+    Some((lines.collect(), last))
 }
 
 proptest! {
@@ -509,6 +552,21 @@ proptest! {
         {
             prop_assert_eq!(quick.lines, plain.lines);
             prop_assert_eq!(without_place(quick.result), without_place(plain.result));
+        }
+    }
+
+    #[test]
+    fn a_session_does_the_same_statement_by_statement(program in prop::collection::vec(statement(), 1..8)) {
+        let limits = Limits { fuel: Some(300_000), memory: Some(32 << 20), ..Limits::default() };
+        let text = text(&program, false, false, false);
+        let whole = support::run(&text, &HashMap::new(), limits);
+        if let Ok(whole) = whole
+            && !limited(&whole)
+            && let Some((lines, last)) = in_a_session(&text, limits)
+        {
+            prop_assert_eq!(whole.lines, lines, "{}", text);
+            let last = if last.starts_with("Uncaught") { Err(last) } else { Ok(last) };
+            prop_assert_eq!(without_place(whole.result), without_place(last), "{}", text);
         }
     }
 

@@ -76,8 +76,8 @@ pub(in crate::vm) fn spread(
     }
     let Some(iterator) = native_iterator(from, cx)? else {
         return Err(Throw::error(format!(
-            "a {} cannot be spread",
-            from.kind().name()
+            "{} cannot be spread",
+            from.kind().with_article()
         )));
     };
     let keyed = keys && iterator.keyed();
@@ -228,8 +228,8 @@ pub(in crate::vm) fn iterable(subject: &Value, cx: &mut Cx<'_>) -> Result<Value,
         _ => {}
     }
     Err(Throw::error(format!(
-        "foreach: a {} cannot be iterated",
-        subject.kind().name()
+        "foreach: {} cannot be iterated",
+        subject.kind().with_article()
     )))
 }
 

@@ -30,8 +30,8 @@ pub(in crate::vm) fn index(
             &Hints::default(),
         ),
         Value::Function(_) | Value::Resource(_) => Err(Throw::error(format!(
-            "a {} has no elements",
-            base.kind().name()
+            "{} has no elements",
+            base.kind().with_article()
         ))),
         _ => Ok(Value::None),
     }
@@ -122,8 +122,8 @@ pub(in crate::vm) fn get_property(
             property(object, name, caller, cx.library, hint)
         }
         (Value::Function(_) | Value::Resource(_), _) => Err(Throw::error(format!(
-            "a {} has no properties",
-            base.kind().name()
+            "{} has no properties",
+            base.kind().with_article()
         ))),
         _ => Ok(Value::None),
     }
@@ -280,8 +280,8 @@ pub(in crate::vm) fn slice(
             Ok(Value::from(Array::from_list(picked)))
         }
         other => Err(Throw::error(format!(
-            "a {} cannot be sliced",
-            other.kind().name()
+            "{} cannot be sliced",
+            other.kind().with_article()
         ))),
     }
 }

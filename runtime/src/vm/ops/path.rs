@@ -273,8 +273,8 @@ pub(in crate::vm) fn as_array<'v>(
         }
         other => {
             return Err(Throw::error(format!(
-                "a {} has no elements",
-                other.kind().name()
+                "{} has no elements",
+                other.kind().with_article()
             )));
         }
     }
@@ -320,8 +320,8 @@ fn child<'v>(
         Resolved::Property(_) => match value {
             Value::Object(_) => Err(not_writable()),
             other => Err(Throw::error(format!(
-                "a {} has no properties",
-                other.kind().name()
+                "{} has no properties",
+                other.kind().with_article()
             ))),
         },
         Resolved::Slice(_) => Err(Throw::error("a slice can only be assigned with `=`")),
@@ -401,8 +401,8 @@ fn read(base: &Value, steps: &[Resolved]) -> Result<Value, Throw> {
                 .map_or(Value::None, |byte| Value::String(Str::byte(*byte))),
             (Value::Function(_) | Value::Resource(_), _) => {
                 return Err(Throw::error(format!(
-                    "a {} has no elements",
-                    current.kind().name()
+                    "{} has no elements",
+                    current.kind().with_article()
                 )));
             }
             _ => Value::None,
