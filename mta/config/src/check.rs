@@ -10,11 +10,11 @@ use crate::path::KeyPath;
 use crate::pki::{KeyPair, PrivateKey};
 use crate::running::{MetricType, RunningDocument, RunningMonitor};
 use crate::script::{HookType, Script};
-use crate::server::{Implicit, Server};
+use crate::server::{Implicit, RcptHook, Server};
 use crate::startup::{ControlSocket, Listener, ServerKind, Startup};
 use crate::transport::Transport;
 use crate::tree::{Sources, hook_references};
-use crate::types::{Id, is_inside};
+use crate::types::{HostName, Id, is_inside};
 use crate::validate::nearest;
 use crate::yaml::Node;
 
@@ -120,9 +120,32 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// The startup file by itself.
-    pub fn startup(&mut self, startup: &Startup) {
+    /// The startup file by itself; `tree`: it is one of a source tree.
+    pub fn startup(&mut self, startup: &Startup, tree: bool) {
         self.duplicates();
+        if startup.servers.is_empty() {
+            self.warn(
+                &KeyPath::root().key("servers"),
+                "is empty: no mail is received",
+            );
+        }
+        let root = KeyPath::root().keys(&["scripting", "rootpath"]);
+        if self.document.has(&root) && self.loader.files.list(startup.rootpath()).is_err() {
+            let folder = startup.rootpath().display();
+            self.warn(
+                &root,
+                &format!("names the folder {folder}, which cannot be read"),
+            );
+        }
+        for key in ["appconf", "policyconf", "suspendconf", "deliveryconf"] {
+            let path = KeyPath::root().keys(&["environment", key]);
+            if tree && self.document.has(&path) {
+                self.warn(
+                    &path,
+                    "is not looked at: a source tree has that file in `src/config`",
+                );
+            }
+        }
         let (mut sockets, mut paths) = (Vec::new(), BTreeMap::new());
         for (index, server) in startup.servers.iter().enumerate() {
             let path = KeyPath::root().key("servers").index(index);
@@ -503,6 +526,11 @@ impl Checker<'_, '_> {
             self.api_key(&keys.index(index), key);
         }
         let bounds = &monitor.healthy.maxmessages;
+        if bounds.lower.is_some() && bounds.upper.is_none() {
+            let lower = path.keys(&["healthy", "maxmessages", "lower"]);
+            let text = "needs `monitor.healthy.maxmessages.upper`".to_owned();
+            self.error(&lower, Problem::Invalid(text));
+        }
         if bounds
             .lower
             .zip(bounds.upper)
@@ -590,6 +618,16 @@ impl Checker<'_, '_> {
                 self.error(&path.key("transport"), Problem::Invalid(text));
             }
             _ => {}
+        }
+        if let Some(RcptHook::ByDomain(hooks)) = &server.phases.rcptto.hook {
+            let table = path.keys(&["phases", "rcptto", "hook", "recipientdomains"]);
+            for domain in hooks.recipientdomains.keys() {
+                let name = domain.strip_prefix("*.").unwrap_or(domain);
+                if name.parse::<HostName>().is_err() || name.contains('*') {
+                    let text = "must be a domain, or `*.domain` for all below it".to_owned();
+                    self.error(&table.key(domain), Problem::Invalid(text));
+                }
+            }
         }
         let mechanisms = path.key("phases").key("auth").key("mechanisms");
         for (index, name) in server.phases.auth.mechanisms.iter().enumerate() {

@@ -132,7 +132,7 @@ pub fn load(
         document: &startup_file,
         loader: &mut loader,
     }
-    .startup(&startup);
+    .startup(&startup, place.tree.is_some());
     let base = place.base_of(&running_path);
     let running = loader.running(
         &running_file,
@@ -393,7 +393,7 @@ impl PrivateKey {
 
 /// The work of one load: what was found so far.
 pub(crate) struct Loader<'a> {
-    files: &'a dyn FileSource,
+    pub files: &'a dyn FileSource,
     options: &'a Options,
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<ConfigError>,

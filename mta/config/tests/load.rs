@@ -724,3 +724,76 @@ fn thread_pools_are_accepted_where_later_releases_have_them() {
     let pools = "threads: {scripts: [{id: _default, threads: 4}, {id: _queues, threads: 2, maxscripts: 9}]}\n";
     assert_eq!(errors(&with(STARTUP, pools), RUNNING), "accepted");
 }
+
+#[test]
+fn what_could_not_work_is_not_accepted() {
+    let rows = [
+        (
+            "monitor: {healthy: {maxmessages: {lower: 2}}}\n",
+            "`monitor.healthy.maxmessages.lower` needs `monitor.healthy.maxmessages.upper`",
+        ),
+        (
+            "monitor: {metrics: [{name: a, type: histogram, buckets: [3, 2.5]}]}\n",
+            "accepted",
+        ),
+    ];
+    for (more, expected) in rows {
+        let said = errors(STARTUP, &with(RUNNING, more));
+        assert!(said.contains(expected), "{more}: {said}");
+    }
+    let hook = |domain: &str| {
+        let phases = format!(
+            "    phases:\n      rcptto: {{hook: {{recipientdomains: {{'{domain}': default}}}}}}\n"
+        );
+        let running = RUNNING.replace("    phases:\n", &phases);
+        running.replace(
+            "  hooks:\n",
+            "  hooks:\n    rcptto: [{id: default, data: 'Accept();'}]\n",
+        )
+    };
+    for (domain, good) in [
+        ("a.example", true),
+        ("*.example", true),
+        ("bücher.example", true),
+        ("", false),
+        ("a b", false),
+        ("*", false),
+        ("a.*.b", false),
+    ] {
+        let said = errors(STARTUP, &hook(domain));
+        assert_eq!(said == "accepted", good, "{domain:?}: {said}");
+        assert!(good || said.contains("recipientdomains"), "{said}");
+    }
+}
+
+#[test]
+fn what_looks_like_a_mistake_is_a_warning() {
+    let warnings = |startup: &str| {
+        let Loaded { warnings, .. } = config(startup, RUNNING);
+        warnings.iter().map(ToString::to_string).collect::<String>()
+    };
+    let said = warnings(&with(STARTUP, "scripting: {rootpath: /nowhere}\n"));
+    assert!(
+        said.contains("`scripting.rootpath` names the folder /nowhere"),
+        "{said}"
+    );
+    assert!(warnings("version: '6.0'\n").contains("`servers` is empty"));
+    let mut files = tree();
+    let startup = with(STARTUP, "environment: {appconf: /etc/other.yaml}\n");
+    files.insert("b/src/config/smtpd.yaml", startup);
+    let loaded = load(
+        &files,
+        &Source::Tree(PathBuf::from("b")),
+        &Options::default(),
+    );
+    let said: String = loaded
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        said.contains("`environment.appconf` is not looked at"),
+        "{said}"
+    );
+}
