@@ -482,7 +482,8 @@ $a = 1; $b = [1, [2, 3], \"x\"]; $c = \"text\"; $d = [\"key\" => [\"12\" => 5]];
     if let Some(last) = program.last() {
         writer.statement(last);
     }
-    writer.text.push_str("return [$a, $b, $c, $d];\n");
+    // As text, which the budget bounds: a value may hold another one many times over.
+    writer.text.push_str("return \"\" . [$a, $b, $c, $d];\n");
     if inside {
         writer.text.push_str("}\nreturn all();\n");
     }
