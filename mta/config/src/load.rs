@@ -221,7 +221,30 @@ impl Place {
                 }
             }
             Source::Packed(path) => {
+                if files.list(path).is_ok() {
+                    let problem = "is a folder, and a packed configuration is a file".to_owned();
+                    let hint =
+                        "name its smtpd.yaml, or give the folder of a source tree without -c";
+                    let shown = path.display().to_string();
+                    let error = ConfigError::of_file(shown, Problem::Invalid(problem));
+                    return Err(error.with_hint(hint).into());
+                }
                 let base = path.parent().unwrap_or(Path::new("")).to_owned();
+                // The hooks of a tree lie beside its files: without them each would be missed by itself.
+                if base.ends_with("src/config") && files.list(&base.with_file_name("hooks")).is_ok()
+                {
+                    let problem =
+                        "is a file of a source tree, whose scripts lie in files of their own";
+                    let tree = base.ancestors().nth(2).unwrap_or(Path::new("."));
+                    let tree = match tree.as_os_str().is_empty() {
+                        true => Path::new("."),
+                        false => tree,
+                    };
+                    let hint = format!("name the folder of the tree: {}", tree.display());
+                    let shown = path.display().to_string();
+                    let problem = Problem::Invalid(problem.to_owned());
+                    return Err(ConfigError::of_file(shown, problem).with_hint(hint).into());
+                }
                 Self {
                     tree: None,
                     startup: path.clone(),

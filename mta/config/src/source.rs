@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ConfigError, ConfigErrors, Problem};
+use crate::schema::FileKind;
 
 /// A place to read files from.
 pub trait FileSource {
@@ -149,10 +150,19 @@ impl Tree {
         }
         let problem =
             Problem::Invalid("is no bundle: there is no folder `src/config` in it".to_owned());
-        let hint = format!(
-            "`angarium init {}` writes a bundle to start from",
-            dir.display()
-        );
+        let shown = dir.display();
+        let packed = dir.join(FileKind::Startup.file_name());
+        let is_file = files.read(dir).is_ok();
+        let hint = if is_file {
+            format!("a packed configuration is named with `-c {shown}`")
+        } else if files.read(&packed).is_ok() {
+            format!(
+                "a packed configuration is named with `-c {}`",
+                packed.display()
+            )
+        } else {
+            format!("`angarium init {shown}` writes a bundle to start from")
+        };
         Err(ConfigError::of_file(dir.display().to_string(), problem)
             .with_hint(hint)
             .into())

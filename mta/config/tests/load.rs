@@ -797,3 +797,26 @@ fn what_looks_like_a_mistake_is_a_warning() {
         "{said}"
     );
 }
+
+#[test]
+fn a_tree_and_a_packed_file_are_told_apart() {
+    let files = tree();
+    let said = |source: Source| match load(&files, &source, &Options::default()) {
+        Ok(_) => "accepted".to_owned(),
+        Err(errors) => errors.to_string(),
+    };
+    let wrong = said(Source::Packed(PathBuf::from("b/src/config/smtpd.yaml")));
+    assert!(wrong.contains("name the folder of the tree: b"), "{wrong}");
+    let wrong = said(Source::Packed(PathBuf::from("b")));
+    assert!(wrong.contains("without -c"), "{wrong}");
+    let packed = packed(STARTUP, RUNNING);
+    for dir in ["etc", "etc/smtpd.yaml"] {
+        let wrong = load(
+            &packed,
+            &Source::Tree(PathBuf::from(dir)),
+            &Options::default(),
+        );
+        let wrong = wrong.unwrap_err().to_string();
+        assert!(wrong.contains("`-c etc/smtpd.yaml`"), "{wrong}");
+    }
+}

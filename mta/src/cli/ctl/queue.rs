@@ -268,7 +268,12 @@ fn sorting(text: &str) -> Result<request::Sorting, Failure> {
         "retryts" | "retrydelay" => Field::Retryts(order),
         "size" => Field::Size(order),
         "retrycount" => Field::Retrycount(order),
-        _ => return Err(usage(format!("cannot sort by `{name}`"))),
+        _ => {
+            return Err(usage(format!(
+                "cannot sort by `{name}`: ts, sender, recipient, each of these two with .localpart or .domain, duration, \
+                 retryts, size and retrycount can be sorted by"
+            )));
+        }
     };
     Ok(request::Sorting { field: Some(field) })
 }
@@ -400,7 +405,12 @@ fn group_field(name: &str) -> Result<groupby::group_by::Field, Failure> {
         "grouping" => Field::Grouping(true),
         _ => match name.strip_prefix("metadata.") {
             Some(name) => Field::Metadata(name.to_owned()),
-            None => return Err(usage(format!("cannot group by `{name}`"))),
+            None => {
+                return Err(usage(format!(
+                    "cannot group by `{name}`: transportid, recipientdomain, senderdomain, jobid, tenantid, senderip, \
+                     remoteip, remotemx, localip, grouping and metadata.NAME can be grouped by"
+                )));
+            }
         },
     })
 }
