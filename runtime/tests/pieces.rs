@@ -81,6 +81,7 @@ const SCRIPTS: &[&str] = &[
     // Taken out and put in: gaps are closed, and the next number is found.
     r#"$a = []; for ($i = 0; $i < 10000; $i += 1) $a["k$i"] = $i; for ($i = 0; $i < 9999; $i += 1) unset($a["k$i"]); $b = $a; $a[] = 1; return [$a, $b] == [["k9999" => 9999, 0 => 1], ["k9999" => 9999]];"#,
     r#"$a = ["x" => 1]; for ($i = 0; $i < 10000; $i += 1) $a[$i * 2] = 1; unset($a[19998]); $a[] = 2; $a[] = 3; unset($a[19998]); $a["z"] = 4; $a[] = 5; return [$a[19997], isset($a[19998]), $a[19999] ?? none] == [2, true, none];"#,
+    r#"$a = []; for ($n = 0; $n < 3; $n += 1) { foreach (["x", "y", "z", "u", "v"] as $k) $a[$k] = $n; $seen = []; foreach ($a as $k => $v) $seen[] = $k; foreach ($seen as $k) unset($a[$k]); } $a["w"] = 1; $l = []; foreach ($a as $k => $v) $l[] = $k; return [$seen, $l, length($a)] == [["x", "y", "z", "u", "v"], ["w"], 1];"#,
     // Comparisons: as values and in conditions.
     r#"$a = "ab" * 2000000; $b = "ab" * 1999999 . "ab"; $c = "ab" * 1999999 . "aX"; if ($a == $c) return 1; if (!($a === $b)) return 2; return $a == $b and $a !== $c;"#,
     r#"$a = ["x" * 2000000, "k" => [1] * 50000]; $b = ["x" * 2000000, "k" => [1] * 50000]; if ($a != $b) return 1; $c = $b; $c["k"][49999] = 2; return $a === $b and $a != $c and !($a === $c);"#,
