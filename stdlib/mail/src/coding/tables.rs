@@ -3,47 +3,58 @@
 /// The characters of the bytes from 128 to 255; U+FFFD where there is none.
 pub type Upper = [char; 128];
 
-/// ISO-8859-9, Turkish.
-#[rustfmt::skip]
-pub static LATIN_5: Upper = [
-    '\u{80}', '\u{81}', '\u{82}', '\u{83}', '\u{84}', '\u{85}', '\u{86}', '\u{87}',
-    '\u{88}', '\u{89}', '\u{8a}', '\u{8b}', '\u{8c}', '\u{8d}', '\u{8e}', '\u{8f}',
-    '\u{90}', '\u{91}', '\u{92}', '\u{93}', '\u{94}', '\u{95}', '\u{96}', '\u{97}',
-    '\u{98}', '\u{99}', '\u{9a}', '\u{9b}', '\u{9c}', '\u{9d}', '\u{9e}', '\u{9f}',
-    '\u{a0}', '\u{a1}', '\u{a2}', '\u{a3}', '\u{a4}', '\u{a5}', '\u{a6}', '\u{a7}',
-    '\u{a8}', '\u{a9}', '\u{aa}', '\u{ab}', '\u{ac}', '\u{ad}', '\u{ae}', '\u{af}',
-    '\u{b0}', '\u{b1}', '\u{b2}', '\u{b3}', '\u{b4}', '\u{b5}', '\u{b6}', '\u{b7}',
-    '\u{b8}', '\u{b9}', '\u{ba}', '\u{bb}', '\u{bc}', '\u{bd}', '\u{be}', '\u{bf}',
-    '\u{c0}', '\u{c1}', '\u{c2}', '\u{c3}', '\u{c4}', '\u{c5}', '\u{c6}', '\u{c7}',
-    '\u{c8}', '\u{c9}', '\u{ca}', '\u{cb}', '\u{cc}', '\u{cd}', '\u{ce}', '\u{cf}',
-    '\u{11e}', '\u{d1}', '\u{d2}', '\u{d3}', '\u{d4}', '\u{d5}', '\u{d6}', '\u{d7}',
-    '\u{d8}', '\u{d9}', '\u{da}', '\u{db}', '\u{dc}', '\u{130}', '\u{15e}', '\u{df}',
-    '\u{e0}', '\u{e1}', '\u{e2}', '\u{e3}', '\u{e4}', '\u{e5}', '\u{e6}', '\u{e7}',
-    '\u{e8}', '\u{e9}', '\u{ea}', '\u{eb}', '\u{ec}', '\u{ed}', '\u{ee}', '\u{ef}',
-    '\u{11f}', '\u{f1}', '\u{f2}', '\u{f3}', '\u{f4}', '\u{f5}', '\u{f6}', '\u{f7}',
-    '\u{f8}', '\u{f9}', '\u{fa}', '\u{fb}', '\u{fc}', '\u{131}', '\u{15f}', '\u{ff}',
-];
+/// `table` with other characters for some bytes.
+const fn with(mut table: Upper, changes: &[(u8, char)]) -> Upper {
+    let mut next = 0;
+    while next < changes.len() {
+        let (byte, character) = changes[next];
+        table[byte as usize - 128] = character;
+        next += 1;
+    }
+    table
+}
 
-/// ISO-8859-11 and TIS-620.
-#[rustfmt::skip]
-pub static THAI: Upper = [
-    '\u{80}', '\u{81}', '\u{82}', '\u{83}', '\u{84}', '\u{85}', '\u{86}', '\u{87}',
-    '\u{88}', '\u{89}', '\u{8a}', '\u{8b}', '\u{8c}', '\u{8d}', '\u{8e}', '\u{8f}',
-    '\u{90}', '\u{91}', '\u{92}', '\u{93}', '\u{94}', '\u{95}', '\u{96}', '\u{97}',
-    '\u{98}', '\u{99}', '\u{9a}', '\u{9b}', '\u{9c}', '\u{9d}', '\u{9e}', '\u{9f}',
-    '\u{a0}', '\u{e01}', '\u{e02}', '\u{e03}', '\u{e04}', '\u{e05}', '\u{e06}', '\u{e07}',
-    '\u{e08}', '\u{e09}', '\u{e0a}', '\u{e0b}', '\u{e0c}', '\u{e0d}', '\u{e0e}', '\u{e0f}',
-    '\u{e10}', '\u{e11}', '\u{e12}', '\u{e13}', '\u{e14}', '\u{e15}', '\u{e16}', '\u{e17}',
-    '\u{e18}', '\u{e19}', '\u{e1a}', '\u{e1b}', '\u{e1c}', '\u{e1d}', '\u{e1e}', '\u{e1f}',
-    '\u{e20}', '\u{e21}', '\u{e22}', '\u{e23}', '\u{e24}', '\u{e25}', '\u{e26}', '\u{e27}',
-    '\u{e28}', '\u{e29}', '\u{e2a}', '\u{e2b}', '\u{e2c}', '\u{e2d}', '\u{e2e}', '\u{e2f}',
-    '\u{e30}', '\u{e31}', '\u{e32}', '\u{e33}', '\u{e34}', '\u{e35}', '\u{e36}', '\u{e37}',
-    '\u{e38}', '\u{e39}', '\u{e3a}', '\u{fffd}', '\u{fffd}', '\u{fffd}', '\u{fffd}', '\u{e3f}',
-    '\u{e40}', '\u{e41}', '\u{e42}', '\u{e43}', '\u{e44}', '\u{e45}', '\u{e46}', '\u{e47}',
-    '\u{e48}', '\u{e49}', '\u{e4a}', '\u{e4b}', '\u{e4c}', '\u{e4d}', '\u{e4e}', '\u{e4f}',
-    '\u{e50}', '\u{e51}', '\u{e52}', '\u{e53}', '\u{e54}', '\u{e55}', '\u{e56}', '\u{e57}',
-    '\u{e58}', '\u{e59}', '\u{e5a}', '\u{e5b}', '\u{fffd}', '\u{fffd}', '\u{fffd}', '\u{fffd}',
-];
+/// ISO-8859-1: every byte is the character of its number.
+const LATIN_1: Upper = {
+    let mut table = ['\0'; 128];
+    let mut byte = 128_u8;
+    loop {
+        table[byte as usize - 128] = byte as char;
+        if byte == 255 {
+            break table;
+        }
+        byte += 1;
+    }
+};
+
+/// ISO-8859-9, Turkish.
+pub static LATIN_5: Upper = with(
+    LATIN_1,
+    &[
+        (0xd0, '\u{11e}'),
+        (0xdd, '\u{130}'),
+        (0xde, '\u{15e}'),
+        (0xf0, '\u{11f}'),
+        (0xfd, '\u{131}'),
+        (0xfe, '\u{15f}'),
+    ],
+);
+
+/// ISO-8859-11 and TIS-620: the block of Thai from 161 on, where it has characters.
+pub static THAI: Upper = {
+    let mut table = LATIN_1;
+    let mut byte = 0xa1_u8;
+    loop {
+        table[byte as usize - 128] = match (byte, char::from_u32(0xe01 - 0xa1 + byte as u32)) {
+            (0xa1..=0xda | 0xdf..=0xfb, Some(character)) => character,
+            _ => char::REPLACEMENT_CHARACTER,
+        };
+        if byte == 255 {
+            break table;
+        }
+        byte += 1;
+    }
+};
 
 /// code page 437 of DOS.
 #[rustfmt::skip]
@@ -109,22 +120,21 @@ pub static DOS_852: Upper = [
 ];
 
 /// code page 850 with the euro sign.
-#[rustfmt::skip]
-pub static DOS_858: Upper = [
-    '\u{c7}', '\u{fc}', '\u{e9}', '\u{e2}', '\u{e4}', '\u{e0}', '\u{e5}', '\u{e7}',
-    '\u{ea}', '\u{eb}', '\u{e8}', '\u{ef}', '\u{ee}', '\u{ec}', '\u{c4}', '\u{c5}',
-    '\u{c9}', '\u{e6}', '\u{c6}', '\u{f4}', '\u{f6}', '\u{f2}', '\u{fb}', '\u{f9}',
-    '\u{ff}', '\u{d6}', '\u{dc}', '\u{f8}', '\u{a3}', '\u{d8}', '\u{d7}', '\u{192}',
-    '\u{e1}', '\u{ed}', '\u{f3}', '\u{fa}', '\u{f1}', '\u{d1}', '\u{aa}', '\u{ba}',
-    '\u{bf}', '\u{ae}', '\u{ac}', '\u{bd}', '\u{bc}', '\u{a1}', '\u{ab}', '\u{bb}',
-    '\u{2591}', '\u{2592}', '\u{2593}', '\u{2502}', '\u{2524}', '\u{c1}', '\u{c2}', '\u{c0}',
-    '\u{a9}', '\u{2563}', '\u{2551}', '\u{2557}', '\u{255d}', '\u{a2}', '\u{a5}', '\u{2510}',
-    '\u{2514}', '\u{2534}', '\u{252c}', '\u{251c}', '\u{2500}', '\u{253c}', '\u{e3}', '\u{c3}',
-    '\u{255a}', '\u{2554}', '\u{2569}', '\u{2566}', '\u{2560}', '\u{2550}', '\u{256c}', '\u{a4}',
-    '\u{f0}', '\u{d0}', '\u{ca}', '\u{cb}', '\u{c8}', '\u{20ac}', '\u{cd}', '\u{ce}',
-    '\u{cf}', '\u{2518}', '\u{250c}', '\u{2588}', '\u{2584}', '\u{a6}', '\u{cc}', '\u{2580}',
-    '\u{d3}', '\u{df}', '\u{d4}', '\u{d2}', '\u{f5}', '\u{d5}', '\u{b5}', '\u{fe}',
-    '\u{de}', '\u{da}', '\u{db}', '\u{d9}', '\u{fd}', '\u{dd}', '\u{af}', '\u{b4}',
-    '\u{ad}', '\u{b1}', '\u{2017}', '\u{be}', '\u{b6}', '\u{a7}', '\u{f7}', '\u{b8}',
-    '\u{b0}', '\u{a8}', '\u{b7}', '\u{b9}', '\u{b3}', '\u{b2}', '\u{25a0}', '\u{a0}',
-];
+pub static DOS_858: Upper = with(DOS_850, &[(0xd5, '\u{20ac}')]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_are_made_of_others_differ_where_they_should() {
+        let at = |table: &Upper, byte: usize| table[byte - 128];
+        assert_eq!([at(&LATIN_5, 0x80), at(&LATIN_5, 0xff)], ['\u{80}', 'ÿ']);
+        assert_eq!([at(&LATIN_5, 0xd0), at(&LATIN_5, 0xfe)], ['Ğ', 'ş']);
+        assert_eq!([at(&THAI, 0xa0), at(&THAI, 0xa1)], ['\u{a0}', 'ก']);
+        assert_eq!([at(&THAI, 0xdb), at(&THAI, 0xdf)], ['\u{fffd}', '฿']);
+        assert_eq!([at(&THAI, 0xfb), at(&THAI, 0xff)], ['๛', '\u{fffd}']);
+        assert_eq!([at(&DOS_850, 0xd5), at(&DOS_858, 0xd5)], ['ı', '€']);
+        assert_eq!(at(&DOS_858, 0xff), at(&DOS_850, 0xff));
+    }
+}
