@@ -158,7 +158,7 @@ pub struct HookPhase {
 pub struct ProxyPhase {
     /// Id of the hook.
     pub hook: Option<Id>,
-    /// Verbs whose lines run the hook, in any case. Absent: every line.
+    /// What the lines begin with that run the hook, in any case: verbs, or beginnings of them. Absent: every line.
     pub commands: Option<Vec<String>>,
 }
 

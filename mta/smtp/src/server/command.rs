@@ -2,6 +2,7 @@
 
 use super::config::ProxyCommands;
 use super::machine::Server;
+use crate::reply::{EnhancedStatus, Reply};
 use crate::session::{CloseBy, HeloVerb};
 
 impl ProxyCommands {
@@ -20,9 +21,27 @@ impl ProxyCommands {
     }
 }
 
-const HELP: &str = "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS QUIT";
-
 impl Server {
+    /// The commands that mean something in this session.
+    fn help(&self) -> String {
+        let offered = self.offered();
+        let mut text = "Commands: EHLO HELO MAIL RCPT DATA".to_owned();
+        for (on, verb) in [
+            (offered.chunking, "BDAT"),
+            (true, "RSET NOOP VRFY HELP"),
+            (offered.starttls, "STARTTLS"),
+            (offered.auth, "AUTH"),
+            (offered.xclient, "XCLIENT"),
+            (true, "QUIT"),
+        ] {
+            if on {
+                text.push(' ');
+                text.push_str(verb);
+            }
+        }
+        text
+    }
+
     /// Carries out one command line.
     pub(super) fn command(&mut self, line: &[u8]) {
         self.verb = "";
@@ -46,7 +65,11 @@ impl Server {
             "RSET" => self.rset(arguments),
             "NOOP" => self.reply(250, (2, 0, 0), "Ok"),
             "VRFY" => self.vrfy(arguments),
-            "HELP" => self.reply(214, (2, 0, 0), HELP),
+            "HELP" => {
+                let text = self.help();
+                let enhanced = EnhancedStatus::new(2, 0, 0);
+                self.send(Reply::line(214, Some(enhanced), text), false);
+            }
             "QUIT" if has_none(arguments) => self.quit(),
             "QUIT" => self.fault(501, (5, 5, 4), "QUIT takes no argument"),
             "STARTTLS" => self.starttls(arguments),

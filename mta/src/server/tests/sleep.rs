@@ -80,11 +80,10 @@ fn two_thousand_sleeping_sessions_hold_no_thread() {
         }
         let took = began.elapsed();
         println!("{COUNT} sessions slept a second on one worker and answered after {took:?}");
-        // One after another they would take half an hour. The bound is wide for builds that are not optimised.
-        assert!(
-            took >= Duration::from_secs(1) && took < Duration::from_secs(10),
-            "{took:?}"
-        );
+        // One after another they would take half an hour. How soon all are answered is measured by tests/bench/sessions.py;
+        // here other work may keep the processor for long.
+        let bounds = Duration::from_secs(1)..Duration::from_secs(120);
+        assert!(bounds.contains(&took), "{took:?}");
     });
     real.stop();
 }

@@ -81,6 +81,29 @@ fn a_parameter_of_what_is_not_announced_is_unknown() {
 }
 
 #[test]
+fn help_names_the_commands_that_there_are() {
+    let help = |bench: &mut Bench| {
+        bench.feed(b"HELP\r\n");
+        bench.replies()
+    };
+    let mut bench = Bench::new(config());
+    bench.replies();
+    assert_eq!(
+        help(&mut bench),
+        "214 2.0.0 Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS XCLIENT QUIT\r\n"
+    );
+    bench.feed(b"STARTTLS\r\n");
+    bench.replies();
+    assert!(!help(&mut bench).contains("STARTTLS"));
+    let mut bench = Bench::new(Config::default());
+    bench.replies();
+    assert_eq!(
+        help(&mut bench),
+        "214 2.0.0 Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\r\n"
+    );
+}
+
+#[test]
 fn a_helo_hook_takes_an_extension_away() {
     let mut config = config();
     config.hooks.helo = true;
