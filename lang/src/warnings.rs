@@ -5,6 +5,7 @@ use angarium_syntax::ast::{Arg, BinaryOp, Element, Expr, ExprKind, Name, Stmt, S
 use crate::builtins::Builtin;
 use crate::bytecode::Const;
 use crate::compile::Compiler;
+use crate::compile::effects::is_without_effect;
 use crate::fold::fold;
 use crate::resolve::Body;
 use crate::{Diagnostic, Span};
@@ -160,7 +161,7 @@ impl Compiler<'_> {
 
     /// A statement that computes something and drops it.
     pub(crate) fn warn_no_effect(&mut self, expr: &Expr) {
-        if self.session.is_none() && has_no_effect(expr) {
+        if self.session.is_none() && is_without_effect(expr) {
             let mut warning = Diagnostic::warning(expr.span, "this statement has no effect");
             if let ExprKind::Name(name) = &expr.kind {
                 warning = warning.hint(format!("to call the function write `{name}()`"));
@@ -253,26 +254,4 @@ fn unknown_option(option: &str, span: Span, callee: &str, known: &[&str]) -> Dia
 
 fn is_number(value: &Const) -> bool {
     matches!(value, Const::Number(_) | Const::Bool(_) | Const::None)
-}
-
-/// Whether evaluating `expr` can be noticed at most by an Exception.
-fn has_no_effect(expr: &Expr) -> bool {
-    match &expr.kind {
-        ExprKind::None
-        | ExprKind::Bool(_)
-        | ExprKind::Number(_)
-        | ExprKind::Str(_)
-        | ExprKind::Template(_)
-        | ExprKind::Regex(_)
-        | ExprKind::Variable(_)
-        | ExprKind::Name(_)
-        | ExprKind::Builtin(_)
-        | ExprKind::Function(_)
-        | ExprKind::Isset(_) => true,
-        ExprKind::Unary(node) => has_no_effect(&node.operand),
-        ExprKind::Binary(chain) => {
-            has_no_effect(&chain.first) && chain.rest.iter().all(|l| has_no_effect(&l.operand))
-        }
-        _ => false,
-    }
 }

@@ -29,6 +29,26 @@ pub(super) fn mentions(expr: &Expr, name: &str) -> bool {
     })
 }
 
+/// Whether evaluating `expr` can be noticed at most by an Exception.
+pub(crate) fn is_without_effect(expr: &Expr) -> bool {
+    !any(expr, |expr| match &expr.kind {
+        ExprKind::Assign(_)
+        | ExprKind::Step(_)
+        | ExprKind::Unset(_)
+        | ExprKind::Cache(_)
+        | ExprKind::Error => true,
+        // An iterator moves on.
+        ExprKind::Array(elements) => elements
+            .iter()
+            .any(|element| matches!(element, Element::Spread(_))),
+        ExprKind::Postfix(node) => node
+            .links
+            .iter()
+            .any(|link| matches!(link.kind, LinkKind::Append | LinkKind::Call(_))),
+        _ => false,
+    })
+}
+
 /// Whether `test` holds for `expr` or an expression in it, nested functions and targets left out.
 fn any(expr: &Expr, test: impl Fn(&Expr) -> bool) -> bool {
     let mut pending = vec![expr];

@@ -15,7 +15,7 @@ mod class;
 mod code;
 mod condition;
 pub(crate) mod debug;
-mod effects;
+pub(crate) mod effects;
 mod expr;
 mod names;
 mod operators;
