@@ -237,11 +237,11 @@ fn arguments() -> BTreeSet<String> {
     found
 }
 
-/// Members of a server stand in the table as options of methods; of functions they are its argument.
+/// Members of a server stand in the table as options; those of functions are in an argument besides.
 fn member(name: &str, option: &str) -> String {
     match name.contains('.') {
         true => format!("{name}[{option}]"),
-        false => format!("{name}.server"),
+        false => format!("{name}.server {name}[{option}]"),
     }
 }
 
@@ -486,13 +486,14 @@ fn choose(hook: &str) -> String {
         "rcptto" => ("$arguments[\"recipient\"]", ""),
         "proxy" => ("$arguments[\"command\"]", "Pass();"),
         "eod" => ("$transaction[\"sender\"]", ""),
+        "eodrcpt" => ("$sender", "Deliver();"),
         _ => ("$message[\"recipient\"]", ""),
     };
     let hostile = HOSTILE.join(", ");
     let otherwise = match (hook, wanted) {
         ("predelivery", _) => "Try();",
         ("postdelivery", _) => "Default();",
-        ("proxy", wanted) => wanted,
+        ("proxy" | "eodrcpt", wanted) => wanted,
         _ => "Accept();",
     };
     let mut script = format!(
@@ -545,7 +546,7 @@ fn session(server: &Server, hook: &str, case: &str) {
     if reply(&mut stream, hook) != Some(220) {
         return;
     }
-    let sender = if hook == "eod" {
+    let sender = if hook.starts_with("eod") {
         case.to_owned()
     } else {
         name("mailfrom")
@@ -603,7 +604,13 @@ fn no_verdict_of_a_hook_can_end_a_line_where_it_goes() {
             smtp
         });
         let mut bundle = Bundle::relay(sink.port);
-        bundle.hook(hook, &choose(hook));
+        match hook {
+            "eodrcpt" => {
+                bundle.hook("eod", &choose(hook));
+                bundle.server()["phases"]["eod"]["perrecipient"] = json!(true);
+            }
+            _ => bundle.hook(hook, &choose(hook)),
+        }
         if hook == "auth" {
             bundle.server()["phases"]["auth"]["tls"] = json!(false);
         }

@@ -231,7 +231,10 @@ impl Run<'_> {
                     .map_err(|error| unreadable(&error))?
             }
         };
-        let transaction = self.transaction(&stored, eight_bit, header)?;
+        let Task { item, wishes, .. } = self.task;
+        let size = Some(stored.size());
+        let mut transaction = transaction(item, wishes, size, (eight_bit, header))?;
+        transaction.chunking = self.plan.chunking;
         Ok(Message {
             stored,
             transaction,
@@ -243,68 +246,6 @@ impl Run<'_> {
         let now = self.worker.effects.clock.unix().as_secs();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         Outgoing::open(&self.core.spool, stored, now)
-    }
-
-    fn transaction(
-        &self,
-        stored: &Stored,
-        eight_bit: bool,
-        eight_bit_header: bool,
-    ) -> Result<Transaction, AttemptError> {
-        let Task { item, wishes, .. } = self.task;
-        let Wishes { client, dsn, .. } = &**wishes;
-        let refused = |what: &str, error: &dyn std::fmt::Display| {
-            let mut error = AttemptError::new(ErrorKind::Config, false, format!("{what}: {error}"));
-            error.after_envelope = true;
-            error
-        };
-        let sender = client.sender.as_ref().unwrap_or(&item.sender);
-        let sender = match sender.is_null() {
-            true => ReversePath::Null,
-            false => ReversePath::Mailbox(
-                mailbox(sender).map_err(|error| refused("the sender's address", &error))?,
-            ),
-        };
-        let recipient = client.recipient.as_ref().unwrap_or(&item.recipient);
-        let recipient =
-            mailbox(recipient).map_err(|error| refused("the recipient's address", &error))?;
-        // What a script says of the content is said; what the message came with was said of what it was then.
-        let eight_bit = eight_bit || client.senderparams.as_ref().is_some_and(is_eight_bit);
-        let given = client.senderparams.as_ref().unwrap_or(&item.senderparams);
-        let demands = demands(item, given);
-        let declared_utf8 = given.get("SMTPUTF8").is_some();
-        let params = params(given).map_err(|error| refused("a parameter of MAIL", &error))?;
-        let given = client
-            .recipientparams
-            .as_ref()
-            .unwrap_or(&item.recipientparams);
-        let rcpt_params =
-            self::params(given).map_err(|error| refused("a parameter of RCPT", &error))?;
-        Ok(Transaction {
-            sender,
-            params,
-            recipients: vec![Rcpt {
-                address: recipient,
-                params: rcpt_params,
-                dsn: smtp::DsnRcpt {
-                    notify: dsn.notify.map(|notify| notify.to_string()),
-                    orcpt: dsn.orcpt.as_ref().map(Text::to_string),
-                },
-            }],
-            size: Some(stored.size()),
-            eight_bit,
-            // A header in bytes above 127 that nobody called UTF-8 is sent as it came, as ever.
-            utf8: declared_utf8 && eight_bit_header,
-            dsn: smtp::DsnMail {
-                ret: dsn.ret.map(|ret| match ret {
-                    Ret::Full => smtp::Ret::Full,
-                    Ret::Hdrs => smtp::Ret::Hdrs,
-                }),
-                envid: dsn.envid.as_ref().map(Text::to_string),
-            },
-            chunking: self.plan.chunking,
-            demands,
-        })
     }
 
     /// An idle connection that still lives and can carry the message.
@@ -675,6 +616,70 @@ fn status(status: angarium_smtp::reply::EnhancedStatus) -> EnhancedStatus {
 
 fn mailbox(address: &Address) -> Result<Mailbox, angarium_smtp::address::AddressError> {
     Mailbox::new(&address.localpart.to_str(), &address.domain.to_str())
+}
+
+/// What is said of an item's message; `eight_bit` tells of bytes above 127 in it and in its header.
+///
+/// # Errors
+/// An address or a parameter cannot stand in a command.
+pub(super) fn transaction(
+    item: &Item,
+    wishes: &Wishes,
+    size: Option<u64>,
+    (eight_bit, eight_bit_header): (bool, bool),
+) -> Result<Transaction, AttemptError> {
+    let Wishes { client, dsn, .. } = wishes;
+    let refused = |what: &str, error: &dyn std::fmt::Display| {
+        let mut error = AttemptError::new(ErrorKind::Config, false, format!("{what}: {error}"));
+        error.after_envelope = true;
+        error
+    };
+    let sender = client.sender.as_ref().unwrap_or(&item.sender);
+    let sender = match sender.is_null() {
+        true => ReversePath::Null,
+        false => ReversePath::Mailbox(
+            mailbox(sender).map_err(|error| refused("the sender's address", &error))?,
+        ),
+    };
+    let recipient = client.recipient.as_ref().unwrap_or(&item.recipient);
+    let recipient =
+        mailbox(recipient).map_err(|error| refused("the recipient's address", &error))?;
+    // What a script says of the content is said; what the message came with was said of what it was then.
+    let eight_bit = eight_bit || client.senderparams.as_ref().is_some_and(is_eight_bit);
+    let given = client.senderparams.as_ref().unwrap_or(&item.senderparams);
+    let demands = demands(item, given);
+    let declared_utf8 = given.get("SMTPUTF8").is_some();
+    let mail_params = params(given).map_err(|error| refused("a parameter of MAIL", &error))?;
+    let given = client
+        .recipientparams
+        .as_ref()
+        .unwrap_or(&item.recipientparams);
+    let rcpt_params = params(given).map_err(|error| refused("a parameter of RCPT", &error))?;
+    Ok(Transaction {
+        sender,
+        params: mail_params,
+        recipients: vec![Rcpt {
+            address: recipient,
+            params: rcpt_params,
+            dsn: smtp::DsnRcpt {
+                notify: dsn.notify.map(|notify| notify.to_string()),
+                orcpt: dsn.orcpt.as_ref().map(Text::to_string),
+            },
+        }],
+        size,
+        eight_bit,
+        // A header in bytes above 127 that nobody called UTF-8 is sent as it came, as ever.
+        utf8: declared_utf8 && eight_bit_header,
+        dsn: smtp::DsnMail {
+            ret: dsn.ret.map(|ret| match ret {
+                Ret::Full => smtp::Ret::Full,
+                Ret::Hdrs => smtp::Ret::Hdrs,
+            }),
+            envid: dsn.envid.as_ref().map(Text::to_string),
+        },
+        chunking: false,
+        demands,
+    })
 }
 
 /// What the message demands of the peer. What it came with stays with it, whatever a script says.

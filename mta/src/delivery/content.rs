@@ -415,15 +415,16 @@ impl Outgoing {
 
 /// Looks for the empty line after the header, however the message is cut.
 #[derive(Default)]
-struct HeaderEnd {
-    over: bool,
+pub(super) struct HeaderEnd {
+    /// It was found.
+    pub(super) over: bool,
     /// The line so far has a byte other than CR; the first line begins as one without.
     filled: bool,
 }
 
 impl HeaderEnd {
     /// How many bytes of `piece` belong to the header.
-    fn find(&mut self, piece: &[u8]) -> usize {
+    pub(super) fn find(&mut self, piece: &[u8]) -> usize {
         for (at, byte) in piece.iter().enumerate() {
             match byte {
                 b'\n' if !self.filled => {

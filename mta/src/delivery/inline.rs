@@ -12,15 +12,15 @@ use angarium_effects::random::uuid_text;
 use angarium_mail::source::Source;
 use angarium_queue::attempt::{self as result, Attempt, AttemptError, DnsError, ErrorKind};
 use angarium_queue::destination::{Candidate, Request, Resolution, Target};
-use angarium_queue::item::ItemId;
+use angarium_queue::item::{Item, ItemId};
 use angarium_queue::text::Text;
 use angarium_smtp::client as smtp;
 use angarium_smtp::client::Transaction;
 use uuid::Uuid;
 
 use super::Switchboard;
-use super::attempt::{failed_tls, outcome, plain, texts, tls_info};
-use super::content::{ContentError, Outgoing};
+use super::attempt::{self, Wishes, failed_tls, outcome, plain, texts, tls_info};
+use super::content::{ContentError, HeaderEnd, Outgoing};
 use super::link::{Link, TlsPeer};
 use super::resolve::resolve;
 use super::server::Server;
@@ -55,6 +55,15 @@ impl Surroundings {
             board,
         }
     }
+}
+
+/// What is said of the message of an item that is sent at once, and not by the queue.
+///
+/// # Errors
+/// An address or a parameter cannot stand in a command.
+pub fn transaction(item: &Item) -> Result<Transaction, AttemptError> {
+    // What of it has bytes above 127 is found out when it is sent.
+    attempt::transaction(item, &Wishes::of(item), None, (false, true))
 }
 
 /// Sends a message and tells what became of it: with several recipients the first that failed counts.
@@ -134,13 +143,18 @@ impl Sending<'_> {
     }
 
     /// Finds out what has to be said of the message: its size on the wire (RFC 1870 §5), where every line ends in CRLF unless
-    /// it is binary, and whether it has bytes above 127.
+    /// it is binary, and whether it has bytes above 127: those of a header make what was declared so SMTPUTF8.
     async fn look(&mut self) -> Result<(), ContentError> {
         let mut content = Outgoing::of(Arc::clone(&self.source));
         let (mut size, mut last, mut eight_bit) = (0_u64, 0, false);
         let binary = self.transaction.demands.binary;
+        let (mut header, mut eight_bit_header) = (HeaderEnd::default(), false);
         while let Some(piece) = content.next(&self.around.pool).await? {
             eight_bit |= !piece.is_ascii();
+            if !header.over {
+                let end = header.find(&piece);
+                eight_bit_header |= !piece.get(..end).unwrap_or(&piece).is_ascii();
+            }
             for at in memchr::memchr_iter(b'\n', &piece) {
                 let before = at.checked_sub(1).and_then(|at| piece.get(at));
                 size += u64::from(*before.unwrap_or(&last) != b'\r' && !binary);
@@ -150,6 +164,7 @@ impl Sending<'_> {
         }
         self.transaction.size = Some(size);
         self.transaction.eight_bit |= eight_bit;
+        self.transaction.utf8 &= eight_bit_header;
         self.transaction.chunking = self.server.client.chunking;
         Ok(())
     }

@@ -748,6 +748,120 @@ pub const QUEUE_OPTIONS: &[Probe] = &[
 
 /// The hook, the arguments, and a statement that ends it.
 pub const HOOKS: &[Probe] = &[
+    (
+        "eodrcpt",
+        "AddHeader.name",
+        "AddHeader($x, \"v\"); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "AddHeader.value",
+        "AddHeader(\"X-A\", $x); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "AppendHeader.name",
+        "AppendHeader($x, \"v\"); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "AppendHeader.value",
+        "AppendHeader(\"Subject\", $x); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "PrependHeader.name",
+        "PrependHeader($x, \"v\"); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "PrependHeader.value",
+        "PrependHeader(\"Subject\", $x); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "SetHeader.name",
+        "SetHeader($x, \"v\"); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "SetHeader.value",
+        "SetHeader(\"Subject\", $x); Deliver();",
+    ),
+    ("eodrcpt", "Defer.reason", "Defer($x);"),
+    ("eodrcpt", "Reject.reason", "Reject([$x, $x]);"),
+    ("eodrcpt", "Deliver[reason]", "Deliver([\"reason\" => $x]);"),
+    (
+        "eodrcpt",
+        "Deliver[recipient]",
+        "Deliver([\"recipient\" => [\"localpart\" => $x, \"domain\" => \"b.example\"]]);",
+    ),
+    (
+        "eodrcpt",
+        "Deliver[recipient]",
+        "Deliver([\"recipient\" => $x . \"@b.example\", \"queue\" => false]);",
+    ),
+    (
+        "eodrcpt",
+        "Deliver[transportid]",
+        "Deliver([\"transportid\" => $x]);",
+    ),
+    (
+        "eodrcpt",
+        "Deliver[jobid] Deliver[metadata] Deliver[quotas]",
+        "Deliver([\"jobid\" => $x, \"metadata\" => [$x => $x], \"quotas\" => [$x]]);",
+    ),
+    (
+        "eodrcpt",
+        "Quarantine.quarantineid Quarantine[jobid] Quarantine[metadata] Quarantine[quotas]",
+        "Quarantine($x, [\"reject\" => false, \"jobid\" => $x, \"metadata\" => [$x => $x], \"quotas\" => [$x]]);",
+    ),
+    (
+        "eodrcpt",
+        "Quarantine[reason]",
+        "Quarantine(\"q\", [\"reason\" => $x]);",
+    ),
+    (
+        "eodrcpt",
+        "Quarantine[recipient]",
+        "Quarantine(\"q\", [\"recipient\" => [\"localpart\" => $x, \"domain\" => \"b.example\"]]);",
+    ),
+    (
+        "eodrcpt",
+        "Quarantine[transportid]",
+        "Quarantine(\"q\", [\"transportid\" => $x]);",
+    ),
+    (
+        "eodrcpt",
+        "SetMailTransport.id",
+        "SetMailTransport($x); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "SetMetaData.metadata",
+        "SetMetaData([$x => $x]); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "SetRecipient.recipient",
+        "SetRecipient([\"localpart\" => $x, \"domain\" => \"b.example\"]); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "SetSender.sender",
+        "SetSender([\"localpart\" => $x, \"domain\" => \"b.example\"]); Deliver([\"queue\" => false]);",
+    ),
+    (
+        "eodrcpt",
+        "SetSender.sender",
+        "SetSender($x . \"@b.example\"); Deliver();",
+    ),
+    (
+        "eodrcpt",
+        "SetSenderHELO.hostname",
+        "SetSenderHELO($x); Deliver();",
+    ),
+    ("eodrcpt", "SetSenderIP.ip", "SetSenderIP($x); Deliver();"),
     ("connect", "Accept[reason]", "Accept([\"reason\" => $x]);"),
     (
         "connect",

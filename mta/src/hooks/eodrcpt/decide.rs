@@ -10,13 +10,12 @@ use std::sync::Arc;
 use angarium_config::HookType;
 use angarium_mail::edits::{Edits, Modified};
 use angarium_queue::attempt::Outcome as Sent;
-use angarium_queue::item::Pairs;
+use angarium_queue::item::{Item, Pairs};
 use angarium_queue::text::Text;
 use angarium_runtime::Unit;
 use angarium_runtime::array::Array;
 use angarium_runtime::value::Value;
-use angarium_smtp::client::{Demands, DsnMail, DsnRcpt, Rcpt, State, Transaction};
-use angarium_smtp::param::{BodyType, Params};
+use angarium_smtp::client::State;
 use angarium_smtp::server::StoreFailure;
 use angarium_smtp::session::{Envelope, Recipient, Session};
 use angarium_smtp::verdict::{Accept, EnhancedChoice, Function, ReplyOptions, Verdict};
@@ -26,6 +25,7 @@ use super::turn::{Action, Copy, Outcome, Routing, Turn};
 use crate::delivery::inline::{self, Surroundings};
 use crate::delivery::server::Server;
 use crate::hooks::options::Reader;
+use crate::hooks::outbox::Wish;
 use crate::hooks::session::{MailSource, SessionScripts};
 use crate::hooks::smtp::params;
 use crate::hooks::{eod, outbox};
@@ -203,12 +203,10 @@ impl SessionScripts {
         }
         let post = self.post(worker, &session.transaction.id);
         let around = Surroundings::of(worker, post.board.clone());
-        let envelope = session.transaction.envelope.as_ref();
-        let demands = Demands {
-            binary: envelope.is_some_and(|envelope| envelope.body == BodyType::BinaryMime),
-            requiretls: envelope.is_some_and(|envelope| envelope.requiretls),
+        let Some(envelope) = &session.transaction.envelope else {
+            return;
         };
-        for (_, action) in said {
+        for (recipient, action) in said {
             let Some(copy) = action.copy.take_if(|copy| copy.in_line) else {
                 continue;
             };
@@ -230,26 +228,20 @@ impl SessionScripts {
             let source = MailSource(mail.clone());
             let now = i64::try_from(worker.effects.clock.unix().as_secs()).unwrap_or(i64::MAX);
             let changed = Modified::new(source, Arc::new((*copy.edits).clone()), now);
-            let (Some(live), Some((server, target)), Ok(changed)) = (live, to, changed) else {
+            let size = copy.edits.modified_size();
+            let item = copied(
+                worker,
+                session,
+                (envelope, recipient),
+                &copy.wish,
+                (0, size),
+            );
+            let transaction = inline::transaction(&item);
+            let (Some(live), Some((server, target)), Ok(changed), Ok(transaction)) =
+                (live, to, changed, transaction)
+            else {
                 *action = failed();
                 continue;
-            };
-            let transaction = Transaction {
-                sender: copy.wish.sender.clone(),
-                params: Params::default(),
-                recipients: vec![Rcpt {
-                    address: copy.wish.recipient.clone(),
-                    params: Params::default(),
-                    dsn: DsnRcpt::default(),
-                }],
-                // Found out when it is sent.
-                size: None,
-                eight_bit: false,
-                utf8: false,
-                dsn: DsnMail::default(),
-                // As the transport says.
-                chunking: false,
-                demands,
             };
             let (to, source) = ((&server, target), Arc::new(changed));
             let attempt = inline::send(&around, &live.settings, to, transaction, source).await;
@@ -323,15 +315,9 @@ impl SessionScripts {
                     change
                 }
             };
-            let mut envelope = envelope.clone();
-            envelope.sender = copy.wish.sender.clone();
-            let recipient = Recipient {
-                address: copy.wish.recipient.clone(),
-                params: recipient.params.clone(),
-                transport_id: copy.wish.transport_id.clone(),
-            };
             let size = copy.edits.modified_size();
-            let mut item = queued::item(worker, session, &envelope, &recipient, number, size);
+            let parties = (envelope, recipient);
+            let mut item = copied(worker, session, parties, &copy.wish, (number, size));
             item.subject = queued::subject(mail);
             item.senderip = Some(copy.sender_ip);
             item.senderhelo = copy.helo.map(Text::from);
@@ -347,6 +333,24 @@ impl SessionScripts {
         }
         Ok(queued_copies)
     }
+}
+
+/// The item of a copy, which goes on with what MAIL and RCPT have asked for; it has a queue number and a size.
+fn copied(
+    worker: &Worker,
+    session: &Session,
+    (envelope, recipient): (&Envelope, &Recipient),
+    wish: &Wish,
+    (number, size): (u64, u64),
+) -> Item {
+    let mut envelope = envelope.clone();
+    envelope.sender = wish.sender.clone();
+    let recipient = Recipient {
+        address: wish.recipient.clone(),
+        params: recipient.params.clone(),
+        transport_id: wish.transport_id.clone(),
+    };
+    queued::item(worker, session, &envelope, &recipient, number, size)
 }
 
 /// What stands for a script that failed.
