@@ -254,3 +254,21 @@ fn what_is_damaged_is_named_and_the_rest_is_taken_out() {
         "nothing was mended or removed"
     );
 }
+
+#[test]
+fn a_folder_that_is_no_bundle_is_told_of_the_option_for_a_spool() {
+    let bundle = spool();
+    let queue = bundle.path().join("spool/queue");
+    let queue = queue.to_str().unwrap();
+    let refused = run(&["spool", "check", queue]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let hint = "is no bundle, there is no folder src/config in it; --path names the folder of a spool itself";
+    assert!(said.contains(&format!("{queue} {hint}")), "{said}");
+    // What the hint says is so.
+    let by_path = report(&["spool", "check", "--path", queue, "--json"], 0);
+    assert_eq!(
+        by_path,
+        report(&["spool", "check", folder(&bundle), "--json"], 0)
+    );
+}
