@@ -179,6 +179,13 @@ struct Replacing {
 impl Replacing {
     /// Does a piece of it; whether the text is whole.
     fn go_on(&mut self, search: &mut Search, new: &[u8], subject: &[u8], cx: &mut Cx<'_>) -> bool {
+        if let Some(byte) = search.byte()
+            && new.len() <= SHORT
+            && self.copied == self.clear
+            && !self.found
+        {
+            return self.replace_bytes(byte, new, subject, cx);
+        }
         let mut room = PIECE_BYTES;
         let mut places = PIECE_ENTRIES;
         while self.copied < subject.len() && room > 0 && places > 0 && !cx.is_due() {
@@ -209,7 +216,28 @@ impl Replacing {
         cx.charge((PIECE_BYTES - room) / 64);
         self.copied >= subject.len()
     }
+
+    /// The same for a byte that becomes a short text: places lie close together, and are gone through in one search.
+    fn replace_bytes(&mut self, byte: u8, new: &[u8], subject: &[u8], cx: &mut Cx<'_>) -> bool {
+        let end = subject.len().min(self.copied + PIECE_BYTES / SHORT);
+        let window = subject.get(self.copied..end).unwrap_or_default();
+        let mut from = 0;
+        for at in memchr::memchr_iter(byte, window) {
+            let before = window.get(from..at).unwrap_or_default();
+            self.out.extend_from_slice(before);
+            self.out.extend_from_slice(new);
+            from = at + 1;
+        }
+        let rest = window.get(from..).unwrap_or_default();
+        self.out.extend_from_slice(rest);
+        (self.copied, self.clear) = (end, end);
+        cx.charge(1 + window.len() / 16);
+        end == subject.len()
+    }
 }
+
+/// Bytes of a short text: a piece that becomes such texts byte by byte is still one.
+const SHORT: usize = 4;
 
 /// The position of `search` in `text` from `at` on, or -1.
 pub(crate) fn find(text: Str, search: &Str, at: usize) -> impl Pieces {
@@ -276,6 +304,27 @@ pub(crate) fn split(text: Str, delimiter: &Str, most: usize, backwards: bool) ->
         }
         if start == usize::MAX {
             return Ok(parts.finish(backwards, cx));
+        }
+        if let Some(byte) = search.byte()
+            && most == usize::MAX
+            && !backwards
+            && clear - start < PIECE_BYTES
+        {
+            // Parts are mostly short, and are gone through in one search.
+            let from = clear;
+            clear = end.min(from + 4 * PIECE_ENTRIES);
+            let window = bytes.get(from..clear).unwrap_or_default();
+            for offset in memchr::memchr_iter(byte, window) {
+                let place = from + offset;
+                parts.push(Value::bytes(bytes.get(start..place).unwrap_or_default()));
+                start = place + 1;
+            }
+            cx.charge(1 + window.len() / 8);
+            if clear == end {
+                most = 0;
+            }
+            cx.fits_entries(parts.len().saturating_mul(2))?;
+            return Ok(None);
         }
         for _ in 0..PIECE_ENTRIES {
             let left = end - start;

@@ -64,6 +64,14 @@ impl Search {
         }
     }
 
+    /// What is searched for, when it is a single byte.
+    pub(super) fn byte(&self) -> Option<u8> {
+        match self.known {
+            Known::Byte(byte) => Some(byte),
+            Known::First(_) | Known::Last(_) => None,
+        }
+    }
+
     /// Bytes of what is searched for.
     pub(super) fn len(&self) -> usize {
         self.needle.len()

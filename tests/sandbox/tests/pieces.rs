@@ -51,7 +51,10 @@ const SCRIPTS: &[&str] = &[
     r#"$n = str_repeat("n", 1000000); return str_replace("|", $n, "a|b||") == "a$n" . "b$n$n";"#,
     r#"$m = str_repeat("m", 100000); return [pcre_replace("b", $m . "$0$0", "abc", 1) == "a$m" . "bbc", pcre_replace("(a)(b)", "$2[$0]$1$9", "xab") == "xb[ab]a$9", length(pcre_replace("m+", str_repeat("$0$", 100), $m))] == [true, true, 10000100];"#,
     r#"$m = str_repeat("m", 100000); return [pcre_replace("^|$", "-", $m) == "-$m-", pcre_replace("x", "-", $m) == $m, pcre_replace("b", function ($g) { return str_repeat($g[0], 500000); }, "abb") == "a" . str_repeat("b", 1000000)] == [true, true, true];"#,
+    r#"$s = str_repeat("abc", 100000); return [str_replace("b", "", $s) == str_repeat("ac", 100000), str_replace("b", "1234", $s) == str_repeat("a1234c", 100000), str_replace("b", "12345", $s) == str_repeat("a12345c", 100000)] == [true, true, true];"#,
     // Splitting and joining, with parts that are long themselves.
+    r#"$s = str_repeat("ab,,c,", 50000); $p = str_split($s, ","); return [length($p), $p[0], $p[1], $p[149998], $p[149999], $p[150000], array_join($p, ",") == $s] == [150001, "ab", "", "", "c", "", true];"#,
+    r#"$n = ["a"]; foreach (array_range(4090, 4100) as $i) $n[] = str_repeat("p", $i); $n[] = str_repeat("q", 70000); $n[] = "z"; return str_split(array_join($n, "\n"), "\n") == $n;"#,
     r#"$a = str_repeat("a", 500000); $t = "$a,,$a"; return [str_split($t, ",") == [$a, "", $a], str_split($t, ",", -2) == ["$a,", $a], str_split($t, ",", 2) == [$a, ",$a"], str_split($t, ";") == [$t], str_split($t, ";", -9) == [$t], str_split($t, "", 3) == ["a", "a", str_slice($t, 2)]] == [true, true, true, true, true, true];"#,
     r#"$a = str_repeat("a", 300000); return [str_chunk($a . $a, 300000) == [$a, $a], length(str_chunk($a, 1)), str_chunk($a . "b", 400000, 1)[1] == str_slice($a, 1) . "b"] == [true, 300000, true];"#,
     r#"$s = str_repeat("s", 400000); return [array_join(["a", "b", "c"], $s) == "a$s" . "b$s" . "c", array_join([$s], $s) == $s, array_join([$s, "", ""], $s) == "$s$s$s"] == [true, true, true];"#,
