@@ -100,6 +100,11 @@ const TABLE: &[Row] = &[
     // smtpd-app.yaml: the rest
     key(Running, "plugins", PLUGINS),
     // smtpd-app.yaml: groups and transports
+    key(
+        Running,
+        "transports[].session.tls.mtasts",
+        NotYet("MTA-STS without a script (a predelivery hook does it with extras://mta-sts)"),
+    ),
     value(
         Running,
         "transports[].session.tls.mode",

@@ -230,6 +230,8 @@ pub struct ClientTls {
     pub ciphers: TlsCiphers,
     /// Id in `pki.private` of the key pair shown to the peer.
     pub clientcert: Option<Id>,
+    /// Ask for the recipient domain's policy (RFC 8461) and keep to it.
+    pub mtasts: bool,
 }
 
 impl Default for ClientTls {
@@ -244,6 +246,7 @@ impl Default for ClientTls {
             protocols: TlsProtocols::default(),
             ciphers: TlsCiphers::default(),
             clientcert: None,
+            mtasts: false,
         }
     }
 }

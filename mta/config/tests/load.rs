@@ -259,7 +259,7 @@ scripting: {ffi: true}
 history: {path: /h}
 ",
     );
-    let running = RUNNING.replace("mode: optional", "mode: dane");
+    let running = RUNNING.replace("mode: optional", "mode: dane\n            mtasts: true");
     let running = with(&running, "  compat: 5\nplugins: [{id: sink}]\n").replace(
         "resolver:\n",
         "queues: {lists: {remotemx: {big: [a]}}, grouping: {default: remotemx}, pooling: {policy: grouping}}
